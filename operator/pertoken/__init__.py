@@ -1,0 +1,1 @@
+"""pertoken: a Kubernetes operator for the economics of LLM inference."""
