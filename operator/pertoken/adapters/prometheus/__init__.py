@@ -1,0 +1,1 @@
+"""The only importer of prometheus_api_client."""

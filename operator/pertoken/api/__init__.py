@@ -1,0 +1,1 @@
+"""The Kubernetes kinds as pydantic models, their translation to the domain, and the generated CRDs."""

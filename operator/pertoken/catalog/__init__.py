@@ -1,0 +1,1 @@
+"""GPUs, models and engines as dated data with sources."""

@@ -1,0 +1,1 @@
+"""The planning cycle around the pure planner: inventory, observation, actuation, report."""

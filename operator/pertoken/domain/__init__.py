@@ -1,0 +1,1 @@
+"""Frozen values that the whole program speaks in; no I/O, clock or randomness."""

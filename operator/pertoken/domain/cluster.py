@@ -1,0 +1,120 @@
+"""What the cluster holds: nodes, pods, workloads, parsed to small frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pertoken.domain.identity import PodKey, WorkloadRef
+
+# Times are seconds since the epoch, as the API server stamped them.
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFact:
+    """One node. `schedulable` is False when cordoned, not ready, or tainted NoSchedule beyond the GPU taint."""
+
+    name: str
+    labels: Mapping[str, str]
+    allocatable: Mapping[str, int]  # extended resources only, whole units
+    schedulable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PodFact:
+    """One pod that requests GPUs or belongs to a service's workload.
+
+    Attributes:
+        requests: extended resources, whole units, summed over containers.
+        workload: the scalable workload that owns it, resolved through ReplicaSets; None if it has none.
+        bound_at: when it got its node (PodScheduled=True), None while pending.
+        engine_started_at: when the running engine container started; None before. A restarted container reads
+            its batch cap anew, so this is the instant that tells which cap it runs with.
+        ready_at: last transition to Ready, None when it is not ready.
+        deleted_at: when the object vanished; None while it exists. Vanished pods are kept for the bill and for
+            their last counters.
+        terminating: deletion was asked for.
+        unschedulable_since: when the scheduler said Unschedulable, None otherwise.
+        crashed: the engine container is waiting in CrashLoopBackOff or the like, or has restarted since it started;
+            the words of the kubelet are in `message`.
+    """
+
+    key: PodKey
+    uid: str
+    requests: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    workload: WorkloadRef | None = None
+    node: str | None = None
+    created_at: float = 0.0
+    bound_at: float | None = None
+    engine_started_at: float | None = None
+    ready_at: float | None = None
+    deleted_at: float | None = None
+    terminating: bool = False
+    finished: bool = False
+    unschedulable_since: float | None = None
+    crashed: bool = False
+    restarts: int = 0
+    message: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Serving: Ready, not terminating, still there."""
+        return self.ready_at is not None and not self.terminating and self.deleted_at is None
+
+    @property
+    def holds_gpus(self) -> bool:
+        """Bound to a node and not gone: its GPUs are occupied and billed."""
+        return self.bound_at is not None and self.deleted_at is None and not self.finished
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCap:
+    """The batch cap that pertoken set for one variant (from its ConfigMap).
+
+    Attributes:
+        value: sequences, what an engine container that starts now reads.
+        previous: value before the last change, for rolling back; None if never changed.
+        changed_at: when the value changed; containers started later run with it. 0 for the first value.
+        rolled_back: the last change was taken back.
+        completed: every pod runs with `value`.
+    """
+
+    value: int
+    previous: int | None = None
+    changed_at: float = 0.0
+    rolled_back: bool = False
+    completed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadFact:
+    """One scale target as the API server shows it.
+
+    Attributes:
+        replicas: spec.replicas.
+        gpus_per_replica: from the pods' resource requests, unit: the pool's resource.
+        settled: the controller has observed the newest generation and no rollout of a new template is under way.
+        cap: the batch cap, None if the template does not read it from pertoken's ConfigMap.
+        replicas_manager: field manager that last set spec.replicas, empty if unknown.
+        foreign_autoscaler: an HPA or ScaledObject that targets the same workload, empty if none.
+        resource_version: of the object from which `replicas` was read.
+    """
+
+    ref: WorkloadRef
+    uid: str
+    replicas: int
+    gpus_per_replica: int
+    settled: bool = True
+    cap: BatchCap | None = None
+    replicas_manager: str = ""
+    foreign_autoscaler: str = ""
+    resource_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadMissing:
+    """A scale target that cannot be used, with the reason in words."""
+
+    ref: WorkloadRef
+    why: str

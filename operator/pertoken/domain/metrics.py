@@ -1,0 +1,59 @@
+"""One cycle's metrics, as the Prometheus adapter hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pertoken.domain.identity import PodKey
+from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
+
+
+@dataclass(frozen=True, slots=True)
+class PodMetrics:
+    """What one pod's series say. A signal without an entry is missing, never zero.
+
+    Attributes:
+        age_seconds: age of the newest sample of the pod's series.
+        values: signals; rates over the profile's window.
+        counters: running totals (last value seen within the look-back, also of pods that are gone).
+        histograms: latency distributions over the window.
+    """
+
+    pod: PodKey
+    age_seconds: float
+    values: Mapping[Signal, float] = field(default_factory=dict)
+    counters: Mapping[Counter, float] = field(default_factory=dict)
+    histograms: Mapping[LatencyKind, Histogram] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsHealth:
+    """Whether the source answered this cycle: `ok`, or why not (unreachable, partial, bad answer).
+
+    Attributes:
+        partial: the source answered but said that its answer is incomplete; it counts as no answer.
+    """
+
+    ok: bool
+    why: str = ""
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSnapshot:
+    """All pods of one profile in one cycle.
+
+    Attributes:
+        window_seconds: rate window of the values.
+        fresh_seconds: samples older than this are stale.
+        gateway_queue: requests held before the engines, by (namespace, served model name).
+        gateway_rejections_per_second: requests refused before the engines, same key.
+    """
+
+    health: MetricsHealth
+    window_seconds: float
+    fresh_seconds: float
+    pods: Mapping[PodKey, PodMetrics] = field(default_factory=dict)
+    gateway_queue: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    gateway_rejections_per_second: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -1,0 +1,212 @@
+"""What a user asks for: services, variants, objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from pertoken.domain.identity import ServiceKey, WorkloadRef
+
+
+class Mode(StrEnum):
+    """Whether decisions are carried out, only shown, or not made."""
+
+    AUTO = "Auto"
+    RECOMMEND = "Recommend"
+    OFF = "Off"
+
+
+class Optimize(StrEnum):
+    """`COST`: least spend that keeps latency. `LATENCY`: spend up to cost index 1 on head-room."""
+
+    COST = "Cost"
+    LATENCY = "Latency"
+
+
+class WhenInfeasible(StrEnum):
+    """Which objective yields when both cannot hold."""
+
+    KEEP_LATENCY = "KeepLatency"
+    KEEP_COST = "KeepCost"
+
+
+class Engine(StrEnum):
+    """Serving engines with actuation."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    GENERIC = "generic"
+
+
+class BatchingMode(StrEnum):
+    """`AUTO`: the planner moves the cap. `FIXED`: it stays at `max_sequences`."""
+
+    AUTO = "Auto"
+    FIXED = "Fixed"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """What tokens may cost, USD per million tokens."""
+
+    input: Decimal
+    cached_input: Decimal
+    output: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CostObjective:
+    """Cost index = GPU bill over `window_seconds` / finished requests' tokens at `prices`; target: at most 1."""
+
+    prices: PriceList
+    window_seconds: int = 86400
+    optimize: Optimize = Optimize.COST
+    when_infeasible: WhenInfeasible = WhenInfeasible.KEEP_LATENCY
+    hard_limit_factor: Decimal = Decimal(2)
+    max_spend_per_hour: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyObjective:
+    """Latency owed at `percentile`. None means that nothing is promised.
+
+    Attributes:
+        ttft_seconds: time to first token.
+        inter_token_seconds: per-request mean time per output token.
+        stall_seconds: gap between any two tokens.
+    """
+
+    ttft_seconds: float | None = None
+    inter_token_seconds: float | None = None
+    stall_seconds: float | None = None
+    percentile: int = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """GPUs of one replica = tensor x pipeline x data (expert parallelism reuses them)."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    expert: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that one replica occupies by its parallelism."""
+        return self.tensor * self.pipeline * self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """Bounds of the engine's cap on running sequences (`max_num_seqs`)."""
+
+    mode: BatchingMode = BatchingMode.AUTO
+    min_sequences: int = 8
+    max_sequences: int = 256
+    max_batched_tokens: int | None = None
+
+
+class PolicyType(StrEnum):
+    """Unit of a scaling policy, as in HPA v2."""
+
+    PODS = "Pods"
+    PERCENT = "Percent"
+
+
+class SelectPolicy(StrEnum):
+    """Which of several policies counts, as in HPA v2."""
+
+    MAX = "Max"
+    MIN = "Min"
+    DISABLED = "Disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPolicy:
+    """At most `value` (pods or percent) within `period_seconds`."""
+
+    type: PolicyType
+    value: int
+    period_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingRules:
+    """Stabilization window and rate limits of one direction."""
+
+    stabilization_seconds: int
+    policies: tuple[ScalingPolicy, ...]
+    select: SelectPolicy = SelectPolicy.MAX
+
+
+DEFAULT_SCALE_UP = ScalingRules(
+    stabilization_seconds=0,
+    policies=(ScalingPolicy(PolicyType.PERCENT, 100, 15), ScalingPolicy(PolicyType.PODS, 4, 15)),
+)
+DEFAULT_SCALE_DOWN = ScalingRules(
+    stabilization_seconds=300,
+    policies=(ScalingPolicy(PolicyType.PERCENT, 100, 15),),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """How fast replicas may move, shaped and defaulted as in HPA v2."""
+
+    scale_up: ScalingRules = DEFAULT_SCALE_UP
+    scale_down: ScalingRules = DEFAULT_SCALE_DOWN
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSpec:
+    """One way to serve the model: GPU type, parallelism, engine configuration."""
+
+    name: str
+    pool: str
+    workload: WorkloadRef
+    owned: bool
+    engine: Engine = Engine.VLLM
+    parallelism: Parallelism = Parallelism()
+    quantization: str = "bf16"
+    min_replicas: int = 0
+    max_replicas: int = 1
+    batching: Batching = Batching()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model is served.
+
+    Attributes:
+        id: Hugging Face id, resolved by the catalog; empty for generic engines with no known model.
+        served_name: name under which the engine answers.
+        max_model_len: longest context in tokens, None for the model's own.
+        architecture: inline `config.json` facts where the catalog lacks the model, None otherwise.
+    """
+
+    id: str
+    served_name: str
+    max_model_len: int | None = None
+    architecture: tuple[tuple[str, int | float | str | bool], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One accepted InferenceService."""
+
+    key: ServiceKey
+    uid: str
+    generation: int
+    model: ModelSpec
+    variants: tuple[VariantSpec, ...]
+    mode: Mode = Mode.AUTO
+    paused: bool = False
+    cost: CostObjective | None = None
+    latency: LatencyObjective = LatencyObjective()
+    behavior: Behavior = Behavior()
+    priority: int = 0
+    min_replicas: int = 1
+    idle_seconds: int = 600
+    metrics_profile: str = "default"

@@ -1,0 +1,99 @@
+"""The snapshot that one planning cycle sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.identity import ServiceKey
+from pertoken.domain.metrics import MetricsSnapshot
+from pertoken.domain.pool import PoolSpec
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import ServiceSpec, VariantSpec
+
+
+@dataclass(frozen=True, slots=True)
+class VariantView:
+    """One variant with its workload and pods (living and recently deleted)."""
+
+    spec: VariantSpec
+    workload: WorkloadFact | WorkloadMissing
+    pods: tuple[PodFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One accepted service as it stands.
+
+    Attributes:
+        namespace_labels: of the service's namespace, for pool access rules.
+    """
+
+    spec: ServiceSpec
+    variants: tuple[VariantView, ...]
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One accepted pool with the nodes that it selects."""
+
+    spec: PoolSpec
+    nodes: tuple[NodeFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerSettings:
+    """The administrator's limits on every decision.
+
+    Attributes:
+        cycle_seconds: planned distance between cycles.
+        cap_interval_seconds: least time between two cap changes of one variant.
+        cap_change_threshold: relative change of the cap below which a restart is never worth it.
+        canary_seconds: how long the first pod with a new cap must serve well before the others follow.
+        tolerance: relative demand change that does not move replicas down.
+        headroom: share of modelled capacity kept free for demand that the forecast misses.
+        start_seconds: expected time from pod creation to Ready until it has been observed.
+        backlog_seconds: time in which a standing queue is to be worked off.
+        min_index_requests: finished requests in the window below which the cost index is Unknown.
+        calibrate: learn corrections to the performance model.
+    """
+
+    cycle_seconds: float = 15.0
+    cap_interval_seconds: float = 1800.0
+    cap_change_threshold: float = 0.2
+    canary_seconds: float = 60.0
+    tolerance: float = 0.1
+    headroom: float = 0.1
+    start_seconds: float = 120.0
+    backlog_seconds: float = 60.0
+    min_index_requests: int = 20
+    calibrate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A service that cannot be planned, with the condition to show."""
+
+    key: ServiceKey
+    uid: str
+    generation: int
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that the planner may look at. Equal worlds give equal plans.
+
+    Attributes:
+        metrics: one snapshot per metrics profile.
+        pods: every pod of the cluster that requests extended resources, whoever owns it: their GPUs count.
+    """
+
+    services: tuple[ServiceView, ...]
+    pools: tuple[PoolView, ...]
+    pods: tuple[PodFact, ...]
+    metrics: Mapping[str, MetricsSnapshot]
+    settings: PlannerSettings = PlannerSettings()

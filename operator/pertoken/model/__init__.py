@@ -1,0 +1,1 @@
+"""Performance, cost and demand models: pure functions of catalog data and observations."""

@@ -1,0 +1,1 @@
+"""Own metrics, JSON logs and the HTTP endpoints."""

@@ -1,0 +1,50 @@
+"""Money, tokens and rates: exact decimals at the edges, floats inside the model.
+
+Money is kept in `decimal.Decimal` from the manifest to the bill; the performance model works in SI floats
+(seconds, tokens, bytes). `usd_per_million` is the one place where the two meet.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+MAX_AMOUNT_CHARACTERS: Final = 24
+SECONDS_PER_HOUR: Final = 3600
+TOKENS_PER_MILLION: Final = 1_000_000
+GIB: Final = 1024**3
+
+
+class AmountError(ValueError):
+    """A text that should be a non-negative decimal amount is not one."""
+
+
+def parse_amount(text: str) -> Decimal:
+    """Read a non-negative decimal amount such as ``"0.80"``.
+
+    Raises:
+        AmountError: the text is longer than 24 characters, no plain decimal number, negative, or not finite.
+    """
+    if len(text) > MAX_AMOUNT_CHARACTERS:
+        raise AmountError(f"{text!r} is longer than {MAX_AMOUNT_CHARACTERS} characters")
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise AmountError(f"{text!r} is not a decimal number like 0.80") from None
+    if not amount.is_finite():
+        raise AmountError(f"{text!r} is not a finite number")
+    if amount < 0:
+        raise AmountError(f"{text!r} is negative")
+    return amount
+
+
+def usd_per_million(usd: Decimal | float, tokens: float) -> float | None:
+    """USD per 1,000,000 tokens; None when there are no tokens to divide by."""
+    if tokens <= 0:
+        return None
+    return float(usd) / tokens * TOKENS_PER_MILLION
+
+
+def format_usd(amount: Decimal | float, places: int = 2) -> str:
+    """An amount as plain decimal text with fixed places, without a currency sign: ``"3.20"``."""
+    return f"{float(amount):.{places}f}"
