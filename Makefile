@@ -1,0 +1,61 @@
+# Every target does its own set-up. `make` alone shows this list.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TOOLS := .cache/uv
+
+.PHONY: help install demo test unit check fmt lint types imports crds docs sandbox-up sandbox-down clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## build .venv with everything (pinned by uv.lock)
+
+$(STAMP): uv.lock pyproject.toml sandbox/pyproject.toml
+	@command -v python3 >/dev/null || { echo "make: python3 (3.11 or newer) is needed"; exit 1; }
+	@if command -v uv >/dev/null; then uv=uv; else \
+	  echo "make: installing uv $(UV_VERSION) into $(TOOLS)"; \
+	  python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet uv==$(UV_VERSION) && uv=$(TOOLS)/bin/uv; fi; \
+	  $$uv sync --quiet --frozen --all-packages --all-extras
+	@touch $(STAMP)
+
+demo: install ## a real control plane, Prometheus, an emulated GPU fleet, a real trace: watch pertoken hold the cost
+	@$(BIN)/pertoken-demo $(ARGS)
+
+test: install ## all tests, the end-to-end ones against the real API server and Prometheus included
+	@$(BIN)/sandbox binaries
+	@$(BIN)/pytest $(ARGS)
+
+unit: install ## only the tests that need no control plane
+	@$(BIN)/pytest -m "not e2e" $(ARGS)
+
+check: lint types imports ## lint, types, layers
+
+lint: install
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: install
+	@$(BIN)/mypy
+
+imports: install
+	@$(BIN)/lint-imports
+
+fmt: install ## format and apply safe fixes
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+crds: install ## write crds/ and the chart's copy from the pydantic models
+	@$(BIN)/python -m pertoken.api.generate
+
+docs: crds ## write the generated reference pages
+
+sandbox-up: install ## start control plane, Prometheus and fleet, and leave them running
+	@$(BIN)/sandbox up
+
+sandbox-down: install ## stop them
+	@$(BIN)/sandbox down
+
+clean: ## remove the environment and what tests leave behind
+	@rm -rf $(VENV) .sandbox .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out

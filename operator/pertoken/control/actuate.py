@@ -1,0 +1,117 @@
+"""Carrying a plan out: in order, fenced by the lease, each outcome recorded, nothing retried blindly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
+from pertoken.ports import AdapterError, ClusterWriter, Conflict, Forbidden, Json, Leadership, NotFound, Refused
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Result(StrEnum):
+    """What became of an action."""
+
+    DONE = "done"
+    CONFLICT = "conflict"  # the object changed meanwhile: the next cycle plans anew
+    REFUSED = "refused"  # e.g. a disruption budget forbids the eviction now
+    FORBIDDEN = "forbidden"
+    FAILED = "failed"
+    WITHHELD = "withheld"  # not the leader any more, or read-only
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One action with its result; `why` is empty when it is done."""
+
+    action: Action
+    result: Result
+    why: str = ""
+
+
+CapManifest = Callable[[SetBatchCap | CompleteBatchCap], Json]
+
+
+@dataclass(slots=True)
+class Actuator:
+    """Writes a plan's actions to the cluster.
+
+    Attributes:
+        cap_manifest: builds the ConfigMap of a variant's batch cap.
+        field_manager: of server-side applied ConfigMaps.
+    """
+
+    writer: ClusterWriter
+    leadership: Leadership
+    cap_manifest: CapManifest
+    read_only: bool = False
+    field_manager: str = "pertoken"
+
+    def carry_out(self, actions: Sequence[Action]) -> tuple[Outcome, ...]:
+        """Each action in order. One that fails does not stop the others: they concern other objects."""
+        return tuple(self._one(action) for action in actions)
+
+    def _one(self, action: Action) -> Outcome:
+        if self.read_only:
+            return Outcome(action, Result.WITHHELD, "read-only mode")
+        if not self.leadership.valid():
+            return Outcome(action, Result.WITHHELD, "the lease is not held")
+        try:
+            self._write(action)
+        except Conflict as error:
+            return self._failed(action, Result.CONFLICT, error)
+        except Refused as error:
+            return self._failed(action, Result.REFUSED, error)
+        except Forbidden as error:
+            return self._failed(action, Result.FORBIDDEN, error)
+        except NotFound as error:
+            # What was to be evicted or scaled is gone: the world moved on, as with a conflict.
+            return self._failed(action, Result.CONFLICT, error)
+        except AdapterError as error:
+            return self._failed(action, Result.FAILED, error)
+        LOGGER.info("%s", action.message or describe(action), extra={"service": str(action.service)})
+        return Outcome(action, Result.DONE)
+
+    def _write(self, action: Action) -> None:
+        match action:
+            case SetReplicas():
+                self.writer.set_replicas(action.target, action.desired, action.resource_version)
+            case EvictPod():
+                self.writer.evict(action.pod, action.uid)
+            case SetBatchCap() | CompleteBatchCap():
+                self.writer.apply(self.cap_manifest(action), self.field_manager)
+
+    @staticmethod
+    def _failed(action: Action, result: Result, error: AdapterError) -> Outcome:
+        LOGGER.warning("%s: %s: %s", describe(action), result.value, error, extra={"service": str(action.service)})
+        return Outcome(action, result, str(error))
+
+
+def describe(action: Action) -> str:
+    """An action in words."""
+    match action:
+        case SetReplicas():
+            return f"scale {action.target} from {action.current} to {action.desired}"
+        case SetBatchCap():
+            return f"set the batch cap of {action.target} to {action.value}"
+        case CompleteBatchCap():
+            return f"mark the batch cap {action.value} of {action.target} as rolled out"
+        case EvictPod():
+            return f"evict pod {action.pod} so that it starts with the new batch cap"
+
+
+def kind_of(action: Action) -> str:
+    """Metric label of an action."""
+    match action:
+        case SetReplicas():
+            return "scale_up" if action.desired > action.current else "scale_down"
+        case SetBatchCap():
+            return "batch_cap"
+        case CompleteBatchCap():
+            return "batch_cap_complete"
+        case EvictPod():
+            return "evict"

@@ -1,0 +1,105 @@
+"""The operator's settings: environment variables ``PERTOKEN_…``, validated once at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pertoken.domain.world import PlannerSettings
+
+DEFAULT_TARGET_KINDS = ("Deployment.apps", "StatefulSet.apps")
+
+
+class Settings(BaseSettings):
+    """Everything that an administrator may set; the chart renders these from its values."""
+
+    model_config = SettingsConfigDict(env_prefix="PERTOKEN_", frozen=True, extra="ignore")
+
+    kubeconfig: Path | None = Field(default=None, description="Kubeconfig file; in-cluster credentials when unset.")
+    context: str | None = Field(default=None, description="Context of the kubeconfig; its current one when unset.")
+    namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Namespaces to watch, comma-separated; empty watches the whole cluster."
+    )
+    operator_namespace: str = Field(default="pertoken-system", description="Namespace of lease and saved memory.")
+    identity: str = Field(default="pertoken", description="Name of this process in the lease, e.g. the pod's name.")
+    leader_election: bool = Field(default=True, description="Hold a Lease before acting.")
+    read_only: bool = Field(default=False, description="Plan and report, never change a workload.")
+    owned_workloads: Literal["Labelled", "All"] = Field(
+        default="Labelled",
+        description="Where podTemplate may be used: namespaces labelled pertoken.dev/owned-workloads=enabled, or all.",
+    )
+    target_kinds: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=DEFAULT_TARGET_KINDS,
+        description="Kinds that scaleTargetRef may name, as Kind.group, comma-separated.",
+    )
+
+    prometheus_url: str = Field(default="http://prometheus-operated.monitoring:9090", description="Query API root.")
+    prometheus_username: str = ""
+    prometheus_password_file: Path | None = None
+    prometheus_bearer_token_file: Path | None = None
+    prometheus_ca_file: Path | None = None
+    prometheus_client_cert_file: Path | None = None
+    prometheus_client_key_file: Path | None = None
+    prometheus_insecure_skip_verify: bool = False
+    prometheus_tenant: str = Field(default="", description="X-Scope-OrgID of Mimir, Cortex or Thanos.")
+    prometheus_timeout_seconds: float = Field(default=10.0, gt=0)
+    scrape_interval_seconds: float = Field(default=15.0, gt=0, description="Of the engines' scrape job.")
+    rate_window_seconds: float = Field(default=90.0, gt=0, description="Window of rates; at least 4 scrapes.")
+    fresh_seconds: float = Field(default=60.0, gt=0, description="Samples older than this are stale.")
+    gateway_metrics: bool = Field(default=True, description="Read the gateway's queue of held requests, if any.")
+
+    cycle_seconds: float = Field(default=15.0, gt=0)
+    resync_seconds: float = Field(default=300.0, gt=0)
+    status_seconds: float = Field(default=60.0, ge=0, description="Least time between writes of changed numbers.")
+    cap_interval_seconds: float = Field(default=1800.0, ge=0, description="Least time between two batch cap changes.")
+    cap_change_threshold: float = Field(default=0.2, ge=0)
+    canary_seconds: float = Field(default=60.0, ge=0)
+    tolerance: float = Field(default=0.1, ge=0, lt=1)
+    headroom: float = Field(default=0.1, ge=0, lt=1)
+    start_seconds: float = Field(default=120.0, ge=0, description="Expected start-up time until it is observed.")
+    backlog_seconds: float = Field(default=60.0, gt=0)
+    min_index_requests: int = Field(default=20, ge=1)
+    calibrate: bool = True
+
+    http_host: str = "0.0.0.0"  # noqa: S104 - metrics and probes are read from other pods
+    http_port: int = 8080
+    debug_port: int = Field(default=8081, description="Loopback only.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    prometheus_password: SecretStr | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("namespaces", "target_kinds"):
+            text = values.get(name)
+            if isinstance(text, str):
+                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _window_covers_scrapes(self) -> Settings:
+        if self.rate_window_seconds < 4 * self.scrape_interval_seconds:
+            raise ValueError(
+                f"PERTOKEN_RATE_WINDOW_SECONDS={self.rate_window_seconds:g} must be at least four scrape intervals "
+                f"({4 * self.scrape_interval_seconds:g}), else a single missed scrape looks like an outage"
+            )
+        return self
+
+    def planner(self) -> PlannerSettings:
+        """The part that the planner sees."""
+        return PlannerSettings(
+            cycle_seconds=self.cycle_seconds,
+            cap_interval_seconds=self.cap_interval_seconds,
+            cap_change_threshold=self.cap_change_threshold,
+            canary_seconds=self.canary_seconds,
+            tolerance=self.tolerance,
+            headroom=self.headroom,
+            start_seconds=self.start_seconds,
+            backlog_seconds=self.backlog_seconds,
+            min_index_requests=self.min_index_requests,
+            calibrate=self.calibrate,
+        )
