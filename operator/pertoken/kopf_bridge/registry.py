@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import kopf
-
-from pertoken.kopf_bridge.settings import configure
 
 DELETED = "DELETED"
 
@@ -22,41 +20,35 @@ class Sink(Protocol):
         """A deleted object."""
 
 
+Wake = Callable[[str, dict[str, Any], bool], None]
+
+
 def build_registry(
-    kinds: Mapping[str, tuple[str, str]],
+    kinds: Iterable[tuple[str, str, str]],
     sink: Sink,
-    wake: Callable[[str, dict[str, Any], bool], None],
-    login: Callable[..., kopf.ConnectionInfo | None],
-    selectors: Mapping[str, str],
+    wake: Wake,
+    login: Callable[[], kopf.ConnectionInfo],
 ) -> kopf.OperatorRegistry:
     """A registry of event handlers only.
 
     Args:
-        kinds: plural -> (group, version) of every watched kind; the core group is the empty string.
+        kinds: (group, version, plural) of every watched kind; the core group is the empty string.
         sink: the inventory.
         wake: told of each event (plural, object, deleted); decides whether the cycle should run soon.
         login: gives Kopf its credentials.
-        selectors: plural -> label selector applied by the API server.
-
-    Returns:
-        The registry to hand to `kopf.operator`.
     """
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(login)
 
-    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
-        configure(settings)
-        for plural, selector in selectors.items():
-            group, version = kinds[plural]
-            settings.watching.label_selectors[group, version, plural] = selector
+    def on_login(**_: Any) -> kopf.ConnectionInfo:
+        return login()
 
-    kopf.on.startup(registry=registry)(start)
-    for plural, (group, version) in kinds.items():
+    kopf.on.login(registry=registry)(on_login)
+    for group, version, plural in kinds:
         kopf.on.event(group, version, plural, registry=registry)(_handler(plural, sink, wake))
     return registry
 
 
-def _handler(plural: str, sink: Sink, wake: Callable[[str, dict[str, Any], bool], None]) -> Callable[..., Any]:
+def _handler(plural: str, sink: Sink, wake: Wake) -> Callable[..., Any]:
     async def on_event(event: Mapping[str, Any], **_: Any) -> None:
         obj = dict(event["object"])
         deleted = event["type"] == DELETED

@@ -1,0 +1,72 @@
+"""Kopf's credentials, from the same place as those of the Kubernetes adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kopf
+import yaml
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class LoginError(Exception):
+    """No usable credentials; the message says what was looked for."""
+
+
+def login_from(kubeconfig: Path | None, context: str | None) -> Callable[[], kopf.ConnectionInfo]:
+    """A login function for one kubeconfig and context, or for the pod's service account.
+
+    It is called again by Kopf when credentials are refused, so rotated tokens are read anew.
+
+    Raises:
+        LoginError: when called, if there are no credentials.
+    """
+
+    def login() -> kopf.ConnectionInfo:
+        return _in_cluster() if kubeconfig is None else _from_file(kubeconfig, context)
+
+    return login
+
+
+def _in_cluster() -> kopf.ConnectionInfo:
+    info = kopf.login_with_service_account()
+    if info is None:
+        raise LoginError(
+            f"no kubeconfig given (PERTOKEN_KUBECONFIG) and no service account token under {SERVICE_ACCOUNT}"
+        )
+    return info
+
+
+def _from_file(path: Path, context: str | None) -> kopf.ConnectionInfo:
+    config = yaml.safe_load(path.read_text())
+    name = context or config.get("current-context")
+    chosen = _named(config, "contexts", name)["context"]
+    cluster = _named(config, "clusters", chosen["cluster"])["cluster"]
+    user = _named(config, "users", chosen["user"])["user"]
+    token = user.get("token")
+    if token is None and user.get("tokenFile"):
+        token = Path(user["tokenFile"]).read_text().strip()
+    return kopf.ConnectionInfo(
+        server=cluster["server"],
+        ca_path=cluster.get("certificate-authority"),
+        ca_data=cluster.get("certificate-authority-data"),
+        insecure=cluster.get("insecure-skip-tls-verify"),
+        certificate_path=user.get("client-certificate"),
+        certificate_data=user.get("client-certificate-data"),
+        private_key_path=user.get("client-key"),
+        private_key_data=user.get("client-key-data"),
+        username=user.get("username"),
+        password=user.get("password"),
+        token=token,
+        default_namespace=chosen.get("namespace"),
+    )
+
+
+def _named(config: dict[str, Any], section: str, name: str | None) -> dict[str, Any]:
+    for entry in config.get(section) or ():
+        if entry.get("name") == name:
+            return dict(entry)
+    raise LoginError(f"the kubeconfig has no entry {name!r} under {section}")
