@@ -33,6 +33,14 @@ class Outcome:
     why: str = ""
 
 
+# What was to be evicted or scaled is gone (NotFound): the world moved on, as with a conflict.
+_RESULTS: dict[type[AdapterError], Result] = {
+    Conflict: Result.CONFLICT,
+    NotFound: Result.CONFLICT,
+    Refused: Result.REFUSED,
+    Forbidden: Result.FORBIDDEN,
+}
+
 CapManifest = Callable[[SetBatchCap | CompleteBatchCap], Json]
 
 
@@ -62,17 +70,8 @@ class Actuator:
             return Outcome(action, Result.WITHHELD, "the lease is not held")
         try:
             self._write(action)
-        except Conflict as error:
-            return self._failed(action, Result.CONFLICT, error)
-        except Refused as error:
-            return self._failed(action, Result.REFUSED, error)
-        except Forbidden as error:
-            return self._failed(action, Result.FORBIDDEN, error)
-        except NotFound as error:
-            # What was to be evicted or scaled is gone: the world moved on, as with a conflict.
-            return self._failed(action, Result.CONFLICT, error)
         except AdapterError as error:
-            return self._failed(action, Result.FAILED, error)
+            return self._failed(action, _RESULTS.get(type(error), Result.FAILED), error)
         LOGGER.info("%s", action.message or describe(action), extra={"service": str(action.service)})
         return Outcome(action, Result.DONE)
 

@@ -16,7 +16,7 @@ class LoginError(Exception):
     """No usable credentials; the message says what was looked for."""
 
 
-def login_from(kubeconfig: Path | None, context: str | None) -> Callable[[], kopf.ConnectionInfo]:
+def login_from(kubeconfig: Path | None, context: str | None) -> Callable[[kopf.OperatorSettings], kopf.ConnectionInfo]:
     """A login function for one kubeconfig and context, or for the pod's service account.
 
     It is called again by Kopf when credentials are refused, so rotated tokens are read anew.
@@ -25,14 +25,14 @@ def login_from(kubeconfig: Path | None, context: str | None) -> Callable[[], kop
         LoginError: when called, if there are no credentials.
     """
 
-    def login() -> kopf.ConnectionInfo:
-        return _in_cluster() if kubeconfig is None else _from_file(kubeconfig, context)
+    def login(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
+        return _in_cluster(settings) if kubeconfig is None else _from_file(kubeconfig, context)
 
     return login
 
 
-def _in_cluster() -> kopf.ConnectionInfo:
-    info = kopf.login_with_service_account()
+def _in_cluster(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
+    info = kopf.login_with_service_account(settings=settings)
     if info is None:
         raise LoginError(
             f"no kubeconfig given (PERTOKEN_KUBECONFIG) and no service account token under {SERVICE_ACCOUNT}"

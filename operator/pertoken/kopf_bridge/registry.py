@@ -27,7 +27,7 @@ def build_registry(
     kinds: Iterable[tuple[str, str, str]],
     sink: Sink,
     wake: Wake,
-    login: Callable[[], kopf.ConnectionInfo],
+    login: Callable[[kopf.OperatorSettings], kopf.ConnectionInfo],
 ) -> kopf.OperatorRegistry:
     """A registry of event handlers only.
 
@@ -39,8 +39,8 @@ def build_registry(
     """
     registry = kopf.OperatorRegistry()
 
-    def on_login(**_: Any) -> kopf.ConnectionInfo:
-        return login()
+    def on_login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
+        return login(settings)
 
     kopf.on.login(registry=registry)(on_login)
     for group, version, plural in kinds:
