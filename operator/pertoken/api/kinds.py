@@ -1,0 +1,92 @@
+"""The kinds as the API server knows them: names, printer columns, models of spec and status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from pertoken.api.v1alpha1.accelerator_pool import AcceleratorPoolSpec
+from pertoken.api.v1alpha1.inference_service import InferenceServiceSpec
+from pertoken.api.v1alpha1.status import AcceleratorPoolStatus, InferenceServiceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of ``kubectl get``; priority 1 shows with ``-o wide`` only."""
+
+    name: str
+    path: str
+    type: str = "string"
+    priority: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One custom resource definition."""
+
+    kind: str
+    plural: str
+    singular: str
+    short: str
+    namespaced: bool
+    description: str
+    spec: type[BaseModel]
+    status: type[BaseModel]
+    columns: tuple[Column, ...]
+
+
+INFERENCE_SERVICE = Kind(
+    kind="InferenceService",
+    plural="inferenceservices",
+    singular="inferenceservice",
+    short="ptis",
+    namespaced=True,
+    description=(
+        "InferenceService says which model to serve, on which GPU pools, within which latency and at what cost of "
+        "tokens. pertoken moves replicas and batch sizes so that these hold at the least money."
+    ),
+    spec=InferenceServiceSpec,
+    status=InferenceServiceStatus,
+    columns=(
+        Column("Model", ".spec.model.id", description="Model that is served"),
+        Column("Replicas", ".status.replicas", "integer", description="Replicas asked of the workloads"),
+        Column("Desired", ".status.desiredReplicas", "integer", description="Replicas that the last decision wants"),
+        Column("Batch", ".status.batchSummary", description="Operating batch / cap"),
+        Column("USD/1M", ".status.costPerMillionTokens", description="Blended cost of a million tokens"),
+        Column("Index", ".status.costIndex", description="Bill / tokens at the price list; target: at most 1"),
+        Column("GPU%", ".status.gpuUtilization", description="Mean GPU utilization"),
+        Column("Ready", '.status.conditions[?(@.type=="Ready")].status', description="Summary of all conditions"),
+        Column("Reason", ".status.reason", priority=1, description="Headline of the last decision"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+ACCELERATOR_POOL = Kind(
+    kind="AcceleratorPool",
+    plural="acceleratorpools",
+    singular="acceleratorpool",
+    short="ptpool",
+    namespaced=False,
+    description=(
+        "AcceleratorPool is one kind of GPU, bought one way: how many there are, what an hour of one costs, and which "
+        "namespaces may use them."
+    ),
+    spec=AcceleratorPoolSpec,
+    status=AcceleratorPoolStatus,
+    columns=(
+        Column("Accelerator", ".spec.accelerator", description="GPU"),
+        Column("Purchase", ".spec.purchase", description="How the capacity was bought"),
+        Column("USD/GPU/h", ".spec.pricePerGPUHour", description="Price of a GPU-hour"),
+        Column("Total", ".status.total", "integer", description="GPUs that exist"),
+        Column("Used", ".status.used", "integer", description="GPUs that pods occupy"),
+        Column("Free", ".status.free", "integer", description="GPUs that nobody occupies"),
+        Column("Pending", ".status.pending", "integer", description="GPUs that pods wait for"),
+        Column("USD/h", ".status.spendPerHour", description="Cost of the occupied GPUs"),
+        Column("Placeable", ".status.placeable", "integer", 1, "GPUs the largest replica in use could get"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+KINDS = (INFERENCE_SERVICE, ACCELERATOR_POOL)

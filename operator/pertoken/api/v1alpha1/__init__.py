@@ -1,0 +1,5 @@
+"""The kinds of group ``serving.pertoken.dev``, version ``v1alpha1``, as pydantic models: the only source of the CRDs."""
+
+GROUP = "serving.pertoken.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"

@@ -1,0 +1,88 @@
+"""InferenceService: which model to serve, where, how fast and at what cost."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pertoken.api.v1alpha1.base import ATOMIC, LIST_LENGTH, Name, ReplicaCount, Strict, Text, keyed
+from pertoken.api.v1alpha1.objective import BehaviorModel, Freeze, Objective, ScheduleEntry, WakeSignal
+from pertoken.api.v1alpha1.variant import VariantModel
+
+
+class Architecture(Strict):
+    """Sizes of a model that the catalog does not hold, named as in the model's config.json."""
+
+    hidden_size: int = Field(ge=1, description="Width of the residual stream.")
+    num_hidden_layers: int = Field(ge=1, description="Number of layers.")
+    num_attention_heads: int = Field(ge=1, description="Query heads per layer.")
+    num_key_value_heads: int | None = Field(default=None, ge=1, description="KV heads. Default: the query heads.")
+    head_dim: int | None = Field(default=None, ge=1, description="Width of a head. Default: hiddenSize / heads.")
+    intermediate_size: int = Field(ge=1, description="Width of the dense feed-forward layers.")
+    vocab_size: int = Field(ge=1, description="Size of the vocabulary.")
+    tie_word_embeddings: bool | None = Field(default=None, description="Input and output embeddings share weights.")
+    max_position_embeddings: int | None = Field(default=None, ge=1, description="Longest context in tokens.")
+    num_experts: int | None = Field(default=None, ge=1, description="Routed experts per layer of a mixture of experts.")
+    num_experts_per_tok: int | None = Field(default=None, ge=1, description="Experts that each token visits.")
+    moe_intermediate_size: int | None = Field(default=None, ge=1, description="Width of one expert.")
+    n_shared_experts: int | None = Field(default=None, ge=0, description="Experts that every token visits.")
+    first_k_dense_replace: int | None = Field(default=None, ge=0, description="Leading layers without experts.")
+    kv_lora_rank: int | None = Field(default=None, ge=1, description="Latent KV width of multi-head latent attention.")
+    qk_rope_head_dim: int | None = Field(default=None, ge=1, description="Rotary part of a latent-attention head.")
+    sliding_window: int | None = Field(default=None, ge=1, description="Attention window in tokens, where limited.")
+
+
+class Model(Strict):
+    """Which model is served."""
+
+    id: Text | None = Field(default=None, description="Hugging Face id, e.g. meta-llama/Llama-3.1-8B-Instruct.")
+    architecture: Architecture | None = Field(default=None, description="Sizes of a model the catalog does not hold.")
+    served_name: Text | None = Field(default=None, description="Name under which the engine answers. Default: the id.")
+    max_model_len: int | None = Field(
+        default=None, ge=1, le=16_777_216, description="Longest context in tokens. Default: the model's own."
+    )
+
+
+class Metrics(Strict):
+    """Where the service's metrics come from."""
+
+    profile: Name = Field(default="default", description="Name of a metrics profile that the administrator set up.")
+
+
+class InferenceServiceSpec(Strict):
+    """What to serve and what it owes."""
+
+    mode: Literal["Auto", "Recommend", "Off"] | None = Field(
+        default=None,
+        description="Auto carries decisions out, Recommend only shows them, Off makes none. "
+        "Unset: Auto when every variant has a podTemplate, else Recommend.",
+    )
+    deletion_policy: Literal["Delete", "Orphan"] = Field(
+        default="Delete",
+        description="What becomes of owned workloads when this object is deleted. Adopted workloads always stay.",
+    )
+    model: Model = Field(description="Which model is served.")
+    objective: Objective | None = Field(default=None, description="What the service owes: cost and latency.")
+    priority: int = Field(
+        default=0, ge=-1000, le=1000, description="Who gets GPUs first when they are short; the higher goes first."
+    )
+    min_replicas: ReplicaCount = Field(default=1, description="Fewest replicas of all variants together; 0 lets it sleep.")
+    idle_seconds: int = Field(
+        default=600, ge=30, le=604_800, description="Time without requests before scaling to zero, in seconds."
+    )
+    wake_signal: WakeSignal | None = Field(
+        default=None, description="What starts a replica again; required when every minimum is 0."
+    )
+    schedule: list[ScheduleEntry] | None = Field(
+        default=None, max_length=LIST_LENGTH, json_schema_extra=ATOMIC, description="Minimums by time of day or week."
+    )
+    freeze: Freeze | None = Field(default=None, description="A time in which nothing is changed.")
+    variants: list[VariantModel] = Field(
+        min_length=1,
+        max_length=LIST_LENGTH,
+        json_schema_extra=keyed("name"),
+        description="Ways to serve the model, between which pertoken divides the load.",
+    )
+    behavior: BehaviorModel | None = Field(default=None, description="How fast replicas may move.")
+    metrics: Metrics | None = Field(default=None, description="Where the service's metrics come from.")

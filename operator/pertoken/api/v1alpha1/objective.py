@@ -1,0 +1,140 @@
+"""What a service owes: cost, latency; and how fast it may move."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pertoken.api.v1alpha1.base import ATOMIC, LIST_LENGTH, Amount, Instant, Milliseconds, Name, ReplicaCount, Strict, Text
+
+
+class PerMillionTokens(Strict):
+    """A price list in USD per 1,000,000 tokens: either one price for all tokens, or one per kind of token."""
+
+    blended: Amount | None = Field(
+        default=None, description='One price for input, cached input and output alike, a decimal string such as "0.80".'
+    )
+    input: Amount | None = Field(default=None, description="Price of input (prompt) tokens that were computed.")
+    cached_input: Amount | None = Field(
+        default=None, description="Price of input tokens read from the prefix cache. Defaults to the input price."
+    )
+    output: Amount | None = Field(default=None, description="Price of output (generated) tokens.")
+
+
+class CostTarget(Strict):
+    """What tokens may cost. The cost index is the GPU bill over the window divided by the finished requests' tokens at
+    these prices; the target is an index of at most 1."""
+
+    per_million_tokens: PerMillionTokens = Field(description="The price list that the bill is held against, in USD.")
+    window_seconds: int = Field(
+        default=86_400,
+        ge=300,
+        le=2_592_000,
+        description="Time over which bill and tokens are compared, in seconds. Default: one day.",
+    )
+    optimize: Literal["Cost", "Latency"] = Field(
+        default="Cost",
+        description="Cost: least spend that keeps the latency objective; the index is a ceiling. "
+        "Latency: spend up to index 1 on head-room and smaller batches.",
+    )
+    when_infeasible: Literal["KeepLatency", "KeepCost"] = Field(
+        default="KeepLatency",
+        description="Which objective yields when both cannot hold. KeepLatency reports the missed cost with what would "
+        "meet it. KeepCost gives up forecast head-room, then the percentile, then latency up to hardLimitFactor.",
+    )
+    hard_limit_factor: Amount | None = Field(
+        default=None, description='With KeepCost: never let latency exceed this multiple of its objective. Default: "2".'
+    )
+    max_spend_per_hour: Amount | None = Field(
+        default=None, description="Ceiling on the service's GPU spend in USD per hour."
+    )
+
+
+class LatencyTarget(Strict):
+    """Latency owed. Every field is optional: what is unset is not promised."""
+
+    ttft_milliseconds: Milliseconds | None = Field(
+        default=None, description="Time to first token, waiting in the queue included, in milliseconds."
+    )
+    inter_token_milliseconds: Milliseconds | None = Field(
+        default=None, description="Mean time per output token of one request after its first token, in milliseconds."
+    )
+    stall_milliseconds: Milliseconds | None = Field(
+        default=None, description="Longest gap between any two tokens of a request, in milliseconds."
+    )
+    percentile: int = Field(
+        default=95, ge=50, le=99, description="Share of requests, in percent, that must be within the objectives."
+    )
+
+
+class Objective(Strict):
+    """Cost and latency objectives. Without a cost objective only latency is held, and costs are reported."""
+
+    cost: CostTarget | None = Field(default=None, description="What tokens may cost.")
+    latency: LatencyTarget | None = Field(default=None, description="How long requests may take.")
+
+
+class ScalingPolicyModel(Strict):
+    """One rate limit of a scaling direction."""
+
+    type: Literal["Pods", "Percent"] = Field(description="Unit of value: replicas, or percent of the current replicas.")
+    value: int = Field(ge=1, le=10_000, description="Largest change within the period.")
+    period_seconds: int = Field(ge=1, le=1800, description="Length of the period in seconds.")
+
+
+class ScalingRulesModel(Strict):
+    """Rate limits of one direction, as in autoscaling/v2."""
+
+    stabilization_window_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=3600,
+        description="How long earlier recommendations are considered, in seconds. Default: 0 up, 300 down.",
+    )
+    select_policy: Literal["Max", "Min", "Disabled"] | None = Field(
+        default=None, description="Which policy counts when several apply; Disabled forbids this direction. Default: Max."
+    )
+    policies: list[ScalingPolicyModel] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=LIST_LENGTH,
+        json_schema_extra=ATOMIC,
+        description="Rate limits. Default up: 100 % or 4 pods per 15 s; down: 100 % per 15 s.",
+    )
+
+
+class BehaviorModel(Strict):
+    """How fast replicas may move, shaped and defaulted as in autoscaling/v2."""
+
+    scale_up: ScalingRulesModel | None = Field(default=None, description="Limits on adding replicas.")
+    scale_down: ScalingRulesModel | None = Field(default=None, description="Limits on removing replicas.")
+
+
+class WakeSignal(Strict):
+    """What starts a replica again after scaling to zero: engines that do not run cannot report a queue."""
+
+    source: Literal["GatewayQueue", "ProfileSignal"] = Field(
+        description="GatewayQueue: requests held by the inference gateway. ProfileSignal: a signal that the "
+        "administrator defined in the metrics profile."
+    )
+    name: Name | None = Field(default=None, description="Name of the profile's signal, with ProfileSignal.")
+
+
+class ScheduleEntry(Strict):
+    """A minimum that holds at certain times."""
+
+    cron: Annotated[str, Field(min_length=9, max_length=100)] = Field(
+        description='When the minimum begins to hold, five cron fields, e.g. "0 8 * * 1-5".'
+    )
+    time_zone: Name = Field(default="Etc/UTC", description='IANA time zone of the cron expression, e.g. "Europe/Berlin".')
+    duration_seconds: int = Field(ge=60, le=604_800, description="How long the minimum holds, in seconds.")
+    min_replicas: ReplicaCount = Field(description="Replicas of all variants together in that time.")
+
+
+class Freeze(Strict):
+    """A time in which replicas and batch caps stay as they are."""
+
+    start_time: Instant | None = Field(default=None, description="Begin, RFC 3339. Unset: from now on.")
+    end_time: Instant = Field(description="End, RFC 3339.")
+    reason: Text | None = Field(default=None, description="Shown in the status while frozen.")

@@ -1,0 +1,184 @@
+"""Status of both kinds. Only pertoken writes it; figures are decimal strings so that no float enters the API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pertoken.api.v1alpha1.base import LIST_LENGTH, Instant, Name, Strict, keyed
+
+Figure = Annotated[str, Field(max_length=24)]
+Message = Annotated[str, Field(max_length=1024)]
+
+
+class Condition(Strict):
+    """One aspect of the object's state."""
+
+    type: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Aspect, in CamelCase.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Why, one word in CamelCase.")
+    message: Message = Field(description="Why, in a sentence with numbers.")
+    last_transition_time: Instant = Field(description="When the status last changed.")
+    observed_generation: int | None = Field(default=None, ge=0, description="Generation that this was said of.")
+
+
+class CalibrationStatus(Strict):
+    """What was learnt about a variant; gains multiply modelled times, 1.00 means that the model was right."""
+
+    decode_gain: Figure | None = Field(default=None, description="Factor on modelled decode steps.")
+    prefill_gain: Figure | None = Field(default=None, description="Factor on modelled prefill times.")
+    ttft_offset_milliseconds: int | None = Field(default=None, description="Added to the modelled time to first token.")
+    samples: int | None = Field(default=None, description="Observations behind the figures.")
+
+
+class VariantStatus(Strict):
+    """One variant as observed and as decided."""
+
+    name: Name = Field(description="Name of the variant.")
+    replicas: int = Field(description="Replicas asked of the workload.")
+    desired_replicas: int = Field(description="Replicas that the last decision wants.")
+    ready_replicas: int = Field(description="Replicas that serve.")
+    reason: str = Field(max_length=63, description="Why the desired replicas are what they are.")
+    gpus_per_replica: int | None = Field(default=None, description="GPUs that one replica requests.")
+    batch_cap: int | None = Field(default=None, description="Sequences at most, of an engine that starts now.")
+    desired_batch_cap: int | None = Field(default=None, description="Cap that the last decision wants.")
+    batch_reason: str | None = Field(default=None, max_length=63, description="Why the desired cap is what it is.")
+    batch_message: Message | None = Field(default=None, description="The same in a sentence.")
+    pods_on_new_cap: int | None = Field(default=None, description="Pods that already run with the desired cap.")
+    operating_batch: Figure | None = Field(default=None, description="Sequences decoding at once per ready replica.")
+    output_tokens_per_second_per_replica: Figure | None = Field(
+        default=None, description="Output that one replica sustains within the objectives."
+    )
+    gpu_utilization: Figure | None = Field(default=None, description="Mean GPU utilization in percent.")
+    kv_cache_usage: Figure | None = Field(default=None, description="Share of the KV cache in use, in percent.")
+    calibration: CalibrationStatus | None = Field(default=None, description="What was learnt about the variant.")
+
+
+class CostStatus(Strict):
+    """Live cost, in USD; prices per 1,000,000 tokens."""
+
+    index: Figure | None = Field(default=None, description="Bill / tokens at the price list; the target is at most 1.")
+    blended: Figure | None = Field(default=None, description="Cost of a token of any kind.")
+    input: Figure | None = Field(default=None, description="Price list scaled by the index: input.")
+    cached_input: Figure | None = Field(default=None, description="Price list scaled by the index: cached input.")
+    output: Figure | None = Field(default=None, description="Price list scaled by the index: output.")
+    marginal: Figure | None = Field(default=None, description="Cost of one more token at the operating point.")
+    idle_share: Figure | None = Field(default=None, description="Share of billed GPU time without work, in percent.")
+    per_thousand_requests: Figure | None = Field(default=None, description="Cost of 1,000 requests.")
+    bill: Figure | None = Field(default=None, description="GPU bill of the observed part of the window.")
+    window_seconds: int | None = Field(default=None, description="Part of the window that was observed, in seconds.")
+    finished_requests: int | None = Field(default=None, description="Requests finished in it.")
+    reachable: Figure | None = Field(default=None, description="Lowest blended cost within the latency objective.")
+    reachable_index: Figure | None = Field(default=None, description="Cost index at that cost.")
+    spend_per_hour: Figure | None = Field(default=None, description="Cost of an hour of the GPUs held now.")
+
+
+class LatencyStatus(Strict):
+    """Measured latency at the objective's percentile; the value certainly lies between low and high."""
+
+    percentile: int | None = Field(default=None, description="Percentile of the figures.")
+    ttft_milliseconds: int | None = Field(default=None, description="Time to first token.")
+    ttft_low_milliseconds: int | None = Field(default=None, description="Lower histogram edge.")
+    ttft_high_milliseconds: int | None = Field(default=None, description="Upper histogram edge.")
+    inter_token_milliseconds: Figure | None = Field(default=None, description="Mean time per output token.")
+    inter_token_low_milliseconds: Figure | None = Field(default=None, description="Lower histogram edge.")
+    inter_token_high_milliseconds: Figure | None = Field(default=None, description="Upper histogram edge.")
+
+
+class DemandNow(Strict):
+    """Demand as measured."""
+
+    input_tokens_per_second: Figure | None = Field(default=None, description="Input tokens per second.")
+    output_tokens_per_second: Figure | None = Field(default=None, description="Output tokens per second.")
+    requests_per_second: Figure | None = Field(default=None, description="Requests per second.")
+    running: Figure | None = Field(default=None, description="Requests in the engines.")
+    waiting: Figure | None = Field(default=None, description="Requests in queues.")
+
+
+class DemandForecast(Strict):
+    """Demand expected when a replica started now would be ready."""
+
+    output_tokens_per_second: Figure | None = Field(default=None, description="Output tokens per second.")
+
+
+class DemandStatus(Strict):
+    """Demand now and ahead."""
+
+    now: DemandNow | None = Field(default=None, description="Demand as measured.")
+    forecast: DemandForecast | None = Field(default=None, description="Demand at the end of the lead.")
+    lead_seconds: int | None = Field(default=None, description="Learnt start-up time that the forecast looks ahead.")
+
+
+class VariantRecommendation(Strict):
+    """What would be done to one variant."""
+
+    name: Name = Field(description="Name of the variant.")
+    replicas: int = Field(description="Replicas to set.")
+    batch_cap: int | None = Field(default=None, description="Batch cap to set.")
+    reason: str = Field(max_length=63, description="Why.")
+
+
+class Recommendation(Strict):
+    """What pertoken would do if it were allowed to act."""
+
+    summary: Message = Field(description="In one sentence.")
+    variants: list[VariantRecommendation] = Field(
+        max_length=LIST_LENGTH, json_schema_extra=keyed("name"), description="By variant."
+    )
+
+
+class Savings(Strict):
+    """Spend avoided against keeping every variant at its maximum."""
+
+    per_month: Figure | None = Field(default=None, description="USD per month of 730 hours at the present rate.")
+    baseline: str | None = Field(default=None, max_length=63, description="What it is compared with.")
+
+
+class InferenceServiceStatus(Strict):
+    """What is, and what was decided."""
+
+    observed_generation: int | None = Field(default=None, ge=0, description="Generation that the last decision saw.")
+    conditions: list[Condition] | None = Field(
+        default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("type"), description="Aspects of the state."
+    )
+    replicas: int | None = Field(default=None, description="Replicas asked of all workloads together.")
+    desired_replicas: int | None = Field(default=None, description="Replicas that the last decision wants, in sum.")
+    ready_replicas: int | None = Field(default=None, description="Replicas that serve, in sum.")
+    batch_summary: str | None = Field(
+        default=None, max_length=63, description="Operating batch / cap of the first variant; an arrow shows a change."
+    )
+    cost_index: Figure | None = Field(default=None, description="Bill / tokens at the price list.")
+    cost_per_million_tokens: Figure | None = Field(default=None, description="Blended cost in USD.")
+    gpu_utilization: Figure | None = Field(default=None, description="Mean GPU utilization in percent.")
+    variants: list[VariantStatus] | None = Field(
+        default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("name"), description="By variant."
+    )
+    cost: CostStatus | None = Field(default=None, description="Live cost.")
+    latency: LatencyStatus | None = Field(default=None, description="Measured latency.")
+    demand: DemandStatus | None = Field(default=None, description="Demand now and ahead.")
+    reason: str | None = Field(default=None, max_length=63, description="Headline of the last decision.")
+    message: Message | None = Field(default=None, description="The last decision in a sentence.")
+    recommendation: Recommendation | None = Field(default=None, description="What pertoken would do, in Recommend mode.")
+    calibration: Message | None = Field(default=None, description="How well the performance model fits, in a sentence.")
+    savings: Savings | None = Field(default=None, description="Spend avoided.")
+
+
+class AcceleratorPoolStatus(Strict):
+    """GPUs of the pool at the last cycle."""
+
+    observed_generation: int | None = Field(default=None, ge=0, description="Generation that the figures belong to.")
+    conditions: list[Condition] | None = Field(
+        default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("type"), description="Aspects of the state."
+    )
+    total: int | None = Field(default=None, description="GPUs that exist.")
+    used: int | None = Field(default=None, description="GPUs that pods occupy.")
+    free: int | None = Field(default=None, description="GPUs that nobody occupies.")
+    placeable: int | None = Field(
+        default=None, description="GPUs that a replica of the largest size in use could still get."
+    )
+    pending: int | None = Field(default=None, description="GPUs that pods wait for.")
+    spend_per_hour: Figure | None = Field(default=None, description="Cost of the occupied GPUs, USD per hour.")
+    shadow_price: Figure | None = Field(
+        default=None, description="What one more GPU would save, USD per hour; 0 when none is missing."
+    )
