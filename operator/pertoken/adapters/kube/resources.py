@@ -1,0 +1,122 @@
+"""Names and addresses of Kubernetes resources: the watched kinds, and discovery of any other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from pertoken.adapters.kube.client import Caller, Request
+from pertoken.ports import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource type.
+
+    Attributes:
+        group: API group, empty for the core group.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """As objects write it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """URL path of the collection or, with a name, of one object (or a subresource of it)."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        parts = [root]
+        if self.namespaced and namespace:
+            parts += ["namespaces", quote(namespace, safe="")]
+        parts.append(self.plural)
+        parts += [quote(part, safe="") for part in (name, subresource) if part]
+        return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedKind:
+    """A kind that the inventory holds; `label_selector` is applied by the API server."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    label_selector: str = ""
+    namespaced: bool = True
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(group, version, plural)."""
+        return (self.group, self.version, self.plural)
+
+    @property
+    def resource(self) -> Resource:
+        """For addresses."""
+        return Resource(self.group, self.version, self.plural, self.kind, self.namespaced)
+
+
+GROUP = "serving.pertoken.dev"
+MANAGED_SELECTOR = "app.kubernetes.io/managed-by=pertoken"
+
+WATCHED: Mapping[str, WatchedKind] = {
+    kind.plural: kind
+    for kind in (
+        WatchedKind(GROUP, "v1alpha1", "inferenceservices", "InferenceService"),
+        WatchedKind(GROUP, "v1alpha1", "acceleratorpools", "AcceleratorPool", namespaced=False),
+        WatchedKind("", "v1", "pods", "Pod"),
+        WatchedKind("", "v1", "nodes", "Node", namespaced=False),
+        WatchedKind("", "v1", "namespaces", "Namespace", namespaced=False),
+        WatchedKind("apps", "v1", "deployments", "Deployment"),
+        WatchedKind("apps", "v1", "replicasets", "ReplicaSet"),
+        WatchedKind("", "v1", "configmaps", "ConfigMap", MANAGED_SELECTOR),
+        WatchedKind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    )
+}
+
+
+class Discovery:
+    """Resolves (apiVersion, kind) to a resource; asks the API server once per group version."""
+
+    def __init__(self, client: Caller) -> None:
+        """Know the watched kinds already."""
+        self._client = client
+        self._known = {(kind.resource.api_version, kind.kind): kind.resource for kind in WATCHED.values()}
+        self._lock = threading.Lock()
+
+    def resource(self, api_version: str, kind: str) -> Resource:
+        """The resource behind a kind.
+
+        Raises:
+            NotFound: when the cluster does not serve it; asked anew next time, as CRDs may come later.
+            AdapterError: when the API server does not answer.
+        """
+        known = self._known.get((api_version, kind))
+        if known is not None:
+            return known
+        found = self._discover(api_version)
+        with self._lock:
+            self._known.update(found)
+        if (api_version, kind) not in found:
+            raise NotFound(f"the cluster does not serve {kind} of {api_version}")
+        return found[(api_version, kind)]
+
+    def _discover(self, api_version: str) -> dict[tuple[str, str], Resource]:
+        group, _, version = api_version.rpartition("/")
+        root = f"/apis/{quote(group, safe='')}" if group else "/api"
+        try:
+            listed = self._client.call(Request("GET", f"{root}/{quote(version, safe='')}"))
+        except NotFound as error:
+            raise NotFound(f"the cluster does not serve the API {api_version}") from error
+        return {
+            (api_version, entry["kind"]): Resource(group, version, entry["name"], entry["kind"], entry["namespaced"])
+            for entry in listed.get("resources") or ()
+            if "/" not in entry["name"]  # subresources are listed as plural/subresource
+        }

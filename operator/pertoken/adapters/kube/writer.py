@@ -1,0 +1,102 @@
+"""Writes to the cluster: scale, eviction, server-side apply, delete, events."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, Caller, Request
+from pertoken.adapters.kube.events import EventRecorder
+from pertoken.adapters.kube.resources import WATCHED, Discovery
+from pertoken.domain.identity import PodKey, WorkloadRef
+from pertoken.ports import Clock, EventNote, Json, NotFound, Refused, Unavailable
+
+SCALE_MANAGER = "pertoken-scaler"
+MANY_BUDGETS = "more than one PodDisruptionBudget"
+
+
+class KubeWriter:
+    """Implements `pertoken.ports.ClusterWriter`."""
+
+    def __init__(
+        self, client: Caller, clock: Clock, *, instance: str = "pertoken", discovery: Discovery | None = None
+    ) -> None:
+        """Write in the name of `instance` (the pod's name), which Events show as their reporter."""
+        self._client = client
+        self._discovery = discovery or Discovery(client)
+        self._events = EventRecorder(client, clock, instance)
+
+    def set_replicas(self, target: WorkloadRef, replicas: int, resource_version: str) -> None:
+        """Set the replicas through the scale subresource.
+
+        Raises:
+            Conflict: the object is no longer at `resource_version`; an empty one writes unconditionally.
+        """
+        path = self._discovery.resource(target.api_version, target.kind).path(target.namespace, target.name, "scale")
+        body: Json = {"spec": {"replicas": replicas}}
+        if resource_version:
+            body["metadata"] = {"resourceVersion": resource_version}
+        query = {"fieldManager": SCALE_MANAGER}
+        self._client.call(Request("PATCH", path, query=query, body=body, content_type=MERGE_PATCH))
+
+    def evict(self, pod: PodKey, uid: str) -> None:
+        """Ask for the eviction of exactly this pod.
+
+        Raises:
+            Refused: a disruption budget forbids it now, or several budgets cover the pod.
+            Conflict: a pod of the same name but another uid stands there.
+            NotFound: the pod is gone.
+        """
+        body: Json = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": pod.namespace, "name": pod.name},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        path = WATCHED["pods"].resource.path(pod.namespace, pod.name, "eviction")
+        try:
+            self._client.call(Request("POST", path, body=body))
+        except Unavailable as error:
+            if MANY_BUDGETS in str(error):  # answered as 500, yet it is for the user to resolve
+                raise Refused(str(error)) from error
+            raise
+
+    def apply(self, manifest: Json, field_manager: str, *, force: bool = True, dry_run: bool = False) -> Json:
+        """Server-side apply of one whole object; returns it as the server stored (or would store) it.
+
+        Raises:
+            Refused: schema, admission or quota say no; the message says why.
+            Conflict: another manager owns a field and `force` is off.
+        """
+        return self._apply(manifest, field_manager, force=force, dry_run=dry_run)
+
+    def apply_status(self, manifest: Json, field_manager: str) -> Json:
+        """Server-side apply of the status; conditions of other managers stay."""
+        return self._apply(manifest, field_manager, force=True, subresource="status")
+
+    def delete(self, manifest: Json) -> None:
+        """Delete one object; its dependents follow in the background. A uid in the manifest is a precondition."""
+        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        uid = manifest["metadata"].get("uid")
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        with suppress(NotFound):
+            self._client.call(Request("DELETE", self._path(manifest), body=options))
+
+    def record(self, note: EventNote) -> None:
+        """Post an Event, or count it where the same was posted within the last ten minutes."""
+        self._events.record(note)
+
+    def _apply(
+        self, manifest: Json, field_manager: str, *, force: bool, dry_run: bool = False, subresource: str = ""
+    ) -> Json:
+        query: dict[str, Any] = {"fieldManager": field_manager, "force": force}
+        if dry_run:
+            query["dryRun"] = "All"
+        path = self._path(manifest, subresource)
+        return self._client.call(Request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
+
+    def _path(self, manifest: Json, subresource: str = "") -> str:
+        meta = manifest["metadata"]
+        resource = self._discovery.resource(manifest["apiVersion"], manifest["kind"])
+        return resource.path(meta.get("namespace", ""), meta["name"], subresource)

@@ -1,0 +1,229 @@
+"""Scale targets: Deployments, StatefulSets, LeaderWorkerSets and their kin, to domain facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
+from pertoken.control.quantities import epoch
+from pertoken.domain.cluster import BatchCap, PodFact, WorkloadFact
+from pertoken.domain.identity import WorkloadRef
+from pertoken.ports import Json
+
+CAP_VARIABLE = "PERTOKEN_MAX_NUM_SEQS"
+KEDA_LABEL = "scaledobject.keda.sh/name"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigKey:
+    """One key of a ConfigMap in the workload's namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalableFact:
+    """A scale target by itself, before pods, ReplicaSets and autoscalers are looked at.
+
+    Attributes:
+        replicas: spec.replicas (1 when unset, as the API server defaults it).
+        requests: extended resources of one replica by its template (all pods of a LeaderWorkerSet group).
+        observed: the controller has seen the newest generation.
+        rolled: by its own status, all existing pods are of the newest template.
+        cap_key: ConfigMap key from which the engine container reads its batch cap; None if it does not.
+        replicas_manager: field manager that last set spec.replicas.
+    """
+
+    ref: WorkloadRef
+    uid: str
+    replicas: int
+    requests: Mapping[str, int]
+    observed: bool
+    rolled: bool
+    cap_key: ConfigKey | None
+    replicas_manager: str
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerFact:
+    """An HPA with its target. `name` is how to call it: ``HorizontalPodAutoscaler ns/x`` or ``ScaledObject ns/x``."""
+
+    name: str
+    namespace: str
+    target_group: str
+    target_kind: str
+    target_name: str
+
+    def targets(self, ref: WorkloadRef) -> bool:
+        """Whether it scales this workload; an HPA without apiVersion matches by kind and name."""
+        same = (self.namespace, self.target_kind, self.target_name) == (ref.namespace, ref.kind, ref.name)
+        return same and self.target_group in {"", group_of(ref.api_version)}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stands around a scale target.
+
+    Attributes:
+        pods: with resolved owners (others than the target's are ignored).
+        replicasets: all known; only Deployments have some.
+        autoscalers: all known HPAs.
+        cap: the batch cap read from pertoken's ConfigMap, None if the template reads none.
+        resource: extended resource that `gpus_per_replica` counts.
+    """
+
+    pods: Iterable[PodFact] = ()
+    replicasets: Iterable[ReplicaSetFact] = ()
+    autoscalers: Iterable[AutoscalerFact] = ()
+    cap: BatchCap | None = None
+    resource: str = "nvidia.com/gpu"
+
+
+def group_of(api_version: str) -> str:
+    """API group of an apiVersion, empty for the core group."""
+    group, slash, _ = api_version.partition("/")
+    return group if slash else ""
+
+
+def scalable_fact(obj: Json) -> ScalableFact:
+    """Parse any kind with spec.replicas and a pod template (or a LeaderWorkerSet's two)."""
+    meta, spec = obj["metadata"], obj.get("spec") or {}
+    return ScalableFact(
+        ref=WorkloadRef(obj["apiVersion"], obj["kind"], meta["namespace"], meta["name"]),
+        uid=meta["uid"],
+        replicas=int(spec.get("replicas", 1)),
+        requests=_requests_per_replica(spec),
+        observed=_observed(obj),
+        rolled=_rolled(obj),
+        cap_key=_cap_key(_engine_pod_spec(spec)),
+        replicas_manager=replicas_manager(meta.get("managedFields") or ()),
+        resource_version=meta.get("resourceVersion", ""),
+    )
+
+
+def autoscaler_fact(obj: Json) -> AutoscalerFact:
+    """Parse a HorizontalPodAutoscaler; one that KEDA made is called by its ScaledObject."""
+    meta, target = obj["metadata"], obj["spec"]["scaleTargetRef"]
+    scaled_object = (meta.get("labels") or {}).get(KEDA_LABEL)
+    kind, name = ("ScaledObject", scaled_object) if scaled_object else ("HorizontalPodAutoscaler", meta["name"])
+    return AutoscalerFact(
+        name=f"{kind} {meta['namespace']}/{name}",
+        namespace=meta["namespace"],
+        target_group=group_of(target.get("apiVersion", "")),
+        target_kind=target["kind"],
+        target_name=target["name"],
+    )
+
+
+def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
+    """A scale target with everything that decides whether it may be scaled, and by how many GPUs."""
+    rivals = sorted(autoscaler.name for autoscaler in around.autoscalers if autoscaler.targets(target.ref))
+    return WorkloadFact(
+        ref=target.ref,
+        uid=target.uid,
+        replicas=target.replicas,
+        gpus_per_replica=_gpus_per_replica(target, around),
+        settled=target.observed and target.rolled and not _old_replicasets_hold_pods(target.ref, around.replicasets),
+        cap=around.cap,
+        replicas_manager=target.replicas_manager,
+        foreign_autoscaler=rivals[0] if rivals else "",
+        resource_version=target.resource_version,
+    )
+
+
+def replicas_manager(managed_fields: Iterable[Mapping[str, Any]]) -> str:
+    """Field manager that last wrote spec.replicas (also through the scale subresource), empty if unknown."""
+    newest, manager = float("-inf"), ""
+    for entry in managed_fields:
+        owned = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        at = epoch(entry.get("time")) or 0.0
+        if "f:replicas" in owned and at >= newest:
+            newest, manager = at, entry.get("manager", "")
+    return manager
+
+
+def _gpus_per_replica(target: ScalableFact, around: Surroundings) -> int:
+    """By the template: that is what the next replica asks for. Injected requests show only in living pods."""
+    planned = target.requests.get(around.resource, 0)
+    if planned:
+        return planned
+    living = (pod for pod in around.pods if pod.workload == target.ref and not pod.finished)
+    return max((pod.requests.get(around.resource, 0) for pod in living), default=0)
+
+
+def _requests_per_replica(spec: Json) -> dict[str, int]:
+    group = spec.get("leaderWorkerTemplate")
+    if group is None:
+        return pod_requests(_pod_spec(spec.get("template")))
+    worker = pod_requests(_pod_spec(group.get("workerTemplate")))
+    leader = pod_requests(_pod_spec(group.get("leaderTemplate"))) if group.get("leaderTemplate") else worker
+    workers = int(group.get("size", 1)) - 1
+    return {name: leader.get(name, 0) + workers * worker.get(name, 0) for name in leader.keys() | worker.keys()}
+
+
+def _engine_pod_spec(spec: Json) -> Json:
+    """Pod spec of the pods that answer requests: the leaders of a LeaderWorkerSet, else the template's."""
+    group = spec.get("leaderWorkerTemplate")
+    if group is None:
+        return _pod_spec(spec.get("template"))
+    return _pod_spec(group.get("leaderTemplate") or group.get("workerTemplate"))
+
+
+def _pod_spec(template: Json | None) -> Json:
+    return dict((template or {}).get("spec") or {})
+
+
+def _cap_key(pod_spec: Json) -> ConfigKey | None:
+    engine = engine_container(pod_spec)
+    for container in pod_spec.get("containers") or ():
+        if container["name"] != engine:
+            continue
+        for variable in container.get("env") or ():
+            source = (variable.get("valueFrom") or {}).get("configMapKeyRef")
+            if variable["name"] == CAP_VARIABLE and source:
+                return ConfigKey(source["name"], source["key"])
+    return None
+
+
+def _observed(obj: Json) -> bool:
+    seen = (obj.get("status") or {}).get("observedGeneration")
+    generation = obj["metadata"].get("generation")
+    if generation is None:
+        return True
+    if seen is None:
+        # Built-in controllers always report it; other kinds need not.
+        return obj["kind"] not in {"Deployment", "StatefulSet", "ReplicaSet"}
+    return int(seen) >= int(generation) if str(seen).isdigit() else True
+
+
+def _rolled(obj: Json) -> bool:
+    """No rollout by the object's own status. Pods that cannot be created or started yet are no rollout."""
+    status = obj.get("status") or {}
+    match obj["kind"]:
+        case "Deployment":
+            return bool(status.get("updatedReplicas", 0) == status.get("replicas", 0))
+        case "StatefulSet":
+            return _statefulset_rolled(obj.get("spec") or {}, status)
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "UpdateInProgress" and condition.get("status") == "True":
+            return False
+    return bool(status.get("updatedReplicas", status.get("replicas", 0)) == status.get("replicas", 0))
+
+
+def _statefulset_rolled(spec: Json, status: Json) -> bool:
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete" or status.get("currentRevision") == status.get("updateRevision"):
+        return True
+    # Pods below the partition stay on the old revision for as long as the user wants.
+    partition = int((strategy.get("rollingUpdate") or {}).get("partition", 0))
+    return bool(status.get("updatedReplicas", 0) >= max(status.get("replicas", 0) - partition, 0))
+
+
+def _old_replicasets_hold_pods(ref: WorkloadRef, replicasets: Iterable[ReplicaSetFact]) -> bool:
+    own = [fact for fact in replicasets if fact.owner == ref]
+    newest = max((fact.revision for fact in own), default=0)
+    return any(fact.revision < newest and fact.replicas > 0 for fact in own)
