@@ -136,7 +136,11 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
 
 
 def replicas_manager(managed_fields: Iterable[Mapping[str, Any]]) -> str:
-    """Field manager that last wrote spec.replicas (also through the scale subresource), empty if unknown."""
+    """Field manager that last wrote spec.replicas (also through the scale subresource), empty if unknown.
+
+    A write that changes the value takes the field from its other owners, so several owners agree on the value. Entries
+    of the scale subresource carry no time.
+    """
     newest, manager = float("-inf"), ""
     for entry in managed_fields:
         owned = (entry.get("fieldsV1") or {}).get("f:spec") or {}

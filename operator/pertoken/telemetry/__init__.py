@@ -1,1 +1,1 @@
-"""Own metrics, JSON logs and the HTTP endpoints."""
+"""What the operator tells of itself: metrics, logs, probes, the last plan."""

@@ -14,6 +14,10 @@ from pertoken.ports import AdapterError, Conflict, Forbidden, Json, NotFound, Re
 # The API server's own wording of a missing permission; admission, quota and pod security also answer 403.
 _LACKS_PERMISSION = re.compile(r"cannot \w+ (resource|path)")
 
+# What the API server answers with 500 although the request is at fault: a field that the schema of a server-side
+# apply does not know, and an eviction that several disruption budgets cover.
+_REFUSALS_AS_500 = ("failed to create typed patch object", "more than one PodDisruptionBudget")
+
 
 class Expired(Refused):
     """A list's continue token is too old (410): begin the list anew."""
@@ -60,6 +64,8 @@ def error_for(code: int, status: Json, request: str) -> AdapterError:
         return Refused(details)
     if code == 429 and _by_budget(status):
         return Refused(f"{details} {_causes(status)}".rstrip())
+    if code == 500 and any(words in message for words in _REFUSALS_AS_500):
+        return Refused(details)
     return _BY_CODE.get(code, Unavailable)(details)
 
 

@@ -9,10 +9,10 @@ from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, Caller, Requ
 from pertoken.adapters.kube.events import EventRecorder
 from pertoken.adapters.kube.resources import WATCHED, Discovery
 from pertoken.domain.identity import PodKey, WorkloadRef
-from pertoken.ports import Clock, EventNote, Json, NotFound, Refused, Unavailable
+from pertoken.ports import Clock, Conflict, EventNote, Json, NotFound
 
 SCALE_MANAGER = "pertoken-scaler"
-MANY_BUDGETS = "more than one PodDisruptionBudget"
+EVICTION_SECONDS = 15.0  # the API server itself retries conflicts of an eviction for 10 s before it answers
 
 
 class KubeWriter:
@@ -47,19 +47,20 @@ class KubeWriter:
             Conflict: a pod of the same name but another uid stands there.
             NotFound: the pod is gone.
         """
+        pods = WATCHED["pods"].resource
+        # A uid that does not match would be answered only after 10 s of the server's own retries; pods of a
+        # StatefulSet keep their names, so this is no rare case.
+        stands = self._client.call(Request("GET", pods.path(pod.namespace, pod.name)))["metadata"]["uid"]
+        if stands != uid:
+            raise Conflict(f"pod {pod} has been replaced: its uid is {stands}, not {uid}")
         body: Json = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": {"namespace": pod.namespace, "name": pod.name},
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
-        path = WATCHED["pods"].resource.path(pod.namespace, pod.name, "eviction")
-        try:
-            self._client.call(Request("POST", path, body=body))
-        except Unavailable as error:
-            if MANY_BUDGETS in str(error):  # answered as 500, yet it is for the user to resolve
-                raise Refused(str(error)) from error
-            raise
+        path = pods.path(pod.namespace, pod.name, "eviction")
+        self._client.call(Request("POST", path, body=body, read_seconds=EVICTION_SECONDS))
 
     def apply(self, manifest: Json, field_manager: str, *, force: bool = True, dry_run: bool = False) -> Json:
         """Server-side apply of one whole object; returns it as the server stored (or would store) it.

@@ -1,0 +1,143 @@
+"""Gauges of one plan, as Prometheus metric families."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client.core import GaugeMetricFamily as Family
+
+from pertoken.domain.metrics import MetricsSnapshot
+from pertoken.domain.plan import Decision, Plan, PoolFigures, VariantDecision
+
+__all__ = ["Family", "plan_families", "source_families"]
+
+SERVICE = ("namespace", "service")
+VARIANT = (*SERVICE, "variant")
+
+# (metric, help, value); a value of None leaves the series out: missing is not zero.
+_OF_SERVICE: Sequence[tuple[str, str, Callable[[Decision], float | None]]] = (
+    ("cost_index", "GPU bill / tokens at the price list; at most 1 meets the target.", lambda d: d.cost.index),
+    ("cost_reachable_index", "Lowest cost index within the objectives.", lambda d: d.cost.reachable_index),
+    ("spend_usd_per_hour", "Price of the GPUs held now.", lambda d: d.cost.spend_per_hour),
+    ("idle_ratio", "Share of billed GPU time without work.", lambda d: d.cost.idle_share),
+    ("cost_usd_per_thousand_requests", "Price of 1,000 answers.", lambda d: d.cost.per_thousand_requests),
+    ("waiting_requests", "Requests that wait before or in the engines.", lambda d: d.demand.waiting),
+    ("running_requests", "Requests in the engines' batches.", lambda d: d.demand.running),
+    ("demand_requests_per_second", "Arriving requests.", lambda d: d.demand.requests_per_second),
+    ("lead_seconds", "Horizon of the forecast: the learned start-up time.", lambda d: d.demand.lead_seconds),
+    ("acting", "1 when decisions are carried out.", lambda d: float(d.acts)),
+)
+_PRICES: Mapping[str, Callable[[Decision], float | None]] = {
+    "input": lambda d: d.cost.input,
+    "cached_input": lambda d: d.cost.cached_input,
+    "output": lambda d: d.cost.output,
+    "blended": lambda d: d.cost.blended,
+    "marginal": lambda d: d.cost.marginal,
+    "reachable": lambda d: d.cost.reachable,
+}
+_TOKEN_RATES: Mapping[str, Callable[[Decision], float | None]] = {
+    "input": lambda d: d.demand.input_tokens_per_second,
+    "output": lambda d: d.demand.output_tokens_per_second,
+    "forecast_output": lambda d: d.demand.forecast_output_tokens_per_second,
+}
+_LATENCIES: Mapping[str, Callable[[Decision], float | None]] = {
+    "ttft": lambda d: d.latency.ttft,
+    "inter_token": lambda d: d.latency.inter_token,
+}
+_OF_VARIANT: Sequence[tuple[str, str, Callable[[VariantDecision], float | None]]] = (
+    ("current_replicas", "spec.replicas as observed.", lambda v: v.current),
+    ("desired_replicas", "What the plan wants.", lambda v: v.desired),
+    ("ready_replicas", "Replicas that serve.", lambda v: v.ready),
+    ("batch_cap_sequences", "Cap that engines start with.", lambda v: v.cap),
+    ("desired_batch_cap_sequences", "Cap that the plan wants.", lambda v: v.desired_cap),
+    ("operating_batch_sequences", "Decoding sequences per ready replica.", lambda v: v.operating_batch),
+    ("gpus_per_replica", "GPUs of one replica.", lambda v: v.gpus_per_replica or None),
+    ("capacity_tokens_per_second", "Output tokens one replica sustains.", lambda v: v.capacity_per_replica),
+    ("gpu_utilization_ratio", "Utilization of the GPUs in [0, 1].", lambda v: v.gpu_utilization),
+    ("kv_cache_usage_ratio", "Share of the KV cache in use.", lambda v: v.kv_usage),
+    ("calibration_decode_gain_ratio", "Measured / modelled decode time.", lambda v: v.calibration.decode_gain),
+    ("calibration_prefill_gain_ratio", "Measured / modelled prefill time.", lambda v: v.calibration.prefill_gain),
+)
+_OF_POOL: Sequence[tuple[str, str, Callable[[PoolFigures], float | None]]] = (
+    ("capacity_gpus", "GPUs that exist.", lambda p: p.total),
+    ("used_gpus", "GPUs that bound pods hold.", lambda p: p.used),
+    ("free_gpus", "GPUs that no pod holds.", lambda p: p.free),
+    ("placeable_gpus", "Free GPUs that a replica of the largest size in use could get.", lambda p: p.placeable),
+    ("pending_gpus", "GPUs that pods wait for.", lambda p: p.pending),
+    ("spend_usd_per_hour", "Price of what is held.", lambda p: p.spend_per_hour_usd),
+)
+
+
+def plan_families(plan: Plan) -> tuple[Family, ...]:
+    """All gauges that a plan gives."""
+    return (*_service_families(plan), *_variant_families(plan), *_pool_families(plan))
+
+
+def source_families(metrics: Mapping[str, MetricsSnapshot]) -> tuple[Family, ...]:
+    """Health of each metrics profile, and how old its newest sample is."""
+    up = Family("pertoken_metrics_source_up", "1 when the source answered in full.", labels=("profile",))
+    age = Family("pertoken_metrics_data_age_seconds", "Age of the newest sample.", labels=("profile",))
+    for profile, snapshot in metrics.items():
+        up.add_metric([profile], float(snapshot.health.ok))
+        # Pods that are gone keep their last counters, so the oldest sample says nothing about the source.
+        newest = min((pod.age_seconds for pod in snapshot.pods.values()), default=None)
+        if newest is not None:
+            age.add_metric([profile], newest)
+    return (up, age)
+
+
+def _service_families(plan: Plan) -> Iterator[Family]:
+    for name, text, read in _OF_SERVICE:
+        family = Family(f"pertoken_service_{name}", text, labels=SERVICE)
+        for decision in plan.decisions:
+            _add(family, _service(decision), read(decision))
+        yield family
+    yield _by_kind("cost_usd_per_million_tokens", "Cost of a million tokens, by kind of token.", plan, _PRICES)
+    yield _by_kind("demand_tokens_per_second", "Token demand, by kind.", plan, _TOKEN_RATES)
+    latency = Family(
+        "pertoken_service_latency_seconds", "Latency at the percentile.", labels=(*SERVICE, "kind", "percentile")
+    )
+    conditions = Family(
+        "pertoken_service_condition", "1 for the current status of each condition.", labels=(*SERVICE, "type", "status")
+    )
+    for decision in plan.decisions:
+        for kind, read in _LATENCIES.items():
+            _add(latency, [*_service(decision), kind, str(decision.latency.percentile)], read(decision))
+        for condition, judgement in decision.judgements.items():
+            conditions.add_metric([*_service(decision), condition, judgement.verdict.value], 1.0)
+    yield latency
+    yield conditions
+
+
+def _by_kind(name: str, text: str, plan: Plan, readers: Mapping[str, Callable[[Decision], float | None]]) -> Family:
+    family = Family(f"pertoken_service_{name}", text, labels=(*SERVICE, "kind"))
+    for decision in plan.decisions:
+        for kind, read in readers.items():
+            _add(family, [*_service(decision), kind], read(decision))
+    return family
+
+
+def _variant_families(plan: Plan) -> Iterator[Family]:
+    for name, text, read in _OF_VARIANT:
+        family = Family(f"pertoken_variant_{name}", text, labels=VARIANT)
+        for decision in plan.decisions:
+            for variant in decision.variants:
+                _add(family, [*_service(decision), variant.variant], read(variant))
+        yield family
+
+
+def _pool_families(plan: Plan) -> Iterator[Family]:
+    for name, text, read in _OF_POOL:
+        family = Family(f"pertoken_pool_{name}", text, labels=("pool",))
+        for pool in plan.pools:
+            _add(family, [pool.name], read(pool))
+        yield family
+
+
+def _service(decision: Decision) -> list[str]:
+    return [decision.service.namespace, decision.service.name]
+
+
+def _add(family: Family, labels: list[str], value: float | None) -> None:
+    if value is not None:
+        family.add_metric(labels, float(value))

@@ -1,0 +1,134 @@
+"""The operator's own metrics in a registry of their own.
+
+What a plan says is rendered from the last plan at each scrape, so series of deleted services vanish with them. Labels
+name services, variants and pools, never pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from pertoken.domain.identity import ServiceKey
+from pertoken.domain.metrics import MetricsSnapshot
+from pertoken.domain.plan import Plan
+from pertoken.ports import Clock, CycleSummary
+from pertoken.telemetry.families import Family, plan_families, source_families
+
+PHASE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
+LONGEST_BILLED_GAP_SECONDS = 300.0  # a longer pause between cycles was an outage: what was held then is unknown
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """What is asked anew at every scrape."""
+
+    leading: Callable[[], bool]
+    synced: Callable[[], bool]
+    resync_age_seconds: Callable[[], float | None]
+
+
+class OperatorMetrics:
+    """Everything under ``/metrics``; fed once per cycle by `update`."""
+
+    def __init__(self, clock: Clock, state: ProcessState) -> None:
+        """Register all metrics."""
+        self._clock = clock
+        self._state = state
+        self._finished_at: float | None = None
+        self._families: tuple[Family, ...] = ()
+        self._spending: Mapping[ServiceKey, float] = {}
+        self._spent_until: float | None = None
+        self.registry = CollectorRegistry()
+        self._cycles = Counter(
+            "pertoken_cycles", "Planning cycles, by outcome (ok, failed).", ("outcome",), registry=self.registry
+        )
+        self._phases = Histogram(
+            "pertoken_cycle_duration_seconds",
+            "Duration of the phases of a cycle.",
+            ("phase",),
+            buckets=PHASE_BUCKETS,
+            registry=self.registry,
+        )
+        self._actions = Counter(
+            "pertoken_actions", "Actions, by kind and outcome.", ("kind", "outcome"), registry=self.registry
+        )
+        self._decisions = Counter(
+            "pertoken_decisions", "Decisions, by headline reason.", ("reason",), registry=self.registry
+        )
+        self._bill = Counter(
+            "pertoken_service_bill_usd",
+            "GPU time held by the service in dollars, summed over this process's cycles.",
+            ("namespace", "service"),
+            registry=self.registry,
+        )
+        build = Gauge("pertoken_build_info", "Version; always 1.", ("version",), registry=self.registry)
+        build.labels(version("pertoken")).set(1)
+        self.registry.register(self)
+        for outcome in ("ok", "failed"):
+            self._cycles.labels(outcome)  # visible from the start: an alert on `failed` needs a zero to rise from
+
+    def update(
+        self, plan: Plan | None, summary: CycleSummary, metrics: Mapping[str, MetricsSnapshot] | None = None
+    ) -> None:
+        """Take a finished cycle over.
+
+        Args:
+            plan: None for a cycle that failed; the last plan's series then stay, and the cycle's age grows.
+            summary: of the cycle.
+            metrics: what each metrics profile gave.
+        """
+        self._cycles.labels("ok" if summary.ok else "failed").inc()
+        for phase, seconds in summary.phases.items():
+            self._phases.labels(phase).observe(seconds)
+        for (kind, outcome), count in summary.outcomes.items():
+            self._actions.labels(kind, outcome).inc(count)
+        if plan is None:
+            return
+        for decision in plan.decisions:
+            self._decisions.labels(decision.reason.value).inc()
+        self._families = (*plan_families(plan), *source_families(metrics or {}))
+        self._finished_at = self._clock.monotonic()
+        self._charge(plan)
+
+    def collect(self) -> Iterable[Family]:
+        """Families that depend on the moment (the prometheus_client collector protocol)."""
+        leading = self._state.leading()
+        yield _gauge("pertoken_leader", "1 while this process holds the lease.", float(leading))
+        yield _gauge("pertoken_inventory_synced", "1 when every kind was listed.", float(self._state.synced()))
+        age = self._state.resync_age_seconds()
+        if age is not None:
+            yield _gauge("pertoken_inventory_resync_age_seconds", "Age of the oldest full list.", age)
+        if self._finished_at is not None:
+            since = self._clock.monotonic() - self._finished_at
+            yield _gauge("pertoken_cycle_age_seconds", "Time since the last cycle that succeeded.", since)
+        if leading:  # a standby's last plan is history, and would double every sum over the operator's pods
+            yield from self._families
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition in the format that the Accept header asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _charge(self, plan: Plan) -> None:
+        """Charge the time since the last plan at what each service held then."""
+        now = self._clock.monotonic()
+        if self._spent_until is not None and now - self._spent_until <= LONGEST_BILLED_GAP_SECONDS:
+            for key, per_hour in self._spending.items():
+                self._bill.labels(key.namespace, key.name).inc(per_hour * (now - self._spent_until) / 3600)
+        spending = {decision.service: decision.cost.spend_per_hour or 0.0 for decision in plan.decisions}
+        for gone in self._spending.keys() - spending.keys():
+            self._bill.remove(gone.namespace, gone.name)
+        for key in spending:
+            self._bill.labels(key.namespace, key.name)
+        self._spending, self._spent_until = spending, now
+
+
+def _gauge(name: str, text: str, value: float) -> Family:
+    family = Family(name, text)
+    family.add_metric([], value)
+    return family
