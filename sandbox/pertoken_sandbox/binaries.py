@@ -75,5 +75,7 @@ def _built(program: Program, folder: Path) -> Path:
     try:
         gobuild.build(program.source, output, f"{program.name} {program.version}")
     except gobuild.BuildFailed as error:
-        raise BinaryUnavailable(f"{program.name} {program.version} can neither be downloaded nor built: {error}") from error
+        raise BinaryUnavailable(
+            f"{program.name} {program.version} can neither be downloaded nor built: {error}"
+        ) from error
     return output

@@ -38,9 +38,7 @@ class ControlPlane(Cluster):
         detached: True lets the processes outlive this one; otherwise they die with it, however it dies.
     """
 
-    def __init__(
-        self, state_dir: Path, settings: commands.Settings | None = None, *, detached: bool = False
-    ) -> None:
+    def __init__(self, state_dir: Path, settings: commands.Settings | None = None, *, detached: bool = False) -> None:
         super().__init__(state_dir.absolute())
         self._settings = settings or commands.Settings()
         self._ports = self._remembered_ports()
@@ -109,7 +107,9 @@ class ControlPlane(Cluster):
 
     def _default_account_exists(self) -> bool:
         """The controllers work once the namespace ``default`` has its account: pods are refused before that."""
-        return bool(self.kubectl("get", "serviceaccount", "default", "-n", "default", "--ignore-not-found", "-o", "name"))
+        return bool(
+            self.kubectl("get", "serviceaccount", "default", "-n", "default", "--ignore-not-found", "-o", "name")
+        )
 
     def _write_credentials(self) -> None:
         pki = commands.issue_certificates(self._layout)

@@ -193,6 +193,9 @@ def controller_manager(layout: Layout, settings: Settings) -> Command:
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             f"--node-monitor-grace-period={settings.node_monitor_grace_seconds}s",
             f"--horizontal-pod-autoscaler-sync-period={settings.hpa_sync_seconds}s",
+            # At the default 20 requests/s the controllers' first tokens alone take six seconds.
+            "--kube-api-qps=300",
+            "--kube-api-burst=600",
         ),
     )
 
@@ -200,7 +203,8 @@ def controller_manager(layout: Layout, settings: Settings) -> Command:
 def scheduler(layout: Layout) -> Command:
     """The default scheduler."""
     delegated = _delegated(layout, "scheduler", layout.ports.scheduler)
-    return Command("kube-scheduler", (str(layout.programs["kube-scheduler"]), *delegated))
+    limits = ("--kube-api-qps=300", "--kube-api-burst=600")
+    return Command("kube-scheduler", (str(layout.programs["kube-scheduler"]), *delegated, *limits))
 
 
 def _delegated(layout: Layout, user: str, port: int) -> tuple[str, ...]:

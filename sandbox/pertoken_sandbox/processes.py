@@ -233,7 +233,9 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 def _stat_fields(pid: int) -> str | None:
     """When a process started, in the system's own words; None when it has ended."""
     if not sys.platform.startswith("linux"):
-        done = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
         state, _, started = done.stdout.strip().partition(" ")
         return started.strip() if started and not state.startswith("Z") else None
     try:

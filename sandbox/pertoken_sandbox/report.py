@@ -42,7 +42,9 @@ class Progress:
             self._last_line = now
             say(f"{self._what} … {self.elapsed_seconds:.0f} s")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         outcome = "done" if kind is None else "stopped"
         lead = "\r" if self._terminal else ""
         say(f"{lead}{self._what}: {outcome} after {self.elapsed_seconds:.0f} s")

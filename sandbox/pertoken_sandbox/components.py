@@ -1,0 +1,144 @@
+"""What a running sandbox consists of: a list of components, started in order and stopped in reverse.
+
+One more process in ``sandbox up`` is one more entry in `components`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pertoken_sandbox.binaries import ensure
+from pertoken_sandbox.cluster import Cluster, ExistingCluster
+from pertoken_sandbox.controlplane import ControlPlane
+from pertoken_sandbox.processes import ManagedProcess
+from pertoken_sandbox.prometheus import PrometheusServer, Scraping
+from pertoken_sandbox.report import say
+
+DEFAULT_STATE_DIR = Path(".sandbox")
+STATE_FILE = "state.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a sandbox is made of; kept in its state file so that every later command sees the same.
+
+    Args:
+        state_dir: folder of everything that belongs to it.
+        existing_kubeconfig: use this cluster rather than boot one.
+        http_sd_urls: addresses where Prometheus finds its targets.
+        scrape_interval_seconds: time between scrapes.
+    """
+
+    state_dir: Path
+    existing_kubeconfig: Path | None = None
+    http_sd_urls: tuple[str, ...] = ()
+    scrape_interval_seconds: float = 2.0
+
+    def save(self) -> None:
+        """Write them to the state file."""
+        record = {
+            "existing_kubeconfig": None if self.existing_kubeconfig is None else str(self.existing_kubeconfig),
+            "http_sd_urls": list(self.http_sd_urls),
+            "scrape_interval_seconds": self.scrape_interval_seconds,
+        }
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        (self.state_dir / STATE_FILE).write_text(json.dumps(record, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, state_dir: Path) -> Options | None:
+        """Read them back; None when there is no sandbox in the folder."""
+        try:
+            record: dict[str, Any] = json.loads((state_dir / STATE_FILE).read_text())
+        except FileNotFoundError:
+            return None
+        existing = record["existing_kubeconfig"]
+        return cls(
+            state_dir,
+            None if existing is None else Path(existing),
+            tuple(record["http_sd_urls"]),
+            float(record["scrape_interval_seconds"]),
+        )
+
+
+def default_state_dir() -> Path:
+    """``$PERTOKEN_SANDBOX_DIR``, else ``.sandbox`` in the current folder."""
+    return Path(os.environ.get("PERTOKEN_SANDBOX_DIR") or DEFAULT_STATE_DIR).absolute()
+
+
+class Component(Protocol):
+    """One part of the sandbox."""
+
+    def start(self) -> None:
+        """Start what does not run yet and wait until it is ready."""
+
+    def stop(self) -> None:
+        """Stop it; fine when it does not run."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component with its name, its processes and what a user wants to know of it."""
+
+    name: str
+    component: Component
+    processes: Sequence[ManagedProcess]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def cluster(options: Options) -> Cluster:
+    """The sandbox's cluster, running or not."""
+    if options.existing_kubeconfig is not None:
+        return ExistingCluster(options.state_dir, options.existing_kubeconfig)
+    return ControlPlane(options.state_dir / "controlplane", detached=True)
+
+
+def prometheus(options: Options) -> PrometheusServer:
+    """The sandbox's Prometheus, running or not."""
+    scraping = Scraping(options.http_sd_urls, interval_seconds=options.scrape_interval_seconds)
+    return PrometheusServer(ensure("prometheus"), options.state_dir / "prometheus", scraping, detached=True)
+
+
+def components(options: Options) -> list[Part]:
+    """All parts, in the order of their start."""
+    kube = cluster(options)
+    metrics = prometheus(options)
+    processes = kube.processes if isinstance(kube, ControlPlane) else ()
+    return [
+        Part("cluster", kube, processes, {"kubeconfig": str(kube.kubeconfig), "kubectl": str(kube.kubectl.binary)}),
+        Part("prometheus", metrics, (metrics.process,), {"url": metrics.url}),
+    ]
+
+
+def start_all(parts: Sequence[Part]) -> None:
+    """Start the parts in order; if one fails, those that ran not before are stopped again."""
+    begun: list[Part] = []
+    try:
+        for part in parts:
+            fresh = not any(process.running for process in part.processes)
+            started = time.monotonic()
+            if fresh:
+                begun.append(part)
+            part.component.start()
+            say(f"{part.name}: ready after {time.monotonic() - started:.1f} s")
+    except BaseException:
+        stop_all(begun)
+        raise
+
+
+def stop_all(parts: Sequence[Part]) -> None:
+    """Stop the parts in reverse order."""
+    for part in reversed(parts):
+        part.component.stop()
+
+
+def remove_state(state_dir: Path) -> None:
+    """Remove the state folder of a stopped sandbox, and nothing that is not one."""
+    if (state_dir / STATE_FILE).is_file():
+        shutil.rmtree(state_dir)
