@@ -80,7 +80,8 @@ class _Limited:
 
     def stream(self, amount: int, *, decode_content: bool = True) -> Iterator[bytes]:
         received = 0
-        for chunk in self._raw.stream(min(amount, _CHUNK), decode_content=decode_content):
+        # One read of the socket at a time: a larger read would wait, past the deadline, until it is full.
+        while chunk := self._raw.read1(max(amount, _CHUNK), decode_content=decode_content):
             received += len(chunk)
             if received > MAX_ANSWER_BYTES:
                 self._raw.close()
@@ -89,6 +90,7 @@ class _Limited:
                 self._raw.close()
                 raise requests.ReadTimeout
             yield chunk
+        self._raw.release_conn()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
@@ -209,6 +211,12 @@ def _no_answer(profile: MetricsProfile) -> str:
     return f"no answer within {profile.timeout_seconds:g} s"
 
 
+def _unconnected(error: BaseException, profile: MetricsProfile) -> str:
+    """Requests calls a time-out in the middle of a body a connection error too."""
+    cause = error.args[0] if error.args else None
+    return _no_answer(profile) if isinstance(cause, ReadTimeoutError) else f"no connection: {_innermost(error)}"
+
+
 def _innermost(error: BaseException) -> str:
     """The words of the first cause: requests wraps the plain ones in several layers of its own."""
     seen: set[int] = set()
@@ -258,7 +266,7 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException, Me
         (requests.JSONDecodeError, KeyError, TypeError, AttributeError),
         lambda *_: "the answer is not that of a Prometheus query API; check the url",
     ),
-    ((requests.ConnectionError,), lambda error, _: f"no connection: {_innermost(error)}"),
+    ((requests.ConnectionError,), _unconnected),
     (
         (PrometheusApiClientException, requests.RequestException, OSError, ValueError),
         lambda error, _: _short(f"{type(error).__name__}: {_innermost(error)}"),
