@@ -1,0 +1,149 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pertoken.adapters.prometheus.parse import (
+    FLOAT_NOISE,
+    PodLabels,
+    Sample,
+    Tally,
+    by_pod,
+    capacities,
+    edge,
+    histogram,
+    histograms,
+    number,
+    samples,
+)
+from pertoken.domain.identity import PodKey
+
+LABELS = PodLabels("namespace", "pod")
+POD = PodKey("a", "chat-0")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def series(value, pod=POD, **labels):
+    return {"metric": {"namespace": pod.namespace, "pod": pod.name, **labels}, "value": [1.0, value]}
+
+
+def sample(value, pod=POD, **labels):
+    return Sample({"namespace": pod.namespace, "pod": pod.name, **labels}, value)
+
+
+@pytest.mark.parametrize("text", ["NaN", "+Inf", "-Inf", "", "none", None, True, [], {}])
+def test_what_is_no_finite_number_is_missing(text):
+    assert number(text) is None
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("1e3", 1000.0), ("-0.5", -0.5), (3, 3.0)])
+def test_numbers(text, value):
+    assert number(text) == value
+
+
+def test_not_a_number_is_counted_and_left_out():
+    tally = Tally()
+    assert [usable.value for usable in samples([series("1"), series("NaN"), series("+Inf")], tally)] == [1.0]
+    assert tally.not_a_number == 2
+    assert str(tally) == "2 not a number"
+
+
+@given(JSON)
+def test_no_answer_whatsoever_raises(anything):
+    for usable in samples(anything, Tally()):
+        assert math.isfinite(usable.value)
+    for usable in samples([{"metric": {}, "value": [1, anything]}, anything], Tally()):
+        assert math.isfinite(usable.value)
+
+
+def test_two_series_of_one_pod_make_it_missing():
+    tally, other = Tally(), PodKey("a", "chat-large-0")
+    found = by_pod([sample(1.0), sample(2.0), sample(3.0, other)], LABELS, tally)
+    assert found == {other: 3.0}
+    assert tally.duplicates == 1
+
+
+@pytest.mark.parametrize("labels", [{"namespace": "a"}, {"pod": "p"}, {"namespace": "", "pod": "p"}, {}])
+def test_series_without_a_pod_are_ignored_and_counted(labels):
+    tally = Tally()
+    assert by_pod([Sample(labels, 1.0)], LABELS, tally) == {}
+    assert tally.without_pod == 1
+
+
+@given(st.dictionaries(st.tuples(st.text(min_size=1), st.text(min_size=1)), st.floats(-1e9, 1e9)))
+def test_identity_is_exact(values):
+    read = [sample(value, PodKey(*names)) for names, value in values.items()]
+    assert by_pod(read, LABELS, Tally()) == {PodKey(*names): value for names, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [("1", 1.0), ("1.0", 1.0), ("+Inf", math.inf), ("Inf", math.inf), ("NaN", None), ("x", None), (None, None)],
+)
+def test_bucket_edges_have_one_spelling(text, bound):
+    assert edge(text) == bound
+
+
+def test_two_spellings_of_an_edge_are_copies():
+    read = [sample(1.0, le="1"), sample(2.0, le="1.0"), sample(3.0, le="+Inf")]
+    found = histograms(read, LABELS, 1.0, Tally())[POD]
+    assert found.edges == (1.0, math.inf)
+    assert found.cumulative == (2.0, 3.0)
+
+
+def test_edges_are_scaled_to_seconds():
+    found = histograms([sample(1.0, le="250"), sample(1.0, le="+Inf")], LABELS, 1e-3, Tally())[POD]
+    assert found.edges == (0.25, math.inf)
+
+
+@pytest.mark.parametrize(
+    "buckets",
+    [{}, {0.1: 1.0}, {0.1: 2.0, math.inf: 1.0}, {0.1: -1.0, math.inf: 1.0}, {0.1: 5.0, 0.2: 4.0, math.inf: 6.0}],
+)
+def test_buckets_that_do_not_belong_together_are_no_histogram(buckets):
+    assert histogram(buckets) is None
+
+
+def test_bad_histograms_are_counted():
+    tally = Tally()
+    assert histograms([sample(1.0, le="0.5")], LABELS, 1.0, tally) == {}
+    assert tally.bad_histograms == 1
+
+
+@given(st.lists(st.floats(0.0, 1e6), min_size=2, max_size=20), st.floats(0.0, 0.4))
+def test_noise_is_levelled_upward_and_nothing_else_changes(steps, noise):
+    rates = [sum(steps[: index + 1]) for index in range(len(steps))]
+    wobbled = [rate - noise * FLOAT_NOISE * rates[-1] * (index % 2) for index, rate in enumerate(rates)]
+    edges = [*(float(index) for index in range(1, len(rates))), math.inf]
+    found = histogram(dict(zip(edges, wobbled, strict=True)))
+    assert found is not None
+    assert list(found.cumulative) == sorted(found.cumulative)
+    assert all(
+        0 <= level - rate <= FLOAT_NOISE * rates[-1] + 1e-300
+        for level, rate in zip(found.cumulative, wobbled, strict=True)
+        if rate >= 0
+    )
+
+
+def capacity(*shown):
+    tally = Tally()
+    read = [sample(1.0, engine=rank, tokens=text) for rank, text in shown]
+    return capacities(read, LABELS, "tokens", ("engine",), tally).get(POD), tally
+
+
+def test_capacity_is_added_over_ranks():
+    assert capacity(("0", "1000"), ("1", "500"))[0] == 1500.0
+
+
+@pytest.mark.parametrize(
+    "shown", [[("0", "None")], [("0", "0")], [("0", "1000"), ("1", "NaN")], [("0", "1000"), ("0", "2000")]]
+)
+def test_capacity_that_is_not_certain_is_missing(shown):
+    found, tally = capacity(*shown)
+    assert found is None
+    assert str(tally)
