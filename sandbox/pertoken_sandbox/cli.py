@@ -79,7 +79,7 @@ def status(state_dir: StateDir = None) -> None:
         say("no sandbox here")
         raise typer.Exit(EXIT_NO)
     parts = components(options)
-    table = Table("PART", "PROCESS", "STATE", "PID", "RSS MiB", "LOG")
+    table = Table("PART", "PROCESS", "STATE", "PID", "RSS MiB", "LOG", box=None)
     processes = [(part, process) for part in parts for process in part.processes]
     for part, process in processes:
         identity, rss = process.identity, process.rss_bytes
@@ -91,7 +91,9 @@ def status(state_dir: StateDir = None) -> None:
             f"{rss / 2**20:.0f}" if rss is not None else "-",
             str(process.log),
         )
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    width = max(console.width, console.measure(table).maximum)
+    Console(width=width).print(table)  # paths are for copying: never shortened
     _print_usage(parts)
     if not all(process.running for _part, process in processes):
         raise typer.Exit(EXIT_NO)

@@ -1,8 +1,8 @@
-"""Certificates and keys of the local cluster: elliptic-curve keys, one authority per purpose, files for its programs."""
+"""Certificates and keys of the local cluster: elliptic-curve keys, one authority per purpose."""
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFETIME = datetime.timedelta(days=365)
-CLOCK_SKEW = datetime.timedelta(hours=1)
+LIFETIME = dt.timedelta(days=365)
+CLOCK_SKEW = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def signing_key(folder: Path, name: str) -> KeyPair:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)  # noqa: TID251  # certificates are valid in wall time
+    now = dt.datetime.now(dt.UTC)  # noqa: TID251  # certificates are valid in wall time
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

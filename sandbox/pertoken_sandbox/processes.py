@@ -26,7 +26,7 @@ DEFAULT_GRACE_SECONDS = 10.0
 PORTS = range(20000, 32000)
 EXEC_TIED = Path(__file__).with_name("exec_tied.py")
 
-# The death signal of a tied process fires when the *thread* that started it ends, so one lasting thread starts them all.
+# The death signal of a tied process fires when the *thread* that started it ends: one lasting thread starts them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 

@@ -27,7 +27,7 @@ class Release:
 
 @dataclass(frozen=True)
 class GoSource:
-    """How Go builds a program: the tools module (a folder of ``sandbox/tools``), the package, linker and build flags."""
+    """How Go builds a program: the tools module (folder of ``sandbox/tools``), the package, linker and build flags."""
 
     module: str
     package: str
