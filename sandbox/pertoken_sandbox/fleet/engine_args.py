@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from pertoken_sandbox.fleet.stats import BUCKET_FAMILIES
@@ -103,7 +104,7 @@ def _is_edge(value: Any) -> bool:
 
 
 def _increasing(edges: list[float]) -> bool:
-    return all(a < b for a, b in zip(edges, edges[1:], strict=False))
+    return all(a < b for a, b in pairwise(edges))
 
 
 _VALUES: dict[str, tuple[str, Callable[[str, str], Any]]] = {

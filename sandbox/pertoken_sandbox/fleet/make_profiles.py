@@ -84,9 +84,7 @@ Row = dict[str, str]
 
 
 def _decode_table(rows: list[Row]) -> tuple[list[int], list[int], list[list[float]]]:
-    cells = {
-        (int(r["batch"]), int(r["isl"]) + int(r["osl"]) // 2): float(r["decode_step_ms_mid"]) for r in rows
-    }
+    cells = {(int(r["batch"]), int(r["isl"]) + int(r["osl"]) // 2): float(r["decode_step_ms_mid"]) for r in rows}
     batches = sorted({b for b, _ in cells})
     contexts = sorted({c for _, c in cells})
     table = [[round(cells[b, c], 3) for c in contexts] for b in batches]

@@ -34,15 +34,19 @@ _GAUGES: tuple[tuple[str, str, Samples], ...] = (
     ("num_requests_waiting", "Number of requests waiting to be processed.", _one(lambda s: s.waiting)),
     (
         "num_requests_waiting_by_reason",
-        "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' ="
-        " deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals"
-        " vllm:num_requests_waiting.",
+        (
+            "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' ="
+            " deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals"
+            " vllm:num_requests_waiting."
+        ),
         _by("reason", {"capacity": lambda s: s.waiting, "deferred": _zero}),
     ),
     (
         "engine_sleep_state",
-        "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; weights_offloaded = 1"
-        " means sleep level 1; discard_all = 1 means sleep level 2.",
+        (
+            "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; weights_offloaded = 1"
+            " means sleep level 1; discard_all = 1 means sleep level 2."
+        ),
         _by("sleep_state", {"awake": lambda _: 1.0, "weights_offloaded": _zero, "discard_all": _zero}),
     ),
     ("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", _one(lambda s: s.kv_usage)),
@@ -57,13 +61,18 @@ _COUNTERS: tuple[tuple[str, str, Samples], ...] = (
     ("prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens.", _one(lambda s: s.prefix_hits)),
     (
         "external_prefix_cache_queries",
-        "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried"
-        " tokens.",
+        (
+            "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried"
+            " tokens."
+        ),
         _one(_zero),
     ),
     (
         "external_prefix_cache_hits",
-        "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.",
+        (
+            "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached"
+            " tokens."
+        ),
         _one(_zero),
     ),
     ("mm_cache_queries", "Multi-modal cache queries, in terms of number of queried items.", _one(_zero)),
@@ -85,9 +94,11 @@ _COUNTERS: tuple[tuple[str, str, Samples], ...] = (
     ("prompt_tokens_cached", "Number of cached prompt tokens (local + external).", _one(lambda s: s.cached_tokens)),
     (
         "prompt_tokens_cached_by_source",
-        "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to DRAM),"
-        " disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; sums to"
-        " vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.",
+        (
+            "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to DRAM),"
+            " disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; sums to"
+            " vllm:prefix_cache_hits + vllm:external_prefix_cache_hits."
+        ),
         _by(
             "source",
             {

@@ -5,14 +5,23 @@ from collections.abc import Mapping, Sequence
 
 from pertoken_sandbox.fleet.engine import Engine, Request, StepResult
 
-_REQUEST_LATENCY = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
-                    480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
+# fmt: off
+_REQUEST_LATENCY = (
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
+)
+_FIRST_TOKEN = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
+    640.0, 2560.0,
+)
+_BETWEEN_TOKENS = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+)
+# fmt: on
 _FAMILY_EDGES: dict[str, Sequence[float]] = {
     "request_latency": _REQUEST_LATENCY,
-    "time_to_first_token": (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-                            20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),  # fmt: skip
-    "inter_token_latency": (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-                            20.0, 40.0, 80.0),  # fmt: skip
+    "time_to_first_token": _FIRST_TOKEN,
+    "inter_token_latency": _BETWEEN_TOKENS,
     "iteration_tokens": (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384),
     "request_params_n": (1, 2, 5, 10, 20),
 }
@@ -39,7 +48,7 @@ class Histogram:
 
 
 def length_edges(max_model_len: int) -> tuple[int, ...]:
-    """vLLM's token-count buckets: 1, 2, 5, 10, 20, 50 … up to ``max_model_len``."""
+    """Token-count buckets as vLLM makes them: 1, 2, 5, 10, 20, 50 … up to ``max_model_len``."""
     edges = []
     scale = 1
     while scale <= max_model_len:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import math
 import random
 from collections.abc import Iterable, Iterator
@@ -33,9 +34,8 @@ def load_trace(path: Path) -> list[Arrival]:
         TraceError: the file is missing, empty, or a field is not what it must be.
     """
     try:
-        opened = gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(newline="")
-        with opened as source:
-            arrivals = list(_rows(path, source))
+        with path.open("rb") as packed, gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed as data:
+            arrivals = list(_rows(path, io.TextIOWrapper(data, encoding="utf-8", newline="")))
     except (OSError, UnicodeDecodeError) as error:
         raise TraceError(f"{path}: cannot be read: {error}") from error
     if not arrivals:
@@ -114,5 +114,7 @@ class Replay:
             for copy in range(copies):
                 jitter = rng.uniform(0.0, 1.0) if copy else 0.0
                 at = (arrival.at - self.start_seconds + jitter) / self.speed
-                played.append(Arrival(at, arrival.input_tokens, arrival.output_tokens, arrival.model, arrival.prefix_ids))
+                played.append(
+                    Arrival(at, arrival.input_tokens, arrival.output_tokens, arrival.model, arrival.prefix_ids)
+                )
         return sorted(played, key=lambda a: a.at)

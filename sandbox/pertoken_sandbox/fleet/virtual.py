@@ -57,7 +57,7 @@ class WindowResult:
 
 @dataclass(frozen=True)
 class FleetResult:
-    """What a static fleet did with a trace. Latencies in ms, one entry per request in arrival order; NaN ITL: 1 token."""
+    """What a static fleet did with a trace. Latencies in ms, one per request in arrival order; ITL NaN: one token."""
 
     arrivals: "np.ndarray[tuple[int], np.dtype[np.float64]]"
     ttft_ms: "np.ndarray[tuple[int], np.dtype[np.float64]]"
