@@ -70,9 +70,9 @@ def build(source: GoSource, output: Path, what: str) -> None:
             start_new_session=True,
         )
         status = _wait(process, progress)
-    if status != 0:
-        tail = log.read_bytes()[-ERROR_TAIL_BYTES:].decode(errors="replace").strip()
-        raise BuildFailed(f"go build of {what} failed with status {status}:\n{tail}")
+        if status != 0:
+            tail = log.read_bytes()[-ERROR_TAIL_BYTES:].decode(errors="replace").strip()
+            raise BuildFailed(f"go build of {what} failed with status {status}:\n{tail}")
 
 
 def _wait(process: subprocess.Popen[bytes], progress: Progress) -> int:

@@ -1,0 +1,44 @@
+"""One real control plane for the whole run, a fresh namespace for each test, and every supported Prometheus."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pertoken_sandbox.binaries import debian_prometheus, ensure
+from pertoken_sandbox.controlplane import ControlPlane
+from pertoken_sandbox.kubectl import Kubectl
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The run's control plane, started by the first test that asks for it."""
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as started:
+        yield started
+
+
+@pytest.fixture
+def kubectl(control_plane: ControlPlane) -> Kubectl:
+    """``kubectl("get", "pods")`` as the administrator; ``.json(…)`` parses, ``.apply(…)`` takes objects."""
+    return control_plane.kubectl
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of the test's own, deleted after it."""
+    name = f"test-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session", params=["3.16", "2.42"])
+def prometheus_binary(request: pytest.FixtureRequest) -> Path:
+    """Each supported Prometheus: the pinned one and, as the oldest, Debian's."""
+    found = ensure("prometheus") if request.param == "3.16" else debian_prometheus()
+    if found is None:
+        pytest.skip("Debian's Prometheus needs apt")
+    return found
