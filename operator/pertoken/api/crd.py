@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS, Kind
+from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS, Column, Kind
 from pertoken.api.rules import POOL_RULES, SERVICE_RULES, Rule
 from pertoken.api.v1alpha1 import GROUP, VERSION
 from pertoken.api.v1alpha1.base import PRESERVE_UNKNOWN
@@ -99,7 +99,7 @@ def _rank(key: str) -> tuple[int, str]:
 
 def _attach(schema: Schema, rule: Rule) -> None:
     node = schema
-    for step in rule.at.split("."):
+    for step in rule.at.split(".") if rule.at else ():
         node = node["properties"][step.removesuffix("[]")]
         if step.endswith("[]"):
             node = node["items"]
@@ -158,7 +158,7 @@ def crd(kind: Kind) -> Schema:
     }
 
 
-def _column(column: Any) -> Schema:
+def _column(column: Column) -> Schema:
     out: Schema = {"name": column.name, "type": column.type, "jsonPath": column.path}
     if column.description:
         out["description"] = column.description

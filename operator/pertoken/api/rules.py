@@ -6,11 +6,11 @@ models. It yields the field at fault (relative to the location), its value, and 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
+from typing import Any, Final
 
 Json = dict[str, Any]
 Fault = tuple[str, Any]  # field below the rule's location ("" for itself), offending value
@@ -22,7 +22,8 @@ class Rule:
     """One cross-field rule.
 
     Attributes:
-        at: where it is attached: property names, ``[]`` for the items of a list; e.g. ``spec.variants[]``.
+        at: where it is attached: property names, ``[]`` for the items of a list; e.g. ``spec.variants[]``; empty for
+            the whole object.
         message: what is expected, shown by the API server and by `pertoken validate`.
         cel: the expression; None where the schema itself (a keyed list) makes the server refuse.
         check: the same in Python; None for transition rules, which need the stored object.
@@ -43,6 +44,24 @@ def _number(value: Any, default: int) -> int | None:
 def _variants(spec: Json) -> list[Json]:
     variants = spec.get("variants")
     return [v for v in variants if isinstance(v, dict)] if isinstance(variants, list) else []
+
+
+LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def _short_name(obj: Json) -> Iterator[Fault]:
+    metadata = obj.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if isinstance(name, str) and not LABEL.fullmatch(name):
+        yield "metadata.name", name
+
+
+NAME_RULE: Final = Rule(
+    "",
+    "the name must be at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit",
+    "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
+    _short_name,
+)
 
 
 def _wakes(spec: Json) -> Iterator[Fault]:
@@ -155,6 +174,7 @@ def _guarantee(access: Json) -> Iterator[Fault]:
 
 
 SERVICE_RULES = (
+    NAME_RULE,
     Rule(
         "spec",
         "needed when every minReplicas is 0: an engine that does not run cannot report its queue",
@@ -171,7 +191,8 @@ SERVICE_RULES = (
         "spec",
         "every variant needs a workload of its own",
         "self.variants.all(v, !has(v.scaleTargetRef) || self.variants.filter(o, has(o.scaleTargetRef) && "
-        "o.scaleTargetRef.kind == v.scaleTargetRef.kind && o.scaleTargetRef.name == v.scaleTargetRef.name).size() == 1)",
+        "o.scaleTargetRef.kind == v.scaleTargetRef.kind && o.scaleTargetRef.name == v.scaleTargetRef.name)"
+        ".size() == 1)",
         _unique_targets,
     ),
     Rule("spec", "variant names must be unique within the service", None, _unique_names),
@@ -228,6 +249,7 @@ SERVICE_RULES = (
 )
 
 POOL_RULES = (
+    NAME_RULE,
     Rule("spec.capacity", "exactly one of gpus and fromNodes", "has(self.gpus) != has(self.fromNodes)", _one_capacity),
     Rule(
         "spec",
@@ -252,7 +274,7 @@ POOL_RULES = (
 
 def located(value: Any, at: str) -> Iterator[tuple[str, Json]]:
     """Every object at a rule's location, with its concrete path: ``spec.variants[1]``."""
-    yield from _walk(value, "", at.split("."))
+    yield from _walk(value, "", at.split(".") if at else [])
 
 
 def _walk(value: Any, path: str, steps: list[str]) -> Iterator[tuple[str, Json]]:
@@ -270,5 +292,3 @@ def _walk(value: Any, path: str, steps: list[str]) -> Iterator[tuple[str, Json]]
     elif isinstance(child, list):
         for index, item in enumerate(child):
             yield from _walk(item, f"{here}[{index}]", rest)
-
-

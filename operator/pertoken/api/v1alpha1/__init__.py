@@ -1,4 +1,4 @@
-"""The kinds of group ``serving.pertoken.dev``, version ``v1alpha1``, as pydantic models: the only source of the CRDs."""
+"""The kinds of group ``serving.pertoken.dev``, version ``v1alpha1``, as pydantic models: the CRDs' only source."""
 
 GROUP = "serving.pertoken.dev"
 VERSION = "v1alpha1"

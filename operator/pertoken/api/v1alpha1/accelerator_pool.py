@@ -73,7 +73,9 @@ class AcceleratorPoolSpec(Strict):
     price_per_gpu_hour: Amount | None = Field(
         default=None, description='USD per GPU and hour, a decimal string such as "1.29". Never guessed when unset.'
     )
-    price_from: PriceSource | None = Field(default=None, description="Where the price is read. Excludes pricePerGPUHour.")
+    price_from: PriceSource | None = Field(
+        default=None, description="Where the price is read. Excludes pricePerGPUHour."
+    )
     billing: Literal["PerGPU", "PerNode"] = Field(
         default="PerGPU", description="Whether single GPUs or whole nodes are charged."
     )
@@ -88,7 +90,7 @@ class AcceleratorPoolSpec(Strict):
         default=300,
         ge=0,
         le=86_400,
-        description="Time in which a new node comes up, in seconds; pods unschedulable for twice as long are withdrawn.",
+        description="Time in which a new node comes up, in seconds; pods unschedulable twice as long are withdrawn.",
     )
     access: list[Access] | None = Field(
         default=None,

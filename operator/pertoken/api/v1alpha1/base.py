@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 NAME_LENGTH: Final = 63
@@ -18,7 +19,7 @@ LIST_MAP_KEYS: Final = "x-kubernetes-list-map-keys"
 
 
 def camel(name: str) -> str:
-    """camelCase as Kubernetes writes it: ``max_gpus`` -> ``maxGPUs``, ``price_per_gpu_hour`` -> ``pricePerGPUHour``."""
+    """Camel case as Kubernetes has it: ``max_gpus`` -> ``maxGPUs``, ``price_per_gpu_hour`` -> ``pricePerGPUHour``."""
     return to_camel(name).replace("Gpus", "GPUs").replace("Gpu", "GPU") if "_gpu" in name else to_camel(name)
 
 
@@ -38,13 +39,23 @@ class Open(BaseModel):
     )
 
 
+def _instant(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("a time with zone, such as 2026-03-01T08:00:00Z")
+    return text
+
+
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
 Label = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=DNS_LABEL)]
 Amount = Annotated[str, Field(max_length=24, pattern=AMOUNT_PATTERN)]
 Text = Annotated[str, Field(max_length=256)]
 ReplicaCount = Annotated[int, Field(ge=0, le=1000)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
-Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)]
 LabelValue = Annotated[str, Field(max_length=NAME_LENGTH)]
 LabelKey = Annotated[str, Field(max_length=317)]
 

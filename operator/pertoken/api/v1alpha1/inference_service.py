@@ -67,7 +67,9 @@ class InferenceServiceSpec(Strict):
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="Who gets GPUs first when they are short; the higher goes first."
     )
-    min_replicas: ReplicaCount = Field(default=1, description="Fewest replicas of all variants together; 0 lets it sleep.")
+    min_replicas: ReplicaCount = Field(
+        default=1, description="Fewest replicas of all variants together; 0 lets it sleep."
+    )
     idle_seconds: int = Field(
         default=600, ge=30, le=604_800, description="Time without requests before scaling to zero, in seconds."
     )

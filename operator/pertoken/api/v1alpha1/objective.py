@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pertoken.api.v1alpha1.base import ATOMIC, LIST_LENGTH, Amount, Instant, Milliseconds, Name, ReplicaCount, Strict, Text
+from pertoken.api.v1alpha1.base import (
+    ATOMIC,
+    LIST_LENGTH,
+    Amount,
+    Instant,
+    Milliseconds,
+    Name,
+    ReplicaCount,
+    Strict,
+    Text,
+)
 
 
 class PerMillionTokens(Strict):
@@ -23,8 +33,11 @@ class PerMillionTokens(Strict):
 
 
 class CostTarget(Strict):
-    """What tokens may cost. The cost index is the GPU bill over the window divided by the finished requests' tokens at
-    these prices; the target is an index of at most 1."""
+    """What tokens may cost.
+
+    The cost index is the GPU bill over the window divided by the finished requests' tokens at these prices; the
+    target is an index of at most 1.
+    """
 
     per_million_tokens: PerMillionTokens = Field(description="The price list that the bill is held against, in USD.")
     window_seconds: int = Field(
@@ -44,7 +57,8 @@ class CostTarget(Strict):
         "meet it. KeepCost gives up forecast head-room, then the percentile, then latency up to hardLimitFactor.",
     )
     hard_limit_factor: Amount | None = Field(
-        default=None, description='With KeepCost: never let latency exceed this multiple of its objective. Default: "2".'
+        default=None,
+        description='With KeepCost: never let latency exceed this multiple of its objective. Default: "2".',
     )
     max_spend_per_hour: Amount | None = Field(
         default=None, description="Ceiling on the service's GPU spend in USD per hour."
@@ -93,7 +107,8 @@ class ScalingRulesModel(Strict):
         description="How long earlier recommendations are considered, in seconds. Default: 0 up, 300 down.",
     )
     select_policy: Literal["Max", "Min", "Disabled"] | None = Field(
-        default=None, description="Which policy counts when several apply; Disabled forbids this direction. Default: Max."
+        default=None,
+        description="Which policy counts when several apply; Disabled forbids this direction. Default: Max.",
     )
     policies: list[ScalingPolicyModel] | None = Field(
         default=None,
@@ -127,7 +142,9 @@ class ScheduleEntry(Strict):
     cron: Annotated[str, Field(min_length=9, max_length=100)] = Field(
         description='When the minimum begins to hold, five cron fields, e.g. "0 8 * * 1-5".'
     )
-    time_zone: Name = Field(default="Etc/UTC", description='IANA time zone of the cron expression, e.g. "Europe/Berlin".')
+    time_zone: Name = Field(
+        default="Etc/UTC", description='IANA time zone of the cron expression, e.g. "Europe/Berlin".'
+    )
     duration_seconds: int = Field(ge=60, le=604_800, description="How long the minimum holds, in seconds.")
     min_replicas: ReplicaCount = Field(description="Replicas of all variants together in that time.")
 

@@ -159,7 +159,9 @@ class InferenceServiceStatus(Strict):
     demand: DemandStatus | None = Field(default=None, description="Demand now and ahead.")
     reason: str | None = Field(default=None, max_length=63, description="Headline of the last decision.")
     message: Message | None = Field(default=None, description="The last decision in a sentence.")
-    recommendation: Recommendation | None = Field(default=None, description="What pertoken would do, in Recommend mode.")
+    recommendation: Recommendation | None = Field(
+        default=None, description="What pertoken would do, in Recommend mode."
+    )
     calibration: Message | None = Field(default=None, description="How well the performance model fits, in a sentence.")
     savings: Savings | None = Field(default=None, description="Spend avoided.")
 

@@ -68,7 +68,9 @@ class ScaleTargetRef(Strict):
     """An existing workload of the service's namespace whose replicas pertoken sets through its scale subresource."""
 
     api_version: Name = Field(default="apps/v1", description="API group and version of the workload.")
-    kind: Name = Field(default="Deployment", description="Kind of the workload, one of those the administrator allowed.")
+    kind: Name = Field(
+        default="Deployment", description="Kind of the workload, one of those the administrator allowed."
+    )
     name: Name = Field(description="Name of the workload.")
 
 

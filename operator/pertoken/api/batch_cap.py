@@ -1,0 +1,119 @@
+"""The ConfigMap that holds a workload's batch cap, written and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pertoken.api.engine_args import CAP_KEY
+from pertoken.api.naming import cap_name
+from pertoken.domain.cluster import BatchCap
+from pertoken.domain.identity import ServiceKey, WorkloadRef
+from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
+from pertoken.domain.service import Batching
+
+PREVIOUS: Final = "pertoken.dev/previous"
+CHANGED_AT: Final = "pertoken.dev/changed-at"
+COMPLETED: Final = "pertoken.dev/completed"
+ROLLED_BACK: Final = "pertoken.dev/rolled-back"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CapDocument:
+    """What a cap's ConfigMap is made of.
+
+    Attributes:
+        owner: owner reference, see `workloads.service_owner` and `workloads.workload_owner`. Of an adopted workload
+            it must be the workload itself: its pods need the ConfigMap after the InferenceService is gone.
+    """
+
+    service: ServiceKey
+    variant: str
+    target: WorkloadRef
+    cap: BatchCap
+    owner: Json | None = None
+
+
+def initial_cap(batching: Batching) -> BatchCap:
+    """The first cap: the largest that the user allows, until measurements tell better."""
+    return BatchCap(value=batching.max_sequences)
+
+
+def cap_after(action: SetBatchCap | CompleteBatchCap, known: BatchCap | None, now: float) -> BatchCap:
+    """The cap that an action leaves behind, given the one that was there. `now` in seconds since the epoch."""
+    if isinstance(action, SetBatchCap):
+        return BatchCap(
+            value=action.value,
+            previous=action.previous,
+            changed_at=now,
+            rolled_back=action.rolled_back,
+            completed=False,
+        )
+    if known is None:
+        return BatchCap(value=action.value)
+    return replace(known, value=action.value, completed=True)
+
+
+def cap_config_map(document: CapDocument) -> Json:
+    """The ConfigMap ``<workload>-batch``."""
+    cap = document.cap
+    annotations = {
+        CHANGED_AT: f"{cap.changed_at:.3f}",
+        COMPLETED: _word(cap.completed),
+        ROLLED_BACK: _word(cap.rolled_back),
+    }
+    if cap.previous is not None:
+        annotations[PREVIOUS] = str(cap.previous)
+    metadata: Json = {
+        "name": cap_name(document.target.name),
+        "namespace": document.target.namespace,
+        "labels": {
+            "app.kubernetes.io/managed-by": "pertoken",
+            "app.kubernetes.io/part-of": document.service.name,
+            "app.kubernetes.io/component": "batch-cap",
+            "serving.pertoken.dev/service": document.service.name,
+            "serving.pertoken.dev/variant": document.variant,
+        },
+        "annotations": annotations,
+    }
+    if document.owner is not None:
+        metadata["ownerReferences"] = [document.owner]
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CAP_KEY: str(cap.value)}}
+
+
+def parse_cap(config_map: Mapping[str, Any]) -> BatchCap | None:
+    """A cap read back; None when the ConfigMap holds no whole number, e.g. after someone edited it."""
+    text = (config_map.get("data") or {}).get(CAP_KEY, "")
+    if not text.isdecimal():
+        return None
+    annotations = (config_map.get("metadata") or {}).get("annotations") or {}
+    previous = annotations.get(PREVIOUS, "")
+    try:
+        changed_at = float(annotations.get(CHANGED_AT, "0"))
+    except ValueError:
+        changed_at = 0.0
+    return BatchCap(
+        value=int(text),
+        previous=int(previous) if previous.isdecimal() else None,
+        changed_at=changed_at,
+        rolled_back=annotations.get(ROLLED_BACK) == "true",
+        completed=annotations.get(COMPLETED, "true") == "true",
+    )
+
+
+def reads_cap(pod_spec: Mapping[str, Any], workload: str) -> bool:
+    """Whether a pod spec's engine container takes the cap from this workload's ConfigMap, as an owned one does."""
+    wanted = {"name": cap_name(workload), "key": CAP_KEY}
+    for container in pod_spec.get("containers") or ():
+        for entry in container.get("env") or ():
+            reference = (entry.get("valueFrom") or {}).get("configMapKeyRef") or {}
+            if all(reference.get(key) == value for key, value in wanted.items()):
+                return True
+    return False
+
+
+def _word(flag: bool) -> str:
+    return "true" if flag else "false"

@@ -1,0 +1,214 @@
+"""What pertoken adds to the engine container of an owned workload: batch cap, histogram edges, port."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pertoken.api.errors import FieldError
+from pertoken.domain.service import Batching, BatchingMode, Engine, LatencyObjective
+
+Json = dict[str, Any]
+
+CAP_KEY: Final = "PERTOKEN_MAX_NUM_SEQS"
+CAP_REFERENCE: Final = f"$({CAP_KEY})"
+CAP_FLAG: Final = {Engine.VLLM: "--max-num-seqs", Engine.SGLANG: "--max-running-requests"}
+DEFAULT_PORT: Final = {Engine.VLLM: 8000, Engine.SGLANG: 30000}  # of `vllm serve` and `sglang.launch_server`
+BATCHED_TOKENS_FLAG: Final = "--max-num-batched-tokens"
+
+# vLLM's production metrics documentation, "Custom Histogram Buckets": a JSON object, family key -> increasing edges in
+# seconds. `inter_token_latency` sets the edges of inter_token_latency and of request_time_per_output_token. The flag
+# came with 0.30.1; an older engine refuses to start with it.
+BUCKETS_FLAG: Final = "--custom-histogram-buckets"
+BUCKETS_SINCE: Final = (0, 31)
+# Default edges of vLLM 0.32 in seconds, read from its metrics page.
+TTFT_EDGES: Final = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
+)
+INTER_TOKEN_EDGES: Final = (
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0),
+    *(2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
+)
+_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.\d+)?(?:[-.+_].*)?")
+_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh"})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What decides about the additions.
+
+    Attributes:
+        cap_config_map: name of the ConfigMap that holds the cap.
+        path: of the container in the manifest, for errors.
+    """
+
+    engine: Engine
+    batching: Batching
+    latency: LatencyObjective
+    cap_config_map: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContainer:
+    """The container with its additions.
+
+    Attributes:
+        reads_cap: the engine reads its batch cap from pertoken's ConfigMap.
+        port: on which it serves.
+    """
+
+    container: Json
+    reads_cap: bool
+    port: int
+
+
+def complete_container(container: Json, settings: EngineSettings) -> EngineContainer | tuple[FieldError, ...]:
+    """The engine container with cap, histogram edges and a port named http; or what is in the way. Pure."""
+    errors: list[FieldError] = []
+    args = [*container.get("args", [])]
+    command = [*container.get("command", [])]
+    words = Words.of([*command, *args])
+    reads_cap = _cap_args(args, words, settings, errors)
+    env = [*container.get("env", [])]
+    if reads_cap:
+        _cap_env(env, settings, errors)
+    _batched_tokens(args, words, settings, errors)
+    if _takes_buckets(container, words, settings):
+        args += [BUCKETS_FLAG, histogram_buckets(settings.latency)]
+    ports = _ports(container, settings, errors)
+    if errors:
+        return tuple(errors)
+    done = {**container, "ports": ports}
+    if args:
+        done["args"] = args
+    if env:
+        done["env"] = env
+    return EngineContainer(done, reads_cap, int(ports[0]["containerPort"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Command line of a container.
+
+    Attributes:
+        shell: the line is interpreted by a shell, so that further arguments would not reach the engine.
+    """
+
+    words: tuple[str, ...]
+    shell: bool
+
+    @classmethod
+    def of(cls, line: Iterable[Any]) -> Words:
+        """Split what is given to a shell into words, too."""
+        parts = [str(part) for part in line]
+        shell = bool(parts) and parts[0].rsplit("/", 1)[-1] in _SHELLS and any(_is_c(part) for part in parts[1:])
+        return cls(tuple(word for part in parts for word in part.split()) if shell else tuple(parts), shell)
+
+    def sets(self, flag: str) -> bool:
+        """Whether the flag is given, with ``=`` or without, dashes or underscores alike (vLLM takes both)."""
+        plain = flag.replace("_", "-")
+        return any(word.split("=", 1)[0].replace("_", "-") == plain for word in self.words)
+
+    @property
+    def mentions_cap(self) -> bool:
+        """The template itself refers to the cap's variable."""
+        return any(CAP_KEY in word for word in self.words)
+
+
+def _is_c(part: str) -> bool:
+    return re.fullmatch(r"-[a-z]*c", part) is not None
+
+
+def _cap_args(args: list[str], words: Words, settings: EngineSettings, errors: list[FieldError]) -> bool:
+    """Append the cap's flag; tells whether the container reads the cap."""
+    if words.mentions_cap:
+        return True
+    flag = CAP_FLAG.get(settings.engine)
+    if flag is None:
+        return False
+    fixed = settings.batching.mode is BatchingMode.FIXED
+    if words.sets(flag):
+        if not fixed:
+            advice = f"drop {flag} so that pertoken can set the batch cap, or set batching.mode to Fixed"
+            errors.append(FieldError(f"{settings.path}.args", flag, advice))
+        return False
+    if words.shell:
+        if not fixed:
+            advice = f"a shell line must itself pass {flag}={CAP_REFERENCE}; or set batching.mode to Fixed"
+            errors.append(FieldError(f"{settings.path}.args", None, advice))
+        return False
+    args.append(f"{flag}={CAP_REFERENCE}")
+    return True
+
+
+def _cap_env(env: list[Json], settings: EngineSettings, errors: list[FieldError]) -> None:
+    if any(entry.get("name") == CAP_KEY for entry in env):
+        errors.append(FieldError(f"{settings.path}.env", CAP_KEY, "pertoken sets this variable: drop it"))
+        return
+    reference = {"name": settings.cap_config_map, "key": CAP_KEY}
+    env.append({"name": CAP_KEY, "valueFrom": {"configMapKeyRef": reference}})
+
+
+def _batched_tokens(args: list[str], words: Words, settings: EngineSettings, errors: list[FieldError]) -> None:
+    tokens = settings.batching.max_batched_tokens
+    if tokens is None:
+        return
+    variant = settings.path.split(".podTemplate", 1)[0]
+    if settings.engine is not Engine.VLLM or words.shell:
+        advice = "only an owned vllm engine that is started without a shell takes it"
+        errors.append(FieldError(f"{variant}.batching.maxBatchedTokens", tokens, advice))
+    elif words.sets(BATCHED_TOKENS_FLAG):
+        advice = f"set it here or by {BATCHED_TOKENS_FLAG} in the template, not both"
+        errors.append(FieldError(f"{variant}.batching.maxBatchedTokens", tokens, advice))
+    else:
+        args.append(f"{BATCHED_TOKENS_FLAG}={tokens}")
+
+
+def _takes_buckets(container: Json, words: Words, settings: EngineSettings) -> bool:
+    promised = settings.latency.ttft_seconds or settings.latency.inter_token_seconds or settings.latency.stall_seconds
+    return (
+        settings.engine is Engine.VLLM
+        and bool(promised)
+        and not words.shell
+        and not words.sets(BUCKETS_FLAG)
+        and knows_buckets(str(container.get("image", "")))
+    )
+
+
+def knows_buckets(image: str) -> bool:
+    """Whether an image's tag names a vLLM that has the flag. Unknown tags count as old: too new a flag is fatal."""
+    name = image.split("@", 1)[0].rsplit("/", 1)[-1]
+    tag = name.partition(":")[2]
+    if tag in {"latest", "nightly"}:
+        return "vllm" in image
+    version = _VERSION.fullmatch(tag)
+    return version is not None and (int(version[1]), int(version[2])) >= BUCKETS_SINCE
+
+
+def histogram_buckets(latency: LatencyObjective) -> str:
+    """VLLM's default edges with one exactly at each objective, as the flag's JSON (seconds)."""
+    families: dict[str, tuple[float, ...]] = {}
+    if latency.ttft_seconds is not None:
+        families["time_to_first_token"] = (*TTFT_EDGES, latency.ttft_seconds)
+    promised = [edge for edge in (latency.inter_token_seconds, latency.stall_seconds) if edge is not None]
+    if promised:
+        families["inter_token_latency"] = (*INTER_TOKEN_EDGES, *promised)
+    return json.dumps({family: sorted(set(edges)) for family, edges in families.items()}, separators=(",", ":"))
+
+
+def _ports(container: Json, settings: EngineSettings, errors: list[FieldError]) -> list[Json]:
+    """The container's ports; the first one serves, and is called http if it has no name."""
+    ports = [dict(port) for port in container.get("ports", [])]
+    if not ports:
+        default = DEFAULT_PORT.get(settings.engine)
+        if default is None:
+            errors.append(FieldError(f"{settings.path}.ports", None, "the port on which the engine serves, first"))
+            return []
+        return [{"name": "http", "containerPort": default, "protocol": "TCP"}]
+    ports[0].setdefault("name", "http")
+    return ports

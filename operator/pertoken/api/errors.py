@@ -1,0 +1,159 @@
+"""Mistakes in manifests as values: which field, what it holds, what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pertoken.api.crd import structural
+from pertoken.api.rules import Rule, located
+from pertoken.api.v1alpha1.base import AMOUNT_PATTERN, DNS_LABEL
+
+MAX_SHOWN: Final = 60
+SUGGESTION_CUTOFF: Final = 0.6
+AMOUNT_EXPECTED: Final = 'a decimal number in quotes, such as "0.80"'
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One mistake.
+
+    Attributes:
+        path: of the field from the object's root, ``spec.variants[0].maxReplicas``.
+        value: what it holds; None when it is missing.
+        expectation: what would be right.
+    """
+
+    path: str
+    value: Any
+    expectation: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {shown(self.value)}: {self.expectation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An object that cannot be used, with every mistake found."""
+
+    errors: tuple[FieldError, ...]
+
+    @property
+    def message(self) -> str:
+        """All mistakes in one line."""
+        return "; ".join(str(error) for error in self.errors)
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a line: short, text in quotes."""
+    if value is None:
+        return "missing"
+    if isinstance(value, Mapping):
+        text = "{" + ", ".join(str(key) for key in value) + "}"
+    elif isinstance(value, list):
+        text = f"list of {len(value)}"
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    else:
+        text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def rule_errors(obj: Mapping[str, Any], rules: Iterable[Rule]) -> list[FieldError]:
+    """What the cross-field rules find in a raw object."""
+    found = []
+    for rule in rules:
+        if rule.check is None:
+            continue
+        for path, part in located(obj, rule.at):
+            for field, value in rule.check(part):
+                where = f"{path}.{field}" if path and field else path or field
+                found.append(FieldError(where, value, rule.message))
+    return found
+
+
+def model_errors(error: ValidationError, model: type[BaseModel], prefix: str) -> list[FieldError]:
+    """What pydantic found, in the words of the API: one value per mistake."""
+    schema = structural(model)
+    return [_one(details, schema, prefix) for details in error.errors(include_url=False)]
+
+
+def _one(details: ErrorDetails, schema: Mapping[str, Any], prefix: str) -> FieldError:
+    loc = details["loc"]
+    missing = details["type"] == "missing"
+    return FieldError(_path(prefix, loc), None if missing else details["input"], _expectation(details, schema))
+
+
+def _path(prefix: str, loc: tuple[int | str, ...]) -> str:
+    path = prefix
+    for step in loc:
+        if step == "[key]":
+            continue
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path
+
+
+_WORDS: Final[Mapping[str, str]] = {
+    "missing": "required",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "too_long": "at most {max_length} entries",
+    "too_short": "at least {min_length} entry",
+    "value_error": "{error}",
+    "string_type": "a text (in quotes if it is a number)",
+}
+
+
+def _expectation(details: ErrorDetails, schema: Mapping[str, Any]) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_field(str(details["loc"][-1]), _node(schema, details["loc"][:-1]))
+    if kind == "string_pattern_mismatch":
+        return _pattern(context["pattern"])
+    if kind == "literal_error":
+        return "one of " + context["expected"].replace(" or ", ", ").replace("'", "")
+    if kind == "string_type" and _node(schema, details["loc"]).get("pattern") == AMOUNT_PATTERN:
+        return AMOUNT_EXPECTED
+    words = _WORDS.get(kind)
+    return words.format(**context) if words else details["msg"]
+
+
+def _pattern(pattern: str) -> str:
+    if pattern == AMOUNT_PATTERN:
+        return AMOUNT_EXPECTED
+    if pattern == DNS_LABEL:
+        return 'lower-case letters, digits and "-", beginning and ending with a letter or digit'
+    return f"text that matches {pattern}"
+
+
+def _unknown_field(name: str, parent: Mapping[str, Any]) -> str:
+    known = list(parent.get("properties", {}))
+    by_lower = {field.lower(): field for field in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=SUGGESTION_CUTOFF)
+    if near:
+        return f"no such field, did you mean {by_lower[near[0]]}?"
+    return f"no such field; there are {', '.join(known)}"
+
+
+def _node(schema: Mapping[str, Any], loc: tuple[int | str, ...]) -> Mapping[str, Any]:
+    node: Mapping[str, Any] = schema
+    for step in loc:
+        if isinstance(step, int):
+            node = node.get("items", {})
+        else:
+            node = node.get("properties", {}).get(step) or node.get("additionalProperties") or {}
+    return node

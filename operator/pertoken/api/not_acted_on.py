@@ -1,0 +1,68 @@
+"""Fields that the API takes and this version does not act upon yet. The one list: a later version deletes lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pertoken.api.rules import located
+
+
+@dataclass(frozen=True, slots=True)
+class Inert:
+    """A field whose value changes nothing.
+
+    Attributes:
+        at: location of the object that holds it, as in `rules.Rule.at`.
+        field: name of the field.
+        inert: whether this value would have to be acted upon; unset fields never are.
+    """
+
+    at: str
+    field: str
+    inert: Callable[[Any], bool] = bool
+
+
+def _is(word: str) -> Callable[[Any], bool]:
+    return lambda value: value == word
+
+
+def _is_not(*words: object) -> Callable[[Any], bool]:
+    return lambda value: value not in words
+
+
+SERVICE_FIELDS = (
+    Inert("spec", "wakeSignal"),
+    Inert("spec", "schedule"),
+    Inert("spec", "freeze"),
+    Inert("spec.objective.cost", "optimize", _is("Latency")),
+    Inert("spec.objective.cost", "whenInfeasible", _is("KeepCost")),
+    Inert("spec.objective.cost", "hardLimitFactor"),
+    Inert("spec.objective.cost", "maxSpendPerHour"),
+    Inert("spec.objective.latency", "stallMilliseconds"),
+    Inert("spec.metrics", "profile", _is_not("default")),
+    Inert("spec.variants[]", "role", _is_not("Combined")),
+    Inert("spec.variants[]", "engine", _is("sglang")),
+    Inert("spec.variants[].parallelism", "expert", _is_not(1)),
+)
+
+POOL_FIELDS = (
+    Inert("spec", "priceFrom"),
+    Inert("spec", "billing", _is("PerNode")),
+    Inert("spec", "committedGPUs"),
+    Inert("spec", "gpuFraction", _is_not("1", "1.0", "1.00")),
+    Inert("spec.access[]", "guaranteedGPUs"),
+    Inert("spec.access[]", "maxPriority", lambda value: value is not None),
+)
+
+
+def inert_fields(obj: Mapping[str, Any], table: Iterable[Inert]) -> tuple[str, ...]:
+    """Paths of the fields in a raw object that nothing acts upon."""
+    paths = []
+    for entry in table:
+        for path, part in located(obj, entry.at):
+            value = part.get(entry.field)
+            if value is not None and entry.inert(value):
+                paths.append(f"{path}.{entry.field}")
+    return tuple(paths)
