@@ -41,6 +41,12 @@ class EngineServer:
     activity: Activity = field(default_factory=Activity)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped: bool = False
+    _step: StepResult | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request has tokens to come."""
+        return self.engine.busy or self._step is not None
 
     def submit(self, request: Request) -> None:
         """Queue a request that the engine accepts."""
@@ -53,7 +59,9 @@ class EngineServer:
         """End at once; unfinished requests come back."""
         self._stopped = True
         self._wake.set()
-        return self.engine.drop_all()
+        cut = self._step.finished if self._step is not None else []  # their last tokens never came out
+        self._step = None
+        return [*cut, *self.engine.drop_all()]
 
     async def run(self) -> None:
         """Step until stopped. Engine time follows the steps' durations exactly; a late event loop only catches up."""
@@ -65,13 +73,14 @@ class EngineServer:
                 await self._wake.wait()
                 now = clock.now()
                 continue
-            step = self.engine.step(now)
+            step = self._step = self.engine.step(now)
             now = step.end
             await asyncio.sleep(max(0.0, now - clock.now()))
             if not self._stopped:
                 self._complete(step)
 
     def _complete(self, step: StepResult) -> None:
+        self._step = None
         self.stats.observe(step, self.engine)
         self.activity.add(step, self.profile)
         for request in step.finished:

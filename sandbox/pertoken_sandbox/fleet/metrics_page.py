@@ -35,7 +35,8 @@ _GAUGES: tuple[tuple[str, str, Samples], ...] = (
     (
         "num_requests_waiting_by_reason",
         (
-            "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' ="
+            "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity;"
+            " 'deferred' ="
             " deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals"
             " vllm:num_requests_waiting."
         ),
@@ -44,7 +45,8 @@ _GAUGES: tuple[tuple[str, str, Samples], ...] = (
     (
         "engine_sleep_state",
         (
-            "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; weights_offloaded = 1"
+            "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake;"
+            " weights_offloaded = 1"
             " means sleep level 1; discard_all = 1 means sleep level 2."
         ),
         _by("sleep_state", {"awake": lambda _: 1.0, "weights_offloaded": _zero, "discard_all": _zero}),
@@ -62,7 +64,8 @@ _COUNTERS: tuple[tuple[str, str, Samples], ...] = (
     (
         "external_prefix_cache_queries",
         (
-            "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried"
+            "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number"
+            " of queried"
             " tokens."
         ),
         _one(_zero),
@@ -95,7 +98,8 @@ _COUNTERS: tuple[tuple[str, str, Samples], ...] = (
     (
         "prompt_tokens_cached_by_source",
         (
-            "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to DRAM),"
+            "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded"
+            " to DRAM),"
             " disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; sums to"
             " vllm:prefix_cache_hits + vllm:external_prefix_cache_hits."
         ),

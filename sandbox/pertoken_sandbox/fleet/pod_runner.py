@@ -218,7 +218,7 @@ class PodRunner:
         if self.entry.phase == "Running":
             await self._patch(self._state, phase="Running", reason="PodTerminating")
         server = self.entry.server
-        while server is not None and server.engine.busy and clock.now() < (self._deadline or 0.0):  # noqa: ASYNC110  # the deadline may move
+        while server is not None and server.busy and clock.now() < (self._deadline or 0.0):  # noqa: ASYNC110  # the deadline may move
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
         self._stop_engine()
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self._pod["metadata"]["uid"]}}

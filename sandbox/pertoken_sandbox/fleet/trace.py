@@ -5,6 +5,7 @@ import gzip
 import io
 import math
 import random
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,11 @@ def load_trace(path: Path) -> list[Arrival]:
         TraceError: the file is missing, empty, or a field is not what it must be.
     """
     try:
-        with path.open("rb") as packed, gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed as data:
-            arrivals = list(_rows(path, io.TextIOWrapper(data, encoding="utf-8", newline="")))
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise TraceError(f"{path}: cannot be read: {error}") from error
+    arrivals = list(_rows(path, io.StringIO(text, newline="")))
     if not arrivals:
         raise TraceError(f"{path}: holds no requests")
     return sorted(arrivals, key=lambda a: a.at)

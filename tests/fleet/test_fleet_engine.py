@@ -1,0 +1,171 @@
+"""Laws that the emulated scheduler keeps at every step, whatever the requests."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pertoken_sandbox.fleet.engine import Engine, EngineConfig, Request, StepResult
+from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS, find_profile
+from pertoken_sandbox.fleet.stats import EngineStats
+from pertoken_sandbox.fleet.truth import StepClock, TruthConfig, graph_sizes
+
+PROFILE = find_profile("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
+
+
+def make_engine(config: EngineConfig) -> Engine:
+    clock = StepClock(PROFILE, TruthConfig(), "replica")
+    clock.configure(config.max_num_seqs, started=0.0)
+    return Engine(config, clock)
+
+
+def play(engine: Engine, requests: list[Request]) -> Iterator[StepResult]:
+    """Step until all is served; each request joins at its arrival."""
+    now = 0.0
+    pending = sorted(requests, key=lambda r: r.arrival)
+    while pending or engine.busy:
+        while pending and (pending[0].arrival <= now or not engine.busy):
+            now = max(now, pending[0].arrival)
+            engine.add(pending.pop(0), now)
+        step = engine.step(now)
+        assert step.duration > 0
+        now = step.end
+        yield step
+
+
+request_lists = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 120), st.floats(0, 3)), min_size=1, max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=request_lists, cap=st.integers(1, 24), extra=st.integers(0, 200), blocks=st.integers(27, 120))
+def test_scheduler_laws(sizes: list[tuple[int, int, float]], cap: int, extra: int, blocks: int) -> None:
+    config = EngineConfig(cap, cap + extra, blocks, 420)
+    engine = make_engine(config)
+    requests = [Request(i, o, at) for i, o, at in sizes]
+    generated = computed = preempted = 0
+    for step in play(engine, requests):
+        assert engine.running <= cap
+        assert 0 <= engine.used_blocks <= blocks
+        assert step.decodes + step.prefill_tokens <= config.max_num_batched_tokens
+        generated += step.decodes + len(step.first_tokens) + len(step.resumed)
+        computed += step.prefill_tokens
+        preempted += step.preempted
+    assert engine.used_blocks == 0
+    assert engine.running == engine.decoding == 0
+    assert generated == sum(r.output_tokens for r in requests)
+    prompts = sum(r.input_tokens for r in requests)
+    assert computed == prompts if not preempted else computed >= prompts
+    for request in requests:
+        assert request.arrival <= request.admitted_at <= request.first_scheduled_at
+        assert request.first_scheduled_at < request.first_token_at <= request.finished_at
+
+
+def test_admission_is_first_come_first_served() -> None:
+    engine = make_engine(EngineConfig(4, 64, 1000, 4096))
+    requests = [Request(50 + 13 * i % 90, 20, 0.01 * i) for i in range(40)]
+    admitted = [r for step in play(engine, requests) for r in step.admitted]
+    assert admitted == requests
+
+
+def test_blocks_in_use_are_exactly_what_the_sequences_hold() -> None:
+    rng = random.Random(7)  # noqa: S311  # test data
+    engine = make_engine(EngineConfig(16, 256, 200, 2000))
+    requests = [Request(rng.randint(1, 200), rng.randint(1, 150), rng.uniform(0, 2)) for _ in range(80)]
+    for _ in play(engine, requests):
+        held = 0
+        for request in engine._running.values():
+            tokens = request.computed
+            if request.decoding:
+                tokens += engine.generated_tokens(request) - request.generated
+            held += -(-tokens // BLOCK_TOKENS)
+        assert engine.used_blocks == held
+
+
+def test_preempted_request_is_recomputed_and_goes_on() -> None:
+    engine = make_engine(EngineConfig(8, 512, 20, 320))
+    first, second = Request(96, 150, 0.0), Request(96, 150, 0.0)
+    steps = list(play(engine, [first, second]))
+    assert sum(s.preempted for s in steps) >= 1
+    assert first.preemptions == 0  # the one admitted last gives way
+    assert second.preemptions >= 1
+    resumed = [gap for s in steps for _, gap in s.resumed]
+    assert resumed
+    assert min(resumed) > 0
+    assert sum(s.prefill_tokens for s in steps) > 192
+    assert first.finished_at < second.finished_at
+
+
+def test_long_prompt_is_chunked_around_the_decodes() -> None:
+    engine = make_engine(EngineConfig(4, 100, 1000, 4096))
+    steps = list(play(engine, [Request(10, 50, 0.0), Request(450, 5, 0.0)]))
+    chunks = [step.chunks for step in steps if step.chunks]
+    assert chunks[0] == [(10, 0), (90, 0)]
+    assert chunks[1] == [(99, 90)]  # one decode takes one token of the budget
+
+
+def test_refuses_what_can_never_run() -> None:
+    engine = make_engine(EngineConfig(4, 100, 10, 4096))
+    assert engine.rejects(Request(100, 60, 0.0)) is None
+    assert "KV cache" in (engine.rejects(Request(100, 61, 0.0)) or "")
+    assert "max_model_len" in (engine.rejects(Request(4000, 97, 0.0)) or "")
+
+
+def test_prefix_hits_spare_computation() -> None:
+    engine = make_engine(EngineConfig(4, 2048, 1000, 4096))
+    steps = list(play(engine, [Request(1500, 4, 0.0, (1, 2)), Request(1500, 4, 9.0, (1, 2))]))
+    assert [t for s in steps for t, _ in s.chunks] == [1500, 1500 - 1024]
+
+
+def test_littles_law_links_latency_sum_and_mean_decodes() -> None:
+    rng = random.Random(3)  # noqa: S311  # test data
+    engine = make_engine(EngineConfig(64, 2048, 5000, 8192))
+    stats = EngineStats(8192, {}, 0.0)
+    requests = [Request(rng.randint(50, 2000), rng.randint(1, 400), rng.uniform(0, 60)) for _ in range(200)]
+    area = end = 0.0
+    for step in play(engine, requests):
+        stats.observe(step, engine)
+        area += step.decodes * step.duration
+        end = step.end
+    assert stats.preemptions == 0
+    assert stats.itl.total / end == pytest.approx(area / end, rel=1e-9)
+    assert sum(stats.itl.counts) == stats.generation_tokens - len(requests)
+    residence = sum(r.finished_at - r.first_token_at for r in requests)
+    assert stats.itl.total == pytest.approx(residence, rel=1e-9)
+    assert stats.decode.total == pytest.approx(residence, rel=1e-9)
+    assert stats.iteration_tokens.total == sum(r.input_tokens + r.output_tokens for r in requests)
+
+
+def test_graph_sizes_and_padding() -> None:
+    assert graph_sizes(8) == (1, 2, 4, 8, 16)
+    assert graph_sizes(1024)[-1] == 512
+    assert 256 + 16 in graph_sizes(256)
+    clock = StepClock(PROFILE, TruthConfig(), "x")
+    clock.configure(16, started=0.0)
+    assert clock.decode_ms(9, 9000) == clock.decode_ms(16, 9000)
+    assert clock.decode_ms(33, 33000) > 1.1 * clock.decode_ms(32, 33000)  # past the largest graph
+
+
+def test_step_time_reproduces_the_source_tables() -> None:
+    clock = StepClock(PROFILE, TruthConfig(), "x")
+    clock.configure(256, started=0.0)
+    assert clock.decode_ms(32, 32 * 2176) == pytest.approx(19.532)
+    assert clock.prefill_ms(2048, 0) == pytest.approx(125.185)
+    slower = StepClock(PROFILE, TruthConfig(decode=1.18, prefill=1.12), "x")
+    slower.configure(256, started=0.0)
+    assert slower.decode_ms(32, 32 * 2176) == pytest.approx(19.532 * 1.18)
+    assert slower.prefill_ms(2048, 0) == pytest.approx(125.185 * 1.12)
+
+
+def test_replicas_differ_but_repeat_themselves() -> None:
+    def durations(name: str) -> list[float]:
+        clock = StepClock(PROFILE, TruthConfig(), name)
+        clock.configure(64, started=0.0)
+        return [clock.seconds(16, 16000, [], now=100.0) for _ in range(50)]
+
+    assert durations("a") == durations("a")
+    assert durations("a") != durations("b")
+    cold = StepClock(PROFILE, TruthConfig(noise=0.0, spread=0.0), "a")
+    cold.configure(64, started=100.0)
+    assert cold.seconds(16, 16000, [], 100.0) == pytest.approx(1.15 * cold.seconds(16, 16000, [], 200.0))
