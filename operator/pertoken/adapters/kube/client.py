@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import urllib3
+import yaml
 from kubernetes import client as kube
 from kubernetes import config as kube_config
 
@@ -166,7 +167,7 @@ def _configuration(options: ClientOptions) -> kube.Configuration:
                 client_configuration=configuration,
                 persist_config=False,
             )
-    except (kube_config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+    except (kube_config.ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
         source = options.kubeconfig or "the pod's service account (no kubeconfig given)"
         raise Unavailable(f"no usable credentials from {source}: {error}") from error
     return configuration

@@ -1,0 +1,288 @@
+"""Reader, writer, discovery and events against a scripted API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, Request
+from pertoken.adapters.kube.errors import Expired
+from pertoken.adapters.kube.events import EventRecorder
+from pertoken.adapters.kube.reader import CHUNK, WATCHED, KubeReader
+from pertoken.adapters.kube.writer import KubeWriter
+from pertoken.domain.identity import PodKey, WorkloadRef
+from pertoken.ports import Conflict, EventNote, NotFound, Unavailable
+
+Answer = Callable[[Request], dict[str, Any]]
+
+
+@dataclass
+class Api:
+    """Answers by (method, path); remembers every request."""
+
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    seen: list[Request] = field(default_factory=list)
+
+    def call(self, request: Request) -> dict[str, Any]:
+        self.seen.append(request)
+        answer = self.answers.get((request.method, request.path))
+        if answer is None:
+            if request.method == "GET":
+                raise NotFound(f"{request}: not found")
+            return {}
+        return answer(request)
+
+    def on(self, method: str, path: str, *answers: dict[str, Any] | Exception) -> None:
+        queue = list(answers)
+
+        def answer(_: Request) -> dict[str, Any]:
+            got = queue.pop(0) if len(queue) > 1 else queue[0]
+            if isinstance(got, Exception):
+                raise got
+            return got
+
+        self.answers[(method, path)] = answer
+
+
+@dataclass
+class HandClock:
+    at: float = 1_700_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+def page(*names: str, token: str = "", version: str = "40") -> dict[str, Any]:
+    items = [{"metadata": {"name": name, "uid": name}} for name in names]
+    return {"kind": "PodList", "metadata": {"resourceVersion": version, "continue": token}, "items": items}
+
+
+def names(listing: Any) -> list[str]:
+    return [item["metadata"]["name"] for item in listing.items]
+
+
+def test_a_list_comes_in_chunks_and_typed():
+    api = Api()
+    api.on("GET", "/api/v1/pods", page("a", "b", token="t1"), page("c"))
+    listing = KubeReader(api).list("pods")
+    assert names(listing) == ["a", "b", "c"]
+    assert listing.resource_version == "40"
+    assert listing.items[2]["kind"] == "Pod"
+    assert listing.items[2]["apiVersion"] == "v1"
+    assert api.seen[0].query is not None
+    assert api.seen[0].query["limit"] == CHUNK
+
+
+def test_an_expired_list_begins_anew():
+    api = Api()
+    api.on("GET", "/api/v1/pods", page("old", token="t1"), Expired("410"), page("a", token="t2"), page("b"))
+    assert names(KubeReader(api).list("pods")) == ["a", "b"]
+
+
+def test_a_list_that_keeps_expiring_is_given_up():
+    api = Api()
+    api.on("GET", "/api/v1/pods", Expired("410"))
+    with pytest.raises(Unavailable, match="expired 3 times"):
+        KubeReader(api).list("pods")
+    assert len(api.seen) == 3
+
+
+def test_only_pertokens_configmaps_are_listed():
+    api = Api()
+    api.on("GET", "/api/v1/configmaps", page())
+    KubeReader(api).list("configmaps")
+    assert api.seen[0].query is not None
+    assert api.seen[0].query["labelSelector"] == "app.kubernetes.io/managed-by=pertoken"
+
+
+def test_namespaced_mode():
+    api = Api()
+    api.on("GET", "/api/v1/namespaces/a/pods", page("x"))
+    api.on("GET", "/api/v1/namespaces/b/pods", page("y"))
+    api.on("GET", "/api/v1/nodes", page("n"))
+    for name in "ab":
+        api.on("GET", f"/api/v1/namespaces/{name}", {"metadata": {"name": name}})
+    reader = KubeReader(api, namespaces=["a", "b"])
+    assert names(reader.list("pods")) == ["x", "y"]
+    assert names(reader.list("nodes")) == ["n"]
+    assert names(reader.list("namespaces")) == ["a", "b"]
+
+
+def test_every_watched_kind_has_an_address():
+    assert WATCHED["inferenceservices"].key == ("serving.pertoken.dev", "v1alpha1", "inferenceservices")
+    assert {kind.resource.path() for kind in WATCHED.values()} >= {
+        "/apis/serving.pertoken.dev/v1alpha1/acceleratorpools",
+        "/apis/apps/v1/replicasets",
+        "/apis/autoscaling/v2/horizontalpodautoscalers",
+    }
+
+
+LWS = WorkloadRef("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "prod", "big")
+LWS_ROOT = "/apis/leaderworkerset.x-k8s.io/v1"
+RESOURCES = [
+    {"name": "leaderworkersets", "kind": "LeaderWorkerSet", "namespaced": True},
+    {"name": "leaderworkersets/scale", "kind": "Scale", "namespaced": True},
+]
+
+
+def test_other_kinds_are_discovered_once():
+    api = Api()
+    api.on("GET", LWS_ROOT, {"resources": RESOURCES})
+    api.on("GET", f"{LWS_ROOT}/namespaces/prod/leaderworkersets/big", {"kind": "LeaderWorkerSet"})
+    api.on("GET", f"{LWS_ROOT}/namespaces/prod/leaderworkersets/big/scale", {"kind": "Scale"})
+    reader = KubeReader(api)
+    assert reader.get(LWS)["kind"] == "LeaderWorkerSet"
+    assert reader.scale(LWS)["kind"] == "Scale"
+    assert [request.path for request in api.seen].count(LWS_ROOT) == 1
+
+
+def test_a_kind_that_is_installed_later_is_found_then():
+    api = Api()
+    reader = KubeReader(api)
+    with pytest.raises(NotFound, match="does not serve"):
+        reader.get(LWS)
+    api.on("GET", LWS_ROOT, {"resources": []})
+    with pytest.raises(NotFound, match="LeaderWorkerSet"):
+        reader.get(LWS)
+    api.on("GET", LWS_ROOT, {"resources": RESOURCES})
+    api.on("GET", f"{LWS_ROOT}/namespaces/prod/leaderworkersets/big", {"kind": "LeaderWorkerSet"})
+    assert reader.get(LWS)["kind"] == "LeaderWorkerSet"
+
+
+CHAT = WorkloadRef("apps/v1", "Deployment", "prod", "chat")
+
+
+def test_scaling_sends_the_precondition():
+    api = Api()
+    KubeWriter(api, HandClock()).set_replicas(CHAT, 4, "77")
+    (request,) = api.seen
+    assert request.path == "/apis/apps/v1/namespaces/prod/deployments/chat/scale"
+    assert request.body == {"metadata": {"resourceVersion": "77"}, "spec": {"replicas": 4}}
+    assert request.content_type == MERGE_PATCH
+    assert request.query == {"fieldManager": "pertoken-scaler"}
+
+
+def test_only_the_very_pod_is_evicted():
+    api = Api()
+    api.on("GET", "/api/v1/namespaces/prod/pods/p", {"metadata": {"uid": "u2"}})
+    writer = KubeWriter(api, HandClock())
+    with pytest.raises(Conflict, match="replaced"):
+        writer.evict(PodKey("prod", "p"), "u1")
+    assert all(request.method == "GET" for request in api.seen)
+    writer.evict(PodKey("prod", "p"), "u2")
+    assert api.seen[-1].path.endswith("/pods/p/eviction")
+    assert api.seen[-1].body is not None
+    assert api.seen[-1].body["deleteOptions"] == {"preconditions": {"uid": "u2"}}
+
+
+MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "prod", "name": "m"}, "data": {"a": "b"}}
+
+
+def test_apply():
+    api = Api()
+    writer = KubeWriter(api, HandClock())
+    writer.apply(MAP, "pertoken", dry_run=True)
+    writer.apply_status(MAP, "pertoken")
+    dry, status = api.seen
+    assert dry.query == {"fieldManager": "pertoken", "force": True, "dryRun": "All"}
+    assert dry.content_type == APPLY_PATCH
+    assert status.path == "/api/v1/namespaces/prod/configmaps/m/status"
+    assert status.query == {"fieldManager": "pertoken", "force": True}
+
+
+def test_deleting_what_is_gone_is_fine():
+    api = Api()
+    api.on("DELETE", "/api/v1/namespaces/prod/configmaps/m", NotFound("gone"))
+    KubeWriter(api, HandClock()).delete({**MAP, "metadata": {**MAP["metadata"], "uid": "u"}})
+    assert api.seen[0].body is not None
+    assert api.seen[0].body["propagationPolicy"] == "Background"
+    assert api.seen[0].body["preconditions"] == {"uid": "u"}
+
+
+def note(message: str = "3 to 4 replicas", uid: str = "s1", **about: str) -> EventNote:
+    regarding = {"apiVersion": "serving.pertoken.dev/v1alpha1", "kind": "InferenceService", "namespace": "prod"}
+    return EventNote({**regarding, "name": "chat", "uid": uid, **about}, "Normal", "ReplicasIncreased", message)
+
+
+def recorder() -> tuple[Api, HandClock, EventRecorder]:
+    api, clock = Api(), HandClock()
+    return api, clock, EventRecorder(api, clock, "pertoken-0")
+
+
+def methods(api: Api) -> list[str]:
+    return [request.method for request in api.seen]
+
+
+def test_repeats_become_a_series_that_is_written_now_and_then():
+    api, clock, events = recorder()
+    for _ in range(40):
+        events.record(note())
+        clock.at += 15
+    assert methods(api)[0] == "POST"
+    assert methods(api).count("POST") == 1
+    patches = [request for request in api.seen if request.method == "PATCH"]
+    assert 8 <= len(patches) <= 11, "at most one write a minute"
+    assert patches[0].body is not None
+    assert patches[0].body["series"]["count"] == 2
+    assert patches[-1].body is not None
+    assert patches[-1].body["series"]["count"] > 35
+
+
+def test_an_equal_event_after_a_long_pause_is_a_new_one():
+    api, clock, events = recorder()
+    events.record(note())
+    clock.at += 601
+    events.record(note())
+    assert methods(api) == ["POST", "POST"]
+    first, second = (request.body["metadata"]["name"] for request in api.seen if request.body)
+    assert first != second
+
+
+def test_other_messages_and_objects_are_other_events():
+    api, _, events = recorder()
+    events.record(note())
+    events.record(note("4 to 5 replicas"))
+    events.record(note(uid="s2"))
+    assert methods(api) == ["POST"] * 3
+
+
+def test_a_flood_about_one_object_is_cut_off_and_others_are_heard():
+    api, clock, events = recorder()
+    for number in range(200):
+        events.record(note(f"message {number}"))
+    assert len(api.seen) == 25
+    events.record(note(uid="other"))
+    assert len(api.seen) == 26
+    clock.at += 60
+    events.record(note("again"))
+    assert len(api.seen) == 27
+
+
+def test_a_series_whose_event_expired_starts_again():
+    api, _, events = recorder()
+    events.record(note())
+    assert api.seen[0].body is not None
+    api.on("PATCH", f"{api.seen[0].path}/{api.seen[0].body['metadata']['name']}", NotFound("expired"))
+    events.record(note())
+    assert methods(api) == ["POST", "PATCH", "POST"]
+
+
+def test_limits_of_the_event_api():
+    api, _, events = recorder()
+    events.record(note("€" * 2000, name="n" * 253))
+    body = api.seen[0].body
+    assert body is not None
+    assert len(body["note"].encode()) <= 1024
+    assert len(body["metadata"]["name"]) <= 253
+
+
+def test_events_of_cluster_scoped_objects_live_in_default():
+    api, _, events = recorder()
+    events.record(note(namespace=""))
+    assert api.seen[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
