@@ -1,100 +1,173 @@
-"""Learning how a deployment deviates from the catalog: two log-gains, one equation per look.
+"""Learn how one deployment differs from the catalog: log-gains of decode and prefill, and a TTFT offset.
 
-An engine that always has something to do spends its second in steps, so
-
-    1 / steps per second = decode gain x decode step + prefill gain x prefill work per step
-
-An extended Kalman filter over the two log-gains takes one such equation per pod and cycle, with a Gaussian prior (so
-that a poor start cannot run away), an outlier gate, slow forgetting and hard limits.
+A Kalman filter in log space over x = (ln decode gain, ln prefill gain). Observed is the mean inter-token latency, which
+the model puts at ``g_d d(B) / (1 - g_p u)``; its derivatives are 1 and ``u' / (1 - u')`` with ``u' = g_p u``. Prior
+N(0, 0.25^2): with it three operating points bring the TPOT error from 11.7 % to 6.5 % on measured servers; without it
+the 90th percentile of the error grows.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil, exp, log
 from typing import Final
 
-PRIOR_SIGMA: Final = 0.25
-NOISE: Final = 0.06  # relative, of one observation
-DRIFT: Final = 2e-5  # variance added per observation: forgetting
-GATE: Final = 9.0  # squared innovation over its variance
-SLOWEST: Final = math.log(2.0)
+from pertoken.model.perf import EngineModel, Gains, marginal_prefill_time, mean_decode_step
+from pertoken.model.steady import Load
+
+PRIOR_VARIANCE: Final = 0.25**2
+STEP_NOISE: Final = 0.10**2  # variance of ln(observed / modelled); windows of successive cycles overlap
+PREFILL_NOISE: Final = 0.25**2
+OUTLIER: Final = 3.84  # chi-square, one degree of freedom, 95 %
+OUTLIERS_TO_WIDEN: Final = 6  # this many misfits in a row are a change, not noise
+FORGET_SECONDS: Final = 6 * 3600.0  # the uncertainty returns to the prior at this pace
+MIN_GAIN: Final = 0.5
+MAX_GAIN: Final = 2.0
+MIN_TOKENS: Final = 50.0  # generated in the window
+MIN_BATCH: Final = 0.2
+OFFSET_WEIGHT: Final = 0.1
+MAX_OFFSET: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """State of the filter: log-gains, their covariance, and how many observations entered.
+    """What was learnt about one variant.
 
     Attributes:
-        key: identity of what was observed (template, GPU); another key starts anew.
-        rejected: outliers in a row; several in a row are no outliers but a change.
+        key: of the pod template that it belongs to; another key starts afresh.
+        decode, prefill: natural logarithms of the gains.
+        variance_decode, variance_prefill, covariance: of the two.
+        ttft_offset: seconds that measured TTFT exceeds the modelled one (tokenizing, HTTP, scheduling).
+        samples: accepted observations.
+        outliers: rejected ones in a row.
+        updated_at: instant of the last observation, 0 for none.
     """
 
     key: str = ""
     decode: float = 0.0
     prefill: float = 0.0
-    var_decode: float = PRIOR_SIGMA**2
-    var_prefill: float = PRIOR_SIGMA**2
+    variance_decode: float = PRIOR_VARIANCE
+    variance_prefill: float = PRIOR_VARIANCE
     covariance: float = 0.0
+    ttft_offset: float = 0.0
     samples: int = 0
-    rejected: int = 0
+    outliers: int = 0
+    updated_at: float = 0.0
+
+    @property
+    def gains(self) -> Gains:
+        """Factors for the performance model."""
+        return Gains(exp(self.decode), exp(self.prefill), self.ttft_offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at one engine.
+    """One pod over one rate window.
 
     Attributes:
-        step_seconds: mean duration of a step.
-        decode_seconds: modelled decode step at the observed batch and context, without gains.
-        prefill_seconds: modelled prefill work per step, without gains.
+        step_seconds: mean inter-token latency.
+        batch: time-mean of decoding sequences.
+        request_rate: prompts per second.
+        load: the requests' shape.
+        tokens: generated in the window.
+        saturated: requests wait, or sequences are preempted: latency then tells of queues, not of the engine.
+        prefill_seconds, ttft_seconds: means, None where not measured.
     """
 
     step_seconds: float
-    decode_seconds: float
-    prefill_seconds: float
+    batch: float
+    request_rate: float
+    load: Load
+    tokens: float
+    saturated: bool = False
+    prefill_seconds: float | None = None
+    ttft_seconds: float | None = None
 
 
-def learn(state: Calibration, seen: Observation) -> Calibration:
-    """One update of the filter; an outlier leaves the gains and widens what is thought possible."""
-    by_decode = math.exp(state.decode) * seen.decode_seconds
-    by_prefill = math.exp(state.prefill) * seen.prefill_seconds
-    expected = by_decode + by_prefill
-    if expected <= 0 or seen.step_seconds <= 0:
+def for_key(state: Calibration, key: str) -> Calibration:
+    """The state if it was learnt under this key, a fresh one otherwise."""
+    return state if state.key == key else Calibration(key=key)
+
+
+def usable(observation: Observation) -> bool:
+    """Enough tokens, a batch above nothing, no saturation, finite figures."""
+    return (
+        not observation.saturated
+        and observation.batch >= MIN_BATCH
+        and observation.tokens >= MIN_TOKENS
+        and 0.0 < observation.step_seconds < 60.0
+    )
+
+
+def learn(state: Calibration, engine: EngineModel, observation: Observation, now: float) -> Calibration:
+    """The state after one observation; unchanged when the observation cannot be used."""
+    if not usable(observation):
         return state
-    # In relative terms: derivative of log(expected) by each log-gain.
-    a, b = by_decode / expected, by_prefill / expected
-    innovation = math.log(seen.step_seconds / expected)
-    var_d, var_p, cov = state.var_decode + DRIFT, state.var_prefill + DRIFT, state.covariance
-    variance = a * a * var_d + 2 * a * b * cov + b * b * var_p + NOISE**2
-    if innovation**2 > GATE * variance:
-        return _outlier(state)
-    k_d, k_p = (a * var_d + b * cov) / variance, (a * cov + b * var_p) / variance
-    return Calibration(
-        key=state.key,
-        decode=_clamp(state.decode + k_d * innovation),
-        prefill=_clamp(state.prefill + k_p * innovation),
-        var_decode=max(var_d - k_d * (a * var_d + b * cov), 1e-9),
-        var_prefill=max(var_p - k_p * (a * cov + b * var_p), 1e-9),
-        covariance=cov - k_d * (a * cov + b * var_p),
-        samples=state.samples + 1,
-        rejected=0,
+    state = _forget(state, now)
+    load, gains = observation.load, state.gains
+    # Sequences see the batch that they are part of: one more than the time-mean under random arrivals.
+    batch = observation.batch + 1.0
+    decode = gains.decode * mean_decode_step(engine, batch, load.resident)
+    prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
+    share = min(observation.request_rate * prompt, 0.9)
+    residual = log(observation.step_seconds) - log(decode / (1.0 - share))
+    state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE)
+    if observation.prefill_seconds is not None and observation.prefill_seconds > 0 and load.computed_tokens > 0:
+        chunks = ceil(load.computed_tokens / max(256.0, engine.batched_tokens - batch))
+        expected = prompt + chunks * decode
+        residual = log(observation.prefill_seconds) - log(expected)
+        slopes = (chunks * decode / expected, prompt / expected)
+        state = _measure(state, residual, slopes, PREFILL_NOISE, count=False)
+    return _offset(state, observation, prompt + 1.5 * decode)
+
+
+def _forget(state: Calibration, now: float) -> Calibration:
+    """Let the variances drift back to the prior."""
+    elapsed = max(0.0, now - state.updated_at) if state.updated_at else 0.0
+    grow = PRIOR_VARIANCE * min(1.0, elapsed / FORGET_SECONDS)
+    return replace(
+        state,
+        variance_decode=min(PRIOR_VARIANCE, state.variance_decode + grow),
+        variance_prefill=min(PRIOR_VARIANCE, state.variance_prefill + grow),
+        updated_at=now,
     )
 
 
-def _outlier(state: Calibration) -> Calibration:
-    widen = 2.0 if state.rejected >= 5 else 1.0
-    return Calibration(
-        key=state.key,
-        decode=state.decode,
-        prefill=state.prefill,
-        var_decode=min(state.var_decode * widen, PRIOR_SIGMA**2),
-        var_prefill=min(state.var_prefill * widen, PRIOR_SIGMA**2),
-        covariance=state.covariance if widen == 1.0 else 0.0,
-        samples=state.samples,
-        rejected=state.rejected + 1,
+def _measure(
+    state: Calibration, residual: float, slopes: tuple[float, float], noise: float, *, count: bool = True
+) -> Calibration:
+    """One scalar Kalman update with an outlier gate."""
+    slope_d, slope_p = slopes
+    cross_d = state.variance_decode * slope_d + state.covariance * slope_p
+    cross_p = state.covariance * slope_d + state.variance_prefill * slope_p
+    innovation = slope_d * cross_d + slope_p * cross_p + noise
+    if residual * residual / innovation > OUTLIER:
+        outliers = state.outliers + 1
+        if outliers < OUTLIERS_TO_WIDEN:
+            return replace(state, outliers=outliers)
+        return replace(
+            state,
+            outliers=0,
+            variance_decode=4 * PRIOR_VARIANCE,
+            variance_prefill=4 * PRIOR_VARIANCE,
+            covariance=0.0,
+        )
+    low, high = log(MIN_GAIN), log(MAX_GAIN)
+    return replace(
+        state,
+        decode=min(max(state.decode + cross_d / innovation * residual, low), high),
+        prefill=min(max(state.prefill + cross_p / innovation * residual, low), high),
+        variance_decode=state.variance_decode - cross_d * cross_d / innovation,
+        variance_prefill=state.variance_prefill - cross_p * cross_p / innovation,
+        covariance=state.covariance - cross_d * cross_p / innovation,
+        samples=state.samples + (1 if count else 0),
+        outliers=0,
     )
 
 
-def _clamp(log_gain: float) -> float:
-    return max(-SLOWEST, min(SLOWEST, log_gain))
+def _offset(state: Calibration, observation: Observation, modelled: float) -> Calibration:
+    if observation.ttft_seconds is None:
+        return state
+    engine_part = modelled if observation.prefill_seconds is None else max(observation.prefill_seconds, modelled)
+    excess = min(max(observation.ttft_seconds - engine_part, 0.0), MAX_OFFSET)
+    return replace(state, ttft_offset=state.ttft_offset + OFFSET_WEIGHT * (excess - state.ttft_offset))
