@@ -19,7 +19,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | bool | float):
         return None if isinstance(value, float) and not math.isfinite(value) else value
     if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     if is_dataclass(value):
