@@ -169,6 +169,28 @@ class ManagedProcess:
             raise ProcessFailed(f"{self.name} does not run")
         os.kill(identity.pid, number)
 
+    def pause(self) -> None:
+        """Fault: make the process stand still; returns once all its threads do.
+
+        Raises:
+            ProcessFailed: it does not run, or did not stand still within 10 s.
+        """
+        self.send(signal.SIGSTOP)
+        identity = self.identity
+        deadline = time.monotonic() + DEFAULT_GRACE_SECONDS
+        while identity is not None and not _stands_still(identity.pid):
+            if time.monotonic() > deadline:
+                raise ProcessFailed(self.failure("did not stand still"))
+            time.sleep(POLL_SECONDS)
+
+    def resume(self) -> None:
+        """End a pause.
+
+        Raises:
+            ProcessFailed: it does not run.
+        """
+        self.send(signal.SIGCONT)
+
     def failure(self, what: str) -> str:
         """A message with the end of the log."""
         tail = self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip() if self.log.is_file() else ""
@@ -244,6 +266,18 @@ def _stat_fields(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else fields[19]
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread is stopped: the signal is sent at once but acts on each thread when it next is scheduled."""
+    if not sys.platform.startswith("linux"):
+        done = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return done.stdout.strip().startswith("T")
+    try:
+        threads = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return all(state in "Tt" for state in threads)
 
 
 def _rss_bytes(pid: int) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import signal
 import ssl
 import subprocess
 import urllib.error
@@ -121,11 +120,11 @@ class PrometheusServer:
 
     def pause(self) -> None:
         """Fault: stand still. Connections open and nothing is answered, as in an overloaded server."""
-        self.process.send(signal.SIGSTOP)
+        self.process.pause()
 
     def resume(self) -> None:
         """End the pause: the scrapes of the time between are missing."""
-        self.process.send(signal.SIGCONT)
+        self.process.resume()
 
     def configuration(self) -> dict[str, Any]:
         """The content of ``prometheus.yml``."""

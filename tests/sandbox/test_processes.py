@@ -78,7 +78,7 @@ def test_a_paused_process_stops_at_once(tmp_path):
     process = ManagedProcess(SLEEP, tmp_path)
     process.start()
     process.wait_ready(lambda: up(process), 10)
-    process.send(signal.SIGSTOP)
+    process.pause()
     started = time.monotonic()
     process.stop()
     assert time.monotonic() - started < 5

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,25 @@ def running_pids(folder: Path) -> dict[str, int]:
     assert options is not None
     identities = {p.name: p.identity for part in components(options) for p in part.processes}
     return {name: identity.pid for name, identity in identities.items() if identity is not None}
+
+
+@pytest.mark.e2e
+def test_an_interrupt_while_starting_leaves_nothing_running(tmp_path):
+    folder = tmp_path / "sandbox"
+    records = folder / "controlplane" / "run"
+    with subprocess.Popen([SANDBOX, "up", "--state-dir", folder], stderr=subprocess.PIPE, text=True) as starting:
+        deadline = time.monotonic() + 20
+        while not (records / "kube-apiserver.json").is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        pids = [json.loads(path.read_text())["pid"] for path in records.glob("*.json")]
+        assert len(pids) == 2
+        starting.send_signal(signal.SIGINT)
+        assert starting.wait(30) != 0
+    assert not any(Identity.of(pid) for pid in pids)
+    assert running_pids(folder) == {}
+    assert sandbox(folder, "down").returncode == 0
+    assert not folder.exists()
 
 
 @pytest.mark.e2e
