@@ -125,7 +125,7 @@ def _expectation(details: ErrorDetails, schema: Mapping[str, Any]) -> str:
     if kind == "string_pattern_mismatch":
         return _pattern(context["pattern"])
     if kind == "literal_error":
-        return "one of " + context["expected"].replace(" or ", ", ").replace("'", "")
+        return f"one of {context['expected']}".replace(" or ", ", ").replace("'", "")
     if kind == "string_type" and _node(schema, details["loc"]).get("pattern") == AMOUNT_PATTERN:
         return AMOUNT_EXPECTED
     words = _WORDS.get(kind)

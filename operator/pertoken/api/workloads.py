@@ -9,6 +9,7 @@ from typing import Any, Final
 from pertoken.api.engine_args import EngineContainer, EngineSettings, complete_container
 from pertoken.api.errors import FieldError, Rejected
 from pertoken.api.naming import cap_name
+from pertoken.api.template_shape import shape_errors
 from pertoken.api.v1alpha1 import API_VERSION
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.pool import PoolSpec
@@ -65,6 +66,9 @@ def build_workload(request: WorkloadRequest) -> OwnedWorkload | Rejected:
     """Build a variant's objects, or say what in its template is in the way."""
     names = [variant.name for variant in request.service.variants]
     path = f"spec.variants[{names.index(request.variant.name)}].podTemplate"
+    misshapen = shape_errors(request.template, path)
+    if misshapen:
+        return Rejected(misshapen)
     pod = copy.deepcopy(request.template)
     containers = pod["spec"]["containers"]
     position = next(index for index, container in enumerate(containers) if container["name"] == ENGINE)

@@ -1,0 +1,123 @@
+"""Conditions: judgements of a cycle merged into what the object already shows. Pure; the time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.reasons import Reason
+
+Json = dict[str, Any]
+MAX_MESSAGE: Final = 1024
+
+
+class ConditionType(StrEnum):
+    """Every condition of an InferenceService, in the order in which they are shown."""
+
+    READY = "Ready"
+    ACCEPTED = "Accepted"
+    TARGET_FOUND = "TargetFound"
+    METRICS_AVAILABLE = "MetricsAvailable"
+    ABLE_TO_SCALE = "AbleToScale"
+    SCALING_LIMITED = "ScalingLimited"
+    WITHIN_COST_TARGET = "WithinCostTarget"
+    WITHIN_LATENCY_TARGET = "WithinLatencyTarget"
+    PAUSED = "Paused"
+    CONFLICTED = "Conflicted"
+
+
+SERVICE_CONDITIONS: Final = tuple(ConditionType)
+POOL_CONDITIONS: Final = (ConditionType.READY, ConditionType.ACCEPTED)
+
+# Ready needs these to be True. Objectives are no part of it: a service that misses one still serves and is still run.
+_NEEDED: Final = (
+    ConditionType.ACCEPTED,
+    ConditionType.TARGET_FOUND,
+    ConditionType.METRICS_AVAILABLE,
+    ConditionType.ABLE_TO_SCALE,
+)
+_NOT_YET: Final = Judgement(Verdict.UNKNOWN, Reason.WAITING_FOR_PODS, "not looked at yet")
+
+
+def rfc3339(now: float) -> str:
+    """Seconds since the epoch as the API writes times: ``2026-03-01T08:00:00Z``."""
+    return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def accepted(not_acted_on: Sequence[str] = ()) -> Judgement:
+    """Accepted=True; the reason tells when set fields have no effect in this version."""
+    if not not_acted_on:
+        return Judgement(Verdict.TRUE, Reason.ACCEPTED, "the spec is valid")
+    fields = ", ".join(not_acted_on)
+    return Judgement(Verdict.TRUE, Reason.FIELDS_NOT_ACTED_ON, f"valid; this version does not act on: {fields}")
+
+
+def rejected(reason: Reason, message: str) -> Judgement:
+    """Accepted=False."""
+    return Judgement(Verdict.FALSE, reason, message)
+
+
+def ready(judgements: Mapping[str, Judgement]) -> Judgement:
+    """Summary: True when the spec is accepted, the target found, metrics are there and pertoken can act on it.
+
+    The first needed condition that is not True gives status, reason and message; a conflict makes it False.
+    """
+    conflict = judgements.get(ConditionType.CONFLICTED)
+    if conflict is not None and conflict.verdict is Verdict.TRUE:
+        return Judgement(Verdict.FALSE, conflict.reason, conflict.message)
+    for name in _NEEDED:
+        judgement = judgements.get(name, _NOT_YET)
+        if judgement.verdict is not Verdict.TRUE:
+            return Judgement(judgement.verdict, judgement.reason, f"{name}: {judgement.message}")
+    return Judgement(Verdict.TRUE, Reason.ACCEPTED, "accepted, measured and under control")
+
+
+def merge(
+    previous: Iterable[Mapping[str, Any]],
+    judgements: Mapping[str, Judgement],
+    now: float,
+    generation: int,
+    types: Sequence[ConditionType] = SERVICE_CONDITIONS,
+) -> list[Json]:
+    """The object's whole condition list, Ready included.
+
+    A condition keeps its lastTransitionTime while its status stays the same. What this cycle did not judge keeps its
+    earlier state if that was said of the same generation, and is Unknown otherwise. Conditions of other managers are
+    left out: server-side apply keeps them, the list being keyed by type.
+    """
+    known = {str(condition.get("type")): condition for condition in previous}
+    judged = dict(judgements)
+    if ConditionType.READY not in judged:
+        judged[ConditionType.READY] = _pool_ready(judged) if types == POOL_CONDITIONS else ready(judged)
+    return [_condition(name, judged.get(name), known.get(name), now, generation) for name in types]
+
+
+def _pool_ready(judgements: Mapping[str, Judgement]) -> Judgement:
+    return judgements.get(ConditionType.ACCEPTED, _NOT_YET)
+
+
+def _condition(
+    name: str, judgement: Judgement | None, before: Mapping[str, Any] | None, now: float, generation: int
+) -> Json:
+    if judgement is None:
+        if before is not None and before.get("observedGeneration") == generation:
+            return dict(before)
+        judgement = _NOT_YET
+    status = judgement.verdict.value
+    unchanged = before is not None and before.get("status") == status and before.get("lastTransitionTime")
+    return {
+        "type": str(name),
+        "status": status,
+        "reason": judgement.reason.value,
+        "message": clip(judgement.message),
+        "lastTransitionTime": before["lastTransitionTime"] if before is not None and unchanged else rfc3339(now),
+        "observedGeneration": generation,
+    }
+
+
+def clip(message: str) -> str:
+    """A message within the API's limit."""
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
