@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pertoken.domain.world import PlannerSettings
@@ -69,7 +69,6 @@ class Settings(BaseSettings):
     debug_port: int = Field(default=8081, description="Loopback only.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
-    prometheus_password: SecretStr | None = None
 
     @model_validator(mode="before")
     @classmethod

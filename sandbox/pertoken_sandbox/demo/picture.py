@@ -10,10 +10,10 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen before
-from matplotlib.axes import Axes  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
-from pertoken_sandbox.demo.record import Record, Sample  # noqa: E402
+from pertoken_sandbox.demo.record import Record, Sample
 
 INK = "#1f2933"
 MUTED = "#7b8794"

@@ -1,0 +1,182 @@
+"""Telling users what was decided: statuses by server-side apply within a write budget, events on real changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pertoken.api.conditions import accepted, rejected
+from pertoken.api.significance import significant_change, urgent_change
+from pertoken.api.status import StatusContext, pool_status, rejected_status, service_status
+from pertoken.api.v1alpha1 import API_VERSION
+from pertoken.control.actuate import Outcome, Result, describe
+from pertoken.control.objects import PoolObject, Refusal, ServiceObject
+from pertoken.control.pace import RateLimiter
+from pertoken.domain.plan import Decision, EvictPod, Plan, SetReplicas, Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.world import Rejection
+from pertoken.ports import AdapterError, Clock, ClusterWriter, EventNote, Json, Leadership, NotFound
+
+LOGGER = logging.getLogger(__name__)
+FIELD_MANAGER = "pertoken"
+WATCHED_CONDITIONS = ("Accepted", "MetricsAvailable", "WithinCostTarget", "WithinLatencyTarget", "Conflicted")
+BAD_WHEN_TRUE = frozenset({"Conflicted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """Everything that has a status of ours."""
+
+    services: tuple[ServiceObject, ...]
+    pools: tuple[PoolObject, ...]
+    refusals: Mapping[str, Refusal]
+
+
+@dataclass(slots=True)
+class _Written:
+    """What was last written of one object."""
+
+    status: Mapping[str, Any]
+    at: float
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Writes what changed.
+
+    Attributes:
+        limiter: of status writes per second.
+        numbers_seconds: least time between two writes of changed numbers of one object.
+    """
+
+    writer: ClusterWriter
+    leadership: Leadership
+    clock: Clock
+    limiter: RateLimiter
+    numbers_seconds: float = 60.0
+    _written: dict[str, _Written] = field(default_factory=dict)
+
+    def report(self, subjects: Subjects, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+        """Statuses of all services and pools, and events for what was done."""
+        decisions = {decision.service: decision for decision in plan.decisions}
+        figures = {pool.name: pool for pool in plan.pools}
+        now = self.clock.now()
+        living = set()
+        for service in subjects.services:
+            living.add(service.uid)
+            if not service.deleting:
+                self._service(service, decisions.get(service.key), subjects.refusals.get(service.uid), now)
+        for pool in subjects.pools:
+            living.add(pool.uid)
+            refusal = subjects.refusals.get(pool.uid)
+            judgement = rejected(refusal.reason, refusal.message) if refusal else accepted(pool.not_acted_on)
+            context = StatusContext(now, self._previous(pool.uid, pool.status), pool.not_acted_on)
+            status = pool_status(None if refusal else figures.get(pool.name), judgement, pool.generation, context)
+            self._write(_pool_reference(pool), status, pool.uid, pool.status)
+        self._written = {uid: written for uid, written in self._written.items() if uid in living}
+        by_key = {service.key: service for service in subjects.services}
+        for outcome in outcomes:
+            owner = by_key.get(outcome.action.service)
+            if owner is not None:
+                self._post(owner, _event(owner, outcome))
+
+    def _service(self, service: ServiceObject, decision: Decision | None, refusal: Refusal | None, now: float) -> None:
+        before = self._previous(service.uid, service.status)
+        context = StatusContext(now, before, service.not_acted_on)
+        if refusal is not None:
+            rejection = Rejection(service.key, service.uid, service.generation, refusal.reason, refusal.message)
+            status = rejected_status(rejection, context)
+        elif decision is not None and service.spec is not None:
+            status = service_status(service.spec, decision, context)
+        else:
+            return
+        if self._write(_service_reference(service), status, service.uid, service.status):
+            for note in _condition_events(service, before, status):
+                self._post(service, note)
+
+    def _previous(self, uid: str, seen: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Our own last write is newer than what the watch has brought."""
+        return self._written[uid].status if uid in self._written else seen
+
+    def _write(self, reference: Json, status: Json, uid: str, seen: Mapping[str, Any]) -> bool:
+        written = self._written.get(uid)
+        before = written.status if written else seen
+        if before:
+            due = written is None or self.clock.monotonic() - written.at >= self.numbers_seconds
+            if not urgent_change(before, status) and not (due and significant_change(before, status)):
+                return False
+        if not self.leadership.valid() or not self.limiter.try_take():
+            return False  # what is still different in the next cycle is written then
+        manifest = {
+            "apiVersion": reference["apiVersion"],
+            "kind": reference["kind"],
+            "metadata": {key: reference[key] for key in ("name", "namespace") if key in reference},
+            "status": status,
+        }
+        try:
+            self.writer.apply_status(manifest, FIELD_MANAGER)
+        except NotFound:
+            return False
+        except AdapterError as error:
+            LOGGER.warning("status of %s %s was not written: %s", reference["kind"], reference["name"], error)
+            return False
+        self._written[uid] = _Written(status, self.clock.monotonic())
+        return True
+
+    def _post(self, service: ServiceObject, note: EventNote | None) -> None:
+        if note is None or not self.leadership.valid():
+            return
+        try:
+            self.writer.record(note)
+        except AdapterError as error:
+            LOGGER.warning("event %s of %s was not posted: %s", note.reason, service.key, error)
+
+
+def _service_reference(service: ServiceObject) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "InferenceService",
+        "namespace": service.key.namespace,
+        "name": service.key.name,
+        "uid": service.uid,
+    }
+
+
+def _pool_reference(pool: PoolObject) -> Json:
+    return {"apiVersion": API_VERSION, "kind": "AcceleratorPool", "name": pool.name, "uid": pool.uid}
+
+
+def _event(service: ServiceObject, outcome: Outcome) -> EventNote | None:
+    action, reference = outcome.action, _service_reference(service)
+    if outcome.result is Result.WITHHELD or outcome.result is Result.CONFLICT:
+        return None  # planned anew in the next cycle
+    if outcome.result is Result.REFUSED and isinstance(action, EvictPod):
+        return None  # a disruption budget that says "not now" is no news
+    if outcome.result is not Result.DONE:
+        words = f"{describe(action)}: {outcome.why}"
+        return EventNote(reference, "Warning", Reason.SCALE_FAILED.value, words, "Act")
+    reason = action.reason
+    if isinstance(action, SetReplicas):
+        grown = action.desired > action.current
+        reason = Reason.REPLICAS_INCREASED if grown else Reason.REPLICAS_DECREASED
+    return EventNote(reference, "Normal", reason.value, action.message or describe(action), "Act")
+
+
+def _condition_events(service: ServiceObject, before: Mapping[str, Any], status: Json) -> Iterable[EventNote]:
+    old = {condition["type"]: condition for condition in before.get("conditions") or ()}
+    for condition in status.get("conditions") or ():
+        kind = condition["type"]
+        if kind not in WATCHED_CONDITIONS:
+            continue
+        earlier = old.get(kind) or {}
+        if earlier.get("reason") == condition["reason"] and earlier.get("status") == condition["status"]:
+            continue
+        bad = condition["status"] == (Verdict.TRUE.value if kind in BAD_WHEN_TRUE else Verdict.FALSE.value)
+        was_bad = earlier.get("status") == (Verdict.TRUE.value if kind in BAD_WHEN_TRUE else Verdict.FALSE.value)
+        if bad or was_bad:
+            words = f"{kind}={condition['status']}: {condition['message']}"
+            yield EventNote(
+                _service_reference(service), "Warning" if bad else "Normal", condition["reason"], words, "Judge"
+            )

@@ -1,0 +1,244 @@
+"""`pertoken-demo`: the main job, for real, in about five minutes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pertoken_sandbox.binaries import BinaryUnavailable
+from pertoken_sandbox.cluster import Cluster, ExistingCluster
+from pertoken_sandbox.controlplane import ControlPlane
+from pertoken_sandbox.demo.baseline import find_baseline
+from pertoken_sandbox.demo.picture import Lines, draw
+from pertoken_sandbox.demo.record import Record, Sample
+from pertoken_sandbox.demo.setting import EXAMPLES, MODEL, NAMESPACE, SERVICE, Setting
+from pertoken_sandbox.demo.stage import Stage, StageError, get_json, set_up
+from pertoken_sandbox.demo.summary import (
+    Baseline,
+    Measured,
+    Objectives,
+    checks,
+    show_checks,
+    show_cost,
+    show_decisions,
+)
+from pertoken_sandbox.demo.watch import Account, Watcher
+from pertoken_sandbox.kubectl import KubectlFailed
+from pertoken_sandbox.processes import ProcessFailed
+
+TRACE_SECONDS = 3502.0
+START_TIMEOUT_SECONDS = 120.0
+ROWS = 16
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+def main() -> None:
+    """Console script."""
+    app()
+
+
+@app.command()
+def demo(
+    target_factor: Annotated[float, typer.Option(help="Cost target as a share of the static peak fleet's.")] = 0.75,
+    speed: Annotated[float, typer.Option(help="How much faster than recorded the trace is played.")] = 12.0,
+    out: Annotated[Path, typer.Option(help="Folder for picture and logs.")] = Path("demo-out"),
+    kubeconfig: Annotated[Path | None, typer.Option(help="Use this cluster instead of booting one.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+) -> None:
+    """Play a real hour of traffic against an emulated GPU fleet and let pertoken hold the cost of tokens."""
+    console = Console()
+    setting = replace(Setting(), target_factor=target_factor, speed=speed, keep=keep)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = _play(setting, out, kubeconfig, console)
+    except KeyboardInterrupt:
+        console.print("interrupted: everything was taken down")
+        code = 130
+    except (BinaryUnavailable, StageError, ProcessFailed, KubectlFailed) as error:
+        console.print(f"[red]demo:[/red] {error}", highlight=False)
+        code = 2
+    sys.exit(code)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _play(setting: Setting, out: Path, kubeconfig: Path | None, console: Console) -> int:
+    out.mkdir(parents=True, exist_ok=True)
+    state_dir = Path(tempfile.mkdtemp(prefix="pertoken-demo-"))
+    objectives = _objectives()
+    price = _price()
+    console.print(f"[bold]pertoken demo[/bold]: {MODEL}, Azure 2023 conversation trace at {setting.speed:g}x")
+    baseline = find_baseline(setting, objectives, price)
+    target = round(Decimal(setting.target_factor * baseline.usd_per_million), 4)
+    console.print(
+        f"A static fleet that keeps the objectives at the peak needs {baseline.replicas} replicas and costs "
+        f"{baseline.usd_per_million:.4f} USD per million tokens; the target is {setting.target_factor:g} x that: {target}"
+    )
+    with ExitStack() as stack:
+        cluster = _cluster(state_dir, kubeconfig, detached=setting.keep)
+        stage = set_up(setting, cluster, stack, lambda text: console.print(f"  starting {text}"))
+        stage.apply_examples(target)
+        stage.start_operator()
+        console.print("  waiting for the first replicas")
+        _await_replicas(stage)
+        watcher = Watcher(stage, Account(price))
+        _run(stage, watcher, console)
+        measured = _measure(stage, watcher, float(target))
+        code = _conclude(watcher, measured, baseline, setting, objectives, float(target), out, console)
+        if setting.keep:
+            stack.pop_all()
+            console.print(f"left running; export KUBECONFIG={cluster.kubeconfig}; state in {state_dir}")
+        return code
+
+
+def _cluster(state_dir: Path, kubeconfig: Path | None, *, detached: bool) -> Cluster:
+    if kubeconfig is not None:
+        return ExistingCluster(state_dir, kubeconfig)
+    return ControlPlane(state_dir, detached=detached)
+
+
+def _documents() -> list[dict[str, object]]:
+    return [
+        document
+        for path in sorted(EXAMPLES.glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+        if document
+    ]
+
+
+def _objectives() -> Objectives:
+    for document in _documents():
+        if document["kind"] == "InferenceService":
+            latency = document["spec"]["objective"]["latency"]  # type: ignore[index]
+            return Objectives(latency["ttftMilliseconds"] / 1000, latency["interTokenMilliseconds"] / 1000)
+    raise StageError(f"{EXAMPLES} holds no InferenceService")
+
+
+def _price() -> float:
+    for document in _documents():
+        if document["kind"] == "AcceleratorPool":
+            return float(document["spec"]["pricePerGPUHour"])  # type: ignore[index]
+    raise StageError(f"{EXAMPLES} holds no AcceleratorPool")
+
+
+def _await_replicas(stage: Stage) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        pods = get_json(f"{stage.fleet_url}/state")["pods"]
+        if any(pod["serving"] for pod in pods if pod["namespace"] == NAMESPACE):
+            return
+        time.sleep(0.5)
+    status = stage.cluster.kubectl("describe", "inferenceservices.serving.pertoken.dev", "-n", NAMESPACE, SERVICE)
+    raise StageError(f"no replica became ready within {START_TIMEOUT_SECONDS:.0f} s\n{status}")
+
+
+def _run(stage: Stage, watcher: Watcher, console: Console) -> None:
+    stage.start_traffic()
+    began = last = time.monotonic()
+    length = TRACE_SECONDS / stage.setting.speed
+    with Live(console=console, refresh_per_second=2, transient=False) as live:
+        while (seconds := time.monotonic() - began) < length:
+            watcher.look(seconds, time.monotonic() - last)
+            last = began + seconds
+            live.update(_table(watcher.record, length, stage.setting))
+            time.sleep(max(0.0, 1.0 - (time.monotonic() - last)))
+
+
+def _measure(stage: Stage, watcher: Watcher, target: float) -> Measured:
+    since = watcher.record.samples[-1].seconds - stage.setting.judged_seconds
+    clients = get_json(f"{stage.fleet_url}/clients?seconds={stage.setting.judged_seconds:g}")[0]
+    own = watcher.account.usd_per_million(since)
+    last = watcher.record.samples[-1]
+    return Measured(
+        index=None if own is None else own / target,
+        operator_index=last.index,
+        ttft_p95=None if clients["ttft_ms"]["p95"] is None else clients["ttft_ms"]["p95"] / 1000,
+        inter_token_p95=None if clients["itl_ms"]["p95"] is None else clients["itl_ms"]["p95"] / 1000,
+        reachable=watcher.reachable,
+    )
+
+
+def _conclude(  # noqa: PLR0913 - the one place where everything comes together
+    watcher: Watcher,
+    measured: Measured,
+    baseline: Baseline,
+    setting: Setting,
+    objectives: Objectives,
+    target: float,
+    out: Path,
+    console: Console,
+) -> int:
+    picture = out / "demo.png"
+    lines = Lines(baseline.replicas, baseline.usd_per_million, target, objectives.ttft, objectives.inter_token)
+    draw(watcher.record, lines, f"pertoken: {MODEL} on emulated A100s, Azure 2023 conversation trace", picture)
+    done = checks(watcher.record, measured, objectives)
+    show_decisions(console, watcher.record)
+    show_cost(console, watcher.account, baseline, setting, target)
+    show_checks(console, done, setting)
+    console.print(f"picture: {picture}")
+    if measured.index is not None and measured.index > 1 and measured.reachable is not None:
+        console.print(
+            f"[red]The target of {target:.4f} USD per million tokens is out of reach:[/red] the least that the model "
+            f"finds within the latency objectives is {measured.reachable:.4f} USD per million tokens "
+            f"({measured.reachable / baseline.usd_per_million:.2f} x static peak)."
+        )
+    return 0 if all(check.ok for check in done) else 1
+
+
+def _table(record: Record, length: float, setting: Setting) -> Table:
+    table = Table(title=f"{record.samples[-1].seconds:.0f} of {length:.0f} s", title_justify="left")
+    for name in (
+        "s",
+        "tok/s in",
+        "tok/s out",
+        "ready",
+        "desired",
+        "batch/cap",
+        "USD/1M",
+        "index",
+        "TTFT p95",
+        "TPOT p95",
+    ):
+        table.add_column(name, justify="right")
+    table.add_column("last decision")
+    step = max(1, int(5 * setting.speed / 12))
+    for sample in record.samples[::-1][::step][:ROWS][::-1]:
+        table.add_row(*_row(sample))
+    return table
+
+
+def _row(sample: Sample) -> tuple[str, ...]:
+    return (
+        f"{sample.seconds:.0f}",
+        _text(sample.input_tokens_per_second, "{:.0f}"),
+        _text(sample.output_tokens_per_second, "{:.0f}"),
+        str(sample.ready),
+        str(sample.desired),
+        f"{_text(sample.batch, '{:.0f}')}/{sample.cap or '-'}",
+        _text(sample.usd_per_million, "{:.4f}"),
+        _text(sample.index, "{:.2f}"),
+        _text(sample.ttft_p95, "{:.2f} s"),
+        _text(None if sample.inter_token_p95 is None else sample.inter_token_p95 * 1000, "{:.0f} ms"),
+        sample.reason,
+    )
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

@@ -1,0 +1,168 @@
+"""Brings the stage up and takes it down: control plane, fleet, Prometheus, chart, operator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pertoken_sandbox.binaries import ensure
+from pertoken_sandbox.cluster import Cluster
+from pertoken_sandbox.demo.setting import CHART, EXAMPLES, NAMESPACE, OPERATOR_NAMESPACE, SERVICE, Setting
+from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.prometheus import PrometheusServer, Scraping
+
+Say = Callable[[str], None]
+READY_SECONDS = 60.0
+
+
+class StageError(Exception):
+    """A part did not come up; the message says which and why."""
+
+
+def get_json(url: str) -> Any:
+    """The JSON behind a loopback address.
+
+    Raises:
+        OSError: no answer.
+    """
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - only loopback addresses of the stage
+        return json.loads(answer.read())
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - only loopback addresses of the stage
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+@dataclass(slots=True)
+class Stage:
+    """The running parts and where to reach them."""
+
+    setting: Setting
+    cluster: Cluster
+    state_dir: Path
+    say: Say
+    fleet: ManagedProcess
+    prometheus: PrometheusServer
+    fleet_url: str
+    debug_url: str
+    operator: ManagedProcess
+
+    def start_operator(self) -> None:
+        """Start the operator with the chart's ServiceAccount."""
+        self.operator.start()
+        self.operator.wait_ready(lambda: _answers(f"{self.debug_url}/debug/plan"), READY_SECONDS)
+
+    def apply_examples(self, usd_per_million: Decimal) -> None:
+        """Apply the example manifests as a user would, with the demo's cost target written in."""
+        documents = [
+            document
+            for path in sorted(EXAMPLES.glob("*.yaml"))
+            for document in yaml.safe_load_all(path.read_text())
+            if document
+        ]
+        for document in documents:
+            if document["kind"] == "InferenceService":
+                cost = document["spec"]["objective"]["cost"]
+                cost["perMillionTokens"] = {"blended": str(usd_per_million)}
+                cost["windowSeconds"] = int(self.setting.judged_seconds)
+        self.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
+
+    def start_traffic(self) -> None:
+        """Begin to play the trace."""
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self.fleet_url}/clients/{NAMESPACE}/{SERVICE}/start", method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=5):  # noqa: S310 - loopback
+            return
+
+
+def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> Stage:
+    """Start everything but the operator; `stack` takes it down again, in reverse order.
+
+    Raises:
+        StageError, ProcessFailed, KubectlFailed: a part did not come up.
+    """
+    state_dir = cluster.state_dir
+    detached = setting.keep
+    say("control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler")
+    stack.enter_context(cluster)
+    fleet_port, http_port, debug_port = free_ports(3)
+    say(f"emulated GPU fleet: {len(setting.fleet()['nodes'])} node group, engines that answer as vLLM does")
+    fleet = _fleet(setting, cluster, fleet_port, detached=detached)
+    fleet.start()
+    stack.callback(fleet.stop)
+    fleet_url = f"http://127.0.0.1:{fleet_port}"
+    fleet.wait_ready(lambda: _answers(f"{fleet_url}/healthz"), READY_SECONDS)
+    say("Prometheus")
+    prometheus = PrometheusServer(
+        ensure("prometheus"),
+        state_dir / "prometheus",
+        Scraping((f"{fleet_url}/sd", f"{fleet_url}/sd/dcgm", f"{fleet_url}/sd/gateway"), interval_seconds=1.0),
+    )
+    prometheus.start()
+    stack.callback(prometheus.stop)
+    say("Helm chart: CRDs, service account, permissions")
+    _install_chart(cluster)
+    token = cluster.token_kubeconfig(OPERATOR_NAMESPACE, "pertoken", state_dir / "operator.kubeconfig")
+    environment = setting.operator(prometheus.url, http_port, debug_port)
+    operator = ManagedProcess(
+        Command(
+            "pertoken",
+            (str(Path(sys.executable).parent / "pertoken"), "run"),
+            {**environment, "PERTOKEN_KUBECONFIG": str(token)},
+        ),
+        state_dir,
+        detached=detached,
+    )
+    stack.callback(operator.stop)
+    return Stage(
+        setting, cluster, state_dir, say, fleet, prometheus, fleet_url, f"http://127.0.0.1:{debug_port}", operator
+    )
+
+
+def _fleet(setting: Setting, cluster: Cluster, port: int, *, detached: bool) -> ManagedProcess:
+    config = cluster.state_dir / "fleet.yaml"
+    config.write_text(yaml.safe_dump(setting.fleet()))
+    argv = (sys.executable, "-m", "pertoken_sandbox.fleet", "--kubeconfig", str(cluster.kubeconfig))
+    command = Command("fleet", (*argv, "--config", str(config), "--port", str(port)))
+    return ManagedProcess(command, cluster.state_dir, detached=detached)
+
+
+def _install_chart(cluster: Cluster) -> None:
+    """Real Helm, as a user installs it, without the Deployment: the operator runs here as a process."""
+    done = subprocess.run(
+        [
+            str(ensure("helm")),
+            "upgrade",
+            "--install",
+            "pertoken",
+            str(CHART),
+            "--namespace",
+            OPERATOR_NAMESPACE,
+            "--create-namespace",
+            "--set",
+            "replicaCount=0",
+            "--kubeconfig",
+            str(cluster.kubeconfig),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StageError(f"helm: {done.stderr.strip()}")
