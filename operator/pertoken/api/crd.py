@@ -21,7 +21,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
 }
 VALIDATIONS: Final = "x-kubernetes-validations"
 
-_DROPPED: Final = frozenset({"title", "additionalProperties", "$defs"})
+_DROPPED: Final = frozenset({"title", "additionalProperties", "propertyNames", "$defs"})
 _ORDER: Final = (
     "description",
     "type",

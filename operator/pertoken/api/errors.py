@@ -125,7 +125,8 @@ def _expectation(details: ErrorDetails, schema: Mapping[str, Any]) -> str:
     if kind == "string_pattern_mismatch":
         return _pattern(context["pattern"])
     if kind == "literal_error":
-        return f"one of {context['expected']}".replace(" or ", ", ").replace("'", "")
+        words = f"one of {context['expected']}".replace(" or ", ", ").replace("'", "")
+        return f'{words} (YAML reads a bare Off as false: write "Off")' if details["input"] is False else words
     if kind == "string_type" and _node(schema, details["loc"]).get("pattern") == AMOUNT_PATTERN:
         return AMOUNT_EXPECTED
     words = _WORDS.get(kind)
@@ -140,13 +141,17 @@ def _pattern(pattern: str) -> str:
     return f"text that matches {pattern}"
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one most likely means."""
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=SUGGESTION_CUTOFF)
+    return by_lower[near[0]] if near else None
+
+
 def _unknown_field(name: str, parent: Mapping[str, Any]) -> str:
     known = list(parent.get("properties", {}))
-    by_lower = {field.lower(): field for field in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=SUGGESTION_CUTOFF)
-    if near:
-        return f"no such field, did you mean {by_lower[near[0]]}?"
-    return f"no such field; there are {', '.join(known)}"
+    near = nearest(name, known)
+    return f"no such field, did you mean {near}?" if near else f"no such field; there are {', '.join(known)}"
 
 
 def _node(schema: Mapping[str, Any], loc: tuple[int | str, ...]) -> Mapping[str, Any]:

@@ -30,7 +30,8 @@ class WorkloadRequest:
 
     Attributes:
         template: the variant's podTemplate as the user wrote it.
-        pool: the variant's pool; its node labels become the nodeSelector where the template has none.
+        pool: the variant's pool; its node labels become the nodeSelector where the template has none. An empty
+            `resource_name` leaves the GPU count unchecked (files that are checked without their pool).
         orphan: no owner reference, so that the objects outlive the InferenceService.
         replicas: only for creation. Later applies leave it out, so that the scale subresource alone sets it.
     """
@@ -127,7 +128,7 @@ def _gpu_errors(request: WorkloadRequest, path: str) -> tuple[FieldError, ...]:
     resource, wanted = request.pool.resource_name, request.variant.parallelism.gpus
     asked = [_requested(container, resource) for container in request.template["spec"]["containers"]]
     total = sum(asked)
-    if total == wanted:
+    if total == wanted or not resource:
         return ()
     where = f'{path}.spec.containers[].resources.limits["{resource}"]'
     return (FieldError(where, total or None, f"{wanted} in sum: parallelism is tensor x pipeline x data"),)

@@ -55,7 +55,8 @@ class InferenceServiceSpec(Strict):
 
     mode: Literal["Auto", "Recommend", "Off"] | None = Field(
         default=None,
-        description="Auto carries decisions out, Recommend only shows them, Off makes none. "
+        description='Auto carries decisions out, Recommend only shows them, "Off" (in quotes: YAML reads a bare Off as '
+        "false) makes none. "
         "Unset: Auto when every variant has a podTemplate, else Recommend.",
     )
     deletion_policy: Literal["Delete", "Orphan"] = Field(

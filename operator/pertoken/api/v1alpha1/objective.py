@@ -85,8 +85,12 @@ class LatencyTarget(Strict):
 class Objective(Strict):
     """Cost and latency objectives. Without a cost objective only latency is held, and costs are reported."""
 
-    cost: CostTarget | None = Field(default=None, description="What tokens may cost.")
-    latency: LatencyTarget | None = Field(default=None, description="How long requests may take.")
+    cost: CostTarget | None = Field(
+        default=None,
+        description="What tokens may cost. The cost index is the GPU bill over a window divided by the finished requests' "
+        "tokens at these prices; the target is an index of at most 1.",
+    )
+    latency: LatencyTarget | None = Field(default=None, description="How long requests may take, at a percentile.")
 
 
 class ScalingPolicyModel(Strict):

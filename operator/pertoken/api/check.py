@@ -1,0 +1,193 @@
+"""Everything that can be said of manifests without a cluster, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from pertoken.api.errors import FieldError, Rejected, nearest, shown
+from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS
+from pertoken.api.source import Document, Unreadable, read_documents
+from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
+from pertoken.api.v1alpha1 import API_VERSION, GROUP
+from pertoken.api.workloads import WorkloadRequest, build_workload
+from pertoken.catalog.lookup import Unknown, find_gpu, find_model
+from pertoken.domain.pool import PoolSpec
+from pertoken.domain.service import ServiceSpec
+
+# Stands in for a pool that is not in the files: nothing is known of its nodes and resource.
+_UNKNOWN_POOL: Final = PoolSpec(name="", accelerator="", resource_name="")
+
+
+class Severity(StrEnum):
+    """An error makes the answer "no"; a warning is worth knowing; a note says what was not looked at."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the answer."""
+
+    severity: Severity
+    file: str
+    line: int
+    object: str
+    field: str
+    value: Any
+    expectation: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}"
+        mark = "" if self.severity is Severity.ERROR else f"{self.severity.value}: "
+        parts = [where, mark + self.object]
+        if self.field:
+            parts += [self.field, shown(self.value)]
+        return ": ".join([*(part for part in parts if part), self.expectation])
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found in a set of files, and the accepted objects."""
+
+    findings: tuple[Finding, ...]
+    services: tuple[AcceptedService, ...]
+    pools: tuple[AcceptedPool, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No errors."""
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+
+def check(sources: Mapping[str, str]) -> Checked:
+    """Check manifest texts, by file name, as one set."""
+    findings: list[Finding] = []
+    services: list[tuple[Document, AcceptedService]] = []
+    pools: list[tuple[Document, AcceptedPool]] = []
+    for document in (found for file, text in sources.items() for found in read_documents(file, text)):
+        if isinstance(document, Unreadable):
+            findings.append(Finding(Severity.ERROR, document.file, document.line, "", "", None, document.why))
+            continue
+        accepted = _read(document, findings)
+        if isinstance(accepted, AcceptedService):
+            services.append((document, accepted))
+        elif isinstance(accepted, AcceptedPool):
+            pools.append((document, accepted))
+    for pool_document, pool in pools:
+        findings += _pool_findings(pool_document, pool)
+    for service_document, service in services:
+        findings += _service_findings(service_document, service, [pool.spec for _, pool in pools])
+    findings += _twice([*(document for document, _ in services), *(document for document, _ in pools)])
+    order = {file: number for number, file in enumerate(sources)}
+    findings.sort(key=lambda finding: (order[finding.file], finding.line, finding.field))
+    return Checked(tuple(findings), tuple(found for _, found in services), tuple(found for _, found in pools))
+
+
+def _read(document: Document, findings: list[Finding]) -> AcceptedService | AcceptedPool | None:
+    findings += [_finding(document, error) for error in document.duplicates]
+    wrong = _header_error(document.obj)
+    if wrong is not None:
+        findings.append(_finding(document, wrong))
+        return None
+    kind = document.obj.get("kind")
+    if kind == INFERENCE_SERVICE.kind and _ours(document.obj):
+        result: AcceptedService | AcceptedPool | Rejected = translate_service(document.obj)
+    elif kind == ACCELERATOR_POOL.kind and _ours(document.obj):
+        result = translate_pool(document.obj)
+    else:
+        findings.append(_note(document, f"not checked: no kind of {GROUP}"))
+        return None
+    if isinstance(result, Rejected):
+        findings += [_finding(document, error) for error in result.errors]
+        return None
+    return result
+
+
+def _ours(obj: Mapping[str, Any]) -> bool:
+    return bool(obj.get("apiVersion") == API_VERSION)
+
+
+def _header_error(obj: Mapping[str, Any]) -> FieldError | None:
+    """A wrong apiVersion or kind of an object that is meant to be ours."""
+    version, kind = obj.get("apiVersion"), obj.get("kind")
+    kinds = [known.kind for known in KINDS]
+    if not isinstance(version, str) or not version:
+        return FieldError("apiVersion", version, f"required, {API_VERSION} for {' and '.join(kinds)}")
+    if not isinstance(kind, str) or not kind:
+        return FieldError("kind", kind, f"required, one of {', '.join(kinds)}")
+    if _ours(obj):
+        if kind in kinds:
+            return None
+        near = nearest(kind, kinds)
+        return FieldError("kind", kind, f"unknown kind; did you mean {near}?" if near else f"one of {', '.join(kinds)}")
+    misspelt = "pertoken" in version or (kind in kinds and "kserve" not in version)
+    return FieldError("apiVersion", version, API_VERSION) if misspelt else None
+
+
+def _finding(document: Document, error: FieldError, severity: Severity = Severity.ERROR) -> Finding:
+    line = document.line(error.path)
+    return Finding(severity, document.file, line, document.title, error.path, error.value, error.expectation)
+
+
+def _note(document: Document, text: str) -> Finding:
+    return Finding(Severity.NOTE, document.file, document.line(), document.title, "", None, text)
+
+
+def _warning(document: Document, path: str, value: Any, text: str) -> Finding:
+    return _finding(document, FieldError(path, value, text), Severity.WARNING)
+
+
+def _inert(document: Document, paths: Sequence[str]) -> Iterator[Finding]:
+    for path in paths:
+        yield _warning(document, path, "set", "taken, but this version does not act on it")
+
+
+def _pool_findings(document: Document, pool: AcceptedPool) -> Iterator[Finding]:
+    gpu = find_gpu(pool.spec.accelerator)
+    if isinstance(gpu, Unknown):
+        yield _warning(document, "spec.accelerator", pool.spec.accelerator, f"{gpu}; the administrator may add it")
+    if pool.spec.price_per_gpu_hour is None:
+        yield _warning(document, "spec.pricePerGPUHour", None, "without a price no cost is known")
+    yield from _inert(document, pool.not_acted_on)
+
+
+def _service_findings(document: Document, service: AcceptedService, pools: Sequence[PoolSpec]) -> Iterator[Finding]:
+    spec = service.spec
+    if spec.model.id and spec.model.architecture is None:
+        model = find_model(spec.model.id)
+        if isinstance(model, Unknown):
+            yield _warning(document, "spec.model.id", spec.model.id, f"{model}; give model.architecture")
+    by_name = {pool.name: pool for pool in pools}
+    for index, variant in enumerate(spec.variants):
+        if variant.pool not in by_name:
+            yield _warning(
+                document, f"spec.variants[{index}].pool", variant.pool, "an AcceleratorPool; none in the files"
+            )
+    yield from _inert(document, service.not_acted_on)
+    yield from (_finding(document, error) for error in _template_errors(spec, service, by_name))
+
+
+def _template_errors(
+    spec: ServiceSpec, service: AcceptedService, pools: Mapping[str, PoolSpec]
+) -> Iterator[FieldError]:
+    for variant in spec.variants:
+        if not variant.owned:
+            continue
+        pool = pools.get(variant.pool, replace(_UNKNOWN_POOL, name=variant.pool))
+        built = build_workload(WorkloadRequest(spec, variant, service.templates[variant.name], pool))
+        if isinstance(built, Rejected):
+            yield from built.errors
+
+
+def _twice(documents: Sequence[Document]) -> Iterator[Finding]:
+    first: dict[str, Document] = {}
+    for document in documents:
+        before = first.setdefault(document.title, document)
+        if before is not document:
+            error = FieldError("metadata.name", None, f"once: also in {before.file}:{before.line()}")
+            yield _finding(document, replace(error, value=document.obj["metadata"]["name"]))

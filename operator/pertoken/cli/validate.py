@@ -1,0 +1,77 @@
+"""`pertoken validate FILE…`: check manifests without a cluster, all mistakes at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from pertoken.api.check import Checked, Finding, Severity, check
+
+BAD_INPUT = 2
+
+
+class ValidateOutput(StrEnum):
+    """How to print the answer."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def validate_command(
+    files: Annotated[list[Path], typer.Argument(help="Manifests, folders of them (*.yaml, *.yml), or - for stdin.")],
+    output: Annotated[ValidateOutput, typer.Option("--output", "-o", help="Output format.")] = ValidateOutput.TABLE,
+) -> None:
+    """Check manifests without a cluster: one line per mistake, all at once. Exit 0 when there is none, else 2."""
+    sources, unreadable = _read(files)
+    checked = check(sources)
+    findings = [*unreadable, *checked.findings]
+    if output is ValidateOutput.TABLE:
+        _print_lines(findings, checked)
+    else:
+        rows = [{**asdict(finding), "severity": finding.severity.value} for finding in findings]
+        text = json.dumps(rows, indent=2, default=str) if output is ValidateOutput.JSON else yaml.safe_dump(rows)
+        print(text.rstrip())
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        raise typer.Exit(BAD_INPUT)
+
+
+def _print_lines(findings: list[Finding], checked: Checked) -> None:
+    for finding in findings:
+        print(finding)
+    if all(finding.severity is not Severity.ERROR for finding in findings):
+        services, pools = len(checked.services), len(checked.pools)
+        print(f"valid: {services} InferenceService{_s(services)}, {pools} AcceleratorPool{_s(pools)}")
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _read(files: list[Path]) -> tuple[dict[str, str], list[Finding]]:
+    sources: dict[str, str] = {}
+    unreadable = []
+    for path in _expand(files):
+        try:
+            sources[str(path)] = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "no UTF-8 text"
+            unreadable.append(Finding(Severity.ERROR, str(path), 0, "", "", None, f"cannot be read: {why}"))
+    return sources, unreadable
+
+
+def _expand(files: list[Path]) -> list[Path]:
+    expanded: list[Path] = []
+    for path in files:
+        if path.is_dir():
+            expanded += sorted(child for child in path.rglob("*") if child.suffix in {".yaml", ".yml"})
+        else:
+            expanded.append(path)
+    return list(dict.fromkeys(expanded))
