@@ -165,9 +165,8 @@ def _service_findings(document: Document, service: AcceptedService, pools: Seque
     by_name = {pool.name: pool for pool in pools}
     for index, variant in enumerate(spec.variants):
         if variant.pool not in by_name:
-            yield _warning(
-                document, f"spec.variants[{index}].pool", variant.pool, "an AcceleratorPool; none in the files"
-            )
+            path = f"spec.variants[{index}].pool"
+            yield _warning(document, path, variant.pool, "an AcceleratorPool; the files hold none of this name")
     yield from _inert(document, service.not_acted_on)
     yield from (_finding(document, error) for error in _template_errors(spec, service, by_name))
 

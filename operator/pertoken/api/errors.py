@@ -129,8 +129,8 @@ def _expectation(details: ErrorDetails, schema: Mapping[str, Any]) -> str:
         return f'{words} (YAML reads a bare Off as false: write "Off")' if details["input"] is False else words
     if kind == "string_type" and _node(schema, details["loc"]).get("pattern") == AMOUNT_PATTERN:
         return AMOUNT_EXPECTED
-    words = _WORDS.get(kind)
-    return words.format(**context) if words else details["msg"]
+    template = _WORDS.get(kind)
+    return template.format(**context) if template else details["msg"]
 
 
 def _pattern(pattern: str) -> str:

@@ -87,8 +87,8 @@ class Objective(Strict):
 
     cost: CostTarget | None = Field(
         default=None,
-        description="What tokens may cost. The cost index is the GPU bill over a window divided by the finished requests' "
-        "tokens at these prices; the target is an index of at most 1.",
+        description="What tokens may cost. The cost index is the GPU bill over a window divided by the finished "
+        "requests' tokens at these prices; the target is an index of at most 1.",
     )
     latency: LatencyTarget | None = Field(default=None, description="How long requests may take, at a percentile.")
 
