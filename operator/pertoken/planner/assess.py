@@ -1,0 +1,120 @@
+"""Are the metrics good enough, and for what? Missing metrics never scale down and never change caps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.signal import Signal
+from pertoken.planner.facts import ServiceFacts
+from pertoken.planner.memory import ServiceMemory
+
+PANIC_SECONDS = 60.0
+PANIC_BACKLOG_PER_REPLICA = 8.0
+
+
+class Grade(IntEnum):
+    """What the metrics allow."""
+
+    HOLD = 0  # nothing moves
+    UP_ONLY = 1  # replicas may rise
+    NORMAL = 2
+    PANIC = 3  # replicas may only rise, at once
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Grade, the condition to show, and since when metrics have been fresh."""
+
+    grade: Grade
+    judgement: Judgement
+    fresh_since: float | None
+
+    @property
+    def may_shrink(self) -> bool:
+        """Whether replicas may fall."""
+        return self.grade is Grade.NORMAL
+
+    @property
+    def may_change_cap(self) -> bool:
+        """Whether a batch cap may change."""
+        return self.grade in (Grade.NORMAL, Grade.PANIC)
+
+
+def assess(facts: ServiceFacts) -> Assessment:
+    """Judge one service's metrics.
+
+    Pods without series are imputed as HPA does: they are taken to be fully busy when that would remove replicas (so
+    none are removed) and idle when it would add some (so only what is seen adds). After a gap nothing goes down until a
+    whole rate window has been seen.
+    """
+    snapshot = facts.snapshot
+    if snapshot is None:
+        words = f"there is no metrics profile {facts.spec.metrics_profile!r}"
+        return _hold(Verdict.FALSE, Reason.METRICS_MISSING, words)
+    if not snapshot.health.ok:
+        reason = Reason.PROMETHEUS_PARTIAL if snapshot.health.partial else Reason.PROMETHEUS_UNREACHABLE
+        return _hold(Verdict.FALSE, reason, snapshot.health.why or "Prometheus gave no answer")
+    measured = sum(len(variant.measured) for variant in facts.variants)
+    silent = sum(variant.silent for variant in facts.variants)
+    serving = sum(variant.ready for variant in facts.variants)
+    if silent and not measured:
+        return _all_silent(facts, silent)
+    if not measured:
+        return _nothing_serves(facts, serving)
+    if silent:
+        words = f"{silent} of {measured + silent} serving pods have no fresh metrics"
+        return Assessment(Grade.UP_ONLY, Judgement(Verdict.FALSE, Reason.METRICS_STALE, words), None)
+    since = facts.memory.fresh_since
+    since = facts.now if since is None else since
+    seen = facts.now - since
+    if seen < snapshot.window_seconds:
+        words = f"{seen:.0f} s of the {snapshot.window_seconds:.0f} s rate window seen since the start or the last gap"
+        return Assessment(Grade.UP_ONLY, Judgement(Verdict.TRUE, Reason.METRICS_WARMING_UP, words), since)
+    oldest = max(metrics.age_seconds for variant in facts.variants for metrics in variant.measured)
+    busy = (facts.total(Signal.RUNNING) or 0.0) + facts.backlog > 0
+    words = f"{measured} pods, oldest sample {oldest:.0f} s"
+    fresh = Judgement(Verdict.TRUE, Reason.METRICS_FRESH if busy else Reason.NO_TRAFFIC, words)
+    if facts.backlog > PANIC_BACKLOG_PER_REPLICA * max(1, serving) or facts.now < facts.memory.panic_until:
+        return Assessment(Grade.PANIC, fresh, since)
+    return Assessment(Grade.NORMAL, fresh, since)
+
+
+def _hold(verdict: Verdict, reason: Reason, words: str) -> Assessment:
+    return Assessment(Grade.HOLD, Judgement(verdict, reason, words), None)
+
+
+def _all_silent(facts: ServiceFacts, silent: int) -> Assessment:
+    snapshot = facts.snapshot
+    ages = [
+        found.age_seconds
+        for variant in facts.variants
+        for pod in variant.living
+        if snapshot is not None and (found := snapshot.pods.get(pod.key)) is not None and found.values
+    ]
+    if ages:
+        return _hold(Verdict.FALSE, Reason.METRICS_STALE, f"newest sample of {silent} pods is {min(ages):.0f} s old")
+    words = f"Prometheus has no series of the {silent} serving pods"
+    # A queue at the gateway is known even so, and may only add replicas.
+    grade = Grade.UP_ONLY if facts.gateway_queue else Grade.HOLD
+    return Assessment(grade, Judgement(Verdict.FALSE, Reason.METRICS_MISSING, words), None)
+
+
+def _nothing_serves(facts: ServiceFacts, serving: int) -> Assessment:
+    wanted = sum(variant.current for variant in facts.variants)
+    since = facts.memory.fresh_since
+    if wanted == 0:
+        words = "no replicas; the gateway's queue is watched"
+        since = facts.now if since is None else since
+        return Assessment(Grade.NORMAL, Judgement(Verdict.TRUE, Reason.NO_TRAFFIC, words), since)
+    words = f"{serving} of {wanted} replicas serve, none has been measured yet"
+    return Assessment(Grade.UP_ONLY, Judgement(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, words), None)
+
+
+def remember(memory: ServiceMemory, assessment: Assessment, backlog: float, serving: int, now: float) -> ServiceMemory:
+    """Keep freshness and panic for the next cycle."""
+    panicking = backlog > PANIC_BACKLOG_PER_REPLICA * max(1, serving) and assessment.grade is Grade.PANIC
+    until = now + PANIC_SECONDS if panicking else memory.panic_until
+    return replace(memory, fresh_since=assessment.fresh_since, panic_until=until)

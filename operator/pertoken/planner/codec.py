@@ -1,0 +1,90 @@
+"""Frozen dataclasses to JSON and back, by their type hints: compact (fields by position) and exact.
+
+Floats keep all their digits, decimals travel as text, so that a replayed cycle is equal bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+_PLAIN = (str, int, float, bool, NoneType)
+
+
+class CodecError(ValueError):
+    """The JSON does not have the form of the type."""
+
+
+def encode(value: Any) -> Any:
+    """A value made of dataclasses, tuples, mappings, decimals and plain values as JSON data."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: encode(item) for key, item in value.items()}
+    if is_dataclass(value):
+        return [encode(getattr(value, name)) for name, _ in _shape(type(value))]
+    raise CodecError(f"cannot encode {type(value).__name__}")
+
+
+def decode(kind: Any, data: Any) -> Any:
+    """The value of type `kind` that `encode` made into `data`.
+
+    Raises:
+        CodecError: the data has another form.
+    """
+    try:
+        return _reader(kind)(data)
+    except (TypeError, AttributeError, ArithmeticError, KeyError) as error:
+        raise CodecError(f"not a {kind}: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _shape(kind: type) -> tuple[tuple[str, Any], ...]:
+    hints = get_type_hints(kind)
+    return tuple((item.name, hints[item.name]) for item in fields(kind))
+
+
+@lru_cache(maxsize=256)
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    origin = get_origin(kind)
+    if origin is UnionType:
+        inner = _reader(next(arg for arg in get_args(kind) if arg is not NoneType))
+        return lambda data: None if data is None else inner(data)
+    if origin is tuple:
+        item = _reader(get_args(kind)[0])
+        return lambda data: tuple(item(entry) for entry in _a(list, data))
+    if origin is not None:  # a mapping from text
+        value = _reader(get_args(kind)[1])
+        return lambda data: {str(key): value(entry) for key, entry in _a(dict, data).items()}
+    if is_dataclass(kind) and isinstance(kind, type):
+        readers = [_reader(hint) for _, hint in _shape(kind)]
+        return lambda data: _build(kind, readers, data)
+    if kind is Decimal:
+        return lambda data: Decimal(_a(str, data))
+    if kind is float:
+        return lambda data: float(_a((int, float), data))
+    return lambda data: _a(kind, data)
+
+
+def _build(kind: type, readers: list[Callable[[Any], Any]], data: Any) -> Any:
+    entries = _a(list, data)
+    if len(entries) != len(readers):
+        raise CodecError(f"{kind.__name__} has {len(readers)} fields, got {len(entries)}")
+    return kind(*(reader(entry) for reader, entry in zip(readers, entries, strict=True)))
+
+
+def _a(kind: Any, data: Any) -> Any:
+    if not isinstance(data, kind):
+        raise CodecError(f"expected {kind}, got {type(data).__name__}")
+    return data

@@ -1,0 +1,163 @@
+"""What a cycle teaches: request shape, demand, calibration, start-up time, idleness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pertoken.domain.signal import Signal
+from pertoken.model.calibrate import Observation
+from pertoken.model.calibrate import learn as calibrate
+from pertoken.model.demand import DemandSample, Served, backlog_growth, blend, demand_of
+from pertoken.model.steady import Load
+from pertoken.planner.assess import Assessment, Grade
+from pertoken.planner.facts import ServiceFacts, VariantFacts
+from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
+
+DEMAND_SECONDS = 900.0
+FEW_REQUESTS = 3.0  # finished in a window before they say anything of the mean request
+MANY_REQUESTS = 20.0
+SATURATED_WAITING = 1.0  # per pod
+CONTEXT_BOUNDS = (0.5, 3.0)  # of the modelled mean resident context
+START_SECONDS_BOUNDS = (1.0, 3600.0)
+START_WEIGHT = 0.3
+
+
+def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
+    """The service's memory with this cycle's observations in it."""
+    memory = facts.memory
+    variants = {variant.name: _variant(facts, variant, assessment) for variant in facts.variants}
+    memory = replace(memory, variants=variants)
+    if assessment.grade is Grade.HOLD:
+        return memory
+    memory = replace(memory, shape=_shape(facts, memory.shape))
+    memory = replace(memory, idle_since=_idle_since(facts))
+    sample = _sample(facts.with_memory(memory))
+    if sample is not None:
+        kept = tuple(old for old in memory.demand if facts.now - DEMAND_SECONDS <= old.at < facts.now)
+        memory = replace(memory, demand=(*kept, sample))
+    return memory
+
+
+def _shape(facts: ServiceFacts, old: Shape | None) -> Shape | None:
+    """Mean request, from finished ones; recent windows weigh more the more requests they hold."""
+    finished = facts.total(Signal.FINISHED_PER_SECOND) or 0.0
+    count = finished * facts.window
+    if count < FEW_REQUESTS and old is None:
+        return None
+    cached = facts.total(Signal.CACHED_PROMPT_TOKENS_PER_SECOND)
+    prompts = facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
+    inputs = facts.total(Signal.FINISHED_INPUT_TOKENS_PER_SECOND)
+    outputs = facts.total(Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND)
+    if finished <= 0 or inputs is None or outputs is None:
+        return old
+    weight = facts.settings.cycle_seconds * min(1.0, count / MANY_REQUESTS)
+    share = min(1.0, (cached or 0.0) / prompts) if prompts > 0 else 0.0
+    before = old or Shape(inputs / finished, outputs / finished, share)
+    fresh = Shape(
+        blend(before.input_tokens, inputs / finished, weight),
+        blend(before.output_tokens, outputs / finished, weight),
+        blend(before.cached_share, share, weight),
+    )
+    context = _context(facts, fresh)
+    return replace(fresh, context=before.context if context is None else blend(before.context, context, weight))
+
+
+def _context(facts: ServiceFacts, shape: Shape) -> float | None:
+    """Resident tokens per running sequence, from KV usage; None where it is not measured or not believable."""
+    tokens = running = 0.0
+    for variant in facts.variants:
+        for pod in variant.measured:
+            values = pod.values
+            here = values.get(Signal.RUNNING, 0.0)
+            if here < 1.0 or Signal.KV_USAGE not in values or Signal.KV_CAPACITY_TOKENS not in values:
+                continue
+            tokens += values[Signal.KV_USAGE] * values[Signal.KV_CAPACITY_TOKENS]
+            running += here
+    if running <= 0:
+        return None
+    modelled = Load(shape.input_tokens, shape.output_tokens).resident
+    low, high = CONTEXT_BOUNDS
+    return min(max(tokens / running, low * modelled), high * modelled)
+
+
+def _sample(facts: ServiceFacts) -> DemandSample | None:
+    """Demand now, None before the mean request is known."""
+    shape = facts.memory.shape
+    if shape is None:
+        return None
+    prompts = facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
+    finished = facts.total(Signal.FINISHED_PER_SECOND) or 0.0
+    rejections = (facts.total(Signal.REJECTIONS_PER_SECOND) or 0.0) + (facts.gateway_rejections or 0.0)
+    backlog = facts.backlog
+    served = Served(
+        requests=prompts / shape.input_tokens if shape.input_tokens > 0 else finished,
+        finished=finished,
+        input_tokens=prompts,
+        output_tokens=facts.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0,
+        backlog=backlog,
+        in_flight=backlog + (facts.total(Signal.RUNNING) or 0.0),
+        rejections=rejections,
+    )
+    growth = backlog_growth(facts.memory.demand, backlog, facts.now, facts.window)
+    requests, inputs, outputs = demand_of(served, shape.output_tokens, growth)
+    return DemandSample(facts.now, requests, inputs, outputs, backlog)
+
+
+def _idle_since(facts: ServiceFacts) -> float | None:
+    busy = facts.backlog + (facts.total(Signal.RUNNING) or 0.0)
+    flow = (facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0) + (
+        facts.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0
+    )
+    if busy > 0 or flow > 0 or (facts.gateway_rejections or 0.0) > 0:
+        return None
+    return facts.now if facts.memory.idle_since is None else facts.memory.idle_since
+
+
+def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment) -> VariantMemory:
+    memory = replace(variant.memory, start_seconds=_start_seconds(variant))
+    shape = facts.memory.shape
+    if not facts.settings.calibrate or variant.base_model is None or shape is None:
+        return memory
+    if assessment.grade < Grade.NORMAL or not variant.workload.settled:
+        return memory
+    load = Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context)
+    ready_at = {pod.key: pod.ready_at or facts.now for pod in variant.living}
+    calibration = memory.calibration
+    for pod in variant.measured:
+        # A pod's first window still holds its warm-up.
+        if facts.now - ready_at.get(pod.pod, facts.now) < facts.window:
+            continue
+        values = pod.values
+        step = values.get(Signal.STEP_SECONDS)
+        batch = values.get(Signal.DECODING_SEQUENCES)
+        if step is None or batch is None:
+            continue
+        ranks = variant.ranks
+        observation = Observation(
+            step_seconds=step,
+            batch=batch / ranks,
+            request_rate=values.get(Signal.PROMPT_TOKENS_PER_SECOND, 0.0) / max(load.input_tokens, 1.0) / ranks,
+            load=load,
+            tokens=values.get(Signal.GENERATION_TOKENS_PER_SECOND, 0.0) * facts.window,
+            saturated=values.get(Signal.WAITING, 0.0) > SATURATED_WAITING
+            or values.get(Signal.PREEMPTIONS_PER_SECOND, 0.0) > 0,
+            prefill_seconds=values.get(Signal.PREFILL_MEAN_SECONDS),
+            ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
+        )
+        calibration = calibrate(calibration, variant.base_model, observation, facts.now)
+    return replace(memory, calibration=calibration)
+
+
+def _start_seconds(variant: VariantFacts) -> float | None:
+    """Learnt time from creation to Ready, from pods that never restarted."""
+    known = variant.memory.start_seconds
+    low, high = START_SECONDS_BOUNDS
+    times = [
+        pod.ready_at - pod.created_at
+        for pod in variant.living
+        if pod.ready_at is not None and pod.restarts == 0 and low <= pod.ready_at - pod.created_at <= high
+    ]
+    if not times:
+        return known
+    slowest = max(times)
+    return slowest if known is None else known + START_WEIGHT * (slowest - known)

@@ -1,0 +1,181 @@
+"""A service's account over its cost window: GPU time, money and finished tokens, in buckets.
+
+Counters of pods only ever grow until an engine restarts; a smaller value than before is a restart, and all of it is new.
+Pods that are gone are counted with their last totals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Final
+
+from pertoken.domain.cluster import PodFact
+from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.signal import Counter
+from pertoken.model.cost import Bill, Tokens
+
+BUCKETS: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One slice of the window.
+
+    Attributes:
+        start: seconds since the epoch.
+        judged_gpu_seconds, busy_gpu_seconds: GPU time whose use was measured, and the used part of it.
+    """
+
+    start: float
+    gpu_microseconds: int = 0
+    usd_microhours: Decimal = Decimal(0)
+    priced: bool = True
+    requests: float = 0.0
+    input_tokens: float = 0.0
+    cached_tokens: float = 0.0
+    output_tokens: float = 0.0
+    judged_gpu_seconds: float = 0.0
+    busy_gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Last counters of one pod."""
+
+    requests: float = 0.0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+    cached_tokens: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The account. `counters` by pod uid; `opened_at` is the first instant that was accounted for."""
+
+    buckets: tuple[Bucket, ...] = ()
+    counters: Mapping[str, Totals] = field(default_factory=dict)
+    opened_at: float | None = None
+    closed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Sums over the window."""
+
+    bill: Bill
+    tokens: Tokens
+    seconds: float
+    judged_gpu_seconds: float
+    busy_gpu_seconds: float
+
+    @property
+    def idle_share(self) -> float | None:
+        """Share of the billed GPU time that did no work; None where use is not measured."""
+        if self.judged_gpu_seconds <= 0:
+            return None
+        return min(1.0, max(0.0, 1.0 - self.busy_gpu_seconds / self.judged_gpu_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one cycle adds."""
+
+    bill: Bill
+    tokens: Tokens
+    judged_gpu_seconds: float = 0.0
+    busy_gpu_seconds: float = 0.0
+
+
+def post(ledger: Ledger, entry: Entry, now: float, window_seconds: float) -> Ledger:
+    """Add an entry to the bucket of `now` and drop buckets that have left the window."""
+    width = max(window_seconds / BUCKETS, 1.0)
+    start = now - now % width
+    buckets = ledger.buckets
+    last = buckets[-1] if buckets and buckets[-1].start == start else None
+    into = last or Bucket(start)
+    into = replace(
+        into,
+        gpu_microseconds=into.gpu_microseconds + entry.bill.gpu_microseconds,
+        usd_microhours=into.usd_microhours + entry.bill.usd_microhours,
+        priced=into.priced and entry.bill.priced,
+        requests=into.requests + entry.tokens.requests,
+        input_tokens=into.input_tokens + entry.tokens.input,
+        cached_tokens=into.cached_tokens + entry.tokens.cached,
+        output_tokens=into.output_tokens + entry.tokens.output,
+        judged_gpu_seconds=into.judged_gpu_seconds + entry.judged_gpu_seconds,
+        busy_gpu_seconds=into.busy_gpu_seconds + entry.busy_gpu_seconds,
+    )
+    kept = buckets[:-1] if last else buckets
+    if kept and kept[0].start <= now - window_seconds - width:
+        kept = tuple(bucket for bucket in kept if bucket.start > now - window_seconds - width)
+    opened = now if ledger.opened_at is None else ledger.opened_at
+    return replace(ledger, buckets=(*kept, into), opened_at=opened, closed_at=now)
+
+
+def account(ledger: Ledger, now: float, window_seconds: float) -> Account:
+    """Sums over the window that ends now."""
+    bill, tokens = Bill(), Tokens()
+    judged = busy = 0.0
+    for bucket in ledger.buckets:
+        bill += Bill(bucket.gpu_microseconds, bucket.usd_microhours, bucket.priced)
+        tokens += Tokens(bucket.requests, bucket.input_tokens, bucket.cached_tokens, bucket.output_tokens)
+        judged += bucket.judged_gpu_seconds
+        busy += bucket.busy_gpu_seconds
+    opened = now if ledger.opened_at is None else ledger.opened_at
+    return Account(bill, tokens, min(now - opened, window_seconds), judged, busy)
+
+
+def finished_since(
+    ledger: Ledger, pods: Iterable[PodFact], metrics: Mapping[str, PodMetrics]
+) -> tuple[Tokens, dict[str, Totals]]:
+    """Tokens finished since the last entry, and the counters to remember.
+
+    A pod that was created after the account was opened counts from zero; an older one that is seen for the first time
+    only sets the starting point, since its past belongs to a bill that was not taken.
+
+    Args:
+        ledger: with the last counters.
+        pods: the service's pods, gone ones included.
+        metrics: of these pods, by pod uid.
+    """
+    tokens = Tokens()
+    counters: dict[str, Totals] = {}
+    for pod in pods:
+        before = ledger.counters.get(pod.uid)
+        found = metrics.get(pod.uid)
+        now = None if found is None else _totals(found.counters)
+        if now is None:
+            if before is not None:
+                counters[pod.uid] = before
+            continue
+        counters[pod.uid] = now
+        if before is None:
+            if ledger.closed_at is None or pod.created_at < ledger.closed_at:
+                continue
+            before = Totals()
+        tokens += _delta(before, now)
+    return tokens, counters
+
+
+def _totals(counters: Mapping[Counter, float]) -> Totals | None:
+    if Counter.FINISHED_REQUESTS not in counters:
+        return None
+    return Totals(
+        counters[Counter.FINISHED_REQUESTS],
+        counters.get(Counter.FINISHED_INPUT_TOKENS, 0.0),
+        counters.get(Counter.FINISHED_OUTPUT_TOKENS, 0.0),
+        counters.get(Counter.CACHED_INPUT_TOKENS, 0.0),
+    )
+
+
+def _delta(before: Totals, now: Totals) -> Tokens:
+    if now.requests < before.requests:
+        before = Totals()
+    return Tokens(
+        requests=now.requests - before.requests,
+        input=max(0.0, now.input_tokens - before.input_tokens),
+        cached=max(0.0, now.cached_tokens - before.cached_tokens),
+        output=max(0.0, now.output_tokens - before.output_tokens),
+    )

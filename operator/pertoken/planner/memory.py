@@ -1,0 +1,178 @@
+"""What the planner remembers from one cycle to the next: one frozen value with a JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pertoken.domain.identity import ServiceKey
+from pertoken.model.calibrate import Calibration
+from pertoken.model.demand import DemandSample
+from pertoken.planner.codec import CodecError, decode, encode
+from pertoken.planner.ledger import Ledger
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """Replicas recommended at an instant, before stabilization."""
+
+    at: float
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Replicas that were added (positive) or removed at an instant."""
+
+    at: float
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The last scale action.
+
+    Attributes:
+        at: when it was decided.
+        before, desired: replicas.
+        manager: who had set the replicas before.
+        resource_version: of the workload before.
+        applied: the workload has since been seen with `desired` replicas.
+    """
+
+    at: float
+    before: int
+    desired: int
+    manager: str
+    resource_version: str
+    applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """A rolling change of the batch cap.
+
+    Attributes:
+        started_at: when the new value was decided.
+        base: replicas without the extra one.
+        surge: an extra replica is part of the roll.
+        evicted_uid, evicted_at: the last pod evicted, "" for none.
+        bad_since: when the value now being taken back was set; containers started between then and the roll back run
+            with it. None in a forward roll.
+    """
+
+    started_at: float
+    base: int
+    surge: bool
+    evicted_uid: str = ""
+    evicted_at: float = 0.0
+    bad_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VariantMemory:
+    """History of one variant.
+
+    Attributes:
+        start_seconds: learnt time from pod creation to Ready.
+        ours: pertoken has set the replicas before.
+        reverts: instants at which somebody else took a change back.
+        fed_back_at: last time that measured latency alone added a replica.
+        blocked_cap, blocked_until: a cap that was rolled back, and until when it is not tried again.
+    """
+
+    recommendations: tuple[Recommendation, ...] = ()
+    changes: tuple[Change, ...] = ()
+    calibration: Calibration = Calibration()
+    start_seconds: float | None = None
+    command: Command | None = None
+    ours: bool = False
+    reverts: tuple[float, ...] = ()
+    fed_back_at: float = 0.0
+    roll: Roll | None = None
+    blocked_cap: int | None = None
+    blocked_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Mean request of a service: tokens, share of cached prompt tokens, mean resident context where measured."""
+
+    input_tokens: float
+    output_tokens: float
+    cached_share: float = 0.0
+    context: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMemory:
+    """History of one service.
+
+    Attributes:
+        uid: of the object; another uid is another service.
+        seen_since: first cycle that saw it.
+        fresh_since: since when its metrics have been fresh without a gap, None while they are not.
+        shape: mean request.
+        demand: samples of the last quarter of an hour, oldest first.
+        idle_since: no request since, None while there are some.
+        panic_until: no scale-down before.
+        conflicted_until, conflict: hands off until, and from whom.
+        ledger: GPU time, money and tokens in the cost window.
+    """
+
+    uid: str
+    seen_since: float
+    fresh_since: float | None = None
+    shape: Shape | None = None
+    demand: tuple[DemandSample, ...] = ()
+    idle_since: float | None = None
+    panic_until: float = 0.0
+    conflicted_until: float = 0.0
+    conflict: str = ""
+    ledger: Ledger = Ledger()
+    variants: Mapping[str, VariantMemory] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMemory:
+    """A pool that could not schedule pods: no more scale-ups until `backoff_until`."""
+
+    backoff_until: float = 0.0
+    withdrawals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything remembered. Services by ``namespace/name``, pools by name."""
+
+    services: Mapping[str, ServiceMemory] = field(default_factory=dict)
+    pools: Mapping[str, PoolMemory] = field(default_factory=dict)
+    planned_at: float | None = None
+
+    def service(self, key: ServiceKey) -> ServiceMemory | None:
+        """One service's history."""
+        return self.services.get(str(key))
+
+
+EMPTY: Final = Memory()
+
+
+def to_json(memory: Memory) -> dict[str, Any]:
+    """The memory as JSON data."""
+    return {"version": VERSION, "memory": encode(memory)}
+
+
+def from_json(data: Any) -> Memory:
+    """The memory that `to_json` wrote.
+
+    Raises:
+        ValueError: another version, or not a memory at all.
+    """
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise CodecError(f"not a planner memory of version {VERSION}")
+    memory = decode(Memory, data.get("memory"))
+    assert isinstance(memory, Memory)  # noqa: S101 - narrows the codec's Any
+    return memory
