@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Judgement, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
@@ -57,13 +58,15 @@ def assess(facts: ServiceFacts) -> Assessment:
     if not snapshot.health.ok:
         reason = Reason.PROMETHEUS_PARTIAL if snapshot.health.partial else Reason.PROMETHEUS_UNREACHABLE
         return _hold(Verdict.FALSE, reason, snapshot.health.why or "Prometheus gave no answer")
+    return _judge_pods(facts, snapshot)
+
+
+def _judge_pods(facts: ServiceFacts, snapshot: MetricsSnapshot) -> Assessment:
     measured = sum(len(variant.measured) for variant in facts.variants)
     silent = sum(variant.silent for variant in facts.variants)
     serving = sum(variant.ready for variant in facts.variants)
-    if silent and not measured:
-        return _all_silent(facts, silent)
     if not measured:
-        return _nothing_serves(facts, serving)
+        return _all_silent(facts, silent) if silent else _nothing_serves(facts, serving)
     if silent:
         words = f"{silent} of {measured + silent} serving pods have no fresh metrics"
         return Assessment(Grade.UP_ONLY, Judgement(Verdict.FALSE, Reason.METRICS_STALE, words), None)

@@ -32,8 +32,8 @@ def encode(value: Any) -> Any:
         return [encode(item) for item in value]
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
-    if is_dataclass(value):
-        return [encode(getattr(value, name)) for name, _ in _shape(type(value))]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [encode(getattr(value, name)) for name, _ in _shape(value.__class__)]
     raise CodecError(f"cannot encode {type(value).__name__}")
 
 
@@ -57,16 +57,8 @@ def _shape(kind: type) -> tuple[tuple[str, Any], ...]:
 
 @lru_cache(maxsize=256)
 def _reader(kind: Any) -> Callable[[Any], Any]:
-    origin = get_origin(kind)
-    if origin is UnionType:
-        inner = _reader(next(arg for arg in get_args(kind) if arg is not NoneType))
-        return lambda data: None if data is None else inner(data)
-    if origin is tuple:
-        item = _reader(get_args(kind)[0])
-        return lambda data: tuple(item(entry) for entry in _a(list, data))
-    if origin is not None:  # a mapping from text
-        value = _reader(get_args(kind)[1])
-        return lambda data: {str(key): value(entry) for key, entry in _a(dict, data).items()}
+    if get_origin(kind) is not None:
+        return _generic_reader(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         readers = [_reader(hint) for _, hint in _shape(kind)]
         return lambda data: _build(kind, readers, data)
@@ -75,6 +67,19 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if kind is float:
         return lambda data: float(_a((int, float), data))
     return lambda data: _a(kind, data)
+
+
+def _generic_reader(kind: Any) -> Callable[[Any], Any]:
+    """Readers of ``X | None``, ``tuple[X, ...]`` and mappings from text."""
+    origin = get_origin(kind)
+    if origin is UnionType:
+        inner = _reader(next(arg for arg in get_args(kind) if arg is not NoneType))
+        return lambda data: None if data is None else inner(data)
+    if origin is tuple:
+        item = _reader(get_args(kind)[0])
+        return lambda data: tuple(item(entry) for entry in _a(list, data))
+    value = _reader(get_args(kind)[1])
+    return lambda data: {str(key): value(entry) for key, entry in _a(dict, data).items()}
 
 
 def _build(kind: type, readers: list[Callable[[Any], Any]], data: Any) -> Any:

@@ -86,6 +86,12 @@ class VariantFacts:
         return self.workload.replicas
 
     @property
+    def steady(self) -> int:
+        """Replicas without the extra one of a rolling cap change."""
+        roll = self.memory.roll
+        return self.current - 1 if roll is not None and roll.surge and self.current > roll.base else self.current
+
+    @property
     def ranks(self) -> int:
         """Data-parallel engines in one replica."""
         return max(1, self.view.spec.parallelism.data)

@@ -149,13 +149,16 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
 
 
 def _start_seconds(variant: VariantFacts) -> float | None:
-    """Learnt time from creation to Ready, from pods that never restarted."""
+    """Learnt time from node to Ready, from pods that never restarted."""
     known = variant.memory.start_seconds
     low, high = START_SECONDS_BOUNDS
     times = [
-        pod.ready_at - pod.created_at
+        pod.ready_at - pod.bound_at
         for pod in variant.living
-        if pod.ready_at is not None and pod.restarts == 0 and low <= pod.ready_at - pod.created_at <= high
+        if pod.ready_at is not None
+        and pod.bound_at is not None
+        and pod.restarts == 0
+        and low <= pod.ready_at - pod.bound_at <= high
     ]
     if not times:
         return known

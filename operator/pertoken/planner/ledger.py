@@ -1,7 +1,7 @@
 """A service's account over its cost window: GPU time, money and finished tokens, in buckets.
 
-Counters of pods only ever grow until an engine restarts; a smaller value than before is a restart, and all of it is new.
-Pods that are gone are counted with their last totals.
+Counters of pods only ever grow until an engine restarts; a smaller value than before is a restart, and all of it is
+new. Pods that are gone are counted with their last totals.
 """
 
 from __future__ import annotations

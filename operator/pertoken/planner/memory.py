@@ -77,7 +77,7 @@ class VariantMemory:
     """History of one variant.
 
     Attributes:
-        start_seconds: learnt time from pod creation to Ready.
+        start_seconds: learnt time from having a node to Ready.
         ours: pertoken has set the replicas before.
         reverts: instants at which somebody else took a change back.
         fed_back_at: last time that measured latency alone added a replica.
@@ -86,7 +86,7 @@ class VariantMemory:
 
     recommendations: tuple[Recommendation, ...] = ()
     changes: tuple[Change, ...] = ()
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
     start_seconds: float | None = None
     command: Command | None = None
     ours: bool = False
@@ -132,7 +132,7 @@ class ServiceMemory:
     panic_until: float = 0.0
     conflicted_until: float = 0.0
     conflict: str = ""
-    ledger: Ledger = Ledger()
+    ledger: Ledger = field(default_factory=Ledger)
     variants: Mapping[str, VariantMemory] = field(default_factory=dict)
 
 

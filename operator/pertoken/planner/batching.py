@@ -1,0 +1,163 @@
+"""The engine's cap on running sequences: not binding at the operating batch, never beyond latency or KV cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+from pertoken.catalog.engines import GRAPH_SIZES, graph_ceiling
+from pertoken.domain.cluster import BatchCap
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Batching, BatchingMode
+from pertoken.domain.signal import Signal
+from pertoken.model.steady import (
+    CAP_ROOM,
+    CONTEXT_SPREAD,
+    KV_OVERFLOW_Z,
+    Engine,
+    Load,
+    Sustainable,
+    Targets,
+    at_batch,
+    sustainable_rate,
+)
+from pertoken.model.perf import kv_sequences
+from pertoken.planner.assess import Assessment
+from pertoken.planner.facts import ServiceFacts, VariantFacts
+
+BINDING_SHARE = 0.8  # of the cap in use: the cap holds requests back
+MIN_SAMPLES = 8  # calibrated observations before a restart is decided on
+
+
+@dataclass(frozen=True, slots=True)
+class CapDecision:
+    """Outcome of the stage.
+
+    Attributes:
+        desired: cap that the planner wants; None where the engine takes none from pertoken.
+        change: whether a change shall be started now.
+    """
+
+    desired: int | None
+    reason: Reason
+    message: str
+    change: bool = False
+
+
+def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment, need: float | None) -> CapDecision:
+    """Which cap the variant should have, and whether a restart for it repays.
+
+    Args:
+        facts: of the service.
+        variant: of it.
+        assessment: without good metrics nothing changes.
+        need: requests per second to be carried by the variant, None when not known.
+    """
+    cap = variant.workload.cap
+    if cap is None:
+        return CapDecision(None, Reason.BATCH_NOT_ACTUATED, "the template does not read its cap from pertoken")
+    kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
+    batching = variant.spec.batching
+    if batching.mode is BatchingMode.FIXED:
+        return _fixed(cap, batching, facts)
+    load = facts.load
+    if not assessment.may_change_cap or variant.engine is None or load is None:
+        return kept
+    if facts.settings.calibrate and variant.memory.calibration.samples < MIN_SAMPLES:
+        return replace(kept, message=f"cap {cap.value} kept until the model is calibrated")
+    limit = cap_limit(variant.engine, load, facts.targets, batching)
+    ideal = ideal_cap(variant.engine, load, facts.targets, batching)
+    if ideal is None or abs(ideal - cap.value) / cap.value < facts.settings.cap_change_threshold:
+        return kept
+    found = _lower(cap, ideal, limit) if ideal < cap.value else _raise(facts, variant, (cap, ideal), load, need)
+    return _timing(found, cap, variant, facts) if found.change else found
+
+
+def cap_limit(engine: Engine, load: Load, targets: Targets, batching: Batching) -> int:
+    """Largest captured size at which the mean inter-token latency keeps the objective and the KV cache holds."""
+    free = replace(engine, cap=None)
+    room = kv_sequences(free.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z)
+    best = batching.min_sequences
+    for size in GRAPH_SIZES:
+        if size > min(batching.max_sequences, room):
+            break
+        if targets.inter_token is not None and at_batch(free, load, size, targets).inter_token > targets.inter_token:
+            break
+        best = max(best, size)
+    return best
+
+
+def ideal_cap(engine: Engine, load: Load, targets: Targets, batching: Batching) -> int | None:
+    """Smallest captured size with room above the operating batch of a fully used replica, within the limit.
+
+    None when latency cannot be kept at any batch: then the cap is not what helps.
+    """
+    found = sustainable_rate(replace(engine, cap=None), load, targets)
+    if not isinstance(found, Sustainable):
+        return None
+    wanted = graph_ceiling(CAP_ROOM * found.point.batch)
+    wanted = min(wanted, cap_limit(engine, load, targets, batching))
+    return min(max(wanted, batching.min_sequences), batching.max_sequences)
+
+
+def _fixed(cap: BatchCap, batching: Batching, facts: ServiceFacts) -> CapDecision:
+    wanted = batching.max_sequences
+    if wanted == cap.value:
+        return CapDecision(wanted, Reason.BATCH_FIXED, f"cap fixed at {wanted}")
+    message = f"cap fixed at {wanted}, engines still run with {cap.value}"
+    if cap.changed_at and facts.now - cap.changed_at < facts.settings.cap_interval_seconds:
+        return CapDecision(wanted, Reason.BATCH_CHANGE_TOO_SOON, message)
+    return CapDecision(wanted, Reason.BATCH_FIXED, message, change=True)
+
+
+def _lower(cap: BatchCap, ideal: int, limit: int) -> CapDecision:
+    if cap.value <= limit:
+        message = f"cap {cap.value} is more than the {ideal} needed, but keeps latency: no restart for it"
+        return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
+    message = f"cap {cap.value} admits batches beyond latency or KV cache (at most {limit}): {ideal}"
+    return CapDecision(ideal, Reason.BATCH_CAP_LOWERED, message, change=True)
+
+
+def _raise(
+    facts: ServiceFacts, variant: VariantFacts, change: tuple[BatchCap, int], load: Load, need: float | None
+) -> CapDecision:
+    cap, ideal = change
+    batch = variant.batch or 0.0
+    waiting = variant.total(Signal.WAITING) or 0.0
+    if waiting > 0 and batch >= BINDING_SHARE * cap.value:
+        message = f"{waiting:.0f} requests wait at a cap of {cap.value} while latency has room: {ideal}"
+        return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
+    saved = _replicas_saved(facts, variant, (cap.value, ideal), load, need)
+    if saved >= 1:
+        message = f"cap {ideal} instead of {cap.value} saves {saved} replicas at this load"
+        return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
+    message = f"cap {ideal} would suit full load better than {cap.value}, but saves nothing now"
+    return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
+
+
+def _replicas_saved(
+    facts: ServiceFacts, variant: VariantFacts, caps: tuple[int, int], load: Load, need: float | None
+) -> int:
+    if need is None or variant.engine is None or need <= 0:
+        return 0
+    counts = []
+    for cap in caps:
+        found = sustainable_rate(replace(variant.engine, cap=cap), load, facts.targets)
+        if not isinstance(found, Sustainable):
+            return 0
+        counts.append(max(ceil(need / found.rate - 1e-9), variant.spec.min_replicas, 1))
+    return counts[0] - counts[1]
+
+
+def _timing(found: CapDecision, cap: BatchCap, variant: VariantFacts, facts: ServiceFacts) -> CapDecision:
+    """A change that is worth it may still come too soon, or be one that failed lately."""
+    memory = variant.memory
+    if memory.blocked_cap == found.desired and facts.now < memory.blocked_until:
+        minutes = (memory.blocked_until - facts.now) / 60
+        message = f"cap {found.desired} was rolled back; not tried again for {minutes:.0f} min"
+        return CapDecision(cap.value, Reason.BATCH_CHANGE_ROLLED_BACK, message)
+    left = facts.settings.cap_interval_seconds - (facts.now - cap.changed_at)
+    if cap.changed_at and left > 0:
+        message = f"{found.message}; next change possible in {left:.0f} s"
+        return CapDecision(found.desired, Reason.BATCH_CHANGE_TOO_SOON, message)
+    return found

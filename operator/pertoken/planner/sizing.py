@@ -1,0 +1,358 @@
+"""How many replicas each variant needs for the demand expected when a new replica would be ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, inf
+
+from pertoken.domain.plan import DemandFigures
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Optimize, WhenInfeasible
+from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.model.cost import Tokens, list_value
+from pertoken.model.demand import forecast
+from pertoken.model.histogram import quantile
+from pertoken.model.steady import (
+    Engine,
+    Load,
+    Sustainable,
+    Targets,
+    Unreachable,
+    at_rate,
+    best_effort_rate,
+    sustainable_rate,
+)
+from pertoken.planner.assess import Assessment
+from pertoken.planner.facts import ServiceFacts, Trace, VariantFacts
+from pertoken.planner.generic import generic_replicas
+from pertoken.units import SECONDS_PER_HOUR
+
+EPSILON = 1e-9
+FEEDBACK_UTILIZATION = 0.5  # of modelled capacity: below it more replicas do not explain high latency
+FEEDBACK_SHARE = 0.1  # of the replicas added at a time
+MIN_EVENTS = 20.0  # in the window, for a measured percentile
+SAFE_SHARE = 0.95  # of the objective that a consolidation may reach
+LATENCY_HEADROOM = 1.5  # replicas that `optimize: Latency` may spend on head-room, as a multiple
+IDLE_RATE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one replica of a variant carries.
+
+    Attributes:
+        point: sustainable rate within the objectives that can be kept.
+        unreachable: an objective that no size keeps, None if all can be kept.
+    """
+
+    point: Sustainable
+    unreachable: Unreachable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Replicas wanted of one variant, before limits."""
+
+    variant: str
+    replicas: int
+    reason: Reason
+    capacity: Capacity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """Outcome of the stage; wishes are ordered from the cheapest variant to the dearest.
+
+    Attributes:
+        rate: requests per second to be carried, with head-room and backlog; None without a model.
+    """
+
+    wishes: tuple[Wish, ...]
+    demand: DemandFigures
+    rate: float | None = None
+
+
+def capacity_of(engine: Engine, load: Load, targets: Targets) -> Capacity | None:
+    """Sustainable rate of one replica; objectives that cannot be kept at any size are named and left out."""
+    found = sustainable_rate(engine, load, targets)
+    if isinstance(found, Sustainable):
+        return Capacity(found)
+    eased = best_effort_rate(engine, load, targets, found.what)
+    if isinstance(eased, Unreachable):
+        eased = sustainable_rate(engine, load, Targets(None, None, targets.percentile))
+    return Capacity(eased, found) if isinstance(eased, Sustainable) else None
+
+
+def lead_seconds(facts: ServiceFacts) -> float:
+    """Time until a replica that is asked for now would serve: start-up, one cycle, half a rate window."""
+    known = [v.memory.start_seconds for v in facts.variants if v.memory.start_seconds is not None]
+    start = max(known) if known else facts.settings.start_seconds
+    return start + facts.settings.cycle_seconds + facts.window / 2
+
+
+def demand_figures(facts: ServiceFacts) -> DemandFigures:
+    """Demand now and at the lead."""
+    lead = lead_seconds(facts)
+    samples = facts.memory.demand
+    waiting = facts.backlog if facts.total(Signal.WAITING) is not None or facts.gateway_queue is not None else None
+    figures = DemandFigures(lead_seconds=lead, waiting=waiting, running=facts.total(Signal.RUNNING))
+    if not samples:
+        return figures
+    latest = samples[-1]
+    _, tokens = forecast(samples, lead, facts.now)
+    return replace(
+        figures,
+        input_tokens_per_second=latest.input_tokens,
+        output_tokens_per_second=latest.output_tokens,
+        requests_per_second=latest.requests,
+        forecast_output_tokens_per_second=tokens,
+    )
+
+
+def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
+    """Wish for replicas: by the performance model where it knows model, GPU and requests, else by saturation."""
+    demand = demand_figures(facts)
+    load = facts.load
+    engines = {variant.name: variant.engine for variant in facts.variants}
+    if load is None or not facts.memory.demand or any(engine is None for engine in engines.values()):
+        return _size_generic(facts, demand, trace)
+    capacities = {
+        name: found
+        for name, engine in engines.items()
+        if engine is not None and (found := capacity_of(engine, load, facts.targets)) is not None
+    }
+    if len(capacities) < len(engines):
+        return _size_generic(facts, demand, trace)
+    return _size_modelled(facts, assessment, trace, _Modelled(load, capacities, demand))
+
+
+@dataclass(frozen=True, slots=True)
+class _Modelled:
+    load: Load
+    capacities: dict[str, Capacity]
+    demand: DemandFigures
+
+
+def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, known: _Modelled) -> Sizing:
+    settings, load = facts.settings, known.load
+    lead = known.demand.lead_seconds
+    requests, tokens = forecast(facts.memory.demand, lead, facts.now)
+    rate = max(requests, tokens / load.output_tokens if load.output_tokens >= 1 else 0.0)
+    serving = sum(variant.ready for variant in facts.variants)
+    drain = max(0.0, facts.backlog - serving) / settings.backlog_seconds
+    need = rate / (1.0 - settings.headroom) + drain
+    order = sorted(facts.variants, key=lambda variant: _dearness(variant, known.capacities[variant.name]))
+    least = _fill(order, known.capacities, need)
+    with_tolerance = _fill(order, known.capacities, need * (1.0 + settings.tolerance))
+    least, with_tolerance = _economy(facts, known, (least, with_tolerance), rate)
+    idle = _idle(facts)
+    wishes = []
+    for variant in order:
+        wish = _wish(variant, least[variant.name], with_tolerance[variant.name], drain)
+        if idle and facts.spec.min_replicas == 0:
+            wish = Wish(variant.name, 0, Reason.IDLE)
+        elif wish.replicas < variant.steady:
+            wish = _consolidate(facts, variant, wish, known, need, assessment)
+        wishes.append(replace(wish, capacity=known.capacities[variant.name]))
+        point = known.capacities[variant.name].point
+        trace.add(
+            "sizing",
+            (variant.steady, wish.replicas),
+            wish.reason,
+            variant=variant.name,
+            requests_per_second=rate,
+            with_headroom=need,
+            per_replica=point.rate,
+            batch=point.point.batch,
+            bound_by=point.binding,
+            lead_seconds=lead,
+        )
+    if not idle:
+        wishes = _feedback(facts, order, wishes, trace)
+    return Sizing(tuple(wishes), known.demand, need)
+
+
+def _dearness(variant: VariantFacts, capacity: Capacity) -> tuple[bool, float, str]:
+    """USD per request at the sustainable rate; variants that miss an objective or have no price come last."""
+    price = inf if variant.usd_per_hour is None else variant.usd_per_hour / max(capacity.point.rate, EPSILON)
+    return capacity.unreachable is not None, price, variant.name
+
+
+def _fill(order: list[VariantFacts], capacities: dict[str, Capacity], need: float) -> dict[str, int]:
+    """Give the rate to the cheapest variant first, up to its maximum; what none can carry is asked of the cheapest."""
+    wanted, left = {}, need
+    for variant in order:
+        rate = capacities[variant.name].point.rate
+        count = min(max(ceil(left / rate - EPSILON), variant.spec.min_replicas, 0), variant.spec.max_replicas)
+        wanted[variant.name] = count
+        left = max(0.0, left - count * rate)
+    if left > EPSILON and order:
+        first = order[0]
+        wanted[first.name] += ceil(left / capacities[first.name].point.rate - EPSILON)
+    return wanted
+
+
+def _wish(variant: VariantFacts, least: int, with_tolerance: int, drain: float) -> Wish:
+    if least > variant.steady:
+        reason = Reason.QUEUE_BACKLOG if drain > 0 else Reason.DEMAND_ROSE
+        return Wish(variant.name, least, reason)
+    if with_tolerance < variant.steady:
+        return Wish(variant.name, with_tolerance, Reason.DEMAND_FELL)
+    reason = Reason.AT_DESIRED if least == variant.steady else Reason.WITHIN_TOLERANCE
+    return Wish(variant.name, variant.steady, reason)
+
+
+def _economy(
+    facts: ServiceFacts, known: _Modelled, counts: tuple[dict[str, int], dict[str, int]], rate: float
+) -> tuple[dict[str, int], dict[str, int]]:
+    """What the cost objective says of head-room: spend on it (`Latency`) or give it up (`KeepCost`).
+
+    First version: only for services with one variant and a price; `KeepCost` gives up head-room, then percentiles.
+    """
+    cost = facts.spec.cost
+    variant = facts.variants[0]
+    if cost is None or len(facts.variants) != 1 or variant.usd_per_hour is None or variant.usd_per_hour <= 0:
+        return counts
+    load, least = known.load, counts[0][variant.name]
+    per_request = list_value(
+        Tokens(1.0, load.input_tokens, load.input_tokens * load.cached_share, load.output_tokens), cost.prices
+    )
+    affordable = int(rate * per_request * SECONDS_PER_HOUR / variant.usd_per_hour)
+    if cost.optimize is Optimize.LATENCY and affordable > least:
+        more = min(affordable, ceil(least * LATENCY_HEADROOM))
+        return {variant.name: more}, {variant.name: max(more, counts[1][variant.name])}
+    if cost.when_infeasible is WhenInfeasible.KEEP_COST and affordable < least and variant.engine is not None:
+        factor = float(cost.hard_limit_factor)
+        targets = facts.targets
+        eased = Targets(
+            None if targets.inter_token is None else targets.inter_token * factor,
+            None if targets.ttft is None else targets.ttft * factor,
+            50,
+        )
+        floor = capacity_of(variant.engine, load, eased)
+        hard = least if floor is None else ceil(rate / floor.point.rate - EPSILON)
+        fewer = max(affordable, hard, 1)
+        return {variant.name: min(fewer, least)}, {variant.name: min(max(fewer, 1), counts[1][variant.name])}
+    return counts
+
+
+def _idle(facts: ServiceFacts) -> bool:
+    since = facts.memory.idle_since
+    return since is not None and facts.now - since >= facts.spec.idle_seconds
+
+
+def _consolidate(
+    facts: ServiceFacts, variant: VariantFacts, wish: Wish, known: _Modelled, need: float, assessment: Assessment
+) -> Wish:
+    """Remove only what leaves serving capacity and measured latency within the objectives (the N/(N-1) check)."""
+    if not assessment.may_shrink:
+        return Wish(variant.name, variant.steady, Reason.METRICS_WARMING_UP)
+    others = sum(
+        other.ready * known.capacities[other.name].point.rate for other in facts.variants if other is not variant
+    )
+    rate = known.capacities[variant.name].point.rate
+    for count in range(max(wish.replicas, 0), variant.steady):
+        if min(variant.ready, count) * rate + others < need - EPSILON:
+            continue
+        if count == 0 or _latency_holds(facts, variant, known.load, count):
+            return replace(wish, replicas=count)
+    reason = Reason.WAITING_FOR_PODS if variant.ready < variant.steady else Reason.LATENCY_AT_RISK
+    return Wish(variant.name, variant.steady, reason)
+
+
+def _latency_holds(facts: ServiceFacts, variant: VariantFacts, load: Load, count: int) -> bool:
+    """Measured latency, scaled by what the model says of fewer replicas, stays within the objectives."""
+    if variant.engine is None or variant.ready <= count or not facts.memory.demand:
+        return True
+    served = facts.memory.demand[-1].requests * _share(facts, variant)
+    here = at_rate(variant.engine, load, served / variant.ready, facts.targets)
+    there = at_rate(variant.engine, load, served / count, facts.targets)
+    if there is None:
+        return False
+    if here is None:
+        return True
+    checks = (
+        (LatencyKind.TIME_PER_OUTPUT_TOKEN, facts.targets.inter_token, there.inter_token_tail / here.inter_token_tail),
+        (LatencyKind.TTFT, facts.targets.ttft, there.ttft_tail / here.ttft_tail),
+    )
+    for kind, objective, growth in checks:
+        measured = measured_percentile(facts, kind, objective)
+        if objective is not None and measured is not None and measured * growth > objective * SAFE_SHARE:
+            return False
+    return True
+
+
+def _share(facts: ServiceFacts, variant: VariantFacts) -> float:
+    """Part of the service's generated tokens that this variant produces."""
+    mine, total = variant.total(Signal.GENERATION_TOKENS_PER_SECOND), facts.total(Signal.GENERATION_TOKENS_PER_SECOND)
+    if mine is None or not total:
+        return 1.0 / len(facts.variants)
+    return mine / total
+
+
+def measured_percentile(facts: ServiceFacts, kind: LatencyKind, objective: float | None) -> float | None:
+    """The percentile as measured; None with too few events.
+
+    Where the objective lies inside the bucket that holds the percentile, the lower edge is taken: an interpolated
+    figure there must neither add nor keep replicas.
+    """
+    histogram = facts.histogram(kind)
+    if histogram is None or histogram.cumulative[-1] * facts.window < MIN_EVENTS:
+        return None
+    bounds = quantile(histogram, facts.targets.percentile / 100.0)
+    if bounds is None:
+        return None
+    undecided = objective is not None and bounds.low < objective < bounds.high
+    return bounds.low if undecided else bounds.estimate
+
+
+def _feedback(facts: ServiceFacts, order: list[VariantFacts], wishes: list[Wish], trace: Trace) -> list[Wish]:
+    """Measured latency above the objective at substantial load adds replicas, whatever the model says."""
+    targets = facts.targets
+    late = [
+        (kind, measured, objective)
+        for kind, objective in (
+            (LatencyKind.TIME_PER_OUTPUT_TOKEN, targets.inter_token),
+            (LatencyKind.TTFT, targets.ttft),
+        )
+        if objective is not None
+        and (measured := measured_percentile(facts, kind, objective)) is not None
+        and measured > objective
+    ]
+    if not late:
+        return wishes
+    variant, wish = order[0], wishes[0]
+    capacity = wish.capacity
+    if capacity is None or capacity.unreachable is not None or wish.replicas > variant.steady:
+        return wishes
+    carried = sum(v.ready * w.capacity.point.rate for v, w in zip(order, wishes, strict=True) if w.capacity)
+    utilization = facts.memory.demand[-1].requests / carried if carried > 0 else 1.0
+    recently = facts.now - variant.memory.fed_back_at < facts.window + lead_seconds(facts)
+    if variant.starting or recently or utilization < FEEDBACK_UTILIZATION:
+        kept = max(wish.replicas, variant.steady)
+        return [replace(wish, replicas=kept, reason=Reason.LATENCY_AT_RISK), *wishes[1:]]
+    more = variant.steady + max(1, ceil(FEEDBACK_SHARE * variant.steady))
+    kind, measured, objective = late[0]
+    trace.add(
+        "feedback",
+        (wish.replicas, more),
+        Reason.LATENCY_AT_RISK,
+        variant=variant.name,
+        measure=kind.value,
+        measured_seconds=measured,
+        objective_seconds=objective,
+        utilization=utilization,
+    )
+    return [replace(wish, replicas=more, reason=Reason.LATENCY_AT_RISK), *wishes[1:]]
+
+
+def _size_generic(facts: ServiceFacts, demand: DemandFigures, trace: Trace) -> Sizing:
+    wishes = []
+    for variant in facts.variants:
+        if _idle(facts) and facts.spec.min_replicas == 0:
+            replicas, reason = 0, Reason.IDLE
+        else:
+            replicas, reason = generic_replicas(facts, variant)
+        trace.add("sizing", (variant.steady, replicas), reason, variant=variant.name, by="saturation")
+        wishes.append(Wish(variant.name, replicas, reason))
+    return Sizing(tuple(wishes), demand)
