@@ -75,21 +75,38 @@ class Unreadable:
 
 def read_documents(file: str, text: str) -> list[Document | Unreadable]:
     """All objects of a text; items of a v1 List one by one, empty documents left out."""
-    loader = _Loader(text)
     found: list[Document | Unreadable] = []
     try:
+        loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
-            if node is not None and node.value not in {"", "null", "~"}:
-                duplicates = tuple(_duplicates(node, ""))
-                found.extend(_items(file, node, loader.construct_document(node), duplicates))
+            if node is None or _is_empty(node):
+                continue
+            if _is_cyclic(node, frozenset()):
+                found.append(Unreadable(file, _first_line(node), "no valid manifest: a value contains itself"))
+                continue
+            duplicates = tuple(_duplicates(node, ""))
+            found.extend(_items(file, node, loader.construct_document(node), duplicates))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         found.append(Unreadable(file, mark.line + 1 if mark else 1, f"no valid YAML: {' '.join(problem.split())}"))
-    finally:
-        loader.dispose()
     return found
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _is_cyclic(node: yaml.Node, around: frozenset[int]) -> bool:
+    if id(node) in around:
+        return True
+    inside = around | {id(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return any(_is_cyclic(item, inside) for item in node.value)
+    if isinstance(node, yaml.MappingNode):
+        return any(_is_cyclic(value, inside) for _, value in node.value)
+    return False
 
 
 def _items(file: str, node: yaml.Node, obj: Any, duplicates: tuple[FieldError, ...]) -> Iterator[Document]:

@@ -1,0 +1,45 @@
+{{- define "pertoken.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride }}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "pertoken.serviceAccountName" -}}
+{{ .Values.serviceAccount.name | default (ternary (include "pertoken.fullname" .) "default" .Values.serviceAccount.create) }}
+{{- end -}}
+
+{{- define "pertoken.selectorLabels" -}}
+app.kubernetes.io/name: pertoken
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* managed-by is Helm here: the operator's own objects say managed-by=pertoken, and it watches for that. */ -}}
+{{- define "pertoken.labels" -}}
+{{ include "pertoken.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: pertoken
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "pertoken.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pertoken.kindNames" -}}
+{{- range $index, $target := .Values.targetKinds }}{{ if $index }}, {{ end }}{{ $target.kind }}.{{ $target.group }}{{ end -}}
+{{- end -}}

@@ -1,0 +1,66 @@
+{{- /* What the operator may do inside the namespaces that it works in. */ -}}
+{{- define "pertoken.namespacedRules" -}}
+# Its own kind.
+- apiGroups: [serving.pertoken.dev]
+  resources: [inferenceservices]
+  verbs: [get, list, watch]
+- apiGroups: [serving.pertoken.dev]
+  resources: [inferenceservices/status]
+  verbs: [patch]
+# What runs where, and who else scales it.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [deployments, replicasets]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch]
+{{- range $group, $kinds := include "pertoken.kindsByGroup" . | fromYaml }}
+- apiGroups: [{{ $group }}]
+  resources: [{{ join ", " $kinds }}]
+  verbs: [get]
+- apiGroups: [{{ $group }}]
+  resources: [{{ range $index, $kind := $kinds }}{{ if $index }}, {{ end }}{{ $kind }}/scale{{ end }}]
+  verbs: [{{ if $.Values.readOnly }}get{{ else }}get, patch, update{{ end }}]
+{{- end }}
+# Telling users.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- if not .Values.readOnly }}
+# Owned workloads (podTemplate) and batch caps.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, create, patch, delete]
+# Owner references that block deletion, where the cluster enforces the right to set them.
+- apiGroups: [serving.pertoken.dev]
+  resources: [inferenceservices/finalizers]
+  verbs: [update]
+# Rolling a changed batch cap, one pod at a time, under the users' disruption budgets.
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
+{{- end }}
+{{- end -}}
+
+{{- define "pertoken.kindsByGroup" -}}
+{{- $groups := dict -}}
+{{- range .Values.targetKinds -}}
+{{- $_ := set $groups .group (append (index $groups .group | default list) .resource) -}}
+{{- end -}}
+{{ toYaml $groups }}
+{{- end -}}
