@@ -1,0 +1,3 @@
+"""The real API server takes the CRDs, and refuses what the rules forbid."""
+
+from __future__ import annotations

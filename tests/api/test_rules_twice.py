@@ -1,0 +1,226 @@
+"""Rules are written twice, in Python and for the API server: every mistake here must be refused by both."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pertoken.api.errors import Rejected
+from pertoken.api.rules import POOL_RULES, SERVICE_RULES
+from pertoken.api.translate import translate_pool, translate_service
+from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
+
+ROOT = Path(__file__).parents[2]
+Json = dict[str, Any]
+Bend = Callable[[Json], Any]
+
+
+def _variant(change: Json, *drop: str) -> Bend:
+    def bend(obj: Json) -> None:
+        variant = obj["spec"]["variants"][0]
+        variant.update(change)
+        for name in drop:
+            variant.pop(name)
+
+    return bend
+
+
+def _prices(prices: Json) -> Bend:
+    return lambda obj: obj["spec"]["objective"]["cost"].update(perMillionTokens=prices)
+
+
+def _spec(change: Json) -> Bend:
+    return lambda obj: obj["spec"].update(change)
+
+
+def _add_variant(**change: Any) -> Bend:
+    return lambda obj: obj["spec"]["variants"].append({"name": "b", "pool": "a100", **change})
+
+
+def _both(*bends: Bend) -> Bend:
+    def bend(obj: Json) -> None:
+        for one in bends:
+            one(obj)
+
+    return bend
+
+
+TARGET = {"kind": "Deployment", "name": "server"}
+TEMPLATE = {"spec": {"containers": [{"name": "main"}]}}
+
+SERVICE_FAULTS: dict[str, tuple[Bend, str]] = {
+    "name with dots": (lambda obj: obj["metadata"].update(name="chat.v1"), "metadata.name"),
+    "no workload": (_variant({}, "podTemplate"), "spec.variants[0]"),
+    "two workloads": (_variant({"scaleTargetRef": TARGET}), "spec.variants[0]"),
+    "same name twice": (_add_variant(name="a100", scaleTargetRef=TARGET), "spec.variants[1].name"),
+    "same target twice": (
+        _both(_variant({"scaleTargetRef": TARGET}, "podTemplate"), _add_variant(scaleTargetRef=TARGET)),
+        "spec.variants[1].scaleTargetRef.name",
+    ),
+    "minimum above maximum": (_variant({"minReplicas": 5}), "spec.variants[0].maxReplicas"),
+    "sequences the wrong way round": (
+        _variant({"batching": {"minSequences": 64, "maxSequences": 32}}),
+        "spec.variants[0].batching.maxSequences",
+    ),
+    "no engine": (_variant({"podTemplate": TEMPLATE}), "spec.variants[0].podTemplate.spec.containers"),
+    "asleep without a signal": (_spec({"minReplicas": 0}), "spec.wakeSignal"),
+    "signal without a name": (_spec({"wakeSignal": {"source": "ProfileSignal"}}), "spec.wakeSignal.name"),
+    "no model": (_spec({"model": {"servedName": "x"}}), "spec.model"),
+    "blended and input": (
+        _prices({"blended": "1", "input": "1"}),
+        "spec.objective.cost.perMillionTokens.input",
+    ),
+    "input without output": (_prices({"input": "1"}), "spec.objective.cost.perMillionTokens.output"),
+    "no price": (_prices({}), "spec.objective.cost.perMillionTokens.input"),
+    "all prices zero": (_prices({"blended": "0.00"}), "spec.objective.cost.perMillionTokens"),
+    # refused by the models and the schema rather than by rules
+    "price as number": (_prices({"blended": 0.8}), "spec.objective.cost.perMillionTokens.blended"),
+    "price with exponent": (_prices({"blended": "1e3"}), "spec.objective.cost.perMillionTokens.blended"),
+    "negative price": (_prices({"blended": "-1"}), "spec.objective.cost.perMillionTokens.blended"),
+    "price too long": (_prices({"blended": "0." + "1" * 23}), "spec.objective.cost.perMillionTokens.blended"),
+    "misspelt field": (_spec({"objektive": {}}), "spec.objektive"),
+    "misspelt mode": (_spec({"mode": "auto"}), "spec.mode"),
+    "percentile of 100": (
+        lambda obj: obj["spec"]["objective"]["latency"].update(percentile=100),
+        "spec.objective.latency.percentile",
+    ),
+    "no variants": (_spec({"variants": []}), "spec.variants"),
+    "17 variants": (
+        lambda obj: obj["spec"].update(
+            variants=[
+                {"name": f"v{n}", "pool": "a100", "scaleTargetRef": {"kind": "Deployment", "name": f"d{n}"}}
+                for n in range(17)
+            ]
+        ),
+        "spec.variants",
+    ),
+    "name of 64 characters": (_variant({"name": "a" * 64}), "spec.variants[0].name"),
+    "time without zone": (_spec({"freeze": {"endTime": "2026-03-01T08:00:00"}}), "spec.freeze.endTime"),
+    "float where whole": (_variant({"maxReplicas": 1.5}), "spec.variants[0].maxReplicas"),
+}
+
+
+def _pool(change: Json) -> Bend:
+    return lambda obj: obj["spec"].update(change)
+
+
+POOL_FAULTS: dict[str, tuple[Bend, str]] = {
+    "no capacity": (_pool({"capacity": {}}), "spec.capacity"),
+    "two capacities": (lambda obj: obj["spec"]["capacity"].update(gpus=8), "spec.capacity"),
+    "two prices": (_pool({"priceFrom": {"source": "OpenCost"}}), "spec.priceFrom"),
+    "no fraction": (_pool({"gpuFraction": "0"}), "spec.gpuFraction"),
+    "fraction above one": (_pool({"gpuFraction": "1.5"}), "spec.gpuFraction"),
+    "guarantee above ceiling": (
+        _pool({"access": [{"maxGPUs": 1, "guaranteedGPUs": 2}]}),
+        "spec.access[0].guaranteedGPUs",
+    ),
+    "nodes of any label": (
+        _pool({"capacity": {"fromNodes": {"matchLabels": {}}}}),
+        "spec.capacity.fromNodes.matchLabels",
+    ),
+    "lower-case purchase": (_pool({"purchase": "spot"}), "spec.purchase"),
+}
+
+
+def paths(result) -> list[str]:
+    assert isinstance(result, Rejected), result
+    return [error.path for error in result.errors]
+
+
+@pytest.mark.parametrize("fault", SERVICE_FAULTS)
+def test_faulty_services_are_refused_with_the_field(service, fault):
+    bend, path = SERVICE_FAULTS[fault]
+    bend(service)
+    assert path in paths(translate_service(service))
+
+
+@pytest.mark.parametrize("fault", POOL_FAULTS)
+def test_faulty_pools_are_refused_with_the_field(pool, fault):
+    bend, path = POOL_FAULTS[fault]
+    bend(pool)
+    assert path in paths(translate_pool(pool))
+
+
+def test_every_rule_has_a_faulty_example(service, pool):
+    """Else a rule could be wrong on either side without anyone noticing."""
+    seen = set()
+    for obj, faults, translate in (
+        (service, SERVICE_FAULTS, translate_service),
+        (pool, POOL_FAULTS, translate_pool),
+    ):
+        for bend, _ in faults.values():
+            bent = copy.deepcopy(obj)
+            bend(bent)
+            result = translate(bent)
+            assert isinstance(result, Rejected)
+            seen |= {error.expectation for error in result.errors}
+    rules = {rule.message for rule in (*SERVICE_RULES, *POOL_RULES) if rule.check is not None}
+    assert rules <= seen
+
+
+@pytest.fixture(scope="session")
+def crds(control_plane) -> Kubectl:
+    control_plane.kubectl.apply_files(sorted((ROOT / "crds").glob("*.yaml")))
+    for plural in ("inferenceservices", "acceleratorpools"):
+        control_plane.kubectl(
+            "wait", "--for=condition=Established", f"crd/{plural}.serving.pertoken.dev", "--timeout=30s"
+        )
+    return control_plane.kubectl
+
+
+def dry_run(kubectl: Kubectl, obj: Json) -> str:
+    return kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(obj))
+
+
+@pytest.mark.e2e
+def test_the_server_takes_what_python_takes(crds, service, pool):
+    service["metadata"] = {"name": "chat", "namespace": "default"}
+    assert "chat created" in dry_run(crds, service)
+    assert "a100 created" in dry_run(crds, pool)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("fault", SERVICE_FAULTS)
+def test_the_server_refuses_faulty_services(crds, service, fault):
+    service["metadata"] = {"name": "chat", "namespace": "default"}
+    bend, path = SERVICE_FAULTS[fault]
+    bend(service)
+    message = _last_rule_message(translate_service(service), path)
+    with pytest.raises(KubectlFailed) as refused:
+        dry_run(crds, service)
+    assert "panic" not in str(refused.value)
+    assert not message or message in str(refused.value)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("fault", POOL_FAULTS)
+def test_the_server_refuses_faulty_pools(crds, pool, fault):
+    bend, path = POOL_FAULTS[fault]
+    bend(pool)
+    message = _last_rule_message(translate_pool(pool), path)
+    with pytest.raises(KubectlFailed) as refused:
+        dry_run(crds, pool)
+    assert not message or message in str(refused.value)
+
+
+def _last_rule_message(result: Any, path: str) -> str:
+    """What a CEL rule says of this field; empty where the schema itself refuses, in the server's own words."""
+    with_cel = {rule.message for rule in (*SERVICE_RULES, *POOL_RULES) if rule.cel is not None}
+    found = [error.expectation for error in result.errors if error.path == path]
+    return next((text for text in found if text in with_cel), "")
+
+
+@pytest.mark.e2e
+def test_a_variant_cannot_change_hands(crds, service, namespace):
+    service["metadata"] = {"name": "chat", "namespace": namespace}
+    crds.apply(service)
+    variant = service["spec"]["variants"][0]
+    del variant["podTemplate"]
+    variant["scaleTargetRef"] = {"name": "server"}
+    with pytest.raises(KubectlFailed, match="cannot change between podTemplate and scaleTargetRef"):
+        crds("replace", "-f", "-", stdin=json.dumps(service))

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pertoken.api.batch_cap import (
+    CapDocument,
+    cap_after,
+    cap_config_map,
+    initial_cap,
+    parse_cap,
+    reads_cap,
+)
+from pertoken.api.engine_args import knows_buckets
+from pertoken.api.errors import Rejected
+from pertoken.api.naming import cap_name, workload_name
+from pertoken.api.translate import translate_pool, translate_service
+from pertoken.api.workloads import OwnedWorkload, WorkloadRequest, build_workload, workload_owner
+from pertoken.domain.cluster import BatchCap
+from pertoken.domain.identity import ServiceKey, WorkloadRef
+from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Batching
+
+
+def engine_of(service):
+    return service["spec"]["variants"][0]["podTemplate"]["spec"]["containers"][0]
+
+
+def build(service, pool, **more):
+    found = translate_service(service)
+    assert not isinstance(found, Rejected), found.message
+    variant = found.spec.variants[0]
+    wanted = translate_pool(pool).spec
+    return build_workload(WorkloadRequest(found.spec, variant, found.templates[variant.name], wanted, **more))
+
+
+def built(service, pool, **more) -> OwnedWorkload:
+    result = build(service, pool, **more)
+    assert isinstance(result, OwnedWorkload), result
+    return result
+
+
+def container(workload: OwnedWorkload):
+    return workload.deployment["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_engine_reads_its_cap_from_the_config_map(service, pool):
+    workload = built(service, pool)
+    assert workload.reads_cap
+    assert "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)" in container(workload)["args"]
+    assert container(workload)["env"] == [
+        {
+            "name": "PERTOKEN_MAX_NUM_SEQS",
+            "valueFrom": {"configMapKeyRef": {"name": "chat-a100-batch", "key": "PERTOKEN_MAX_NUM_SEQS"}},
+        }
+    ]
+    assert reads_cap(workload.deployment["spec"]["template"]["spec"], "chat-a100")
+
+
+def test_sglang_has_its_own_flag(service, pool):
+    service["spec"]["variants"][0]["engine"] = "sglang"
+    workload = built(service, pool)
+    assert container(workload)["args"][-1] == "--max-running-requests=$(PERTOKEN_MAX_NUM_SEQS)"
+    assert container(workload)["ports"][0]["containerPort"] == 30000
+
+
+@pytest.mark.parametrize(
+    "args", [["--max-num-seqs=64"], ["--max-num-seqs", "64"], ["--max_num_seqs", "64"], ["--max_num_seqs=64"]]
+)
+def test_a_cap_of_the_users_own_is_refused_unless_fixed(service, pool, args):
+    engine_of(service)["args"] += args
+    refused = build(service, pool)
+    assert isinstance(refused, Rejected)
+    assert refused.errors[0].path == "spec.variants[0].podTemplate.spec.containers[0].args"
+    service["spec"]["variants"][0]["batching"] = {"mode": "Fixed"}
+    workload = built(service, pool)
+    assert not workload.reads_cap
+    assert container(workload)["args"][1 : 1 + len(args)] == args
+    assert "env" not in container(workload)
+
+
+def test_a_shell_line_must_pass_the_cap_itself(service, pool):
+    engine_of(service)["command"] = ["/bin/sh", "-ec"]
+    engine_of(service)["args"] = ["vllm serve m"]
+    assert isinstance(build(service, pool), Rejected)
+    engine_of(service)["args"] = ["vllm serve m --max-num-seqs $(PERTOKEN_MAX_NUM_SEQS)"]
+    workload = built(service, pool)
+    assert workload.reads_cap
+    assert container(workload)["args"] == ["vllm serve m --max-num-seqs $(PERTOKEN_MAX_NUM_SEQS)"]
+    engine_of(service)["args"] = ["vllm serve m --max-num-seqs 64"]
+    assert isinstance(build(service, pool), Rejected)
+
+
+def test_histogram_edges_stand_at_the_objectives(service, pool):
+    args = container(built(service, pool))["args"]
+    edges = json.loads(args[args.index("--custom-histogram-buckets") + 1])
+    assert 2.0 in edges["time_to_first_token"]
+    assert 0.04 in edges["inter_token_latency"]
+    for family in edges.values():
+        assert family == sorted(set(family))
+
+
+def test_histogram_edges_are_left_alone_where_they_are_given_or_nothing_is_promised(service, pool):
+    engine_of(service)["args"].append("--custom-histogram-buckets={}")
+    assert container(built(service, pool))["args"].count("--custom-histogram-buckets") == 0
+    engine_of(service)["args"].pop()
+    del service["spec"]["objective"]["latency"]
+    assert "--custom-histogram-buckets" not in container(built(service, pool))["args"]
+
+
+@pytest.mark.parametrize(
+    ("image", "knows"),
+    [
+        ("vllm/vllm-openai:v0.32.0", True),
+        ("vllm/vllm-openai:v0.31.0-cu130", True),
+        ("mirror.example:5000/vllm/vllm-openai:v1.0.0@sha256:abc", True),
+        ("vllm/vllm-openai:latest", True),
+        ("vllm/vllm-openai:v0.30.0", False),
+        ("vllm/vllm-openai:v0.9.2", False),
+        ("vllm/vllm-openai@sha256:abc", False),
+        ("mirror.example:5000/serving:2026-01-01", False),
+        ("", False),
+    ],
+)
+def test_only_engines_known_to_have_the_flag_get_it(image, knows):
+    assert knows_buckets(image) is knows
+
+
+def test_batched_tokens(service, pool):
+    service["spec"]["variants"][0]["batching"] = {"maxBatchedTokens": 4096}
+    assert "--max-num-batched-tokens=4096" in container(built(service, pool))["args"]
+    engine_of(service)["args"].append("--max-num-batched-tokens=2048")
+    refused = build(service, pool)
+    assert isinstance(refused, Rejected)
+    assert refused.errors[0].path == "spec.variants[0].batching.maxBatchedTokens"
+
+
+def test_gpus_must_agree_with_the_parallelism(service, pool):
+    service["spec"]["variants"][0]["parallelism"] = {"tensor": 2}
+    refused = build(service, pool)
+    assert isinstance(refused, Rejected)
+    assert "2 in sum" in refused.message
+    engine_of(service)["resources"] = {"limits": {"nvidia.com/gpu": 2}}
+    built(service, pool)
+
+
+def test_placement_follows_the_pool_unless_the_template_says_where(service, pool):
+    pod = built(service, pool).deployment["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    template = service["spec"]["variants"][0]["podTemplate"]["spec"]
+    template.update(nodeSelector={"zone": "a"}, tolerations=[])
+    pod = built(service, pool).deployment["spec"]["template"]["spec"]
+    assert (pod["nodeSelector"], pod["tolerations"]) == ({"zone": "a"}, [])
+
+
+def test_deployment_leaves_replicas_to_scaling(service, pool):
+    assert "replicas" not in built(service, pool).deployment["spec"]
+    assert built(service, pool, replicas=0).deployment["spec"]["replicas"] == 0
+
+
+def test_rollouts_need_no_spare_gpu(service, pool):
+    strategy = built(service, pool).deployment["spec"]["strategy"]["rollingUpdate"]
+    assert strategy == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def test_owner_unless_orphan(service, pool):
+    for manifest in built(service, pool).manifests:
+        [owner] = manifest["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("InferenceService", "u-1", True)
+        assert owner["blockOwnerDeletion"]
+    for manifest in built(service, pool, orphan=True).manifests:
+        assert "ownerReferences" not in manifest["metadata"]
+
+
+def test_labels_select_exactly_the_variants_pods(service, pool):
+    service["spec"]["variants"][0]["podTemplate"]["metadata"] = {"labels": {"team": "a"}, "annotations": {"x": "y"}}
+    workload = built(service, pool)
+    labels = workload.deployment["spec"]["template"]["metadata"]["labels"]
+    for selector in (
+        workload.deployment["spec"]["selector"]["matchLabels"],
+        workload.service["spec"]["selector"],
+        workload.disruption_budget["spec"]["selector"]["matchLabels"],
+    ):
+        assert selector == {"serving.pertoken.dev/service": "chat", "serving.pertoken.dev/variant": "a100"}
+        assert selector.items() <= labels.items()
+    assert labels["team"] == "a"
+    assert labels["app.kubernetes.io/managed-by"] == "pertoken"
+
+
+def test_service_port_is_the_containers_first(service, pool):
+    engine_of(service)["ports"] = [{"containerPort": 9000}, {"name": "other", "containerPort": 9001}]
+    workload = built(service, pool)
+    assert container(workload)["ports"][0] == {"name": "http", "containerPort": 9000}
+    assert workload.service["spec"]["ports"][0]["port"] == 9000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"args": "x"},
+        {"args": [1]},
+        {"env": "x"},
+        {"env": [1]},
+        {"ports": [{"containerPort": "x"}]},
+        {"ports": {}},
+        {"resources": "x"},
+        {"resources": {"limits": 3}},
+    ],
+)
+def test_misshapen_templates_are_values_not_crashes(service, pool, change):
+    engine_of(service).update(change)
+    refused = build(service, pool)
+    assert isinstance(refused, Rejected)
+    assert refused.errors[0].path.startswith("spec.variants[0].podTemplate.spec.containers[0].")
+
+
+def test_template_of_the_user_is_not_touched(service, pool):
+    before = json.dumps(service, sort_keys=True)
+    built(service, pool)
+    assert json.dumps(service, sort_keys=True) == before
+
+
+TARGET = WorkloadRef("apps/v1", "Deployment", "demo", "chat-a100")
+KEY = ServiceKey("demo", "chat")
+
+
+@pytest.mark.parametrize(
+    "cap",
+    [
+        BatchCap(256),
+        BatchCap(96, previous=128, changed_at=1_700_000_000.25, completed=False),
+        BatchCap(128, previous=96, changed_at=1_700_000_900.0, rolled_back=True, completed=True),
+    ],
+)
+def test_cap_survives_writing_and_reading(cap):
+    config_map = cap_config_map(CapDocument(KEY, "a100", TARGET, cap))
+    assert config_map["metadata"]["name"] == "chat-a100-batch"
+    assert config_map["data"] == {"PERTOKEN_MAX_NUM_SEQS": str(cap.value)}
+    assert parse_cap(config_map) == cap
+
+
+@pytest.mark.parametrize("data", [None, {}, {"PERTOKEN_MAX_NUM_SEQS": "many"}, {"PERTOKEN_MAX_NUM_SEQS": "-3"}])
+def test_a_cap_that_is_no_number_is_none(data):
+    assert parse_cap({"metadata": {}, "data": data}) is None
+
+
+def test_foreign_annotations_do_not_crash():
+    marks = {"pertoken.dev/changed-at": "yesterday", "pertoken.dev/previous": "x"}
+    obj = {"metadata": {"annotations": marks}, "data": {"PERTOKEN_MAX_NUM_SEQS": "8"}}
+    assert parse_cap(obj) == BatchCap(8)
+
+
+def test_cap_changes_completes_and_is_owned_by_an_adopted_workload():
+    first = initial_cap(Batching(max_sequences=128))
+    change = SetBatchCap(KEY, "a100", TARGET, previous=128, value=96, reason=Reason.BATCH_CAP_LOWERED)
+    rolling = cap_after(change, first, now=50.0)
+    assert rolling == BatchCap(96, previous=128, changed_at=50.0, completed=False)
+    done = CompleteBatchCap(KEY, "a100", TARGET, value=96, reason=Reason.BATCH_CHANGE_COMPLETED)
+    assert cap_after(done, rolling, now=90.0) == BatchCap(96, previous=128, changed_at=50.0, completed=True)
+    owner = workload_owner(TARGET, "u-9")
+    config_map = cap_config_map(CapDocument(KEY, "a100", TARGET, rolling, owner))
+    assert config_map["metadata"]["ownerReferences"] == [owner]
+
+
+def test_names_fit_and_begin_with_a_letter():
+    assert workload_name("chat", "a100") == "chat-a100"
+    assert workload_name("7b", "a100") == "s7b-a100"
+    long = workload_name("s" * 63, "v" * 63)
+    assert len(long) <= 63
+    assert len(cap_name(long)) <= 63
+    assert cap_name(long).endswith("-batch")
