@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ from pertoken.adapters.prometheus.profile import (
     Tls,
 )
 from pertoken.adapters.prometheus.source import PrometheusSource
-from pertoken.control.actuate import Actuator
+from pertoken.control.actuate import Actuator, Outcome, describe, kind_of
 from pertoken.control.cycle import Cycle, CycleResult
 from pertoken.control.inventory import Inventory, Snapshot
 from pertoken.control.observe import Rules, Surveyed, build_world, survey
@@ -47,6 +48,7 @@ from pertoken.telemetry.metrics import OperatorMetrics, ProcessState
 LOGGER = logging.getLogger(__name__)
 
 STATUS_WRITES_PER_SECOND = 20
+HISTORY = 200
 HEARTBEAT_SECONDS = 5.0
 STALLED_CYCLES = 5
 WAKING = frozenset({"inferenceservices", "acceleratorpools"})
@@ -96,6 +98,7 @@ class Operator:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     surveyed: Surveyed | None = None
     last: tuple[int, Plan] | None = None
+    history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     beat: float = 0.0
     _seen: dict[str, tuple[int, str, bool]] = field(default_factory=dict)
 
@@ -161,7 +164,7 @@ class Operator:
         return True
 
     async def _plan(self, cycle: Cycle) -> None:
-        while not (self.inventory.synced and self.leadership.valid()):
+        while not (self.inventory.synced and self.leadership.valid()):  # noqa: ASYNC110 - the lease lives in a thread
             await asyncio.sleep(0.2)
         cycle.memory = await asyncio.to_thread(self.store.load)
         await cycle.run()
@@ -252,6 +255,7 @@ class Operator:
     def _listen(self, result: CycleResult | None, summary: CycleSummary) -> None:
         if result is not None:
             self.last = (result.number, result.plan)
+            self.history.extend(_entry(result, outcome) for outcome in result.outcomes)
         self.metrics.update(result.plan if result else None, summary, result.metrics if result else None)
 
     def _server(self, cycle: Cycle) -> TelemetryServer:
@@ -267,6 +271,7 @@ class Operator:
         sources = HttpSources(
             metrics=self.metrics.render,
             last_plan=lambda: self.last,
+            history=lambda: tuple(self.history),
             log_control=self.log_control,
             health={
                 "loop": not_older("the event loop's heartbeat", beat_age, 30.0),
@@ -278,6 +283,21 @@ class Operator:
         )
         options = HttpOptions(self.settings.http_host, self.settings.http_port, self.settings.debug_port)
         return TelemetryServer(options, sources)
+
+
+def _entry(result: CycleResult, outcome: Outcome) -> dict[str, Any]:
+    action = outcome.action
+    return {
+        "cycle": result.number,
+        "at": result.now,
+        "service": str(action.service),
+        "variant": action.variant,
+        "kind": kind_of(action),
+        "reason": action.reason.value,
+        "message": action.message or describe(action),
+        "result": outcome.result.value,
+        "why": outcome.why,
+    }
 
 
 class _Stopped(Exception):

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from pertoken.app import StartError
 from pertoken.app import run as run_operator
+from pertoken.cli.crd import crd_command
+from pertoken.cli.validate import validate_command
 from pertoken.settings import Settings
 from pertoken.telemetry.logging import configure
 
@@ -19,6 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Hold the cost of LLM tokens under latency objectives.",
 )
+
+
+app.command("crd")(crd_command)
+app.command("validate")(validate_command)
 
 
 @app.command()

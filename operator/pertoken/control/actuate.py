@@ -109,7 +109,7 @@ def kind_of(action: Action) -> str:
         case SetReplicas():
             return "scale_up" if action.desired > action.current else "scale_down"
         case SetBatchCap():
-            return "batch_cap"
+            return "batch_cap_rollback" if action.rolled_back else "batch_cap"
         case CompleteBatchCap():
             return "batch_cap_complete"
         case EvictPod():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -62,6 +62,7 @@ class HttpSources:
     Attributes:
         metrics: Accept header -> body and content type.
         last_plan: number of the cycle and its plan; None before the first.
+        history: the last actions, oldest first, as plain values.
         health: checks of ``/healthz`` by name; quick, run in the event loop.
         readiness: checks of ``/readyz`` by name; may block, run in threads.
     """
@@ -69,12 +70,13 @@ class HttpSources:
     metrics: Callable[[str], tuple[bytes, str]]
     last_plan: Callable[[], tuple[int, Plan] | None]
     log_control: LogControl
+    history: Callable[[], Sequence[Mapping[str, object]]] = tuple
     health: Mapping[str, Check] = field(default_factory=dict)
     readiness: Mapping[str, Check] = field(default_factory=dict)
 
 
 class TelemetryServer:
-    """Two listeners: ``/metrics /healthz /readyz`` and, on loopback, ``/debug/plan /debug/loglevel``."""
+    """Two listeners: ``/metrics /healthz /readyz`` and, on loopback, ``/debug/plan /debug/history /debug/loglevel``."""
 
     def __init__(self, options: HttpOptions, sources: HttpSources) -> None:
         """Build the routes; nothing listens before `start`."""
@@ -106,6 +108,7 @@ class TelemetryServer:
         ]
         debug_routes = [
             web.get("/debug/plan", self._plan),
+            web.get("/debug/history", self._history),
             web.get("/debug/loglevel", self._levels),
             web.put("/debug/loglevel", self._set_level),
         ]
@@ -151,6 +154,9 @@ class TelemetryServer:
         if request.query.get("format") == "text":
             return web.Response(text=f"cycle {number}\n\n{plan_text(plan)}")
         return web.json_response({"cycle": number, **plain(plan)})
+
+    async def _history(self, _: web.Request) -> web.Response:
+        return web.json_response([plain(action) for action in self._sources.history()])
 
     async def _levels(self, _: web.Request) -> web.Response:
         return web.json_response(self._sources.log_control.levels())

@@ -15,7 +15,7 @@ MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 PRODUCT = "NVIDIA-A100-SXM4-80GB"
 GPU = "a100-sxm-80gb"
 GPU_MEMORY_GIB = 80.0
-NODES = 4
+NODES = 6
 GPUS_PER_NODE = 4
 NAMESPACE = "chat-demo"
 SERVICE = "chat"
@@ -72,6 +72,15 @@ class Setting:
                 }
             ],
             "requestLog": "requests.jsonl",
+        }
+
+    def behavior(self) -> dict[str, Any]:
+        """The defaults of the API, their times divided by `speed`."""
+        period = max(1, round(15 / self.speed))
+        fast = [{"type": "Percent", "value": 100, "periodSeconds": period}]
+        return {
+            "scaleUp": {"policies": [*fast, {"type": "Pods", "value": 4, "periodSeconds": period}]},
+            "scaleDown": {"stabilizationWindowSeconds": max(1, round(300 / self.speed)), "policies": fast},
         }
 
     def operator(self, prometheus_url: str, http_port: int, debug_port: int) -> dict[str, str]:

@@ -24,6 +24,7 @@ from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 
 Say = Callable[[str], None]
 READY_SECONDS = 60.0
+COST_WINDOW_SECONDS = 300  # the shortest that the API allows: about the whole run
 
 
 class StageError(Exception):
@@ -79,7 +80,8 @@ class Stage:
             if document["kind"] == "InferenceService":
                 cost = document["spec"]["objective"]["cost"]
                 cost["perMillionTokens"] = {"blended": str(usd_per_million)}
-                cost["windowSeconds"] = int(self.setting.judged_seconds)
+                cost["windowSeconds"] = COST_WINDOW_SECONDS
+                document["spec"]["behavior"] = self.setting.behavior()
         self.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
 
     def start_traffic(self) -> None:

@@ -11,6 +11,14 @@ from pertoken_sandbox.demo.stage import Stage, get_json
 
 SECONDS_PER_HOUR = 3600.0
 MILLION = 1_000_000.0
+_KINDS = {
+    "scale_up": "scale-up",
+    "scale_down": "scale-down",
+    "batch_cap": "cap-start",
+    "batch_cap_rollback": "cap-rolled-back",
+    "batch_cap_complete": "cap-complete",
+    "evict": "evict",
+}
 
 
 @dataclass(slots=True)
@@ -18,6 +26,7 @@ class Account:
     """GPU-seconds and tokens since the trace began, from the fleet's own state.
 
     Attributes:
+        price_per_gpu_hour: USD.
         gpu_seconds: of pods that were bound to a node, whatever they did.
         tokens: input and output tokens of finished requests.
     """
@@ -55,6 +64,7 @@ class Watcher:
     stage: Stage
     account: Account
     record: Record = field(default_factory=Record)
+    reachable: float | None = None
     _seen: set[tuple[int, str]] = field(default_factory=set)
 
     def look(self, seconds: float, elapsed: float) -> Sample:
@@ -64,24 +74,28 @@ class Watcher:
         debug = get_json(f"{self.stage.debug_url}/debug/plan")
         pods = [pod for pod in state["pods"] if pod["namespace"] == NAMESPACE and pod["gpus"]]
         tokens = clients["total"]["input_tokens"] + clients["total"]["output_tokens"]
-        self.account.add(seconds, elapsed, sum(pod["gpus"] for pod in pods), tokens)
+        self.account.add(seconds, elapsed, sum(len(pod["gpus"]) for pod in pods), tokens)
         decision = _decision(debug)
-        self._note(seconds, debug)
+        self._note(seconds, get_json(f"{self.stage.debug_url}/debug/history"))
+        self.reachable = (decision.get("cost") or {}).get("reachable") or self.reachable
         sample = _sample(seconds, clients, pods, decision, self.account)
         self.record.samples.append(sample)
         return sample
 
-    def _note(self, seconds: float, debug: dict[str, Any]) -> None:
-        for done in debug.get("history", ()):
-            key = (done["cycle"], done["text"])
-            if key not in self._seen:
-                self._seen.add(key)
-                self.record.happenings.append(Happening(seconds, done["kind"], done["text"]))
+    def _note(self, seconds: float, history: list[dict[str, Any]]) -> None:
+        """Take over what is new: done actions only."""
+        for done in history:
+            key = (done["cycle"], done["message"])
+            if done["result"] != "done" or key in self._seen:
+                continue
+            self._seen.add(key)
+            self.record.happenings.append(Happening(seconds, _KINDS[done["kind"]], done["message"]))
 
 
 def _decision(debug: dict[str, Any]) -> dict[str, Any]:
-    for decision in (debug.get("plan") or {}).get("decisions", ()):
-        if decision["service"] == {"namespace": NAMESPACE, "name": SERVICE}:
+    for decision in debug.get("decisions", ()):
+        service = decision["service"]
+        if (service["namespace"], service["name"]) == (NAMESPACE, SERVICE):
             return dict(decision)
     return {}
 

@@ -1,0 +1,128 @@
+"""Carrying out actions: fenced, ordered, each failure with its own result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from pertoken.control.actuate import Actuator, Result, describe, kind_of
+from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
+from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
+from pertoken.domain.reasons import Reason
+from pertoken.ports import AdapterError, Conflict, EventNote, Forbidden, Json, NotFound, Refused, Timeout
+
+SERVICE = ServiceKey("n", "chat")
+TARGET = WorkloadRef("apps/v1", "Deployment", "n", "chat-a")
+UP = SetReplicas(SERVICE, "a", TARGET, 1, 3, Reason.DEMAND_ROSE, "7")
+DOWN = SetReplicas(SERVICE, "a", TARGET, 3, 1, Reason.DEMAND_FELL, "7")
+CAP = SetBatchCap(SERVICE, "a", TARGET, 256, 96, Reason.BATCH_CAP_LOWERED)
+BACK = SetBatchCap(SERVICE, "a", TARGET, 96, 256, Reason.BATCH_CHANGE_ROLLED_BACK, rolled_back=True)
+DONE = CompleteBatchCap(SERVICE, "a", TARGET, 96, Reason.BATCH_CHANGE_COMPLETED)
+EVICT = EvictPod(SERVICE, "a", PodKey("n", "p"), "u", Reason.BATCH_CHANGE_ROLLING)
+
+
+@dataclass
+class Lease:
+    held: bool = True
+
+    def valid(self) -> bool:
+        return self.held
+
+
+@dataclass
+class Recorder:
+    """A writer that notes calls and may fail the first ones."""
+
+    errors: list[AdapterError] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def set_replicas(self, target: WorkloadRef, replicas: int, resource_version: str) -> None:
+        self._note(f"scale {target.name} {replicas} @{resource_version}")
+
+    def evict(self, pod: PodKey, uid: str) -> None:
+        self._note(f"evict {pod.name} {uid}")
+
+    def apply(self, manifest: Json, field_manager: str, *, force: bool = True, dry_run: bool = False) -> Json:
+        self._note(f"apply {manifest['value']} as {field_manager} force={force} dry={dry_run}")
+        return manifest
+
+    def apply_status(self, manifest: Json, field_manager: str) -> Json:
+        raise AssertionError((manifest, field_manager))
+
+    def delete(self, manifest: Json) -> None:
+        raise AssertionError(manifest)
+
+    def record(self, note: EventNote) -> None:
+        raise AssertionError(note)
+
+
+def build(writer: Recorder, lease: Lease | None = None, *, read_only: bool = False) -> Actuator:
+    return Actuator(writer, lease or Lease(), lambda action: {"value": action.value}, read_only)
+
+
+def test_actions_are_carried_out_in_order():
+    writer = Recorder()
+    outcomes = build(writer).carry_out([DOWN, UP, CAP, EVICT, DONE])
+    assert [outcome.result for outcome in outcomes] == [Result.DONE] * 5
+    assert writer.calls == [
+        "scale chat-a 1 @7",
+        "scale chat-a 3 @7",
+        "apply 96 as pertoken force=True dry=False",
+        "evict p u",
+        "apply 96 as pertoken force=True dry=False",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (Conflict("moved"), Result.CONFLICT),
+        (NotFound("gone"), Result.CONFLICT),
+        (Refused("budget"), Result.REFUSED),
+        (Forbidden("patch deployments/scale"), Result.FORBIDDEN),
+        (Timeout("slow"), Result.FAILED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failure_has_its_own_result_and_does_not_stop_the_others(error: AdapterError, result: Result):
+    writer = Recorder(errors=[error])
+    first, second = build(writer).carry_out([UP, EVICT])
+    assert first.result is result
+    assert first.why == str(error)
+    assert second.result is Result.DONE
+
+
+def test_without_the_lease_nothing_is_written():
+    writer = Recorder()
+    (outcome,) = build(writer, Lease(held=False)).carry_out([UP])
+    assert outcome.result is Result.WITHHELD
+    assert writer.calls == []
+
+
+def test_read_only_mode_writes_nothing():
+    writer = Recorder()
+    (outcome,) = build(writer, read_only=True).carry_out([UP])
+    assert outcome.result is Result.WITHHELD
+    assert writer.calls == []
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "words"),
+    [
+        (UP, "scale_up", "from 1 to 3"),
+        (DOWN, "scale_down", "from 3 to 1"),
+        (CAP, "batch_cap", "to 96"),
+        (BACK, "batch_cap_rollback", "to 256"),
+        (DONE, "batch_cap_complete", "96"),
+        (EVICT, "evict", "n/p"),
+    ],
+)
+def test_every_action_has_a_kind_and_words(action, kind, words):
+    assert kind_of(action) == kind
+    assert words in describe(action)

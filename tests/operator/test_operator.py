@@ -1,0 +1,121 @@
+"""What users rely on, seen on a real API server and a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+# The module's conftest holds the stack; helpers come through the fixture `world`.
+
+
+def test_a_service_gets_its_workload_and_a_readable_line(stack, world):
+    stack.kubectl.apply(world.manifest("roomy", "roomy", 2))
+    world.until(lambda: stack.ready("roomy") == 2, 60)
+    world.until(lambda: stack.condition("roomy", "MetricsAvailable").get("status") == "True", 60)
+    line = stack.kubectl("get", "ptis", "-n", world.namespace, "roomy").splitlines()
+    assert line[0].split() == [
+        "NAME", "MODEL", "REPLICAS", "DESIRED", "BATCH", "USD/1M", "INDEX", "GPU%", "READY", "AGE",
+    ]  # fmt: skip
+    assert line[1].split()[2:4] == ["2", "2"]
+    assert stack.condition("roomy", "Accepted")["status"] == "True"
+
+
+def test_users_objects_stay_free_of_the_framework(stack):
+    meta = stack.service("roomy")["metadata"]
+    assert "finalizers" not in meta
+    assert not [key for key in meta.get("annotations", {}) if "kopf" in key or "last-handled" in key]
+
+
+def test_the_cost_index_is_the_bill_over_the_price_list(stack, world):
+    status = world.until(lambda: (stack.service("roomy")["status"].get("cost") or {}).get("index"), 60)
+    assert float(status) > 0
+    verdict = world.until(lambda: stack.condition("roomy", "WithinCostTarget").get("status") in {"True", "False"}, 60)
+    assert verdict
+
+
+def test_events_and_metrics_tell_what_was_done(stack, world):
+    text = world.read(f"{stack.debug_url}/debug/plan?format=text")
+    assert f"{world.namespace}/roomy" in text
+    assert "sizing" in text
+
+
+def test_a_template_that_the_server_refuses_is_named_and_nothing_is_half_applied(stack, world):
+    bad = world.manifest("broken", "roomy", 1)
+    bad["spec"]["variants"][0]["podTemplate"]["spec"]["containers"][0]["ports"] = [{"containerPort": 99999}]
+    stack.kubectl.apply(bad)
+    condition = world.until(
+        lambda: (found := stack.condition("broken", "Accepted")).get("status") == "False" and found, 30
+    )
+    assert condition["reason"] in {"TemplateRejected", "InvalidSpec"}
+    assert "99999" in condition["message"]
+    listed = stack.kubectl.json("get", "deployments,services,configmaps", "-n", world.namespace)["items"]
+    assert not [each for each in listed if each["metadata"]["name"].startswith("broken")]
+    stack.kubectl("delete", "inferenceservices.serving.pertoken.dev", "-n", world.namespace, "broken")
+
+
+def test_prometheus_down_moves_nothing_and_says_so(stack, world):
+    before = stack.kubectl.json("get", "deployment", "-n", world.namespace, "roomy-a")["spec"]["replicas"]
+    stack.prometheus.stop()
+    try:
+        world.until(lambda: stack.condition("roomy", "MetricsAvailable").get("status") == "False", 30)
+        for _ in range(20):
+            deployment = stack.kubectl.json("get", "deployment", "-n", world.namespace, "roomy-a")
+            assert deployment["spec"]["replicas"] == before
+            time.sleep(1)
+        assert stack.operator.running
+    finally:
+        stack.prometheus.start()
+    world.until(lambda: stack.condition("roomy", "MetricsAvailable").get("status") == "True", 60)
+
+
+def test_pause_shows_decisions_and_acts_on_none(stack, world):
+    name = "inferenceservices.serving.pertoken.dev"
+    stack.kubectl("annotate", name, "-n", world.namespace, "roomy", "pertoken.dev/paused=true")
+    world.until(lambda: stack.condition("roomy", "Paused").get("status") == "True", 30)
+    stack.kubectl("annotate", name, "-n", world.namespace, "roomy", "pertoken.dev/paused-")
+    world.until(lambda: stack.condition("roomy", "Paused").get("status") == "False", 30)
+
+
+def test_a_full_pool_rolls_its_cap_one_pod_at_a_time(stack, world):
+    stack.kubectl.apply(world.manifest("full", "full", 3))
+    world.until(lambda: stack.ready("full") == 3, 60)
+    lowest = 3
+
+    def completed() -> bool:
+        nonlocal lowest
+        lowest = min(lowest, stack.ready("full"))
+        annotations = stack.cap("full-a")["metadata"]["annotations"]
+        return annotations.get("pertoken.dev/previous") is not None and annotations["pertoken.dev/completed"] == "true"
+
+    world.until(completed, 240, every=0.2)
+    assert lowest >= 2
+    world.until(lambda: stack.ready("full") == 3, 60)
+    assert [pod["status"]["phase"] for pod in stack.pods("full")] == ["Running"] * 3
+    cap = int(stack.cap("full-a")["data"]["PERTOKEN_MAX_NUM_SEQS"])
+    state = json.loads(world.read(f"{stack.fleet_url}/state"))
+    assert {pod["cap"] for pod in state["pods"] if pod["name"].startswith("full-a")} == {cap}
+
+
+def test_one_of_one_is_refused_with_its_reason(stack, world):
+    stack.kubectl.apply(world.manifest("single", "single", 1))
+    world.until(lambda: stack.ready("single") == 1, 60)
+    uid = stack.pods("single")[0]["metadata"]["uid"]
+    world.until(lambda: stack.variant("single").get("batchReason") == "BatchChangeWouldInterrupt", 120)
+    assert stack.pods("single")[0]["metadata"]["uid"] == uid
+
+
+def test_deleting_the_object_takes_its_workload_along(stack, world):
+    stack.kubectl("delete", "inferenceservices.serving.pertoken.dev", "-n", world.namespace, "single")
+    world.until(lambda: not stack.pods("single"), 60)
+
+
+def test_a_clean_stop_is_quick_and_leaves_the_workload(stack, world):
+    stack.operator.stop()
+    assert not stack.operator.running
+    assert stack.ready("full") == 3
+    assert "Traceback" not in stack.operator.log.read_text()
+    assert world.namespace
