@@ -63,6 +63,7 @@ class Reason(StrEnum):
     UNLIMITED = "DesiredWithinRange"
     SCALE_FAILED = "ScaleFailed"
     HELD_NO_METRICS = "HeldNoMetrics"
+    PLANNING_FAILED = "PlanningFailed"
 
     # Batch size
     BATCH_CAP_KEPT = "BatchCapKept"

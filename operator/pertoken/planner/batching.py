@@ -10,6 +10,7 @@ from pertoken.domain.cluster import BatchCap
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, BatchingMode
 from pertoken.domain.signal import Signal
+from pertoken.model.perf import kv_sequences
 from pertoken.model.steady import (
     CAP_ROOM,
     CONTEXT_SPREAD,
@@ -21,7 +22,6 @@ from pertoken.model.steady import (
     at_batch,
     sustainable_rate,
 )
-from pertoken.model.perf import kv_sequences
 from pertoken.planner.assess import Assessment
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 
@@ -145,7 +145,7 @@ def _replicas_saved(
         found = sustainable_rate(replace(variant.engine, cap=cap), load, facts.targets)
         if not isinstance(found, Sustainable):
             return 0
-        counts.append(max(ceil(need / found.rate - 1e-9), variant.spec.min_replicas, 1))
+        counts.append(max(ceil(need / (found.rate * variant.ranks) - 1e-9), variant.spec.min_replicas, 1))
     return counts[0] - counts[1]
 
 

@@ -140,24 +140,34 @@ def _start(
 def _continue(state: _Rolling) -> RollStep:
     variant, cap, roll = state.variant, state.cap, state.roll
     if not cap.rolled_back and cap.previous is not None:
-        if roll.bad_since is not None and state.facts.now - roll.started_at < SEEN_SECONDS:
-            return state.wait("the cap is being taken back")
-        failed = _failure(state)
-        stuck = _stuck(state) if roll.surge else ""
-        if stuck and roll.base > 1:
-            dropped = replace(roll, surge=False)
-            return state.wait(f"the extra replica finds no place ({stuck}): going on without it", roll=dropped)
-        if failed or stuck:
-            return _roll_back(state, failed or f"the extra replica finds no place ({stuck})")
+        trouble = _trouble(state)
+        if trouble is not None:
+            return trouble
     old = [pod for pod in variant.living if not state.is_new(pod)]
     new_ready = [pod for pod in variant.living if state.is_new(pod) and pod.ready]
-    if broken := [pod for pod in old if pod.crashed and not pod.ready and pod.uid != roll.evicted_uid]:
+    broken = [pod for pod in old if pod.crashed and not pod.ready and pod.uid != roll.evicted_uid]
+    if broken:
         return _evict(state, broken[0], "it does not serve")
     if not old and len(new_ready) >= variant.current >= state.floor:
         return _complete(state)
     if variant.current < state.floor:
         return state.wait(f"one extra replica first: {state.floor}")
     return _next(state, old, new_ready)
+
+
+def _trouble(state: _Rolling) -> RollStep | None:
+    """Take the change back when the new cap is bad or its extra replica finds no place; None when all is well."""
+    roll = state.roll
+    if roll.bad_since is not None and state.facts.now - roll.started_at < SEEN_SECONDS:
+        return state.wait("the cap is being taken back")
+    failed = _failure(state)
+    if failed:
+        return _roll_back(state, failed)
+    stuck = _stuck(state) if roll.surge else ""
+    if stuck and roll.base > 1:
+        dropped = replace(roll, surge=False)
+        return state.wait(f"the extra replica finds no place ({stuck}): going on without it", roll=dropped)
+    return _roll_back(state, f"the extra replica finds no place ({stuck})") if stuck else None
 
 
 def _next(state: _Rolling, old: list[PodFact], new_ready: list[PodFact]) -> RollStep:

@@ -116,6 +116,10 @@ def judge_cost(objective: CostObjective | None, figures: CostFigures, priced: bo
     words = f"cost index {index:.2f}{blended} over {figures.window_seconds:.0f} s"
     if index <= 1.0:
         return Judgement(Verdict.TRUE, Reason.WITHIN_COST_TARGET, words)
+    return _above(figures, words)
+
+
+def _above(figures: CostFigures, words: str) -> Judgement:
     least = figures.reachable_index
     if least is None:
         return Judgement(Verdict.FALSE, Reason.COST_ABOVE_TARGET, words)

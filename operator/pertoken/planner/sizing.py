@@ -41,11 +41,13 @@ class Capacity:
     """What one replica of a variant carries.
 
     Attributes:
-        point: sustainable rate within the objectives that can be kept.
+        point: sustainable operating point of one engine within the objectives that can be kept.
+        rate: requests per second of the whole replica (all its data-parallel engines).
         unreachable: an objective that no size keeps, None if all can be kept.
     """
 
     point: Sustainable
+    rate: float
     unreachable: Unreachable | None = None
 
 
@@ -72,15 +74,15 @@ class Sizing:
     rate: float | None = None
 
 
-def capacity_of(engine: Engine, load: Load, targets: Targets) -> Capacity | None:
+def capacity_of(engine: Engine, load: Load, targets: Targets, ranks: int = 1) -> Capacity | None:
     """Sustainable rate of one replica; objectives that cannot be kept at any size are named and left out."""
     found = sustainable_rate(engine, load, targets)
     if isinstance(found, Sustainable):
-        return Capacity(found)
+        return Capacity(found, found.rate * ranks)
     eased = best_effort_rate(engine, load, targets, found.what)
     if isinstance(eased, Unreachable):
         eased = sustainable_rate(engine, load, Targets(None, None, targets.percentile))
-    return Capacity(eased, found) if isinstance(eased, Sustainable) else None
+    return Capacity(eased, eased.rate * ranks, found) if isinstance(eased, Sustainable) else None
 
 
 def lead_seconds(facts: ServiceFacts) -> float:
@@ -113,15 +115,15 @@ def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
     """Wish for replicas: by the performance model where it knows model, GPU and requests, else by saturation."""
     demand = demand_figures(facts)
     load = facts.load
-    engines = {variant.name: variant.engine for variant in facts.variants}
-    if load is None or not facts.memory.demand or any(engine is None for engine in engines.values()):
+    if load is None or not facts.memory.demand:
         return _size_generic(facts, demand, trace)
     capacities = {
-        name: found
-        for name, engine in engines.items()
-        if engine is not None and (found := capacity_of(engine, load, facts.targets)) is not None
+        variant.name: found
+        for variant in facts.variants
+        if variant.engine is not None
+        and (found := capacity_of(variant.engine, load, facts.targets, variant.ranks)) is not None
     }
-    if len(capacities) < len(engines):
+    if len(capacities) < len(facts.variants):
         return _size_generic(facts, demand, trace)
     return _size_modelled(facts, assessment, trace, _Modelled(load, capacities, demand))
 
@@ -162,7 +164,7 @@ def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, kn
             variant=variant.name,
             requests_per_second=rate,
             with_headroom=need,
-            per_replica=point.rate,
+            per_replica=known.capacities[variant.name].rate,
             batch=point.point.batch,
             bound_by=point.binding,
             lead_seconds=lead,
@@ -174,7 +176,7 @@ def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, kn
 
 def _dearness(variant: VariantFacts, capacity: Capacity) -> tuple[bool, float, str]:
     """USD per request at the sustainable rate; variants that miss an objective or have no price come last."""
-    price = inf if variant.usd_per_hour is None else variant.usd_per_hour / max(capacity.point.rate, EPSILON)
+    price = inf if variant.usd_per_hour is None else variant.usd_per_hour / max(capacity.rate, EPSILON)
     return capacity.unreachable is not None, price, variant.name
 
 
@@ -182,13 +184,13 @@ def _fill(order: list[VariantFacts], capacities: dict[str, Capacity], need: floa
     """Give the rate to the cheapest variant first, up to its maximum; what none can carry is asked of the cheapest."""
     wanted, left = {}, need
     for variant in order:
-        rate = capacities[variant.name].point.rate
+        rate = capacities[variant.name].rate
         count = min(max(ceil(left / rate - EPSILON), variant.spec.min_replicas, 0), variant.spec.max_replicas)
         wanted[variant.name] = count
         left = max(0.0, left - count * rate)
     if left > EPSILON and order:
         first = order[0]
-        wanted[first.name] += ceil(left / capacities[first.name].point.rate - EPSILON)
+        wanted[first.name] += ceil(left / capacities[first.name].rate - EPSILON)
     return wanted
 
 
@@ -229,8 +231,8 @@ def _economy(
             None if targets.ttft is None else targets.ttft * factor,
             50,
         )
-        floor = capacity_of(variant.engine, load, eased)
-        hard = least if floor is None else ceil(rate / floor.point.rate - EPSILON)
+        floor = capacity_of(variant.engine, load, eased, variant.ranks)
+        hard = least if floor is None else ceil(rate / floor.rate - EPSILON)
         fewer = max(affordable, hard, 1)
         return {variant.name: min(fewer, least)}, {variant.name: min(max(fewer, 1), counts[1][variant.name])}
     return counts
@@ -247,10 +249,8 @@ def _consolidate(
     """Remove only what leaves serving capacity and measured latency within the objectives (the N/(N-1) check)."""
     if not assessment.may_shrink:
         return Wish(variant.name, variant.steady, Reason.METRICS_WARMING_UP)
-    others = sum(
-        other.ready * known.capacities[other.name].point.rate for other in facts.variants if other is not variant
-    )
-    rate = known.capacities[variant.name].point.rate
+    others = sum(other.ready * known.capacities[other.name].rate for other in facts.variants if other is not variant)
+    rate = known.capacities[variant.name].rate
     for count in range(max(wish.replicas, 0), variant.steady):
         if min(variant.ready, count) * rate + others < need - EPSILON:
             continue
@@ -264,7 +264,7 @@ def _latency_holds(facts: ServiceFacts, variant: VariantFacts, load: Load, count
     """Measured latency, scaled by what the model says of fewer replicas, stays within the objectives."""
     if variant.engine is None or variant.ready <= count or not facts.memory.demand:
         return True
-    served = facts.memory.demand[-1].requests * _share(facts, variant)
+    served = facts.memory.demand[-1].requests * _share(facts, variant) / variant.ranks
     here = at_rate(variant.engine, load, served / variant.ready, facts.targets)
     there = at_rate(variant.engine, load, served / count, facts.targets)
     if there is None:
@@ -325,7 +325,7 @@ def _feedback(facts: ServiceFacts, order: list[VariantFacts], wishes: list[Wish]
     capacity = wish.capacity
     if capacity is None or capacity.unreachable is not None or wish.replicas > variant.steady:
         return wishes
-    carried = sum(v.ready * w.capacity.point.rate for v, w in zip(order, wishes, strict=True) if w.capacity)
+    carried = sum(v.ready * w.capacity.rate for v, w in zip(order, wishes, strict=True) if w.capacity)
     utilization = facts.memory.demand[-1].requests / carried if carried > 0 else 1.0
     recently = facts.now - variant.memory.fed_back_at < facts.window + lead_seconds(facts)
     if variant.starting or recently or utilization < FEEDBACK_UTILIZATION:

@@ -1,0 +1,371 @@
+"""Second half of a cycle for one service: from what the pools granted to a decision, actions and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pertoken.domain.plan import (
+    Action,
+    CalibrationFigures,
+    Decision,
+    Judgement,
+    SetReplicas,
+    VariantDecision,
+    Verdict,
+)
+from pertoken.domain.reasons import Reason
+from pertoken.domain.signal import Signal
+from pertoken.planner.allocate import Grant
+from pertoken.planner.assess import Grade
+from pertoken.planner.batching import CapDecision, decide_cap
+from pertoken.planner.caproll import BLOCK_INTERVALS, Allowed, RollStep, roll_cap
+from pertoken.planner.explain import sentence
+from pertoken.planner.facts import ServiceFacts, VariantFacts
+from pertoken.planner.guard import HANDS_OFF_SECONDS, REVERTS, command
+from pertoken.planner.judge import cost_figures, judge_cost, judge_latency, judge_target, latency_figures
+from pertoken.planner.ledger import account
+from pertoken.planner.memory import ServiceMemory, VariantMemory
+from pertoken.planner.place import PoolState
+from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
+from pertoken.planner.sizing import Wish
+from pertoken.planner.stabilize import remember, remember_change
+
+# When several reasons compete for the headline, the first of these wins.
+_SEVERITY = (
+    Reason.TARGET_NOT_FOUND,
+    Reason.FOREIGN_AUTOSCALER,
+    Reason.CONFLICTING_MANAGER,
+    Reason.GPU_COUNT_UNKNOWN,
+    Reason.SWITCHED_OFF,
+    Reason.HELD_NO_METRICS,
+    Reason.POOL_EXHAUSTED,
+    Reason.UNSCHEDULABLE_WITHDRAWN,
+    Reason.POOL_BACKING_OFF,
+    Reason.AT_MAXIMUM,
+    Reason.SPEND_CAPPED,
+    Reason.LATENCY_AT_RISK,
+    Reason.QUEUE_BACKLOG,
+    Reason.DEMAND_ROSE,
+    Reason.DEMAND_FELL,
+)
+_BLOCKING = frozenset(
+    {
+        Reason.ROLLOUT_IN_PROGRESS,
+        Reason.HELD_NO_METRICS,
+        Reason.FOREIGN_AUTOSCALER,
+        Reason.CONFLICTING_MANAGER,
+        Reason.GPU_COUNT_UNKNOWN,
+        Reason.POOL_BACKING_OFF,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One service's part of the plan.
+
+    Attributes:
+        downs, ups, batch: actions, to be carried out in this order over all services.
+        withdrawn_from: pools whose pods were given up.
+    """
+
+    decision: Decision
+    memory: ServiceMemory
+    downs: tuple[Action, ...] = ()
+    ups: tuple[Action, ...] = ()
+    batch: tuple[Action, ...] = ()
+    withdrawn_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Final:
+    """One variant at the end of the cycle."""
+
+    variant: VariantFacts
+    wish: Wish
+    desired: int
+    reason: Reason
+    cap: CapDecision
+    step: RollStep
+
+
+def conclude(draft: Draft, grant: Grant, pools: Mapping[str, PoolState]) -> Outcome:
+    """Caps, final replicas, conditions, actions, memory."""
+    facts = draft.facts
+    variants = {variant.name: variant for variant in facts.variants}
+    raw = {wish.variant: wish.replicas for wish in draft.sizing.wishes}
+    finals: list[_Final] = []
+    rolling = any(variant.memory.roll is not None for variant in facts.variants)
+    for wish in draft.wishes:
+        final = _finish(draft, variants[wish.variant], wish, grant, (pools, rolling))
+        rolling = rolling or final.step.roll is not None
+        finals.append(final)
+    limits = [*draft.limits, *_exhausted(draft, grant)]
+    acts = draft.inactive is None and draft.conflict[1] is None
+    decision = _decision(draft, finals, limits, acts=acts)
+    memory = _remember(draft, finals, raw, acts=acts)
+    actions = _actions(facts, finals) if acts else ((), (), ())
+    pools_failed = tuple(variants[name].spec.pool for name in draft.withdrawn) if acts else ()
+    return Outcome(decision, memory, *actions, withdrawn_from=pools_failed)
+
+
+def _finish(
+    draft: Draft, variant: VariantFacts, wish: Wish, grant: Grant, shared: tuple[Mapping[str, PoolState], bool]
+) -> _Final:
+    pools, rolling = shared
+    facts = draft.facts
+    granted, reason = _granted(draft, variant, wish, grant)
+    cap = decide_cap(facts, variant, draft.assessment, _need(draft, wish))
+    acts = draft.inactive is None and draft.conflict[1] is None
+    quiet = granted == variant.steady
+    step = RollStep(None, cap.reason, cap.message, on_new=variant.ready)
+    if acts:
+        room = _room(facts, variant, pools) if cap.change and variant.memory.roll is None else False
+        others = rolling and variant.memory.roll is None
+        allowed = Allowed(room, start=quiet and not others, judge=draft.assessment.grade is not Grade.HOLD)
+        step = roll_cap(facts, variant, cap, allowed)
+        if step.roll is not None and step.roll.surge and variant.memory.roll is None:
+            _reserve(facts, variant, pools)
+    desired = granted
+    if step.floor is not None and desired < step.floor:
+        desired, reason = step.floor, Reason.BATCH_CHANGE_ROLLING
+    cap_changed = step.reason, step.message
+    draft.trace.add(
+        "batching",
+        (None if variant.workload.cap is None else variant.workload.cap.value, cap.desired),
+        cap_changed[0],
+        variant=wish.variant,
+        words=cap_changed[1],
+    )
+    return _Final(variant, wish, desired, reason, cap, step)
+
+
+def _granted(draft: Draft, variant: VariantFacts, wish: Wish, grant: Grant) -> tuple[int, Reason]:
+    """Replicas after allocation. Services that do not act have asked the pools for nothing."""
+    given = grant.replicas.get(wish.variant)
+    if given is None or (given <= variant.steady and wish.replicas <= variant.steady):
+        return wish.replicas, wish.reason
+    if wish.variant in grant.refused:
+        words = grant.refused[wish.variant]
+        change = wish.replicas, given
+        draft.trace.add("allocate", change, Reason.POOL_EXHAUSTED, variant=wish.variant, words=words)
+        return given, Reason.POOL_EXHAUSTED
+    if given > wish.replicas:
+        change = wish.replicas, given
+        draft.trace.add("allocate", change, Reason.DEMAND_ROSE, variant=wish.variant, words="in place of another")
+        return given, Reason.DEMAND_ROSE
+    return given, wish.reason
+
+
+def _need(draft: Draft, wish: Wish) -> float | None:
+    """Requests per second that this variant shall carry: by its share of the wished capacity."""
+    rate = draft.sizing.rate
+    carried = {w.variant: w.replicas * w.capacity.rate for w in draft.sizing.wishes if w.capacity is not None}
+    total = sum(carried.values())
+    if rate is None or total <= 0:
+        return None
+    return rate * carried.get(wish.variant, 0.0) / total
+
+
+def _room(facts: ServiceFacts, variant: VariantFacts, pools: Mapping[str, PoolState]) -> bool:
+    pool = pools.get(variant.spec.pool)
+    if pool is None or variant.current + 1 > variant.spec.max_replicas:
+        return False
+    rule = pool.rule_of(facts.view.namespace_labels)
+    return rule is not None and not pool.refusal(variant.workload.gpus_per_replica, rule)
+
+
+def _reserve(facts: ServiceFacts, variant: VariantFacts, pools: Mapping[str, PoolState]) -> None:
+    pool = pools[variant.spec.pool]
+    rule = pool.rule_of(facts.view.namespace_labels)
+    pool.take(variant.workload.gpus_per_replica, -1 if rule is None else rule)
+
+
+def _exhausted(draft: Draft, grant: Grant) -> list[tuple[Reason, str]]:
+    return [
+        (Reason.POOL_EXHAUSTED, f"{grant.shortfall.get(name, 0)} GPUs short for {name}: {why}")
+        for name, why in grant.refused.items()
+        if draft.wishes
+    ]
+
+
+def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str]], *, acts: bool) -> Decision:
+    facts = draft.facts
+    cost = facts.spec.cost
+    window = DEFAULT_WINDOW_SECONDS if cost is None else cost.window_seconds
+    summed = account(facts.memory.ledger, facts.now, window)
+    figures = cost_figures(facts, summed, draft.sizing.wishes)
+    variants = tuple(_variant_decision(draft, final) for final in finals)
+    variants += tuple(
+        VariantDecision(name, 0, 0, 0, Reason.TARGET_NOT_FOUND, cap_message=gone.why) for name, gone in facts.missing
+    )
+    order = {variant.spec.name: index for index, variant in enumerate(facts.view.variants)}
+    variants = tuple(sorted(variants, key=lambda variant: order[variant.variant]))
+    judgements = {
+        "TargetFound": judge_target(facts),
+        "MetricsAvailable": draft.assessment.judgement,
+        "AbleToScale": _able(finals, facts),
+        "ScalingLimited": _limit(limits),
+        "WithinCostTarget": judge_cost(cost, figures, summed.bill.priced, facts.settings.min_index_requests),
+        "WithinLatencyTarget": judge_latency(facts, draft.sizing.wishes),
+        "Paused": _paused(facts),
+        "Conflicted": _conflicted(draft),
+    }
+    reason = _headline(draft, finals, limits)
+    message = sentence(variants, draft.sizing.demand, [words for _, words in limits])
+    if draft.conflict[0]:
+        message = f"{draft.conflict[0]}; {message}"
+    return Decision(
+        service=facts.spec.key,
+        reason=reason,
+        message=message,
+        variants=variants,
+        judgements=judgements,
+        cost=figures,
+        latency=latency_figures(facts),
+        demand=draft.sizing.demand,
+        limited_by=limits[0][0] if limits else None,
+        acts=acts,
+        trace=tuple(draft.trace.steps),
+    )
+
+
+def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
+    variant, load = final.variant, draft.facts.load
+    cap = variant.workload.cap
+    capacity = final.wish.capacity
+    learnt = variant.memory.calibration
+    gains = learnt.gains
+    return VariantDecision(
+        variant=variant.name,
+        current=variant.current,
+        desired=final.desired,
+        ready=variant.ready,
+        reason=final.reason,
+        cap=None if cap is None else cap.value,
+        desired_cap=final.cap.desired,
+        cap_reason=final.step.reason,
+        cap_message=final.step.message,
+        pods_on_new_cap=final.step.on_new,
+        operating_batch=variant.batch,
+        gpus_per_replica=max(variant.workload.gpus_per_replica, 0),
+        capacity_per_replica=None if capacity is None or load is None else capacity.rate * load.output_tokens,
+        gpu_utilization=variant.mean(Signal.GPU_UTILIZATION),
+        kv_usage=variant.mean(Signal.KV_USAGE),
+        calibration=CalibrationFigures(gains.decode, gains.prefill, gains.ttft_offset, learnt.samples),
+    )
+
+
+def _headline(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str]]) -> Reason:
+    reasons = {final.reason for final in finals} | {reason for reason, _ in limits}
+    if draft.facts.missing:
+        reasons.add(Reason.TARGET_NOT_FOUND)
+    for reason in _SEVERITY:
+        if reason in reasons:
+            return reason
+    return finals[0].reason if finals else Reason.AT_DESIRED
+
+
+def _able(finals: list[_Final], facts: ServiceFacts) -> Judgement:
+    if not finals:
+        return Judgement(Verdict.FALSE, Reason.TARGET_NOT_FOUND, "no variant has a usable scale target")
+    for final in finals:
+        if final.reason in _BLOCKING:
+            words = f"variant {final.variant.name} stays at {final.variant.current} replicas"
+            return Judgement(Verdict.FALSE, final.reason, words)
+    changed = [final for final in finals if final.desired != final.variant.current]
+    if changed:
+        final = changed[0]
+        words = f"variant {final.variant.name}: {final.variant.current} -> {final.desired} replicas"
+        return Judgement(Verdict.TRUE, Reason.READY_FOR_SCALE, words)
+    held = [final for final in finals if final.reason is Reason.STABILIZED]
+    if held:
+        seconds = facts.spec.behavior.scale_down.stabilization_seconds
+        words = f"{held[0].variant.name} held within the stabilization window of {seconds} s"
+        return Judgement(Verdict.TRUE, Reason.STABILIZED, words)
+    return Judgement(Verdict.TRUE, Reason.AT_DESIRED, f"{sum(final.desired for final in finals)} replicas as desired")
+
+
+def _limit(limits: list[tuple[Reason, str]]) -> Judgement:
+    if not limits:
+        return Judgement(Verdict.FALSE, Reason.UNLIMITED, "the desired replicas are within all limits")
+    return Judgement(Verdict.TRUE, limits[0][0], "; ".join(words for _, words in limits))
+
+
+def _paused(facts: ServiceFacts) -> Judgement:
+    if facts.spec.paused:
+        return Judgement(Verdict.TRUE, Reason.PAUSED, "paused by annotation: decisions are shown, not carried out")
+    return Judgement(Verdict.FALSE, Reason.NOT_PAUSED, "not paused")
+
+
+def _conflicted(draft: Draft) -> Judgement:
+    words, reason = draft.conflict
+    if reason is None:
+        return Judgement(Verdict.FALSE, Reason.NOT_CONFLICTED, "nobody else sets the replicas")
+    return Judgement(Verdict.TRUE, reason, f"{words}; pertoken keeps its hands off")
+
+
+def _actions(
+    facts: ServiceFacts, finals: list[_Final]
+) -> tuple[tuple[Action, ...], tuple[Action, ...], tuple[Action, ...]]:
+    downs: list[Action] = []
+    ups: list[Action] = []
+    batch: list[Action] = []
+    for final in finals:
+        variant = final.variant
+        if final.desired != variant.current:
+            into = downs if final.desired < variant.current else ups
+            into.append(
+                SetReplicas(
+                    facts.spec.key,
+                    variant.name,
+                    variant.workload.ref,
+                    variant.current,
+                    final.desired,
+                    final.reason,
+                    variant.workload.resource_version,
+                    f"{variant.current} -> {final.desired} replicas",
+                )
+            )
+        if final.step.action is not None:
+            batch.append(final.step.action)
+    return tuple(downs), tuple(ups), tuple(batch)
+
+
+def _remember(draft: Draft, finals: list[_Final], raw: Mapping[str, int], *, acts: bool) -> ServiceMemory:
+    facts = draft.facts
+    memory = facts.memory
+    variants = {
+        final.variant.name: _remember_variant(draft, final, raw[final.variant.name], acts=acts) for final in finals
+    }
+    # What is known of a variant whose target is gone for a moment is kept.
+    kept = {name: memory.variants[name] for name, _ in facts.missing if name in memory.variants}
+    memory = replace(memory, variants={**kept, **variants})
+    words, reason = draft.conflict
+    if reason is Reason.CONFLICTING_MANAGER and facts.now >= memory.conflicted_until:
+        until = facts.now + HANDS_OFF_SECONDS
+        memory = replace(memory, conflicted_until=until, conflict=words)
+    return memory
+
+
+def _remember_variant(draft: Draft, final: _Final, raw: int, *, acts: bool) -> VariantMemory:
+    variant, facts, behavior = final.variant, draft.facts, draft.facts.spec.behavior
+    memory = variant.memory
+    if draft.assessment.grade is not Grade.HOLD:
+        memory = replace(memory, recommendations=remember(memory.recommendations, raw, behavior, facts.now))
+    delta = final.desired - variant.current if acts else 0
+    memory = replace(memory, changes=remember_change(memory.changes, delta, behavior, facts.now))
+    if delta:
+        memory = command(variant, memory, final.desired, facts.now)
+    if delta > 0 and final.reason is Reason.LATENCY_AT_RISK:
+        memory = replace(memory, fed_back_at=facts.now)
+    if len(memory.reverts) >= REVERTS and facts.now >= facts.memory.conflicted_until:
+        memory = replace(memory, reverts=())
+    if not acts:
+        return memory
+    memory = replace(memory, roll=final.step.roll)
+    if final.step.blocked is not None:
+        until = facts.now + BLOCK_INTERVALS * facts.settings.cap_interval_seconds
+        memory = replace(memory, blocked_cap=final.step.blocked, blocked_until=until)
+    return memory

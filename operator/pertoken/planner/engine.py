@@ -1,0 +1,100 @@
+"""One planning cycle: a snapshot of the world in, decisions and actions out. Pure: equal inputs give equal plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pertoken.domain.cluster import WorkloadFact
+from pertoken.domain.plan import Action, Decision, Judgement, Plan, VariantDecision, Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.world import ServiceView, World
+from pertoken.planner.allocate import Grant, allocate
+from pertoken.planner.conclude import Outcome, conclude
+from pertoken.planner.guard import backed_off
+from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory
+from pertoken.planner.place import PoolState, pool_states
+from pertoken.planner.propose import Draft, propose
+
+_NOTHING = Grant({}, {}, {})
+
+
+def plan(world: World, memory: Memory, now: float) -> tuple[Plan, Memory]:
+    """Plan one cycle for all services together.
+
+    Args:
+        world: the snapshot.
+        memory: what the last cycle returned; `pertoken.planner.memory.EMPTY` at first.
+        now: seconds since the epoch.
+
+    Returns:
+        The plan, its actions in the order in which to carry them out (scale-downs, scale-ups, batch changes), and the
+        memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted.
+    """
+    pools = pool_states(world)
+    figures = tuple(pools[name].figures() for name in sorted(pools))
+    outcomes: list[Outcome] = []
+    drafts: list[Draft] = []
+    for view in sorted(world.services, key=lambda view: view.spec.key):
+        try:
+            drafts.append(propose(view, world, memory, now))
+        except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
+            outcomes.append(_failed(view, error, memory, now))
+    grants = allocate([draft.request for draft in drafts if _may_grow(draft)], pools)
+    for draft in sorted(drafts, key=lambda draft: (-draft.facts.spec.priority, draft.facts.spec.key)):
+        key = draft.facts.spec.key
+        try:
+            outcomes.append(conclude(draft, grants.get(key, _NOTHING), pools))
+        except Exception as error:  # noqa: BLE001 - as above
+            outcomes.append(_failed(draft.facts.view, error, memory, now))
+    outcomes.sort(key=lambda outcome: outcome.decision.service)
+    return Plan(_decisions(outcomes), _ordered(outcomes), figures), _remember(outcomes, memory, pools, now)
+
+
+def _may_grow(draft: Draft) -> bool:
+    """Only services that act compete for GPUs; what a recommendation would need is shown, not reserved."""
+    return draft.inactive is None and draft.conflict[1] is None
+
+
+def _decisions(outcomes: Iterable[Outcome]) -> tuple[Decision, ...]:
+    return tuple(outcome.decision for outcome in outcomes)
+
+
+def _ordered(outcomes: Iterable[Outcome]) -> tuple[Action, ...]:
+    found = list(outcomes)
+    downs = [action for outcome in found for action in outcome.downs]
+    ups = [action for outcome in found for action in outcome.ups]
+    batch = [action for outcome in found for action in outcome.batch]
+    return (*downs, *ups, *batch)
+
+
+def _remember(outcomes: Iterable[Outcome], memory: Memory, pools: Mapping[str, PoolState], now: float) -> Memory:
+    services: dict[str, ServiceMemory] = {}
+    kept = {name: memory.pools[name] for name in sorted(pools) if name in memory.pools}
+    for outcome in outcomes:
+        services[str(outcome.decision.service)] = outcome.memory
+        for name in outcome.withdrawn_from:
+            if name in pools:
+                seconds = pools[name].spec.provisioning_seconds
+                kept[name] = backed_off(memory.pools.get(name, PoolMemory()), seconds, now)
+    return Memory(services, kept, now)
+
+
+def _failed(view: ServiceView, error: Exception, memory: Memory, now: float) -> Outcome:
+    """Hold a service whose planning failed."""
+    spec = view.spec
+    words = f"planning failed, nothing is changed: {type(error).__name__}: {error}"
+    variants = tuple(
+        VariantDecision(
+            variant.spec.name,
+            variant.workload.replicas,
+            variant.workload.replicas,
+            sum(1 for pod in variant.pods if pod.ready),
+            Reason.PLANNING_FAILED,
+        )
+        for variant in view.variants
+        if isinstance(variant.workload, WorkloadFact)
+    )
+    judgements = {"AbleToScale": Judgement(Verdict.FALSE, Reason.PLANNING_FAILED, words)}
+    decision = Decision(spec.key, Reason.PLANNING_FAILED, words, variants, judgements, acts=False)
+    kept = memory.service(spec.key)
+    return Outcome(decision, ServiceMemory(spec.uid, now) if kept is None or kept.uid != spec.uid else kept)

@@ -1,0 +1,259 @@
+"""First half of a cycle for one service: from facts to the replicas that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pertoken.domain.cluster import PodFact
+from pertoken.domain.identity import PodKey
+from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.reasons import Reason
+from pertoken.domain.signal import Signal
+from pertoken.domain.world import ServiceView, World
+from pertoken.model.cost import Bill, bill
+from pertoken.planner import assess as assessing
+from pertoken.planner.allocate import Option, Request
+from pertoken.planner.assess import Assessment, Grade
+from pertoken.planner.facts import ServiceFacts, Trace, VariantFacts, gather
+from pertoken.planner.guard import (
+    bound,
+    conflict,
+    inactive,
+    notice_manager,
+    service_minimum,
+    spend_limit,
+    unschedulable,
+)
+from pertoken.planner.learn import learn
+from pertoken.planner.ledger import Entry, Ledger, finished_since, post
+from pertoken.planner.memory import Memory, ServiceMemory
+from pertoken.planner.sizing import Sizing, Wish, demand_figures, size
+from pertoken.planner.stabilize import History, limit_rate, stabilize
+
+DEFAULT_WINDOW_SECONDS = 86400
+# Variants that must not grow in place of another either.
+_FROZEN = frozenset(
+    {
+        Reason.ROLLOUT_IN_PROGRESS,
+        Reason.POOL_BACKING_OFF,
+        Reason.UNSCHEDULABLE_WITHDRAWN,
+        Reason.HELD_NO_METRICS,
+        Reason.GPU_COUNT_UNKNOWN,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One service between the halves.
+
+    Attributes:
+        sizing: what demand asks for.
+        wishes: after stabilization and bounds, cheapest variant first.
+        limits: what bound the wishes, with words.
+        withdrawn: pods that are given up, by variant.
+        conflict: words and reason of another manager, ("", None) if there is none.
+        inactive: why nothing is carried out, None if it is.
+    """
+
+    facts: ServiceFacts
+    assessment: Assessment
+    trace: Trace
+    sizing: Sizing
+    wishes: tuple[Wish, ...]
+    limits: tuple[tuple[Reason, str], ...]
+    withdrawn: Mapping[str, int]
+    conflict: tuple[str, Reason | None]
+    inactive: Reason | None
+
+    @property
+    def request(self) -> Request:
+        """What to ask of the pools."""
+        variants = {variant.name: variant for variant in self.facts.variants}
+        options = []
+        for wish in self.wishes:
+            variant = variants[wish.variant]
+            rate = 0.0 if wish.capacity is None else wish.capacity.rate
+            gpus = max(variant.workload.gpus_per_replica, 0)
+            ceiling = wish.replicas if wish.reason in _FROZEN else variant.spec.max_replicas
+            options.append(Option(wish.variant, variant.spec.pool, gpus, variant.steady, wish.replicas, ceiling, rate))
+        spec = self.facts.spec
+        return Request(spec.key, spec.priority, self.facts.view.namespace_labels, tuple(options))
+
+
+def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draft:
+    """Gather, assess, learn, size, stabilize, bound."""
+    trace = Trace()
+    facts = gather(view, world, memory.service(view.spec.key), now)
+    facts = _with_variant_memories(facts, {v.name: replace(v, memory=notice_manager(v, now)) for v in facts.variants})
+    assessment = assessing.assess(facts)
+    judgement = assessment.judgement
+    trace.add("assess", ("", assessment.grade.name.lower()), judgement.reason, words=judgement.message)
+    learnt = learn(facts, assessment)
+    serving = sum(variant.ready for variant in facts.variants)
+    learnt = assessing.remember(learnt, assessment, facts.backlog, serving, now)
+    learnt = replace(learnt, ledger=_posted(facts, learnt))
+    learnt_variants = {v.name: replace(v, memory=learnt.variants[v.name]) for v in facts.variants}
+    facts = _with_variant_memories(facts.with_memory(learnt), learnt_variants)
+    off = inactive(facts)
+    contested = conflict(facts)
+    if assessment.grade is Grade.HOLD or off is Reason.SWITCHED_OFF or not facts.variants:
+        reason = Reason.SWITCHED_OFF if off is Reason.SWITCHED_OFF else Reason.HELD_NO_METRICS
+        held = tuple(Wish(variant.name, variant.steady, reason) for variant in facts.variants)
+        sizing = Sizing(held, demand_figures(facts))
+    else:
+        sizing = size(facts, assessment, trace)
+    draft = Draft(facts, assessment, trace, sizing, sizing.wishes, (), {}, contested, off)
+    return _limited(draft, memory)
+
+
+def _with_variant_memories(facts: ServiceFacts, variants: Mapping[str, VariantFacts]) -> ServiceFacts:
+    return replace(facts, variants=tuple(variants[variant.name] for variant in facts.variants))
+
+
+def _posted(facts: ServiceFacts, memory: ServiceMemory) -> Ledger:
+    """The ledger with this cycle's GPU time and finished tokens."""
+    ledger, now = memory.ledger, facts.now
+    start = now if ledger.closed_at is None else min(ledger.closed_at, now)
+    pods = [pod for variant in facts.view.variants for pod in variant.pods]
+    by_uid = _metrics_by_uid(facts)
+    total, judged, busy = Bill(), 0.0, 0.0
+    for variant in facts.variants:
+        if variant.pool is None:
+            continue
+        total += bill(variant.view.pods, variant.pool, start, now)
+        share_judged, share_busy = _use(variant, now - start)
+        judged += share_judged
+        busy += share_busy
+    tokens, counters = finished_since(ledger, pods, by_uid)
+    cost = facts.spec.cost
+    window = DEFAULT_WINDOW_SECONDS if cost is None else cost.window_seconds
+    return replace(post(ledger, Entry(total, tokens, judged, busy), now, window), counters=counters)
+
+
+def _metrics_by_uid(facts: ServiceFacts) -> dict[str, PodMetrics]:
+    """Series by pod uid. A name that was used again (StatefulSet) belongs to the newest pod."""
+    if facts.snapshot is None or not facts.snapshot.health.ok:
+        return {}
+    newest: dict[PodKey, PodFact] = {}
+    for variant in facts.view.variants:
+        for pod in variant.pods:
+            other = newest.get(pod.key)
+            if other is None or other.created_at < pod.created_at:
+                newest[pod.key] = pod
+    series = facts.snapshot.pods
+    return {pod.uid: series[key] for key, pod in newest.items() if key in series}
+
+
+def _use(variant: VariantFacts, seconds: float) -> tuple[float, float]:
+    """GPU-seconds that can be judged, and those of them that did work."""
+    gpus = max(variant.workload.gpus_per_replica, 0)
+    judged = busy = 0.0
+    measured = {metrics.pod: metrics for metrics in variant.measured}
+    for pod in variant.view.pods:
+        if not pod.holds_gpus:
+            continue
+        if not pod.ready:  # starting or stopping: paid for, and no work
+            judged += gpus * seconds
+            continue
+        share = _busy_share(measured.get(pod.key))
+        if share is not None:
+            judged += gpus * seconds
+            busy += gpus * seconds * share
+    return judged, busy
+
+
+def _busy_share(metrics: PodMetrics | None) -> float | None:
+    """Part of the time in which the engine computed: steps per second times their duration, else GPU utilization."""
+    if metrics is None:
+        return None
+    steps = metrics.values.get(Signal.STEPS_PER_SECOND)
+    duration = metrics.values.get(Signal.STEP_SECONDS)
+    if steps is not None and (duration is not None or steps == 0):
+        return min(1.0, steps * (duration or 0.0))
+    return metrics.values.get(Signal.GPU_UTILIZATION)
+
+
+def _limited(draft: Draft, memory: Memory) -> Draft:
+    """Stabilization, then every bound, each with its step in the trace."""
+    facts, trace = draft.facts, draft.trace
+    variants = {variant.name: variant for variant in facts.variants}
+    limits: list[tuple[Reason, str]] = []
+    wishes = [_stabilized(draft, variants[wish.variant], wish, limits) for wish in draft.wishes]
+    hold = draft.assessment.grade is Grade.HOLD
+    if not hold:
+        wishes, words = spend_limit(facts, wishes)
+        if words:
+            limits.append((Reason.SPEND_CAPPED, words))
+            trace.add("guard", ("", ""), Reason.SPEND_CAPPED, words=words)
+    if draft.inactive is not Reason.SWITCHED_OFF and not _idle(wishes):
+        wishes = service_minimum(facts, wishes)
+    withdrawn: dict[str, int] = {}
+    final = []
+    for wish in wishes:
+        variant = variants[wish.variant]
+        bounded = bound(variant, wish.replicas)
+        replicas, reason = bounded.replicas, bounded.reason or wish.reason
+        if bounded.reason is Reason.AT_MAXIMUM:
+            limits.append((bounded.reason, bounded.message))
+        if hold or draft.inactive is Reason.SWITCHED_OFF:
+            # Without metrics nothing falls; a minimum may still be reached.
+            replicas, reason = max(replicas, variant.steady), wish.reason
+        guarded = _held(draft, variant, replace(wish, replicas=replicas, reason=reason), memory, withdrawn)
+        if guarded.reason is Reason.POOL_BACKING_OFF:
+            limits.append((guarded.reason, f"pool {variant.spec.pool} could not schedule pods lately"))
+        if guarded.replicas != wish.replicas:
+            trace.add("guard", (wish.replicas, guarded.replicas), guarded.reason, variant=wish.variant)
+        final.append(guarded)
+    return replace(draft, wishes=tuple(final), limits=tuple(limits), withdrawn=withdrawn)
+
+
+def _idle(wishes: list[Wish]) -> bool:
+    return bool(wishes) and all(wish.reason is Reason.IDLE for wish in wishes)
+
+
+def _stabilized(draft: Draft, variant: VariantFacts, wish: Wish, limits: list[tuple[Reason, str]]) -> Wish:
+    grade, facts = draft.assessment.grade, draft.facts
+    if grade is Grade.HOLD or draft.inactive is Reason.SWITCHED_OFF:
+        return wish
+    wanted = wish.replicas
+    if wanted < variant.steady and not draft.assessment.may_shrink:
+        kept = Reason.QUEUE_BACKLOG if grade is Grade.PANIC else Reason.METRICS_WARMING_UP
+        draft.trace.add("stabilize", (wanted, variant.steady), kept, variant=wish.variant)
+        return replace(wish, replicas=variant.steady, reason=kept)
+    behavior = facts.spec.behavior
+    since = facts.memory.seen_since
+    history = History(since, variant.memory.recommendations, variant.memory.changes)
+    held = stabilize(wanted, variant.steady, behavior, history, facts.now)
+    if grade is Grade.PANIC and wanted > variant.steady:
+        held = type(held)(wanted)
+    rated = limit_rate(held.replicas, variant.steady, behavior, history, facts.now)
+    limit = rated.reason or held.reason
+    if limit is None:
+        return replace(wish, replicas=rated.replicas)
+    draft.trace.add("stabilize", (wanted, rated.replicas), limit, variant=wish.variant)
+    if limit is Reason.SCALE_UP_LIMITED:
+        limits.append((limit, f"the scale-up policy allows {rated.replicas} now, {wanted} are needed"))
+    return replace(wish, replicas=rated.replicas, reason=limit)
+
+
+def _held(draft: Draft, variant: VariantFacts, wish: Wish, memory: Memory, withdrawn: dict[str, int]) -> Wish:
+    """Reasons not to move at all, or not up; and pods to give up."""
+    facts, current = draft.facts, variant.steady
+    if draft.conflict[1] is not None:
+        return replace(wish, replicas=current, reason=draft.conflict[1])
+    if variant.workload.gpus_per_replica <= 0:
+        return replace(wish, replicas=current, reason=Reason.GPU_COUNT_UNKNOWN)
+    if not variant.workload.settled and wish.replicas != current:
+        return replace(wish, replicas=current, reason=Reason.ROLLOUT_IN_PROGRESS)
+    stuck = unschedulable(variant, facts.now)
+    if stuck and draft.assessment.grade is not Grade.HOLD and len(variant.living) <= variant.current:
+        count = min(len(stuck), max(0, current - variant.spec.min_replicas))
+        if count:
+            withdrawn[variant.name] = count
+            return replace(wish, replicas=min(wish.replicas, current - count), reason=Reason.UNSCHEDULABLE_WITHDRAWN)
+    pool = memory.pools.get(variant.spec.pool)
+    if wish.replicas > current and pool is not None and facts.now < pool.backoff_until:
+        return replace(wish, replicas=current, reason=Reason.POOL_BACKING_OFF)
+    return wish
