@@ -1,7 +1,7 @@
 """Demand from what engines and gateways tell, and where it will be when a new replica is ready.
 
 Served tokens alone are capped by capacity, so growth of the backlog and refused requests are added. Forecast, first
-version: the larger of the present rate and its mean over five minutes, plus a shrunken linear trend over the start-up
+version: the larger of the present rate and its mean over two minutes, plus a shrunken linear trend over the start-up
 lead. (On real traces "last value" is hard to beat at 5-20 minutes; a seasonal forecast is not claimed.)
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-LONG_SECONDS: Final = 300.0
+LONG_SECONDS: Final = 120.0
 TREND_SECONDS: Final = 300.0
 MAX_GROWTH: Final = 2.0  # a forecast never exceeds this multiple of the present level
 MIN_TREND_SAMPLES: Final = 5
