@@ -212,7 +212,7 @@ class Plant:
                 return
             pod.node, pod.bound, pod.unschedulable = found, self.now, None
         if pod.started is None:
-            pod.started = self.now + 0.5
+            pod.started = self.now - 0.5
             pod.cap = None if deployment.cap is None else deployment.cap.value
             pod.crashed = self.bad_cap is not None and pod.cap == self.bad_cap
         if pod.ready is None and not pod.crashed and self.now - pod.bound >= self.start_seconds:

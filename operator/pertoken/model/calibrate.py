@@ -70,7 +70,8 @@ class Observation:
         request_rate: prompts per second.
         load: the requests' shape.
         tokens: generated in the window.
-        saturated: requests wait, or sequences are preempted: latency then tells of queues, not of the engine.
+        saturated: sequences are preempted: their latency then tells of recomputation, not of the engine.
+        queued: requests wait: times to first token then tell of the queue, but steps are steps.
         prefill_seconds, ttft_seconds: means, None where not measured.
     """
 
@@ -80,6 +81,7 @@ class Observation:
     load: Load
     tokens: float
     saturated: bool = False
+    queued: bool = False
     prefill_seconds: float | None = None
     ttft_seconds: float | None = None
 
@@ -90,7 +92,7 @@ def for_key(state: Calibration, key: str) -> Calibration:
 
 
 def usable(observation: Observation) -> bool:
-    """Enough tokens, a batch above nothing, no saturation, finite figures."""
+    """Enough tokens, a batch above nothing, no preemption, finite figures."""
     return (
         not observation.saturated
         and observation.batch >= MIN_BATCH
@@ -112,6 +114,8 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     share = min(observation.request_rate * prompt, 0.9)
     residual = log(observation.step_seconds) - log(decode / (1.0 - share))
     state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE)
+    if observation.queued:
+        return state
     if observation.prefill_seconds is not None and observation.prefill_seconds > 0 and load.computed_tokens > 0:
         chunks = ceil(load.computed_tokens / max(256.0, engine.batched_tokens - batch))
         expected = prompt + chunks * decode

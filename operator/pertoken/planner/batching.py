@@ -65,8 +65,9 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
         return kept
     if facts.settings.calibrate and variant.memory.calibration.samples < MIN_SAMPLES:
         return replace(kept, message=f"cap {cap.value} kept until the model is calibrated")
-    limit = cap_limit(variant.engine, load, facts.targets, batching)
-    ideal = ideal_cap(variant.engine, load, facts.targets, batching)
+    targets = variant.targets(facts.targets)
+    limit = cap_limit(variant.engine, load, targets, batching)
+    ideal = ideal_cap(variant.engine, load, targets, batching)
     if ideal is None or abs(ideal - cap.value) / cap.value < facts.settings.cap_change_threshold:
         return kept
     found = _lower(cap, ideal, limit) if ideal < cap.value else _raise(facts, variant, (cap, ideal), load, need)
@@ -142,7 +143,7 @@ def _replicas_saved(
         return 0
     counts = []
     for cap in caps:
-        found = sustainable_rate(replace(variant.engine, cap=cap), load, facts.targets)
+        found = sustainable_rate(replace(variant.engine, cap=cap), load, variant.targets(facts.targets))
         if not isinstance(found, Sustainable):
             return 0
         counts.append(max(ceil(need / (found.rate * variant.ranks) - 1e-9), variant.spec.min_replicas, 1))

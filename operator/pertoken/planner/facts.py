@@ -106,6 +106,15 @@ class VariantFacts:
         values = [metrics.values[signal] for metrics in self.measured if signal in metrics.values]
         return sum(values) / len(values) if values else None
 
+    def targets(self, targets: Targets) -> Targets:
+        """The objectives as the model has to meet them: corrected for tails that it underrates here."""
+        memory = self.memory
+        return replace(
+            targets,
+            inter_token=_eased(targets.inter_token, memory.tail_inter_token),
+            ttft=_eased(targets.ttft, memory.tail_ttft),
+        )
+
     @property
     def batch(self) -> float | None:
         """Decoding sequences per engine."""
@@ -171,6 +180,11 @@ class ServiceFacts:
     def with_memory(self, memory: ServiceMemory) -> ServiceFacts:
         """The same facts beside another memory."""
         return replace(self, memory=memory)
+
+
+def _eased(objective: float | None, tail: float) -> float | None:
+    """On a grid of 2 % of the correction, so that results can be memoised."""
+    return None if objective is None else objective / (round(tail * 50) / 50)
 
 
 def gather(view: ServiceView, world: World, memory: ServiceMemory | None, now: float) -> ServiceFacts:

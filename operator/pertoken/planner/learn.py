@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pertoken.domain.signal import Signal
+from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.model.calibrate import Observation
 from pertoken.model.calibrate import learn as calibrate
 from pertoken.model.demand import DemandSample, Served, backlog_growth, blend, demand_of
-from pertoken.model.steady import Load
+from pertoken.model.histogram import merge, quantile
+from pertoken.model.steady import Load, at_rate
 from pertoken.planner.assess import Assessment, Grade
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
@@ -16,10 +17,12 @@ from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
 DEMAND_SECONDS = 900.0
 FEW_REQUESTS = 3.0  # finished in a window before they say anything of the mean request
 MANY_REQUESTS = 20.0
-SATURATED_WAITING = 1.0  # per pod
+QUEUED_WAITING = 1.0  # per pod
 CONTEXT_BOUNDS = (0.5, 3.0)  # of the modelled mean resident context
 START_SECONDS_BOUNDS = (1.0, 3600.0)
 START_WEIGHT = 0.3
+TAIL_BOUNDS = (0.8, 1.6)
+TAIL_WEIGHT = 0.1
 
 
 def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
@@ -139,13 +142,46 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
             request_rate=values.get(Signal.PROMPT_TOKENS_PER_SECOND, 0.0) / max(load.input_tokens, 1.0) / ranks,
             load=load,
             tokens=values.get(Signal.GENERATION_TOKENS_PER_SECOND, 0.0) * facts.window,
-            saturated=values.get(Signal.WAITING, 0.0) > SATURATED_WAITING
-            or values.get(Signal.PREEMPTIONS_PER_SECOND, 0.0) > 0,
+            saturated=values.get(Signal.PREEMPTIONS_PER_SECOND, 0.0) > 0,
+            queued=values.get(Signal.WAITING, 0.0) > QUEUED_WAITING,
             prefill_seconds=values.get(Signal.PREFILL_MEAN_SECONDS),
             ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
         )
         calibration = calibrate(calibration, variant.base_model, observation, facts.now)
-    return replace(memory, calibration=calibration)
+    return _tails(facts, variant, replace(memory, calibration=calibration), load.rounded())
+
+
+def _tails(facts: ServiceFacts, variant: VariantFacts, memory: VariantMemory, load: Load) -> VariantMemory:
+    """How far the measured percentiles lie from the modelled ones, as far as the histograms' edges are sure of it."""
+    serving = len(variant.measured)
+    finished = variant.total(Signal.FINISHED_PER_SECOND) or 0.0
+    if variant.engine is None or not serving or (variant.total(Signal.WAITING) or 0.0) > QUEUED_WAITING * serving:
+        return memory
+    point = at_rate(variant.engine, load, finished / serving / variant.ranks, facts.targets)
+    if point is None:
+        return memory
+    return replace(
+        memory,
+        tail_inter_token=_tail(
+            facts, variant, LatencyKind.TIME_PER_OUTPUT_TOKEN, (memory.tail_inter_token, point.inter_token_tail)
+        ),
+        tail_ttft=_tail(facts, variant, LatencyKind.TTFT, (memory.tail_ttft, point.ttft_tail)),
+    )
+
+
+def _tail(facts: ServiceFacts, variant: VariantFacts, kind: LatencyKind, known: tuple[float, float]) -> float:
+    old, modelled = known
+    found = [metrics.histograms[kind] for metrics in variant.measured if kind in metrics.histograms]
+    merged = merge(found) if found else None
+    if merged is None or modelled <= 0:
+        return old
+    events = merged.cumulative[-1] * facts.window
+    bounds = quantile(merged, facts.targets.percentile / 100.0) if events >= MANY_REQUESTS else None
+    if bounds is None:
+        return old
+    nearest = min(max(modelled, bounds.low), bounds.high)
+    low, high = TAIL_BOUNDS
+    return old + TAIL_WEIGHT * (min(max(nearest / modelled, low), high) - old)
 
 
 def _start_seconds(variant: VariantFacts) -> float | None:

@@ -78,6 +78,7 @@ class VariantMemory:
 
     Attributes:
         start_seconds: learnt time from having a node to Ready.
+        tail_inter_token, tail_ttft: measured percentile / modelled one.
         ours: pertoken has set the replicas before.
         reverts: instants at which somebody else took a change back.
         fed_back_at: last time that measured latency alone added a replica.
@@ -87,6 +88,8 @@ class VariantMemory:
     recommendations: tuple[Recommendation, ...] = ()
     changes: tuple[Change, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
+    tail_inter_token: float = 1.0
+    tail_ttft: float = 1.0
     start_seconds: float | None = None
     command: Command | None = None
     ours: bool = False

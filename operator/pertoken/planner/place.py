@@ -54,11 +54,11 @@ class PoolState:
         mine = self.committed.get(rule, 0)
         if limit is not None and mine + gpus > limit:
             return f"the namespace may use {limit} GPUs of pool {spec.name} ({mine} in use)"
-        if sum(self.free.values()) - gpus < self._guaranteed_to_others(rule, mine + gpus):
-            return f"the remaining GPUs of pool {spec.name} are guaranteed to other namespaces"
+        free = sum(self.free.values())
         if max(self.free.values(), default=0) < gpus:
-            free = sum(self.free.values())
             return f"pool {spec.name} has no node with {gpus} free GPUs ({free} of {self.total} free)"
+        if free - gpus < self._guaranteed_to_others(rule, mine + gpus):
+            return f"the remaining GPUs of pool {spec.name} are guaranteed to other namespaces"
         return ""
 
     def _guaranteed_to_others(self, rule: int, mine: int) -> int:

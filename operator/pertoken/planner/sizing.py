@@ -121,7 +121,7 @@ def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
         variant.name: found
         for variant in facts.variants
         if variant.engine is not None
-        and (found := capacity_of(variant.engine, load, facts.targets, variant.ranks)) is not None
+        and (found := capacity_of(variant.engine, load, variant.targets(facts.targets), variant.ranks)) is not None
     }
     if len(capacities) < len(facts.variants):
         return _size_generic(facts, demand, trace)
@@ -225,7 +225,7 @@ def _economy(
         return {variant.name: more}, {variant.name: max(more, counts[1][variant.name])}
     if cost.when_infeasible is WhenInfeasible.KEEP_COST and affordable < least and variant.engine is not None:
         factor = float(cost.hard_limit_factor)
-        targets = facts.targets
+        targets = variant.targets(facts.targets)
         eased = Targets(
             None if targets.inter_token is None else targets.inter_token * factor,
             None if targets.ttft is None else targets.ttft * factor,
