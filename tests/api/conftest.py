@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
+
+ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 
 
@@ -56,3 +61,22 @@ def pool() -> Json:
             "capacity": {"fromNodes": {"matchLabels": {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}}},
         },
     }
+
+
+@pytest.fixture(scope="session")
+def crds(control_plane) -> Kubectl:
+    """Kubectl of a control plane that serves pertoken's kinds."""
+    kubectl = control_plane.kubectl
+    kubectl.apply_files(sorted((ROOT / "crds").glob("*.yaml")))
+    deadline = time.monotonic() + 30
+    for plural in ("inferenceservices", "acceleratorpools"):
+        while True:
+            try:
+                kubectl("wait", "--for=condition=Established", f"crd/{plural}.serving.pertoken.dev", "--timeout=30s")
+            except KubectlFailed:  # no conditions yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                break
+    return kubectl

@@ -20,16 +20,6 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def crds(control_plane) -> Kubectl:
-    control_plane.kubectl.apply_files(sorted((ROOT / "crds").glob("*.yaml")))
-    for plural in ("inferenceservices", "acceleratorpools"):
-        control_plane.kubectl(
-            "wait", "--for=condition=Established", f"crd/{plural}.serving.pertoken.dev", "--timeout=30s"
-        )
-    return control_plane.kubectl
-
-
 def apply(kubectl: Kubectl, manifest, manager: str, *flags: str) -> None:
     kubectl("apply", "--server-side", f"--field-manager={manager}", *flags, "-f", "-", stdin=json.dumps(manifest))
 

@@ -163,16 +163,6 @@ def test_every_rule_has_a_faulty_example(service, pool):
     assert rules <= seen
 
 
-@pytest.fixture(scope="session")
-def crds(control_plane) -> Kubectl:
-    control_plane.kubectl.apply_files(sorted((ROOT / "crds").glob("*.yaml")))
-    for plural in ("inferenceservices", "acceleratorpools"):
-        control_plane.kubectl(
-            "wait", "--for=condition=Established", f"crd/{plural}.serving.pertoken.dev", "--timeout=30s"
-        )
-    return control_plane.kubectl
-
-
 def dry_run(kubectl: Kubectl, obj: Json) -> str:
     return kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(obj))
 

@@ -1,0 +1,235 @@
+"""The chart as Helm renders it, without a cluster."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pertoken.settings import Settings
+from pertoken_sandbox.binaries import ensure
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "pertoken"
+
+Manifests = dict[tuple[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def helm():
+    binary = ensure("helm")
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(binary), *args], capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def render(helm):
+    def rendered(*flags: str) -> Manifests:
+        done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *flags)
+        assert done.returncode == 0, done.stderr
+        documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+        found = {(document["kind"], document["metadata"]["name"]): document for document in documents}
+        assert len(found) == len(documents) or "namespaces" in " ".join(flags)
+        return found
+
+    return rendered
+
+
+def rules_of(*roles) -> set[tuple[str, str, str]]:
+    """(group, resource, verb) of all rules."""
+    return {
+        (group, resource, verb)
+        for role in roles
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def settings_of(manifests: Manifests) -> dict[str, str]:
+    return manifests["ConfigMap", "pertoken-settings"]["data"]
+
+
+def test_lint(helm):
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout
+
+
+def test_crds_are_those_of_the_repository(render):
+    for keep in ("true", "false"):
+        manifests = render("--set", f"crds.keep={keep}")
+        for path in (ROOT / "crds").glob("*.yaml"):
+            wanted = yaml.safe_load(path.read_text())
+            found = manifests["CustomResourceDefinition", wanted["metadata"]["name"]]
+            assert found["spec"] == wanted["spec"]
+            policy = found["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+            assert policy == ("keep" if keep == "true" else None)
+    assert not [kind for kind, _ in render("--set", "crds.enabled=false") if kind == "CustomResourceDefinition"]
+
+
+def test_every_setting_exists_and_the_defaults_are_valid(render, monkeypatch):
+    """A misspelt variable would be ignored in silence."""
+    flags = ("--set", "prometheus.username=u,prometheus.secret=s,prometheus.secretKeys={token,password,ca.crt}")
+    manifests = render(*flags)
+    container = manifests["Deployment", "pertoken"]["spec"]["template"]["spec"]["containers"][0]
+    names = {*settings_of(manifests), *(entry["name"] for entry in container["env"])}
+    known = {f"PERTOKEN_{name.upper()}" for name in Settings.model_fields}
+    assert names <= known
+    for name, value in settings_of(manifests).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.target_kinds == ("Deployment.apps", "StatefulSet.apps")
+    assert settings.namespaces == ()
+    assert str(settings.prometheus_bearer_token_file) == "/etc/pertoken/prometheus/token"
+
+
+def test_pod_is_locked_down(render):
+    pod = render()["Deployment", "pertoken"]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_changed_settings_roll_the_operator(render):
+    def checksum(*flags: str) -> str:
+        template = render(*flags)["Deployment", "pertoken"]["spec"]["template"]
+        return template["metadata"]["annotations"]["checksum/settings"]
+
+    assert checksum() == checksum()
+    assert checksum() != checksum("--set", "settings.CYCLE_SECONDS=5")
+
+
+def test_selectors_find_the_pods(render):
+    manifests = render("--set", "commonLabels.team=serving")
+    deployment = manifests["Deployment", "pertoken"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"].items() <= labels.items()
+    assert manifests["Service", "pertoken-metrics"]["spec"]["selector"].items() <= labels.items()
+    assert labels["team"] == "serving"
+
+
+def test_operators_own_watch_never_sees_the_charts_config_map(render):
+    """The operator takes ConfigMaps with managed-by=pertoken for batch caps."""
+    for (kind, name), manifest in render().items():
+        managed = manifest["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by")
+        assert managed != "pertoken", (kind, name)
+
+
+def test_no_right_to_more_than_it_needs(render):
+    role = rules_of(render()["ClusterRole", "pertoken"])
+    for group, resource, verb in role:
+        assert "*" not in (group, resource, verb)
+        assert resource not in {"secrets", "roles", "clusterroles", "customresourcedefinitions", "serviceaccounts"}
+        assert verb not in {"escalate", "bind", "impersonate", "deletecollection"}
+    assert ("", "pods", "delete") not in role
+    assert ("", "pods", "create") not in role
+    assert ("", "pods/eviction", "create") in role
+    assert ("apps", "deployments/scale", "patch") in role
+    assert ("apps", "statefulsets", "patch") not in role
+    writes = {resource for _, resource, verb in role if verb in {"create", "update", "patch", "delete"}}
+    assert writes == {
+        *("inferenceservices/status", "acceleratorpools/status", "inferenceservices/finalizers", "events"),
+        *("deployments", "deployments/scale", "statefulsets/scale", "configmaps", "services"),
+        *("poddisruptionbudgets", "pods/eviction"),
+    }
+
+
+def test_read_only_may_not_touch_workloads(render):
+    role = rules_of(render("--set", "readOnly=true")["ClusterRole", "pertoken"])
+    writes = {resource for _, resource, verb in role if verb not in {"get", "list", "watch"}}
+    assert writes == {"inferenceservices/status", "acceleratorpools/status", "events"}
+
+
+def test_target_kinds_render_role_settings_and_policy(render, tmp_path):
+    values = tmp_path / "values.yaml"
+    kinds = [
+        {"kind": "Deployment", "group": "apps", "resource": "deployments"},
+        {"kind": "LeaderWorkerSet", "group": "leaderworkerset.x-k8s.io", "resource": "leaderworkersets"},
+    ]
+    values.write_text(yaml.safe_dump({"targetKinds": kinds}))
+    manifests = render("-f", str(values))
+    role = rules_of(manifests["ClusterRole", "pertoken"])
+    assert ("leaderworkerset.x-k8s.io", "leaderworkersets/scale", "patch") in role
+    assert not [resource for _, resource, _ in role if resource.startswith("statefulsets")]
+    assert settings_of(manifests)["PERTOKEN_TARGET_KINDS"] == (
+        "Deployment.apps,LeaderWorkerSet.leaderworkerset.x-k8s.io"
+    )
+    policy = manifests["ValidatingAdmissionPolicy", "pertoken.serving.pertoken.dev"]
+    resources = next(item for item in policy["spec"]["variables"] if item["name"] == "resources")
+    assert "'LeaderWorkerSet.leaderworkerset.x-k8s.io': 'leaderworkersets'" in resources["expression"]
+
+
+def test_named_namespaces_get_roles(helm):
+    flags = ("--set", "namespaces={team-a,team-b}")
+    done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *flags)
+    documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+    roles = {
+        document["metadata"]["namespace"]: rules_of(document)
+        for document in documents
+        if document["kind"] == "Role" and document["metadata"]["name"] == "pertoken"
+    }
+    assert set(roles) == {"team-a", "team-b"}
+    assert ("apps", "deployments", "patch") in roles["team-a"]
+    [cluster] = [
+        rules_of(document)
+        for document in documents
+        if document["kind"] == "ClusterRole" and document["metadata"]["name"] == "pertoken"
+    ]
+    assert {resource for _, resource, _ in cluster} == {
+        *("acceleratorpools", "acceleratorpools/status", "nodes", "namespaces"),
+    }
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "replicaCount=many",
+        "replicas=2",
+        "prometheus.url=prometheus:9090",
+        "ownedWorkloads=Some",
+        "admission.actions={Refuse}",
+        "image.digest=abc",
+        "targetKinds[0].kind=deployment",
+    ],
+)
+def test_schema_refuses(helm, bad):
+    done = helm("template", "pertoken", str(CHART), "--set", bad)
+    assert done.returncode != 0
+
+
+def test_every_value_is_documented():
+    """Each leaf has a comment of its own, above it or above its group."""
+    text = (CHART / "values.yaml").read_text()
+    for name in yaml.safe_load(text):
+        assert re.search(rf"^{name}:", text, re.MULTILINE)
+    undocumented = {"imagePullSecrets", "podAnnotations", "podLabels", "nodeSelector", "tolerations", "affinity"}
+    undocumented |= {"topologySpreadConstraints", "priorityClassName", "terminationGracePeriodSeconds", "extraEnv"}
+    undocumented |= {"resources"}  # names of the pod's own fields
+    for name, value in yaml.safe_load(text).items():
+        if name in undocumented:
+            continue
+        block = re.search(rf"(?:^#[^\n]*\n)*^{name}:.*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
+        assert block is not None
+        assert "# --" in block.group(0), (name, value)
+
+
+def test_image_by_digest(render):
+    digest = "sha256:" + "a" * 64
+    container = render("--set", f"image.digest={digest}")["Deployment", "pertoken"]["spec"]["template"]["spec"]
+    assert container["containers"][0]["image"] == f"pertoken/pertoken@{digest}"
