@@ -42,7 +42,7 @@ class CostTarget(Strict):
     per_million_tokens: PerMillionTokens = Field(description="The price list that the bill is held against, in USD.")
     window_seconds: int = Field(
         default=86_400,
-        ge=300,
+        ge=60,
         le=2_592_000,
         description="Time over which bill and tokens are compared, in seconds. Default: one day.",
     )
