@@ -107,8 +107,9 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
         return state
     state = _forget(state, now)
     load, gains = observation.load, state.gains
-    # Sequences see the batch that they are part of: one more than the time-mean under random arrivals.
-    batch = observation.batch + 1.0
+    # Sequences see the batch that they are part of: one more than the time-mean under random arrivals, but just the cap
+    # while requests queue.
+    batch = observation.batch + (0.0 if observation.queued else 1.0)
     decode = gains.decode * mean_decode_step(engine, batch, load.resident)
     prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
     share = min(observation.request_rate * prompt, 0.9)

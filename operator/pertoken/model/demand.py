@@ -1,7 +1,7 @@
 """Demand from what engines and gateways tell, and where it will be when a new replica is ready.
 
 Served tokens alone are capped by capacity, so growth of the backlog and refused requests are added. Forecast, first
-version: the larger of the present rate and its mean over two minutes, plus a shrunken linear trend over the start-up
+version: the larger of the present rate and its mean over eight cycles (two minutes), plus a shrunken linear trend over the start-up
 lead. (On real traces "last value" is hard to beat at 5-20 minutes; a seasonal forecast is not claimed.)
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-LONG_SECONDS: Final = 120.0
-TREND_SECONDS: Final = 300.0
+LONG_CYCLES: Final = 8  # two minutes at the usual 15 s
+TREND_CYCLES: Final = 20
 MAX_GROWTH: Final = 2.0  # a forecast never exceeds this multiple of the present level
 MIN_TREND_SAMPLES: Final = 5
-SHAPE_SECONDS: Final = 300.0
+SHAPE_CYCLES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,14 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return raw * max(0.0, 1.0 - 4.0 * variance / signal) if signal > 0 else 0.0
 
 
-def forecast(samples: Sequence[DemandSample], lead: float, now: float) -> tuple[float, float]:
+def forecast(samples: Sequence[DemandSample], lead: float, now: float, cycle: float = 15.0) -> tuple[float, float]:
     """Requests and output tokens per second expected `lead` seconds from now; samples in order of time.
+
+    Args:
+        samples: demand so far.
+        lead: seconds ahead.
+        now: seconds since the epoch.
+        cycle: seconds between two samples; means and trends reach back a number of cycles.
 
     Returns:
         (requests, output tokens); zeros without samples.
@@ -113,21 +119,21 @@ def forecast(samples: Sequence[DemandSample], lead: float, now: float) -> tuple[
         return 0.0, 0.0
     requests = [(sample.at, sample.requests) for sample in samples]
     tokens = [(sample.at, sample.output_tokens) for sample in samples]
-    return _ahead(requests, lead, now), _ahead(tokens, lead, now)
+    return _ahead(requests, lead, now, cycle), _ahead(tokens, lead, now, cycle)
 
 
-def _ahead(points: Sequence[tuple[float, float]], lead: float, now: float) -> float:
+def _ahead(points: Sequence[tuple[float, float]], lead: float, now: float, cycle: float) -> float:
     latest = points[-1][1]
-    recent = [value for at, value in points if at >= now - LONG_SECONDS]
+    recent = [value for at, value in points if at >= now - LONG_CYCLES * cycle]
     long_mean = sum(recent) / len(recent) if recent else latest
-    trend = slope([(at, value) for at, value in points if at >= now - TREND_SECONDS])
+    trend = slope([(at, value) for at, value in points if at >= now - TREND_CYCLES * cycle])
     level = max(latest, long_mean)
     return min(level + max(0.0, trend) * lead, max(latest, long_mean) * MAX_GROWTH)
 
 
-def blend(old: float | None, new: float, weight_seconds: float, *, horizon: float = SHAPE_SECONDS) -> float:
-    """Exponential mean whose memory is `horizon` seconds; the first value is taken as it is."""
+def blend(old: float | None, new: float, cycles: float, *, horizon: float = SHAPE_CYCLES) -> float:
+    """Exponential mean whose memory is `horizon` cycles; the first value is taken as it is."""
     if old is None:
         return new
-    weight = min(1.0, weight_seconds / horizon)
+    weight = min(1.0, cycles / horizon)
     return old + weight * (new - old)

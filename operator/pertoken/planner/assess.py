@@ -12,7 +12,7 @@ from pertoken.domain.signal import Signal
 from pertoken.planner.facts import ServiceFacts
 from pertoken.planner.memory import ServiceMemory
 
-PANIC_SECONDS = 60.0
+PANIC_CYCLES = 4
 PANIC_BACKLOG_PER_REPLICA = 8.0
 
 
@@ -116,8 +116,11 @@ def _nothing_serves(facts: ServiceFacts, serving: int) -> Assessment:
     return Assessment(Grade.UP_ONLY, Judgement(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, words), None)
 
 
-def remember(memory: ServiceMemory, assessment: Assessment, backlog: float, serving: int, now: float) -> ServiceMemory:
-    """Keep freshness and panic for the next cycle."""
+def remember(
+    memory: ServiceMemory, assessment: Assessment, queue: tuple[float, int], now: float, cycle: float
+) -> ServiceMemory:
+    """Keep freshness and panic for the next cycle; `queue` is the backlog and the pods that serve it."""
+    backlog, serving = queue
     panicking = backlog > PANIC_BACKLOG_PER_REPLICA * max(1, serving) and assessment.grade is Grade.PANIC
-    until = now + PANIC_SECONDS if panicking else memory.panic_until
+    until = now + PANIC_CYCLES * cycle if panicking else memory.panic_until
     return replace(memory, fresh_since=assessment.fresh_since, panic_until=until)

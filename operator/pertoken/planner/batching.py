@@ -26,7 +26,7 @@ from pertoken.planner.assess import Assessment
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 
 BINDING_SHARE = 0.8  # of the cap in use: the cap holds requests back
-MIN_SAMPLES = 8  # calibrated observations before a restart is decided on
+MIN_SAMPLES = 12  # calibrated observations before a restart is decided on
 
 
 @dataclass(frozen=True, slots=True)

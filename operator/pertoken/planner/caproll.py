@@ -247,13 +247,17 @@ def _failure(state: _Rolling) -> str:
 
 
 def _breach(state: _Rolling, new: list[PodFact]) -> str:
-    """The new pods break the inter-token objective and the old ones do not."""
-    objective = state.facts.targets.inter_token
+    """The new pods break the inter-token objective and the old ones keep both objectives."""
+    objective, ttft = state.facts.targets.inter_token, state.facts.targets.ttft
     old = [pod for pod in state.variant.living if not state.is_new(pod)]
     if objective is None or not old or not new:
         return ""
-    theirs = _late(state, [pod for pod in new if _seasoned(state, pod)], objective)
-    ours = _late(state, old, objective)
+    measure = LatencyKind.TIME_PER_OUTPUT_TOKEN
+    theirs = _late(state, [pod for pod in new if _seasoned(state, pod)], measure, objective)
+    ours = _late(state, old, measure, objective)
+    first = None if ttft is None else _late(state, old, LatencyKind.TTFT, ttft)
+    if ttft is not None and first is not None and first > ttft:
+        return ""  # the old cap misses too: going back would not help
     if theirs is None or ours is None or theirs <= objective * CLEAR_BREACH or ours > objective:
         return ""
     return (
@@ -266,12 +270,12 @@ def _seasoned(state: _Rolling, pod: PodFact) -> bool:
     return pod.ready_at is not None and state.facts.now - pod.ready_at >= state.facts.window
 
 
-def _late(state: _Rolling, pods: list[PodFact], objective: float) -> float | None:
+def _late(state: _Rolling, pods: list[PodFact], kind: LatencyKind, objective: float) -> float | None:
     keys = {pod.key for pod in pods}
     found = [
-        metrics.histograms[LatencyKind.TIME_PER_OUTPUT_TOKEN]
+        metrics.histograms[kind]
         for metrics in state.variant.measured
-        if metrics.pod in keys and LatencyKind.TIME_PER_OUTPUT_TOKEN in metrics.histograms
+        if metrics.pod in keys and kind in metrics.histograms
     ]
     merged = merge(found) if found else None
     if merged is None or merged.cumulative[-1] * state.facts.window < MIN_EVENTS:

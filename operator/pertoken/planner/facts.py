@@ -138,6 +138,7 @@ class ServiceFacts:
     targets: Targets
     gateway_queue: float | None
     gateway_rejections: float | None
+    merged: dict[LatencyKind, Histogram | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def spec(self) -> ServiceSpec:
@@ -168,14 +169,17 @@ class ServiceFacts:
         return (self.total(Signal.WAITING) or 0.0) + (self.gateway_queue or 0.0)
 
     def histogram(self, kind: LatencyKind) -> Histogram | None:
-        """One distribution over all variants."""
+        """One distribution over all variants (merged once per cycle)."""
+        if kind in self.merged:
+            return self.merged[kind]
         found = [
             metrics.histograms[kind]
             for variant in self.variants
             for metrics in variant.measured
             if kind in metrics.histograms
         ]
-        return merge(found) if found else None
+        self.merged[kind] = merge(found) if found else None
+        return self.merged[kind]
 
     def with_memory(self, memory: ServiceMemory) -> ServiceFacts:
         """The same facts beside another memory."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pertoken.domain.signal import LatencyKind, Signal
-from pertoken.model.calibrate import Observation
+from pertoken.model.calibrate import MIN_BATCH, Observation
 from pertoken.model.calibrate import learn as calibrate
 from pertoken.model.demand import DemandSample, Served, backlog_growth, blend, demand_of
 from pertoken.model.histogram import merge, quantile
-from pertoken.model.steady import Load, at_rate
+from pertoken.model.steady import Load, at_batch
 from pertoken.planner.assess import Assessment, Grade
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
@@ -22,7 +22,7 @@ CONTEXT_BOUNDS = (0.5, 3.0)  # of the modelled mean resident context
 START_SECONDS_BOUNDS = (1.0, 3600.0)
 START_WEIGHT = 0.3
 TAIL_BOUNDS = (0.8, 1.6)
-TAIL_WEIGHT = 0.1
+TAIL_WEIGHT = 0.2
 
 
 def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
@@ -53,7 +53,7 @@ def _shape(facts: ServiceFacts, old: Shape | None) -> Shape | None:
     outputs = facts.total(Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND)
     if finished <= 0 or inputs is None or outputs is None:
         return old
-    weight = facts.settings.cycle_seconds * min(1.0, count / MANY_REQUESTS)
+    weight = min(1.0, count / MANY_REQUESTS)
     share = min(1.0, (cached or 0.0) / prompts) if prompts > 0 else 0.0
     before = old or Shape(inputs / finished, outputs / finished, share)
     fresh = Shape(
@@ -154,25 +154,24 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
 def _tails(facts: ServiceFacts, variant: VariantFacts, memory: VariantMemory, load: Load) -> VariantMemory:
     """How far the measured percentiles lie from the modelled ones, as far as the histograms' edges are sure of it."""
     serving = len(variant.measured)
-    finished = variant.total(Signal.FINISHED_PER_SECOND) or 0.0
-    if variant.engine is None or not serving or (variant.total(Signal.WAITING) or 0.0) > QUEUED_WAITING * serving:
+    batch = variant.batch
+    if variant.engine is None or not serving or batch is None or batch < MIN_BATCH:
         return memory
-    point = at_rate(variant.engine, load, finished / serving / variant.ranks, facts.targets)
-    if point is None:
-        return memory
-    return replace(
-        memory,
-        tail_inter_token=_tail(
-            facts, variant, LatencyKind.TIME_PER_OUTPUT_TOKEN, (memory.tail_inter_token, point.inter_token_tail)
-        ),
-        tail_ttft=_tail(facts, variant, LatencyKind.TTFT, (memory.tail_ttft, point.ttft_tail)),
-    )
+    point = at_batch(variant.engine, load, batch, facts.targets)
+    learnt = _tail(facts, variant, LatencyKind.TIME_PER_OUTPUT_TOKEN, (memory.tail_inter_token, point.inter_token_tail))
+    memory = replace(memory, tail_inter_token=learnt)
+    if (variant.total(Signal.WAITING) or 0.0) > QUEUED_WAITING * serving:
+        return memory  # times to first token tell of the queue
+    return replace(memory, tail_ttft=_tail(facts, variant, LatencyKind.TTFT, (memory.tail_ttft, point.ttft_tail)))
 
 
 def _tail(facts: ServiceFacts, variant: VariantFacts, kind: LatencyKind, known: tuple[float, float]) -> float:
     old, modelled = known
-    found = [metrics.histograms[kind] for metrics in variant.measured if kind in metrics.histograms]
-    merged = merge(found) if found else None
+    if len(facts.variants) == 1:
+        merged = facts.histogram(kind)
+    else:
+        found = [metrics.histograms[kind] for metrics in variant.measured if kind in metrics.histograms]
+        merged = merge(found) if found else None
     if merged is None or modelled <= 0:
         return old
     events = merged.cumulative[-1] * facts.window

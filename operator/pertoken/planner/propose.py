@@ -92,7 +92,7 @@ def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draf
     trace.add("assess", ("", assessment.grade.name.lower()), judgement.reason, words=judgement.message)
     learnt = learn(facts, assessment)
     serving = sum(variant.ready for variant in facts.variants)
-    learnt = assessing.remember(learnt, assessment, facts.backlog, serving, now)
+    learnt = assessing.remember(learnt, assessment, (facts.backlog, serving), now, facts.settings.cycle_seconds)
     learnt = replace(learnt, ledger=_posted(facts, learnt))
     learnt_variants = {v.name: replace(v, memory=learnt.variants[v.name]) for v in facts.variants}
     facts = _with_variant_memories(facts.with_memory(learnt), learnt_variants)

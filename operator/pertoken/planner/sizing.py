@@ -101,7 +101,7 @@ def demand_figures(facts: ServiceFacts) -> DemandFigures:
     if not samples:
         return figures
     latest = samples[-1]
-    _, tokens = forecast(samples, lead, facts.now)
+    _, tokens = forecast(samples, lead, facts.now, facts.settings.cycle_seconds)
     return replace(
         figures,
         input_tokens_per_second=latest.input_tokens,
@@ -138,10 +138,11 @@ class _Modelled:
 def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, known: _Modelled) -> Sizing:
     settings, load = facts.settings, known.load
     lead = known.demand.lead_seconds
-    requests, tokens = forecast(facts.memory.demand, lead, facts.now)
+    requests, tokens = forecast(facts.memory.demand, lead, facts.now, settings.cycle_seconds)
     rate = max(requests, tokens / load.output_tokens if load.output_tokens >= 1 else 0.0)
     serving = sum(variant.ready for variant in facts.variants)
-    drain = max(0.0, facts.backlog - serving) / settings.backlog_seconds
+    # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
+    drain = max(0.0, facts.backlog - serving) / max(settings.backlog_seconds, lead)
     need = rate / (1.0 - settings.headroom) + drain
     order = sorted(facts.variants, key=lambda variant: _dearness(variant, known.capacities[variant.name]))
     least = _fill(order, known.capacities, need)
