@@ -9,7 +9,7 @@ the 90th percentile of the error grows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, exp, log
+from math import exp, log
 from typing import Final
 
 from pertoken.model.perf import EngineModel, Gains, marginal_prefill_time, mean_decode_step
@@ -17,7 +17,6 @@ from pertoken.model.steady import Load
 
 PRIOR_VARIANCE: Final = 0.25**2
 STEP_NOISE: Final = 0.10**2  # variance of ln(observed / modelled); windows of successive cycles overlap
-PREFILL_NOISE: Final = 0.25**2
 OUTLIER: Final = 3.84  # chi-square, one degree of freedom, 95 %
 OUTLIERS_TO_WIDEN: Final = 6  # this many misfits in a row are a change, not noise
 FORGET_SECONDS: Final = 6 * 3600.0  # the uncertainty returns to the prior at this pace
@@ -72,7 +71,7 @@ class Observation:
         tokens: generated in the window.
         saturated: sequences are preempted: their latency then tells of recomputation, not of the engine.
         queued: requests wait: times to first token then tell of the queue, but steps are steps.
-        prefill_seconds, ttft_seconds: means, None where not measured.
+        ttft_seconds: mean, None where not measured.
     """
 
     step_seconds: float
@@ -82,7 +81,6 @@ class Observation:
     tokens: float
     saturated: bool = False
     queued: bool = False
-    prefill_seconds: float | None = None
     ttft_seconds: float | None = None
 
 
@@ -117,12 +115,6 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE)
     if observation.queued:
         return state
-    if observation.prefill_seconds is not None and observation.prefill_seconds > 0 and load.computed_tokens > 0:
-        chunks = ceil(load.computed_tokens / max(256.0, engine.batched_tokens - batch))
-        expected = prompt + chunks * decode
-        residual = log(observation.prefill_seconds) - log(expected)
-        slopes = (chunks * decode / expected, prompt / expected)
-        state = _measure(state, residual, slopes, PREFILL_NOISE, count=False)
     return _offset(state, observation, prompt + 1.5 * decode)
 
 
@@ -132,20 +124,25 @@ def _forget(state: Calibration, now: float) -> Calibration:
     grow = PRIOR_VARIANCE * min(1.0, elapsed / FORGET_SECONDS)
     return replace(
         state,
-        variance_decode=min(PRIOR_VARIANCE, state.variance_decode + grow),
-        variance_prefill=min(PRIOR_VARIANCE, state.variance_prefill + grow),
+        variance_decode=max(state.variance_decode, min(PRIOR_VARIANCE, state.variance_decode + grow)),
+        variance_prefill=max(state.variance_prefill, min(PRIOR_VARIANCE, state.variance_prefill + grow)),
         updated_at=now,
     )
 
 
-def _measure(
-    state: Calibration, residual: float, slopes: tuple[float, float], noise: float, *, count: bool = True
-) -> Calibration:
-    """One scalar Kalman update with an outlier gate."""
+def _innovation(state: Calibration, slopes: tuple[float, float], noise: float) -> float:
     slope_d, slope_p = slopes
-    cross_d = state.variance_decode * slope_d + state.covariance * slope_p
-    cross_p = state.covariance * slope_d + state.variance_prefill * slope_p
-    innovation = slope_d * cross_d + slope_p * cross_p + noise
+    return (
+        state.variance_decode * slope_d * slope_d
+        + 2 * state.covariance * slope_d * slope_p
+        + state.variance_prefill * slope_p * slope_p
+        + noise
+    )
+
+
+def _measure(state: Calibration, residual: float, slopes: tuple[float, float], noise: float) -> Calibration:
+    """Update with an outlier gate."""
+    innovation = _innovation(state, slopes, noise)
     if residual * residual / innovation > OUTLIER:
         outliers = state.outliers + 1
         if outliers < OUTLIERS_TO_WIDEN:
@@ -157,6 +154,16 @@ def _measure(
             variance_prefill=4 * PRIOR_VARIANCE,
             covariance=0.0,
         )
+    state = _update(state, residual, slopes, noise)
+    return replace(state, samples=state.samples + 1, outliers=0)
+
+
+def _update(state: Calibration, residual: float, slopes: tuple[float, float], noise: float) -> Calibration:
+    """One scalar Kalman update."""
+    slope_d, slope_p = slopes
+    cross_d = state.variance_decode * slope_d + state.covariance * slope_p
+    cross_p = state.covariance * slope_d + state.variance_prefill * slope_p
+    innovation = _innovation(state, slopes, noise)
     low, high = log(MIN_GAIN), log(MAX_GAIN)
     return replace(
         state,
@@ -165,14 +172,11 @@ def _measure(
         variance_decode=state.variance_decode - cross_d * cross_d / innovation,
         variance_prefill=state.variance_prefill - cross_p * cross_p / innovation,
         covariance=state.covariance - cross_d * cross_p / innovation,
-        samples=state.samples + (1 if count else 0),
-        outliers=0,
     )
 
 
 def _offset(state: Calibration, observation: Observation, modelled: float) -> Calibration:
     if observation.ttft_seconds is None:
         return state
-    engine_part = modelled if observation.prefill_seconds is None else max(observation.prefill_seconds, modelled)
-    excess = min(max(observation.ttft_seconds - engine_part, 0.0), MAX_OFFSET)
+    excess = min(max(observation.ttft_seconds - modelled, 0.0), MAX_OFFSET)
     return replace(state, ttft_offset=state.ttft_offset + OFFSET_WEIGHT * (excess - state.ttft_offset))

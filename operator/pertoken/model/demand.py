@@ -1,8 +1,8 @@
 """Demand from what engines and gateways tell, and where it will be when a new replica is ready.
 
 Served tokens alone are capped by capacity, so growth of the backlog and refused requests are added. Forecast, first
-version: the larger of the present rate and its mean over eight cycles (two minutes), plus a shrunken linear trend over the start-up
-lead. (On real traces "last value" is hard to beat at 5-20 minutes; a seasonal forecast is not claimed.)
+version: the larger of the present rate and its mean over eight cycles (two minutes), plus a shrunken linear trend over
+the start-up lead. (On real traces "last value" is hard to beat at 5-20 minutes; a seasonal forecast is not claimed.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 LONG_CYCLES: Final = 8  # two minutes at the usual 15 s
 TREND_CYCLES: Final = 20
-MAX_GROWTH: Final = 2.0  # a forecast never exceeds this multiple of the present level
+MAX_GROWTH: Final = 1.5  # a forecast never exceeds this multiple of the present level
 MIN_TREND_SAMPLES: Final = 5
 SHAPE_CYCLES: Final = 20
 
@@ -126,7 +126,9 @@ def _ahead(points: Sequence[tuple[float, float]], lead: float, now: float, cycle
     latest = points[-1][1]
     recent = [value for at, value in points if at >= now - LONG_CYCLES * cycle]
     long_mean = sum(recent) / len(recent) if recent else latest
-    trend = slope([(at, value) for at, value in points if at >= now - TREND_CYCLES * cycle])
+    past = [(at, value) for at, value in points if at >= now - TREND_CYCLES * cycle]
+    # The first minutes of a service are a step from nothing, not a trend to be followed.
+    trend = slope(past) if past[-1][0] - past[0][0] >= TREND_CYCLES * cycle / 2 else 0.0
     level = max(latest, long_mean)
     return min(level + max(0.0, trend) * lead, max(latest, long_mean) * MAX_GROWTH)
 

@@ -61,8 +61,8 @@ class Load:
 
     @property
     def steps(self) -> float:
-        """Decode steps per request (the first token comes from the prefill)."""
-        return max(self.output_tokens - 1.0, 1e-3)
+        """Decode steps per request (the first token comes from the prefill); embeddings occupy one step too."""
+        return max(self.output_tokens - 1.0, 1.0)
 
     @property
     def resident(self) -> float:

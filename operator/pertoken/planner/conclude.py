@@ -49,6 +49,7 @@ _SEVERITY = (
     Reason.DEMAND_ROSE,
     Reason.DEMAND_FELL,
 )
+_FALLING = frozenset({Reason.STABILIZED, Reason.SCALE_DOWN_LIMITED, Reason.METRICS_WARMING_UP})
 _BLOCKING = frozenset(
     {
         Reason.ROLLOUT_IN_PROGRESS,
@@ -118,7 +119,8 @@ def _finish(
     granted, reason = _granted(draft, variant, wish, grant)
     cap = decide_cap(facts, variant, draft.assessment, _need(draft, wish))
     acts = draft.inactive is None and draft.conflict[1] is None
-    quiet = granted == variant.steady
+    # A count that is only held up by a window is about to fall: pods that will go need no new cap.
+    quiet = granted == variant.steady and wish.reason not in _FALLING
     step = RollStep(None, cap.reason, cap.message, on_new=variant.ready)
     if acts:
         room = _room(facts, variant, pools) if cap.change and variant.memory.roll is None else False

@@ -144,7 +144,6 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
             tokens=values.get(Signal.GENERATION_TOKENS_PER_SECOND, 0.0) * facts.window,
             saturated=values.get(Signal.PREEMPTIONS_PER_SECOND, 0.0) > 0,
             queued=values.get(Signal.WAITING, 0.0) > QUEUED_WAITING,
-            prefill_seconds=values.get(Signal.PREFILL_MEAN_SECONDS),
             ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
         )
         calibration = calibrate(calibration, variant.base_model, observation, facts.now)

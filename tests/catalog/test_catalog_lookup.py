@@ -1,0 +1,176 @@
+import pytest
+
+from pertoken.catalog.architecture import from_config
+from pertoken.catalog.engines import graph_ceiling, graph_floor, largest_graph
+from pertoken.catalog.gpus import GPUS
+from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.models import MODELS, Model
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a100-sxm-80gb", "a100-sxm-80gb"),
+        ("NVIDIA-A100-SXM4-80GB", "a100-sxm-80gb"),
+        ("NVIDIA-A100-PCIE-40GB", "a100-pcie-40gb"),
+        ("h100_sxm", "h100-sxm"),
+        ("H100 SXM 80GB", "h100-sxm"),
+        ("NVIDIA-H200", "h200-sxm"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA-L40S", "l40s"),
+    ],
+)
+def test_gpus_are_found_by_all_their_names(name, expected):
+    found = find_gpu(name)
+
+    assert not isinstance(found, Unknown)
+    assert found.id == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B"),
+        ("llama-3.1-8b", "meta-llama/Llama-3.1-8B"),
+        ("RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8-dynamic", "meta-llama/Llama-3.1-70B"),
+        ("neuralmagic/Meta-Llama-3.1-8B-Instruct-quantized.w4a16", "meta-llama/Llama-3.1-8B"),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "Qwen/Qwen3-30B-A3B"),
+        ("Qwen/Qwen3-8B-AWQ", "Qwen/Qwen3-8B"),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "mistralai/Mistral-7B-v0.3"),
+        ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mistralai/Mixtral-8x7B-v0.1"),
+        ("openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+    ],
+)
+def test_models_are_found_by_all_their_names(name, expected):
+    found = find_model(name)
+
+    assert not isinstance(found, Unknown)
+    assert found.id == expected
+
+
+def test_unknown_names_come_back_with_close_ones():
+    gpu, model = find_gpu("h100-sxn"), find_model("Qwen/Qwen3-9B")
+
+    assert isinstance(gpu, Unknown)
+    assert "h100-sxm" in gpu.close
+    assert isinstance(model, Unknown)
+    assert "Qwen/Qwen3-8B" in model.close
+    assert "close: Qwen/Qwen3-8B" in str(model)
+
+
+def test_a_name_like_nothing_has_no_close_ones():
+    assert str(find_model("zzzzzzzzzzzz")) == "unknown model 'zzzzzzzzzzzz'"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nvidia/Llama-3.1-70B-Instruct-FP8", "fp8"),
+        ("Qwen/Qwen3-8B-AWQ", "int4"),
+        ("x/y-w8a8", "int8"),
+        ("nvidia/Llama-3.3-70B-Instruct-NVFP4", "nvfp4"),
+        ("meta-llama/Llama-3.1-8B", ""),
+    ],
+)
+def test_quantization_is_read_from_the_id(name, expected):
+    assert quantization_of(name) == expected
+
+
+def test_rows_are_complete_and_names_unique():
+    assert len({gpu.id for gpu in GPUS}) == len(GPUS)
+    assert len({model.id for model in MODELS}) == len(MODELS)
+    assert all(gpu.source and gpu.as_of for gpu in GPUS)
+    assert all(find_gpu(name).id == gpu.id for gpu in GPUS for name in (gpu.id, *gpu.products, *gpu.aliases))
+    assert all(find_model(name).id == model.id for model in MODELS for name in (model.id, *model.aliases))
+
+
+@pytest.mark.parametrize(
+    ("model_id", "billions"),
+    [
+        ("meta-llama/Llama-3.1-8B", 8.03),
+        ("meta-llama/Llama-3.1-70B", 70.55),
+        ("Qwen/Qwen3-32B", 32.76),
+        ("Qwen/Qwen3-30B-A3B", 30.53),
+        ("mistralai/Mixtral-8x7B-v0.1", 46.7),
+        ("openai/gpt-oss-120b", 116.8),
+        ("deepseek-ai/DeepSeek-V3", 671.0),
+    ],
+)
+def test_parameter_counts_match_the_published_ones(model_id, billions):
+    """Architecture rows are right when their parameters add up to what the vendors publish (within 2 %)."""
+    from pertoken.model.perf import _count  # noqa: PLC0415 - counts are the model's business
+
+    model = find_model(model_id)
+    count = _count(model)
+    total = (
+        count.attention
+        + count.dense
+        + count.router
+        + count.one_expert * model.experts * model.moe_layers
+        + count.head
+        + count.embedding
+    )
+
+    assert total / 1e9 == pytest.approx(billions, rel=0.02)
+
+
+def test_inline_architecture_equals_the_catalog_row():
+    row = find_model("meta-llama/Llama-3.1-8B")
+    facts = (
+        ("num_hidden_layers", 32),
+        ("hidden_size", 4096),
+        ("num_attention_heads", 32),
+        ("num_key_value_heads", 8),
+        ("intermediate_size", 14336),
+        ("vocab_size", 128256),
+    )
+
+    made = from_config("mine", facts)
+
+    assert isinstance(made, Model)
+    assert (made.layers, made.kv_heads, made.head_dim, made.ffn) == (
+        row.layers,
+        row.kv_heads,
+        row.head_dim,
+        row.ffn,
+    )
+
+
+def test_inline_experts_and_latent_attention():
+    made = from_config(
+        "moe",
+        (
+            ("num_hidden_layers", 61),
+            ("hidden_size", 7168),
+            ("num_attention_heads", 128),
+            ("intermediate_size", 18432),
+            ("moe_intermediate_size", 2048),
+            ("n_routed_experts", 256),
+            ("num_experts_per_tok", 8),
+            ("n_shared_experts", 1),
+            ("first_k_dense_replace", 3),
+            ("kv_lora_rank", 512),
+            ("qk_rope_head_dim", 64),
+            ("vocab_size", 129280),
+        ),
+    )
+
+    assert isinstance(made, Model)
+    assert (made.moe_layers, made.kv_latent, made.shared_ffn, made.ffn) == (58, 576, 2048, 18432)
+
+
+@pytest.mark.parametrize("facts", [(), (("num_hidden_layers", "32"),), (("num_hidden_layers", True),)])
+def test_an_incomplete_inline_architecture_is_unknown(facts):
+    assert isinstance(from_config("mine", facts), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("batch", "ceiling", "floor"), [(0.3, 1, 1), (3, 4, 2), (9, 16, 8), (249, 256, 248), (900, 512, 512)]
+)
+def test_graph_sizes(batch, ceiling, floor):
+    assert (graph_ceiling(batch), graph_floor(batch)) == (ceiling, floor)
+
+
+def test_the_largest_graph_is_twice_the_cap_at_most_512():
+    assert [largest_graph(cap) for cap in (8, 100, 256, 1024)] == [16, 200, 512, 512]
