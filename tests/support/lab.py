@@ -273,12 +273,12 @@ class Plant:
     def values(self, pod: Pod) -> dict[Signal, float]:
         points = [point for point, _ in pod.history]
         mean = lambda pick: sum(pick(point) for point in points) / len(points)  # noqa: E731
-        rate, batch = mean(lambda p: p.rate), mean(lambda p: p.batch)
+        rate, batch = round(mean(lambda p: p.rate), 4), round(mean(lambda p: p.batch), 4)
         capacity = self.engine(pod.variant, pod.cap).model.kv_capacity
         context = self.load.resident
         waiting = pod.history[-1][1]
         return {
-            Signal.RUNNING: points[-1].batch,
+            Signal.RUNNING: round(points[-1].batch, 3),
             Signal.WAITING: waiting if waiting > 0.5 else 0.0,
             Signal.DECODING_SEQUENCES: batch,
             Signal.STEP_SECONDS: mean(lambda p: p.inter_token),

@@ -15,7 +15,7 @@ LONG_CYCLES: Final = 8  # two minutes at the usual 15 s
 TREND_CYCLES: Final = 20
 MAX_GROWTH: Final = 1.5  # a forecast never exceeds this multiple of the present level
 MIN_TREND_SAMPLES: Final = 5
-SHAPE_CYCLES: Final = 20
+SHAPE_CYCLES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ def _ahead(points: Sequence[tuple[float, float]], lead: float, now: float, cycle
     long_mean = sum(recent) / len(recent) if recent else latest
     past = [(at, value) for at, value in points if at >= now - TREND_CYCLES * cycle]
     # The first minutes of a service are a step from nothing, not a trend to be followed.
-    trend = slope(past) if past[-1][0] - past[0][0] >= TREND_CYCLES * cycle / 2 else 0.0
+    long_enough = bool(past) and past[-1][0] - past[0][0] >= TREND_CYCLES * cycle / 2
+    trend = slope(past) if long_enough else 0.0
     level = max(latest, long_mean)
     return min(level + max(0.0, trend) * lead, max(latest, long_mean) * MAX_GROWTH)
 

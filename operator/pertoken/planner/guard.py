@@ -106,7 +106,7 @@ def notice_manager(variant: VariantFacts, now: float) -> VariantMemory:
         and workload.resource_version != command.resource_version
     )
     if taken_back and foreign and not is_ours:
-        return replace(memory, command=None, reverts=(*reverts, now))
+        return replace(memory, command=None, ours=True, reverts=(*reverts, now))
     return replace(memory, command=None) if command.applied else memory
 
 

@@ -1,0 +1,195 @@
+"""Laws that hold for every world."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lab import Deployment, node, plant, pool_spec, service_spec, serving_since, variant_spec
+
+from pertoken.domain.plan import SetReplicas
+from pertoken.planner.engine import plan
+from pertoken.planner.memory import EMPTY, from_json, to_json
+
+LAWS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+
+rates = st.floats(0.0, 80.0)
+some_cycles = st.integers(1, 30)
+names = st.lists(st.sampled_from(["chat", "chat-large", "code", "mail"]), min_size=1, max_size=4, unique=True)
+
+
+@st.composite
+def plants(draw, cycles=some_cycles):
+    chosen = draw(names)
+    made = plant(*chosen, gpus=draw(st.integers(4, 24)), slow=draw(st.floats(0.7, 1.6)))
+    for name in chosen:
+        least = draw(st.integers(0, 2))
+        spec = variant_spec(name, min_replicas=least, max_replicas=draw(st.integers(max(1, least), 12)))
+        made.services[name] = service_spec(name, (spec,), priority=draw(st.integers(0, 2)))
+        made.deployments[name] = Deployment(spec, draw(st.integers(0, 4)))
+        made.rates[name] = draw(rates)
+    made.pods.clear()
+    serving_since(made, made.now - 3600)
+    for _ in range(draw(cycles)):
+        made.step()
+        for name in chosen:
+            made.rates[name] = max(0.0, made.rates[name] * draw(st.floats(0.8, 1.25)))
+    return made
+
+
+@LAWS
+@given(made=plants())
+def test_desired_replicas_stay_within_bounds(made):
+    for decision in made.last.decisions:
+        spec = made.services[decision.service.name].variants[0]
+        for variant in decision.variants:
+            assert variant.desired >= min(spec.min_replicas, variant.current)
+            assert variant.desired <= max(spec.max_replicas, 0) or variant.desired <= variant.current
+
+
+@LAWS
+@given(made=plants())
+def test_scale_ups_never_exceed_the_pool(made):
+    world = made.world()
+    held = sum(pod.gpus for pod in made.pods if pod.deleted is None)
+    found, _ = plan(world, made.memory, made.now)
+    promised = sum(
+        max(action.desired, len(made.living(action.service.name))) - len(made.living(action.service.name))
+        for action in found.actions
+        if isinstance(action, SetReplicas) and action.desired > action.current
+    )
+    capacity = sum(one.allocatable["nvidia.com/gpu"] for one in made.nodes)
+
+    assert promised == 0 or held + promised <= capacity
+
+
+@LAWS
+@given(made=plants(cycles=st.just(1)), more=st.floats(1.0, 3.0))
+def test_more_demand_never_wants_fewer_replicas(made, more):
+    def wanted(factor):
+        other = plant(*made.services, gpus=64)
+        for name, service in made.services.items():
+            other.services[name] = service
+            other.deployments[name] = Deployment(made.deployments[name].spec, 3)
+            other.rates[name] = made.rates[name] * factor
+        other.pods.clear()
+        serving_since(other, other.now - 3600)
+        for _ in range(4):
+            other.reconcile()
+            other.serve(15.0)
+            found, other.memory = plan(other.world(), other.memory, other.now)
+            other.now += 15.0
+        return {d.service.name: d.variants[0].desired for d in found.decisions}
+
+    less, greater = wanted(1.0), wanted(more)
+
+    assert all(greater[name] >= less[name] for name in less)
+
+
+@LAWS
+@given(made=plants(), gap=st.sampled_from(["outage", "series_gone"]))
+def test_without_data_nothing_falls_and_no_cap_changes(made, gap):
+    setattr(made, gap, True)
+    found, _ = plan(made.world(), made.memory, made.now)
+
+    for action in found.actions:
+        assert isinstance(action, SetReplicas)
+        assert action.desired > action.current
+
+
+@LAWS
+@given(made=plants(), order=st.randoms(use_true_random=False))
+def test_the_order_of_services_does_not_matter(made, order):
+    world = made.world()
+    views, nodes = list(world.services), list(world.pools[0].nodes)
+    order.shuffle(views)
+    order.shuffle(nodes)
+    pools = (replace(world.pools[0], nodes=tuple(nodes)),)
+    shuffled = replace(world, services=tuple(views), pools=pools)
+
+    assert plan(world, made.memory, made.now) == plan(shuffled, made.memory, made.now)
+
+
+@LAWS
+@given(made=plants())
+def test_a_satisfied_world_needs_no_action(made):
+    for name in made.services:
+        made.rates[name] = 4.0 * max(1, len(made.ready(name)))
+    found, memory = plan(made.world(), made.memory, made.now)
+    made.apply(found)
+    again, _ = plan(made.world(), memory, made.now)
+
+    assert [a for a in again.actions if isinstance(a, SetReplicas)] == []
+
+
+@LAWS
+@given(made=plants())
+def test_memory_survives_json_and_plans_alike(made):
+    data = to_json(made.memory)
+    back = from_json(data)
+
+    assert back == made.memory
+    assert plan(made.world(), back, made.now) == plan(made.world(), made.memory, made.now)
+
+
+@LAWS
+@given(made=plants())
+def test_every_bill_is_what_the_pods_cost(made):
+    for decision in made.last.decisions:
+        hours = sum(
+            max(0.0, min(pod.deleted or made.now, made.now - 15.0) - max(pod.bound, 1_000_000.0)) / 3600 * pod.gpus
+            for pod in made.pods
+            if pod.variant == decision.service.name and pod.bound is not None
+        )
+        assert abs(decision.cost.bill_usd - hours * 2.0) < 1e-6
+
+
+def test_a_broken_service_does_not_fail_the_others():
+    made = plant("chat", "code", rate=15, replicas=3)
+    made.run(60)
+    broken = replace(made.services["code"], behavior=None)
+    made.services["code"] = broken
+    made.run(300)
+
+    assert made.decision("chat").reason.value != "PlanningFailed"
+    assert made.decision("code").reason.value == "PlanningFailed"
+    assert made.replicas("code") == 3
+
+
+def test_an_empty_world_plans_nothing():
+    made = plant()
+    world = replace(made.world(), services=(), pools=(), pods=())
+
+    assert plan(world, EMPTY, 0.0)[0].actions == ()
+
+
+def test_a_replica_of_four_gpus_needs_four_on_one_node():
+    made = plant(rate=60, replicas=1)
+    made.nodes = [node("n0", 6), node("n1", 3), node("n2", 3)]
+    made.deployments["chat"].gpus = 4
+    made.pods.clear()
+    serving_since(made, made.now - 3600)
+    made.run(300)
+
+    assert made.replicas() == 1
+    assert "no node with 4 free GPUs" in made.decision().message
+
+
+def test_priority_comes_first_and_equals_share():
+    made = plant("first", "second", "third", rate=60, replicas=1, gpus=6)
+    made.services["first"] = replace(made.services["first"], priority=10)
+    made.run(300)
+    got = {name: made.replicas(name) for name in made.services}
+
+    assert got["first"] > max(got["second"], got["third"])
+    assert abs(got["second"] - got["third"]) <= 1
+    assert sum(got.values()) == 6
+
+
+def test_prices_do_not_change_what_latency_needs():
+    cheap, dear = plant(rate=20, replicas=3), plant(rate=20, replicas=3)
+    dear.pools = [pool_spec(price_per_gpu_hour=Decimal(9))]
+    cheap.run(600)
+    dear.run(600)
+
+    assert cheap.replicas() == dear.replicas()
