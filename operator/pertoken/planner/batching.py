@@ -27,6 +27,7 @@ from pertoken.planner.facts import ServiceFacts, VariantFacts
 
 BINDING_SHARE = 0.8  # of the cap in use: the cap holds requests back
 MIN_SAMPLES = 12  # calibrated observations before a restart is decided on
+MIN_HISTORY = 10  # cycles of demand before it: the first requests are not like the later ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
     load = facts.load
     if not assessment.may_change_cap or variant.engine is None or load is None:
         return kept
-    if facts.settings.calibrate and variant.memory.calibration.samples < MIN_SAMPLES:
-        return replace(kept, message=f"cap {cap.value} kept until the model is calibrated")
+    unknown = _too_early(facts, variant)
+    if unknown:
+        return replace(kept, message=f"cap {cap.value} kept until {unknown}")
     targets = variant.targets(facts.targets)
     limit = cap_limit(variant.engine, load, targets, batching)
     ideal = ideal_cap(variant.engine, load, targets, batching)
@@ -72,6 +74,15 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
         return kept
     found = _lower(cap, ideal, limit) if ideal < cap.value else _raise(facts, variant, (cap, ideal), load, need)
     return _timing(found, cap, variant, facts) if found.change else found
+
+
+def _too_early(facts: ServiceFacts, variant: VariantFacts) -> str:
+    """What has to be known before a restart is decided on; empty when it is."""
+    if facts.settings.calibrate and variant.memory.calibration.samples < MIN_SAMPLES:
+        return "the model is calibrated"
+    if len(facts.memory.demand) < MIN_HISTORY:
+        return f"demand has been seen for {MIN_HISTORY} cycles"
+    return ""
 
 
 def cap_limit(engine: Engine, load: Load, targets: Targets, batching: Batching) -> int:

@@ -17,6 +17,7 @@ from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
 DEMAND_SECONDS = 900.0
 FEW_REQUESTS = 3.0  # finished in a window before they say anything of the mean request
 MANY_REQUESTS = 20.0
+MOST_FLOW = 8.0  # output length by flow over that of finished requests: beyond it arrivals have all but stopped
 QUEUED_WAITING = 1.0  # per pod
 CONTEXT_BOUNDS = (0.5, 3.0)  # of the modelled mean resident context
 START_SECONDS_BOUNDS = (1.0, 3600.0)
@@ -55,14 +56,30 @@ def _shape(facts: ServiceFacts, old: Shape | None) -> Shape | None:
         return old
     weight = min(1.0, count / MANY_REQUESTS)
     share = min(1.0, (cached or 0.0) / prompts) if prompts > 0 else 0.0
-    before = old or Shape(inputs / finished, outputs / finished, share)
+    length = _output_length(facts, inputs / finished, outputs / finished)
+    before = old or Shape(inputs / finished, length, share)
     fresh = Shape(
         blend(before.input_tokens, inputs / finished, weight),
-        blend(before.output_tokens, outputs / finished, weight),
+        blend(before.output_tokens, length, weight),
         blend(before.cached_share, share, weight),
     )
     context = _context(facts, fresh)
     return replace(fresh, context=before.context if context is None else blend(before.context, context, weight))
+
+
+def _output_length(facts: ServiceFacts, input_length: float, finished_length: float) -> float:
+    """Mean output tokens of a request, tokens.
+
+    After a rise of load the short answers finish first, so the mean over finished requests is too low for as long as
+    the longest answers take. Generated tokens per request taken up do not have that bias; they lag arrivals instead.
+    Both err downwards while load rises: the larger is the better one.
+    """
+    prompts = facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
+    generated = facts.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0
+    if prompts <= 0 or input_length <= 0:
+        return finished_length
+    flow = generated / (prompts / input_length)
+    return max(finished_length, min(flow, MOST_FLOW * finished_length))
 
 
 def _context(facts: ServiceFacts, shape: Shape) -> float | None:

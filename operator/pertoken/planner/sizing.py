@@ -136,10 +136,9 @@ class _Modelled:
 
 
 def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, known: _Modelled) -> Sizing:
-    settings, load = facts.settings, known.load
+    settings = facts.settings
     lead = known.demand.lead_seconds
-    requests, tokens = forecast(facts.memory.demand, lead, facts.now, settings.cycle_seconds)
-    rate = max(requests, tokens / load.output_tokens if load.output_tokens >= 1 else 0.0)
+    rate, _ = forecast(facts.memory.demand, lead, facts.now, settings.cycle_seconds)
     serving = sum(variant.ready for variant in facts.variants)
     # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
     drain = max(0.0, facts.backlog - serving) / max(settings.backlog_seconds, lead)

@@ -40,8 +40,8 @@ class Setting:
     target_factor: float = 0.75
     decode: float = 1.18
     prefill: float = 1.12
-    image_pull_seconds: float = 2.0
-    load_seconds: float = 8.0
+    image_pull_seconds: float = 1.0
+    load_seconds: float = 4.0
     judged_seconds: float = 120.0
     window_seconds: float = 20.0
     keep: bool = False
