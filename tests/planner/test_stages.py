@@ -58,7 +58,10 @@ HALF = ScalingPolicy(PolicyType.PERCENT, 50, 60)
         (3, 0, (HALF,), SelectPolicy.MAX, (), 1),
         (9, 4, (), SelectPolicy.MAX, (), 4),
     ],
-    ids=["wider of two", "down is another rule", "used up", "period over", "min", "min binds", "disabled", "from zero", "no policy"],
+    ids=[
+        "wider of two", "down is another rule", "used up", "period over", "min", "min binds", "disabled", "from zero",
+        "no policy",
+    ],
 )  # fmt: skip
 def test_scale_up_policies(wanted, current, policies, select, changes, expected):
     behavior = Behavior(rules(0, *policies, select=select), rules(0, ScalingPolicy(PolicyType.PERCENT, 100, 15)))
@@ -97,7 +100,10 @@ def test_scale_down_policies(wanted, policies, select, changes, expected):
         (2, 0.0, ((-10, 9),), 5),
         (7, 900.0, ((-10, 3),), 7),
     ],
-    ids=["highest of the window", "old ones are forgotten", "no history", "window not watched yet", "never up", "up at once"],
+    ids=[
+        "highest of the window", "old ones are forgotten", "no history", "window not watched yet", "never up",
+        "up at once",
+    ],
 )  # fmt: skip
 def test_stabilization(wanted, since, past, expected):
     history = History(since, tuple(Recommendation(1000.0 + at, count) for at, count in past))
@@ -159,8 +165,8 @@ def test_a_namespace_without_rule_has_no_access():
     assert state().rule_of({}) == -1
 
 
-def option(name="v", pool="a100", gpus=1, current=0, wanted=2, ceiling=9, rate=0.0):
-    return Option(name, pool, gpus, current, wanted, ceiling, rate)
+def option(name="v", pool="a100", *, wanted=2, ceiling=9, rate=0.0):
+    return Option(name, pool, 1, 0, wanted, ceiling, rate)
 
 
 def request(name, *options, priority=0, labels=None):
@@ -233,7 +239,8 @@ def world_of(nodes, pods=(), services=(), **pool):
     ],
     ids=[
         "others' pods count", "cordoned nodes do not", "gone pods do not", "terminating pods do", "waiting pods will",
-        "hopeless pods do not", "too large pods do not", "fixed capacity below the nodes'", "no nodes", "other resource",
+        "hopeless pods do not", "too large pods do not", "fixed capacity below the nodes'", "no nodes",
+        "other resource",
     ],
 )  # fmt: skip
 def test_free_gpus(nodes, pods, pool, free):
@@ -267,6 +274,10 @@ def test_a_pool_without_nodes_counts_its_own_pods():
 # -- money and latency -------------------------------------------------------------------------------------------
 
 OBJECTIVE = CostObjective(PriceList(Decimal(1), Decimal(1), Decimal(1)))
+REACHABLE = {"reachable": 0.5, "reachable_index": 0.5}
+OUT_OF_REACH = {"reachable": 1.2, "reachable_index": 1.2}
+INF = float("inf")
+FORTY = LatencyObjective(None, 0.04)
 
 
 @pytest.mark.parametrize(
@@ -278,10 +289,10 @@ OBJECTIVE = CostObjective(PriceList(Decimal(1), Decimal(1), Decimal(1)))
         (OBJECTIVE, {"index": 0.9}, True, Verdict.TRUE, Reason.WITHIN_COST_TARGET),
         (OBJECTIVE, {"index": 1.0}, True, Verdict.TRUE, Reason.WITHIN_COST_TARGET),
         (OBJECTIVE, {"index": 1.4}, True, Verdict.FALSE, Reason.COST_ABOVE_TARGET),
-        (OBJECTIVE, {"index": 1.4, "reachable": 0.5, "reachable_index": 0.5}, True, Verdict.FALSE, Reason.COST_ABOVE_TARGET),
-        (OBJECTIVE, {"index": 1.4, "reachable": 1.2, "reachable_index": 1.2}, True, Verdict.FALSE, Reason.COST_TARGET_UNREACHABLE),
+        (OBJECTIVE, {"index": 1.4, **REACHABLE}, True, Verdict.FALSE, Reason.COST_ABOVE_TARGET),
+        (OBJECTIVE, {"index": 1.4, **OUT_OF_REACH}, True, Verdict.FALSE, Reason.COST_TARGET_UNREACHABLE),
     ],
-)  # fmt: skip
+)
 def test_cost_judgements(objective, figures, priced, verdict, reason):
     found = judge_cost(objective, CostFigures(**{"finished_requests": 100.0, **figures}), priced, 20)
 
@@ -307,13 +318,13 @@ def latency_of(edges, mean, latency):
 @pytest.mark.parametrize(
     ("edges", "mean", "latency", "verdict", "reason"),
     [
-        ((0.01, 0.04, 0.1, float("inf")), 0.02, LatencyObjective(None, 0.04), Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET),
-        ((0.01, 0.04, 0.1, float("inf")), 0.06, LatencyObjective(None, 0.04), Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET),
-        ((0.01, 0.025, 0.05, float("inf")), 0.035, LatencyObjective(None, 0.04), Verdict.UNKNOWN, Reason.LATENCY_UNDECIDED),
-        ((0.01, 0.025, 1.0, float("inf")), 0.3, LatencyObjective(None, 0.04), Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET),
-        ((), 0.0, LatencyObjective(None, 0.04), Verdict.UNKNOWN, Reason.NO_TRAFFIC),
-        ((0.01, 0.04, 0.1, float("inf")), 0.0, LatencyObjective(None, 0.04), Verdict.UNKNOWN, Reason.NO_TRAFFIC),
-        ((0.01, 0.04, float("inf")), 0.02, LatencyObjective(), Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET),
+        ((0.01, 0.04, 0.1, INF), 0.02, FORTY, Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET),
+        ((0.01, 0.04, 0.1, INF), 0.06, FORTY, Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET),
+        ((0.01, 0.025, 0.05, INF), 0.035, FORTY, Verdict.UNKNOWN, Reason.LATENCY_UNDECIDED),
+        ((0.01, 0.025, 1.0, INF), 0.3, FORTY, Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET),
+        ((), 0.0, FORTY, Verdict.UNKNOWN, Reason.NO_TRAFFIC),
+        ((0.01, 0.04, 0.1, INF), 0.0, FORTY, Verdict.UNKNOWN, Reason.NO_TRAFFIC),
+        ((0.01, 0.04, INF), 0.02, LatencyObjective(), Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET),
     ],
     ids=["within", "above", "inside a bucket", "inside a bucket but far", "no histogram", "no events", "no objective"],
 )  # fmt: skip
@@ -441,7 +452,7 @@ def test_some_silent_pods_allow_only_ups():
 
     def partly():
         found = whole()
-        gone = sorted(found.pods)[0]
+        gone = min(found.pods)
         return replace(found, pods={key: pod for key, pod in found.pods.items() if key != gone})
 
     made.metrics = partly
@@ -512,7 +523,7 @@ def test_words():
 
     assert decision.message.startswith("a100: 3 replicas")
     assert "output tokens/s per replica" in decision.message
-    assert [row[0] for row in rows(decision)][0] == "assess"
+    assert next(row[0] for row in rows(decision)) == "assess"
     assert any("per replica" in row[4] for row in rows(decision))
     assert cost_sentence(decision.cost).startswith("cost index 0.")
     assert cost_sentence(CostFigures()).startswith("cost index unknown")
@@ -528,9 +539,16 @@ def test_the_empty_memory_round_trips():
 
 @pytest.mark.parametrize(
     "data",
-    [None, {}, {"version": 2, "memory": []}, {"version": 1, "memory": []}, {"version": 1, "memory": [{}, {"p": 3}, None]},
-     {"version": 1, "memory": [{"s": [1]}, {}, None]}, {"version": 1, "memory": [[], {}, None]}],
-)  # fmt: skip
+    [
+        None,
+        {},
+        {"version": 2, "memory": []},
+        {"version": 1, "memory": []},
+        {"version": 1, "memory": [{}, {"p": 3}, None]},
+        {"version": 1, "memory": [{"s": [1]}, {}, None]},
+        {"version": 1, "memory": [[], {}, None]},
+    ],
+)
 def test_what_is_no_memory_is_refused(data):
     with pytest.raises(ValueError, match=r"."):
         from_json(data)
@@ -564,6 +582,7 @@ def test_services_and_pools_that_are_gone_are_forgotten():
     made.run(60)
     made.memory = Memory(made.memory.services, {"gone": PoolMemory(1.0, 1), "a100": PoolMemory(1.0, 1)}, made.now)
     del made.services["code"], made.deployments["code"]
+    made.pods = made.living("chat")
     made.step()
 
     assert set(made.memory.services) == {"llm/chat"}
@@ -596,7 +615,7 @@ def test_a_counter_that_restarts_is_counted_from_zero():
 
 def test_an_empty_ledger_has_no_idle_share():
     assert Ledger().buckets == ()
-    made = plant(rate=10, replicas=3)
+    made = plant(rate=0.3, replicas=3)
     made.step()
     assert made.decision().cost.idle_share is None
     made.run(300)

@@ -146,14 +146,16 @@ def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, kn
     order = sorted(facts.variants, key=lambda variant: _dearness(variant, known.capacities[variant.name]))
     least = _fill(order, known.capacities, need)
     with_tolerance = _fill(order, known.capacities, need * (1.0 + settings.tolerance))
-    least, with_tolerance = _economy(facts, known, (least, with_tolerance), rate)
+    spent = _economy(facts, known, (least, with_tolerance), rate)
+    eased = spent[0] != least and sum(spent[0].values()) < sum(least.values())
+    least, with_tolerance = spent
     idle = _idle(facts)
     wishes = []
     for variant in order:
         wish = _wish(variant, least[variant.name], with_tolerance[variant.name], drain)
         if idle and facts.spec.min_replicas == 0:
             wish = Wish(variant.name, 0, Reason.IDLE)
-        elif wish.replicas < variant.steady:
+        elif wish.replicas < variant.steady and not (eased and assessment.may_shrink):
             wish = _consolidate(facts, variant, wish, known, need, assessment)
         wishes.append(replace(wish, capacity=known.capacities[variant.name]))
         point = known.capacities[variant.name].point
@@ -169,7 +171,7 @@ def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, kn
             bound_by=point.binding,
             lead_seconds=lead,
         )
-    if not idle:
+    if not idle and not eased:
         wishes = _feedback(facts, order, wishes, trace)
     return Sizing(tuple(wishes), known.demand, need)
 
