@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pertoken.domain.plan import (
@@ -11,6 +11,7 @@ from pertoken.domain.plan import (
     Decision,
     Judgement,
     SetReplicas,
+    Step,
     VariantDecision,
     Verdict,
 )
@@ -48,6 +49,16 @@ _SEVERITY = (
     Reason.QUEUE_BACKLOG,
     Reason.DEMAND_ROSE,
     Reason.DEMAND_FELL,
+)
+_SIZED = ("sizing", "feedback")
+_NUMBERS = (
+    ("requests_per_second", "demand", " requests/s"),
+    ("with_headroom", "with head-room", ""),
+    ("per_replica", "one replica sustains", ""),
+    ("gpu_utilization", "GPU utilization", ""),
+    ("measure", "measured", ""),
+    ("measured_seconds", "at", " s"),
+    ("objective_seconds", "objective", " s"),
 )
 _FALLING = frozenset({Reason.STABILIZED, Reason.SCALE_DOWN_LIMITED, Reason.METRICS_WARMING_UP})
 _BLOCKING = frozenset(
@@ -106,7 +117,7 @@ def conclude(draft: Draft, grant: Grant, pools: Mapping[str, PoolState]) -> Outc
     acts = draft.inactive is None and draft.conflict[1] is None
     decision = _decision(draft, finals, limits, acts=acts)
     memory = _remember(draft, finals, raw, acts=acts)
-    actions = _actions(facts, finals) if acts else ((), (), ())
+    actions = _actions(facts, finals, draft.trace.steps) if acts else ((), (), ())
     pools_failed = tuple(variants[name].spec.pool for name in draft.withdrawn) if acts else ()
     return Outcome(decision, memory, *actions, withdrawn_from=pools_failed)
 
@@ -308,8 +319,19 @@ def _conflicted(draft: Draft) -> Judgement:
     return Judgement(Verdict.TRUE, reason, f"{words}; pertoken keeps its hands off")
 
 
+def _why(final: _Final, steps: Sequence[Step]) -> str:
+    """A scale action in words: from, to, reason, and the numbers of its sizing."""
+    words = f"{final.variant.current} -> {final.desired} replicas: {final.reason.value}"
+    name = final.variant.name
+    sized = [step.detail for step in steps if step.stage in _SIZED and step.detail.get("variant") == name]
+    numbers = [
+        f"{label} {value}{unit}" for detail in sized for key, label, unit in _NUMBERS if (value := detail.get(key))
+    ]
+    return f"{words} ({', '.join(numbers)})" if numbers else words
+
+
 def _actions(
-    facts: ServiceFacts, finals: list[_Final]
+    facts: ServiceFacts, finals: list[_Final], steps: Sequence[Step]
 ) -> tuple[tuple[Action, ...], tuple[Action, ...], tuple[Action, ...]]:
     downs: list[Action] = []
     ups: list[Action] = []
@@ -327,7 +349,7 @@ def _actions(
                     final.desired,
                     final.reason,
                     variant.workload.resource_version,
-                    f"{variant.current} -> {final.desired} replicas",
+                    _why(final, steps),
                 )
             )
         if final.step.action is not None:
