@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import SystemRandom
@@ -93,7 +94,13 @@ class ManagedProcess:
         except FileNotFoundError:
             return None
         identity = Identity(int(record["pid"]), str(record["started"]))
-        return identity if identity.alive else None
+        if identity.alive:
+            return identity
+        if self._child is not None and self._child.pid == identity.pid:
+            # It may have ended since the poll above: reap it, or Python warns of a child left behind.
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(1)
+        return None
 
     @property
     def running(self) -> bool:

@@ -56,15 +56,26 @@ def _shape(facts: ServiceFacts, old: Shape | None) -> Shape | None:
         return old
     weight = min(1.0, count / MANY_REQUESTS)
     share = min(1.0, (cached or 0.0) / prompts) if prompts > 0 else 0.0
-    length = _output_length(facts, inputs / finished, outputs / finished)
-    before = old or Shape(inputs / finished, length, share)
+    taken_up = _taken_up(facts)
+    input_length = prompts / taken_up if taken_up and prompts > 0 else inputs / finished
+    length = _output_length(facts, input_length, outputs / finished)
+    before = old or Shape(input_length, length, share)
     fresh = Shape(
-        blend(before.input_tokens, inputs / finished, weight),
+        blend(before.input_tokens, input_length, weight),
         blend(before.output_tokens, length, weight),
         blend(before.cached_share, share, weight),
     )
     context = _context(facts, fresh)
     return replace(fresh, context=before.context if context is None else blend(before.context, context, weight))
+
+
+def _taken_up(facts: ServiceFacts) -> float | None:
+    """Requests per second whose first token was made; None where that is not measured.
+
+    Finished requests tell late, and the short ones first; a first token tells of every request at once.
+    """
+    first_tokens = facts.histogram(LatencyKind.TTFT)
+    return first_tokens.cumulative[-1] if first_tokens is not None else None
 
 
 def _output_length(facts: ServiceFacts, input_length: float, finished_length: float) -> float:
@@ -109,8 +120,10 @@ def _sample(facts: ServiceFacts) -> DemandSample | None:
     finished = facts.total(Signal.FINISHED_PER_SECOND) or 0.0
     rejections = (facts.total(Signal.REJECTIONS_PER_SECOND) or 0.0) + (facts.gateway_rejections or 0.0)
     backlog = facts.backlog
+    taken_up = _taken_up(facts)
+    by_length = prompts / shape.input_tokens if shape.input_tokens > 0 else finished
     served = Served(
-        requests=prompts / shape.input_tokens if shape.input_tokens > 0 else finished,
+        requests=taken_up if taken_up is not None else by_length,
         finished=finished,
         input_tokens=prompts,
         output_tokens=facts.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0,
