@@ -22,6 +22,7 @@ from pertoken.planner.sizing import MIN_EVENTS
 SEEN_SECONDS = 60.0  # within which a write of ours shows in what we watch
 START_PATIENCE = 4.0  # times the usual start-up, then a pod that is not Ready counts as failed
 MIN_PATIENCE_SECONDS = 600.0
+LOWERED_WINDOWS = 2
 BLOCK_INTERVALS = 10.0  # cap intervals for which a value that failed is not tried again
 CLEAR_BREACH = 1.1  # times the objective, where the histogram's edges do not decide
 
@@ -182,7 +183,7 @@ def _next(state: _Rolling, old: list[PodFact], new_ready: list[PodFact]) -> Roll
         return state.wait("waits for metrics")
     if not state.cap.rolled_back and new_ready:
         served = now - min(pod.ready_at or now for pod in new_ready)
-        if served < state.facts.settings.canary_seconds:
+        if served < max(state.facts.settings.canary_seconds, _season(state)):
             return state.wait(f"the first pod with cap {state.cap.value} has served {served:.0f} s as a canary")
     if not new_ready and roll.surge and not state.cap.rolled_back:
         return state.wait("waits for the extra replica")
@@ -265,9 +266,18 @@ def _breach(state: _Rolling, new: list[PodFact]) -> str:
     )
 
 
+def _season(state: _Rolling) -> float:
+    """Seconds of service after which a pod's latencies are its own, not its warm-up's.
+
+    One rate window; two for a lowered cap: fewer sequences at once hardly slow a step, so what a fresh pod shows at
+    first is the rush of prompts that waited for it.
+    """
+    lowered = state.cap.previous is not None and state.cap.value < state.cap.previous
+    return state.facts.window * (LOWERED_WINDOWS if lowered else 1)
+
+
 def _seasoned(state: _Rolling, pod: PodFact) -> bool:
-    """Ready for a whole rate window: its latencies are its own, not its warm-up's."""
-    return pod.ready_at is not None and state.facts.now - pod.ready_at >= state.facts.window
+    return pod.ready_at is not None and state.facts.now - pod.ready_at >= _season(state)
 
 
 def _late(state: _Rolling, pods: list[PodFact], kind: LatencyKind, objective: float) -> float | None:
