@@ -178,6 +178,9 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
             "upgrade",
             "--install",
             "--create-namespace",
+            # other tests of the same control plane may have applied the CRDs before
+            "--take-ownership",
+            "--force-conflicts",
             "--set",
             "replicaCount=0",
             str(ROOT / "charts/pertoken"),
