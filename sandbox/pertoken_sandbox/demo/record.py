@@ -43,7 +43,7 @@ class Happening:
     """One action that the operator carried out."""
 
     seconds: float
-    kind: str  # scale-up, scale-down, cap-start, cap-complete, cap-rolled-back, evict
+    kind: str  # scale-up, scale-down, cap-start, cap-complete, cap-rolled-back, cap-restored, evict
     text: str
 
 

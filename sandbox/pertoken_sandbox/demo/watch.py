@@ -89,7 +89,14 @@ class Watcher:
             if done["result"] != "done" or key in self._seen:
                 continue
             self._seen.add(key)
-            self.record.happenings.append(Happening(seconds, _KINDS[done["kind"]], done["message"]))
+            kind = _KINDS[done["kind"]]
+            if kind == "cap-complete" and self._last_cap_kind() == "cap-rolled-back":
+                kind = "cap-restored"  # every pod is back on the old value: no completed change
+            self.record.happenings.append(Happening(seconds, kind, done["message"]))
+
+    def _last_cap_kind(self) -> str:
+        kinds = [each.kind for each in self.record.happenings if each.kind in {"cap-start", "cap-rolled-back"}]
+        return kinds[-1] if kinds else ""
 
 
 def _decision(debug: dict[str, Any]) -> dict[str, Any]:
