@@ -1,20 +1,11 @@
-from dataclasses import replace
 from decimal import Decimal
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pertoken.catalog.lookup import find_gpu, find_model
-from pertoken.domain.cluster import PodFact
-from pertoken.domain.identity import PodKey
-from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import Parallelism, PriceList
 from pertoken.model.cost import (
-    Bill,
     Tokens,
-    bill,
     cost_index,
     list_value,
     marginal,
@@ -25,74 +16,9 @@ from pertoken.model.cost import (
 from pertoken.model.perf import engine_model
 from pertoken.model.steady import Engine, Load, Sustainable, Targets, sustainable_rate
 
-POOL = PoolSpec("p", "a100-sxm-80gb", price_per_gpu_hour=Decimal("2.95"))
 PRICES = PriceList(Decimal("0.10"), Decimal("0.02"), Decimal("0.40"))
 LOAD = Load(1000, 200)
 ENGINE = Engine(engine_model(find_model("llama-3.1-8b"), find_gpu("a100"), Parallelism()), cap=64)
-
-
-def pod(bound, deleted=None, gpus=1):
-    return PodFact(PodKey("n", "p"), "u", {"nvidia.com/gpu": gpus}, bound_at=bound, deleted_at=deleted)
-
-
-@pytest.mark.parametrize(
-    ("held", "start", "end", "seconds"),
-    [
-        (pod(None), 0, 100, 0),
-        (pod(50), 0, 100, 50),
-        (pod(-10, 30), 0, 100, 30),
-        (pod(10, 40, gpus=4), 0, 100, 120),
-        (pod(200), 0, 100, 0),
-        (pod(0, 10), 50, 100, 0),
-    ],
-    ids=["never bound", "bound within", "gone within", "four GPUs", "bound later", "gone before"],
-)
-def test_gpu_time_runs_from_bound_to_gone(held, start, end, seconds):
-    assert bill([held], POOL, start, end).gpu_seconds == seconds
-
-
-def test_an_hour_costs_the_price():
-    assert bill([pod(0, gpus=2)], POOL, 0, 3600).usd == Decimal("5.90")
-
-
-def test_a_share_of_a_gpu_costs_its_share():
-    half = replace(POOL, gpu_fraction=Decimal("0.5"))
-
-    assert bill([pod(0)], half, 0, 3600).usd == Decimal("1.475")
-
-
-def test_without_price_the_time_is_known_and_the_money_is_not():
-    found = bill([pod(0)], replace(POOL, price_per_gpu_hour=None), 0, 10)
-
-    assert found.gpu_seconds == 10
-    assert not found.priced
-    assert bill([pod(None)], replace(POOL, price_per_gpu_hour=None), 0, 10).priced
-
-
-instants = st.floats(0, 1e9, allow_nan=False)
-pods = st.lists(
-    st.builds(
-        lambda bound, length, gpus: pod(bound, None if length is None else bound + length, gpus),
-        instants,
-        st.none() | st.floats(0, 1e6),
-        st.integers(1, 16),
-    ),
-    max_size=6,
-)
-
-
-@given(pods=pods, cuts=st.lists(instants, min_size=2, max_size=6), price=st.decimals("0.0001", "99.9999", places=4))
-def test_bills_of_adjoining_windows_add_up_exactly(pods, cuts, price):
-    pool = replace(POOL, price_per_gpu_hour=price)
-    edges = sorted(cuts)
-    parts = Bill()
-    for start, end in pairwise(edges):
-        parts += bill(pods, pool, start, end)
-
-    whole = bill(pods, pool, edges[0], edges[-1])
-
-    assert parts.usd_microhours == whole.usd_microhours
-    assert parts.gpu_microseconds == whole.gpu_microseconds
 
 
 def test_cached_tokens_have_their_own_price():

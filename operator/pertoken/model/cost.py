@@ -1,84 +1,14 @@
-"""Money: the bill, the cost index, prices that add up to the bill, and the least that tokens can cost.
-
-The bill is exact: GPU time is counted in whole microseconds and multiplied by the price as a decimal, so bills of
-adjoining intervals add up to the bill of the whole.
-"""
+"""What tokens cost: value at a price list, cost index, the least that they can cost, and what one more costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Context, Decimal
-from typing import Final
+from decimal import Decimal
 
-from pertoken.domain.cluster import PodFact
-from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import PriceList
 from pertoken.model.perf import iteration_time, marginal_prefill_time
 from pertoken.model.steady import Engine, Load, Sustainable
 from pertoken.units import SECONDS_PER_HOUR, TOKENS_PER_MILLION
-
-_EXACT: Final = Context(prec=80)
-MICRO: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """GPU time and its price over an interval.
-
-    Attributes:
-        gpu_microseconds: GPUs x time.
-        usd_microhours: GPU microseconds x USD per GPU-hour, exact; USD x 3.6e9.
-        priced: False when some GPU time had no known price.
-    """
-
-    gpu_microseconds: int = 0
-    usd_microhours: Decimal = Decimal(0)
-    priced: bool = True
-
-    def __add__(self, other: Bill) -> Bill:
-        """Both together."""
-        return Bill(
-            self.gpu_microseconds + other.gpu_microseconds,
-            _EXACT.add(self.usd_microhours, other.usd_microhours),
-            self.priced and other.priced,
-        )
-
-    @property
-    def usd(self) -> Decimal:
-        """US dollars, to 28 digits."""
-        return self.usd_microhours / (SECONDS_PER_HOUR * MICRO)
-
-    @property
-    def gpu_seconds(self) -> float:
-        """GPUs x seconds."""
-        return self.gpu_microseconds / MICRO
-
-
-def pod_bill(pod: PodFact, pool: PoolSpec, start: float, end: float) -> Bill:
-    """One pod's share of a bill: its GPUs from bound to gone, within [start, end)."""
-    if pod.bound_at is None:
-        return Bill()
-    units = pod.requests.get(pool.resource_name, 0)
-    first = max(_micros(pod.bound_at), _micros(start))
-    gone = _micros(end) if pod.deleted_at is None else min(_micros(pod.deleted_at), _micros(end))
-    micros = max(0, gone - first) * units
-    if pool.price_per_gpu_hour is None:
-        return Bill(micros, Decimal(0), priced=micros == 0)
-    price = _EXACT.multiply(pool.price_per_gpu_hour, pool.gpu_fraction)
-    return Bill(micros, _EXACT.multiply(Decimal(micros), price))
-
-
-def bill(pods: Iterable[PodFact], pool: PoolSpec, start: float, end: float) -> Bill:
-    """What these pods cost in [start, end)."""
-    total = Bill()
-    for pod in pods:
-        total += pod_bill(pod, pool, start, end)
-    return total
-
-
-def _micros(seconds: float) -> int:
-    return round(seconds * MICRO)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from typing import Final
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import Counter
-from pertoken.model.cost import Bill, Tokens
+from pertoken.model.bill import Bill
+from pertoken.model.cost import Tokens
 
 BUCKETS: Final = 120
 

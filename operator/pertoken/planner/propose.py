@@ -11,7 +11,7 @@ from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
 from pertoken.domain.world import ServiceView, World
-from pertoken.model.cost import Bill, bill
+from pertoken.model.bill import Bill, bill
 from pertoken.planner import assess as assessing
 from pertoken.planner.allocate import Option, Request
 from pertoken.planner.assess import Assessment, Grade
