@@ -1,0 +1,162 @@
+"""Saturation by percentages, the analyzer V1 of llm-d's workload-variant-autoscaler, and its limiter.
+
+Source: llm-d/llm-d-workload-variant-autoscaler v0.5.1 to 2976e4e (Apache-2.0), written anew from its rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class SaturationSettings:
+    """`wva-saturation-scaling-config` of V1."""
+
+    kv_threshold: float = 0.80
+    queue_threshold: float = 5.0
+    kv_spare: float = 0.10
+    queue_spare: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLoad:
+    """One Ready replica: largest KV use and queue length of the last minute."""
+
+    kv: float
+    queue: float
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """What all replicas of a model say together.
+
+    Attributes:
+        free: replicas that are not saturated.
+        spare_kv, spare_queue: mean distance of those from the thresholds, 0 without any.
+    """
+
+    total: int
+    free: int
+    spare_kv: float
+    spare_queue: float
+    up: bool
+    down_safe: bool
+
+
+def analyze(replicas: Sequence[ReplicaLoad], settings: SaturationSettings) -> Saturation:
+    """Whether the model needs a replica, or can lose one: its load spread over one less keeps both spares."""
+    if not replicas:
+        return Saturation(0, 0, 0.0, 0.0, up=False, down_safe=False)
+    free = [r for r in replicas if r.kv < settings.kv_threshold and r.queue < settings.queue_threshold]
+    count = len(free)
+    spare_kv = sum(settings.kv_threshold - r.kv for r in free) / count if free else 0.0
+    spare_queue = sum(settings.queue_threshold - r.queue for r in free) / count if free else 0.0
+    down_safe = False
+    if count >= 2:
+        growth = count / (count - 1)
+        left_kv = settings.kv_threshold - (settings.kv_threshold - spare_kv) * growth
+        left_queue = settings.queue_threshold - (settings.queue_threshold - spare_queue) * growth
+        down_safe = left_kv >= settings.kv_spare and left_queue >= settings.queue_spare
+    up = spare_kv < settings.kv_spare or spare_queue < settings.queue_spare
+    return Saturation(len(replicas), count, spare_kv, spare_queue, up, down_safe)
+
+
+@dataclass(frozen=True, slots=True)
+class VariantState:
+    """One variant of the model.
+
+    Attributes:
+        cost: of one replica; only its order counts.
+        desired: published last, 0 when nothing has been.
+        pending: replicas that are not Ready.
+    """
+
+    name: str
+    cost: float
+    current: int
+    desired: int = 0
+    pending: int = 0
+    least: int = 0
+    most: int | None = None
+
+    def clamp(self, replicas: int) -> int:
+        """Within the variant's bounds."""
+        bounded = max(replicas, self.least)
+        return bounded if self.most is None else min(bounded, self.most)
+
+
+def targets(verdict: Saturation, variants: Sequence[VariantState]) -> dict[str, int]:
+    """One step: +1 on the cheapest variant or -1 on the dearest; the whole model is held while any is in transition."""
+    found = {v.name: v.desired if v.desired not in {0, v.current} else v.current for v in variants}
+    if any(v.pending > 0 or v.desired not in {0, v.current} for v in variants):
+        return {v.name: v.clamp(found[v.name]) for v in variants}
+    if verdict.up:
+        cheapest = min(variants, key=lambda v: (v.cost, v.name))
+        found[cheapest.name] += 1
+    elif verdict.down_safe:
+        able = [v for v in variants if found[v.name] > 1]
+        if able:
+            dearest = max(able, key=lambda v: (v.cost, v.name))
+            found[dearest.name] -= 1
+    return {v.name: v.clamp(found[v.name]) for v in variants}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One variant's wish before the limiter; `spare` orders the wishes, the most saturated first."""
+
+    name: str
+    current: int
+    target: int
+    gpus: int
+    spare: float
+    cost: float
+    least: int = 0
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """Targets after the limiter, the variants that got less than they asked for, and the GPUs left."""
+
+    targets: dict[str, int] = field(default_factory=dict)
+    limited: frozenset[str] = frozenset()
+    free: int = 0
+
+
+def limit(asks: Iterable[Ask], free: int) -> Limited:
+    """Grant scale-ups from the free GPUs in the order of saturation; `minReplicas` is granted whatever is free."""
+    found = list(asks)
+    granted = {ask.name: ask.target for ask in found}
+    limited = set()
+    for ask in sorted((a for a in found if a.target > a.current), key=lambda a: (a.spare, a.cost)):
+        size = max(ask.gpus, 1)
+        wanted = ask.target if ask.most is None else min(ask.target, ask.most)
+        given = min(wanted - ask.current, max(free, 0) // size)
+        replicas = max(ask.current + given, min(ask.least, wanted))
+        free -= (replicas - ask.current) * size
+        granted[ask.name] = replicas
+        if replicas < wanted:
+            limited.add(ask.name)
+    return Limited(granted, frozenset(limited), free)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One variant's target before the enforcer."""
+
+    name: str
+    cost: float
+    target: int
+
+
+def enforce(decisions: Sequence[Kept], requests: float, *, to_zero: bool) -> dict[str, int]:
+    """Zero for all after a retention period without requests, where allowed; else at least one on the cheapest."""
+    found = {d.name: d.target for d in decisions}
+    if to_zero and requests <= 0:
+        return dict.fromkeys(found, 0)
+    if found and not any(found.values()):
+        cheapest = min(decisions, key=lambda d: (d.cost, d.name))
+        found[cheapest.name] = 1
+    return found
