@@ -2,9 +2,10 @@ import pytest
 
 from pertoken.catalog.architecture import from_config
 from pertoken.catalog.engines import graph_ceiling, graph_floor, largest_graph
-from pertoken.catalog.gpus import GPUS
+from pertoken.catalog.gpu_rows import GPUS
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
-from pertoken.catalog.models import MODELS, Model
+from pertoken.catalog.model_rows import MODELS
+from pertoken.catalog.models import Model
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_rows_are_complete_and_names_unique():
 )
 def test_parameter_counts_match_the_published_ones(model_id, billions):
     """Architecture rows are right when their parameters add up to what the vendors publish (within 2 %)."""
-    from pertoken.model.perf import _count  # noqa: PLC0415 - counts are the model's business
+    from pertoken.model.memory import count as _count  # noqa: PLC0415 - counts are the model's business
 
     model = find_model(model_id)
     count = _count(model)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-from pertoken.catalog.gpus import GPUS, Gpu
-from pertoken.catalog.models import MODELS, Model
+from pertoken.catalog.gpu_rows import GPUS
+from pertoken.catalog.gpus import Gpu
+from pertoken.catalog.model_rows import MODELS
+from pertoken.catalog.models import Model
 
 _QUANTIZATIONS: Final = (
     ("nvfp4", re.compile(r"[-_]nvfp4\b|[-_]fp4\b")),

@@ -1,96 +1,44 @@
-"""Iteration time and memory of one replica: a smooth roofline over catalog data.
+"""Iteration time of one replica: a smooth roofline over catalog data.
 
-Source of the form: the roofline of matrix products against weight streaming, KV reads and all-reduce, as fitted against
-aiconfigurator-core 0.12.0 kernel tables (TPOT median error 2-4 %, p90 5-9 % for dense bf16 models with the four
-efficiencies of the catalog). All times in seconds, sizes in bytes, tokens as counts.
+Every part of a step is the soft maximum of streaming its bytes and computing its arithmetic; the parts add up. The
+form is that of a roofline; its constants were fitted to the kernel tables of aiconfigurator-core 0.12.0 (Apache-2.0)
+by `benchmarks/model_accuracy`, which measures the errors that `docs/model.md` reports. All times in seconds, sizes in
+bytes, tokens as counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from math import ceil
+from dataclasses import dataclass
 from typing import Final
 
-from pertoken.catalog.engines import (
-    COLLECTIVES_GIB,
-    DEFAULT_BATCHED_TOKENS,
-    LARGEST_GRAPH,
-    MEMORY_UTILIZATION,
-    RESERVE_GIB,
-    graph_ceiling,
-)
-from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.models import Model
-from pertoken.domain.service import Parallelism
-from pertoken.units import GIB
+from pertoken.catalog.engines import LARGEST_GRAPH, graph_ceiling
+from pertoken.model.engine import EngineModel, engine_model
+from pertoken.model.memory import kv_bytes_per_token
 
-ATTENTION_EFFICIENCY: Final = 0.7  # of the matrix products' efficiency
-ALLREDUCE_EFFICIENCY: Final = 0.6  # of the link's peak
-ELEMENTWISE_BYTES: Final = 20.0  # per token, layer and hidden unit
-EXPERT_EFFICIENCY: Final = 0.5  # small, uneven products: of the dense products' efficiency (same tables)
-MOE_LAYER_SECONDS: Final = 20e-6  # routing and grouping per layer with experts
-EAGER_LAYER_SECONDS: Final = 30e-6  # kernel launches per layer that no CUDA graph hides
-BYTES: Final = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.53125, "mxfp4": 0.53125, "nvfp4": 0.5625}
+__all__ = [
+    "NO_GAINS",
+    "EngineModel",
+    "Gains",
+    "decode_step",
+    "engine_model",
+    "iteration_time",
+    "kv_bytes_per_token",
+    "kv_sequences",
+    "marginal_prefill_time",
+    "mean_decode_step",
+    "prefill_time",
+    "smooth_max",
+]
+
+EXPERT_SPREAD: Final = 0.8  # tokens^0.8 independent draws: tokens of a batch prefer the same experts
+EXPERT_PADDING: Final = 0.5  # of a tile of rows is empty on average
+EXPERT_TILES: Final = (16.0, 128.0)  # smallest and largest tile of rows of a grouped product
 
 
 def smooth_max(a: float, b: float) -> float:
     """Soft maximum of two bottlenecks: ``(a^4 + b^4)^(1/4)``."""
     a, b = a * a, b * b
     return float((a * a + b * b) ** 0.25)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineModel:
-    """Everything that the step time of one replica depends on, precomputed from the catalog.
-
-    Attributes:
-        body_bytes: dense weights read per step and GPU, without head and routed experts.
-        head_bytes: output head per GPU.
-        body_flops, head_flops: per token and GPU.
-        expert_bytes: one routed expert of every layer, per GPU.
-        expert_flops: per token and GPU for all chosen experts.
-        experts, chosen: routed experts per layer, and how many a token takes.
-        kv_bytes: cached per token and GPU.
-        attention_flops: per token and token of context, per GPU.
-        layer_overhead: seconds per step, all layers.
-        eager_overhead: further seconds per step without a CUDA graph.
-        elementwise: seconds per token.
-        reduce_per_token: seconds of all-reduce per token (its latency is in the overhead).
-        bandwidth, compute: effective bytes/s and FLOP/s of one GPU.
-        weights_gib: per GPU.
-        kv_capacity: tokens of KV cache of one replica (per data-parallel rank), 0 when the weights do not fit.
-        window, windowed_share: sliding window in tokens and the share of layers that have it.
-        gpus: of one replica.
-        batched_tokens: budget of tokens per step (`max_num_batched_tokens`).
-    """
-
-    body_bytes: float
-    head_bytes: float
-    body_flops: float
-    head_flops: float
-    expert_bytes: float
-    expert_flops: float
-    experts: int
-    chosen: int
-    kv_bytes: float
-    attention_flops: float
-    layer_overhead: float
-    eager_overhead: float
-    elementwise: float
-    reduce_per_token: float
-    bandwidth: float
-    compute: float
-    weights_gib: float
-    kv_capacity: float
-    window: int | None
-    windowed_share: float
-    gpus: int
-    batched_tokens: int = DEFAULT_BATCHED_TOKENS
-
-    def with_batched_tokens(self, tokens: int | None) -> EngineModel:
-        """The same engine with another budget of tokens per step."""
-        return self if tokens is None else replace(self, batched_tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,122 +53,32 @@ class Gains:
 NO_GAINS: Final = Gains()
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameters:
-    """Parameter counts of the whole model."""
-
-    attention: float
-    dense: float
-    one_expert: float  # of one layer
-    router: float
-    head: float
-    embedding: float
-
-
-def _count(model: Model) -> _Parameters:
-    attention = model.attention_parameters or (
-        2 * model.hidden * model.heads * model.head_dim + 2 * model.hidden * model.kv_heads * model.head_dim
-    )
-    dense_layers = model.dense_layers if model.experts else model.layers
-    dense = 3.0 * model.hidden * model.ffn * dense_layers + 3.0 * model.hidden * model.shared_ffn * model.moe_layers
-    head = float(model.vocab * model.hidden)
-    return _Parameters(
-        attention=float(attention * model.layers),
-        dense=dense,
-        one_expert=3.0 * model.hidden * model.expert_ffn,
-        router=float(model.hidden * model.experts * model.moe_layers),
-        head=head,
-        embedding=0.0 if model.tied else head,
-    )
-
-
-def kv_bytes_per_token(model: Model, tensor: int = 1, kv_bytes: float = 2.0) -> float:
-    """Bytes of KV cache per token and GPU; heads are replicated when there are fewer than GPUs.
-
-    Multi-head latent attention keeps the whole latent on every GPU.
-    """
-    if model.kv_latent is not None:
-        return model.layers * model.kv_latent * kv_bytes
-    return 2.0 * model.layers * max(1, ceil(model.kv_heads / tensor)) * model.head_dim * kv_bytes
-
-
-def _peak_flops(gpu: Gpu, quantization: str) -> float:
-    by_kind = {"fp8": gpu.flops_fp8, "int8": gpu.flops_int8, "nvfp4": gpu.flops_fp4}
-    return by_kind.get(quantization) or gpu.flops_bf16
-
-
-@lru_cache(maxsize=1024)
-def engine_model(model: Model, gpu: Gpu, parallelism: Parallelism, quantization: str = "bf16") -> EngineModel:
-    """Precompute the step-time coefficients of one replica.
-
-    Pipeline stages are taken as one pass through all layers on `tensor` GPUs (latency adds up, memory is shared out);
-    data-parallel ranks as independent engines: all figures are those of one rank.
-
-    Args:
-        model: catalog row.
-        gpu: catalog row.
-        parallelism: of one replica.
-        quantization: of the weights; models published in another precision than bf16 keep that one.
-    """
-    kind = model.native_quantization if quantization in ("", "bf16") and model.native_quantization else quantization
-    weight_bytes = BYTES.get(kind, 2.0)
-    count = _count(model)
-    tensor, stages = parallelism.tensor, parallelism.pipeline
-    # Published 4-bit mixture models quantise the experts alone.
-    dense_bytes = 2.0 if kind == "mxfp4" and model.experts else weight_bytes
-    body = count.attention + count.dense + count.router
-    expert_layers = count.one_expert * model.moe_layers
-    weights = (
-        body * dense_bytes + expert_layers * model.experts * weight_bytes + 2.0 * (count.head + count.embedding)
-    ) / (tensor * stages)
-    efficiency = gpu.efficiency
-    reduces = 2 * model.layers if tensor > 1 else 0
-    kv_bytes = kv_bytes_per_token(model, tensor)
-    memory = gpu.memory_gib * MEMORY_UTILIZATION - weights / GIB - _reserve_gib(model, tensor)
-    windowed = model.windowed_layers / model.layers
-    stored = kv_bytes * (1.0 - windowed) / stages
-    return EngineModel(
-        body_bytes=body * dense_bytes / tensor,
-        head_bytes=count.head * 2.0 / tensor,
-        body_flops=2.0 * body / tensor,
-        head_flops=2.0 * count.head / tensor,
-        expert_bytes=expert_layers * weight_bytes / tensor,
-        expert_flops=2.0 * expert_layers * model.experts_per_token / tensor,
-        experts=model.experts,
-        chosen=model.experts_per_token,
-        kv_bytes=kv_bytes,
-        attention_flops=4.0 * model.heads * model.head_dim * model.layers / tensor,
-        layer_overhead=model.layers * efficiency.layer_seconds
-        + model.moe_layers * MOE_LAYER_SECONDS
-        + reduces * efficiency.allreduce_seconds,
-        eager_overhead=model.layers * EAGER_LAYER_SECONDS,
-        elementwise=ELEMENTWISE_BYTES * model.hidden * model.layers / gpu.bandwidth,
-        reduce_per_token=reduces
-        * (2.0 * (tensor - 1) / tensor)
-        * 2.0
-        * model.hidden
-        / (gpu.link_bandwidth * ALLREDUCE_EFFICIENCY),
-        bandwidth=gpu.bandwidth * efficiency.bandwidth,
-        compute=_peak_flops(gpu, kind) * efficiency.compute,
-        weights_gib=weights / GIB,
-        kv_capacity=max(0.0, memory * GIB / stored),
-        window=model.window,
-        windowed_share=windowed,
-        gpus=parallelism.gpus,
-    )
-
-
-def _reserve_gib(model: Model, tensor: int) -> float:
-    activations = 0.7 * max(1.0, model.hidden / 4096)
-    return RESERVE_GIB + activations + (COLLECTIVES_GIB if tensor > 1 else 0.0)
-
-
 def _attended(engine: EngineModel, tokens: float, sequences: float) -> float:
     """Tokens whose KV is read, sliding windows counted at their window."""
-    if engine.window is None or sequences <= 0:
+    if sequences <= 0:
+        return tokens
+    if engine.sparse_tokens is not None:
+        tokens = min(tokens, engine.sparse_tokens * sequences)
+    if engine.window is None:
         return tokens
     windowed = min(tokens, engine.window * sequences)
     return tokens * (1 - engine.windowed_share) + windowed * engine.windowed_share
+
+
+def _expert_seconds(engine: EngineModel, tokens: float) -> float:
+    """Routed experts of a step: the touched ones are read, and each computes whole tiles of rows.
+
+    A batch touches ``E (1 - (1 - k/E)^(n^0.8))`` of E experts; real routing is skewed, hence the exponent below one.
+    """
+    pooled = tokens * engine.expert_ranks
+    touched = engine.experts * (1.0 - (1.0 - engine.chosen / engine.experts) ** (pooled**EXPERT_SPREAD))
+    if touched <= 0:
+        return 0.0
+    rows = engine.chosen * pooled / touched
+    padded = rows + EXPERT_PADDING * min(max(rows, EXPERT_TILES[0]), EXPERT_TILES[1])
+    stream = touched * engine.expert_bytes / engine.expert_bandwidth
+    arithmetic = touched * engine.expert_flops * padded / engine.expert_compute
+    return float((stream * stream + arithmetic * arithmetic) ** 0.5)
 
 
 def _matrix_seconds(engine: EngineModel, tokens: float, heads: float) -> float:
@@ -229,13 +87,13 @@ def _matrix_seconds(engine: EngineModel, tokens: float, heads: float) -> float:
         (engine.body_bytes + engine.head_bytes) / engine.bandwidth,
         (engine.body_flops * tokens + engine.head_flops * heads) / engine.compute,
     )
-    if not engine.experts:
-        return dense
-    touched = engine.experts * (1.0 - (1.0 - engine.chosen / engine.experts) ** tokens)
-    return dense + smooth_max(
-        touched * engine.expert_bytes / engine.bandwidth,
-        engine.expert_flops * tokens / (engine.compute * EXPERT_EFFICIENCY),
-    )
+    return dense + _expert_seconds(engine, tokens) if engine.experts else dense
+
+
+def _cache_seconds(engine: EngineModel, resident: float, batch: float) -> float:
+    """Reading the KV cache, and reading and writing recurrent state."""
+    read = _attended(engine, resident, batch) * engine.kv_bytes + 2.0 * batch * engine.state_bytes
+    return read / engine.kv_bandwidth
 
 
 def iteration_time(
@@ -266,11 +124,11 @@ def iteration_time(
     tokens = prefill_tokens + padded
     heads = padded + (1.0 if prefill_tokens > 0 else 0.0)
     seconds += _matrix_seconds(engine, tokens, heads)
-    seconds += _attended(engine, resident, batch) * engine.kv_bytes / engine.bandwidth
+    seconds += _cache_seconds(engine, resident, batch)
     seconds += tokens * (engine.elementwise + engine.reduce_per_token)
     if prefill_tokens > 0:
         full = _attended(engine, past + prefill_tokens / 2, 1.0)
-        seconds += engine.attention_flops * prefill_tokens * full / (engine.compute * ATTENTION_EFFICIENCY)
+        seconds += engine.attention_flops * prefill_tokens * full / engine.attention_compute
     return seconds
 
 
@@ -286,7 +144,7 @@ def mean_decode_step(engine: EngineModel, batch: float, context: float) -> float
     """
     padded = batch + min(4.0, batch / 8.0)
     seconds = engine.layer_overhead + _matrix_seconds(engine, padded, padded)
-    seconds += _attended(engine, batch * context, batch) * engine.kv_bytes / engine.bandwidth
+    seconds += _cache_seconds(engine, batch * context, batch)
     return seconds + padded * (engine.elementwise + engine.reduce_per_token)
 
 

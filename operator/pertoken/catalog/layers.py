@@ -1,0 +1,42 @@
+"""Parameter counts of layers that do not follow from heads and widths alone; per layer, without biases and norms."""
+
+from __future__ import annotations
+
+
+def latent_attention(hidden: int, heads: int, query: int, latent: int, dims: tuple[int, int, int]) -> int:
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
+
+    Args:
+        hidden: model width.
+        heads: query heads.
+        query: rank of the query's compression, 0 for none (`q_lora_rank`).
+        latent: rank of the cached latent (`kv_lora_rank`).
+        dims: per head: without position, with rotary position, of the value
+            (`qk_nope_head_dim`, `qk_rope_head_dim`, `v_head_dim`).
+    """
+    plain, rotary, value = dims
+    wide = heads * (plain + rotary)
+    queries = hidden * query + query * wide if query else hidden * wide
+    return queries + hidden * (latent + rotary) + latent * heads * (plain + value) + heads * value * hidden
+
+
+def gated_attention(hidden: int, heads: int, kv_heads: int, head_dim: int) -> int:
+    """Grouped-query attention whose output is gated by a second query-sized projection (Qwen3-Next)."""
+    return 3 * hidden * heads * head_dim + 2 * hidden * kv_heads * head_dim
+
+
+def gated_delta(hidden: int, key_heads: int, value_heads: int, key_dim: int, value_dim: int) -> int:
+    """Gated delta net (Qwen3-Next): projections to query, key, value, gate, two scalars per value head, and back."""
+    keys, values = key_heads * key_dim, value_heads * value_dim
+    return hidden * (2 * keys + 2 * values + 2 * value_heads) + values * hidden
+
+
+def mamba2(hidden: int, heads: int, head_dim: int, groups: int, state: int) -> int:
+    """Mamba-2 mixer (arXiv 2405.21060): one input projection to z, x, B, C and dt, one back."""
+    inner = heads * head_dim
+    return hidden * (2 * inner + 2 * groups * state + heads) + inner * hidden
+
+
+def mamba1(hidden: int, inner: int, state: int, rank: int) -> int:
+    """Mamba mixer (arXiv 2312.00752)."""
+    return hidden * 2 * inner + inner * (rank + 2 * state) + rank * inner + inner * hidden
