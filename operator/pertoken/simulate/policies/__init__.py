@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from pertoken.simulate.policies.registry import PERTOKEN_GRID, digest, entries
 from pertoken.simulate.policy import PolicyEntry
 
-ENTRIES: Final[Mapping[str, PolicyEntry]] = {}
+__all__ = ["ENTRIES", "PERTOKEN_GRID", "digest", "entries"]
+
+ENTRIES: Final[Mapping[str, PolicyEntry]] = entries()

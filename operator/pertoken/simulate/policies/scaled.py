@@ -1,4 +1,4 @@
-"""HPA objects on pods' metrics and KEDA's ScaledObject on a Prometheus."""
+"""HPA objects on pods' metrics and KEDA's ScaledObject on a Prometheus, as users of vLLM find them documented."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pertoken.simulate.policies.hpa import SYNC_SECONDS, Hpa, HpaSettings, PodReadings, by_average, by_pods, combine
+from pertoken.simulate.policies.prior import Profile
 from pertoken.simulate.policies.view import PerVariant, View
 from pertoken.simulate.policy import Gauge, PodPhase, Policy
 
@@ -157,3 +158,50 @@ class _Deferred:
             spec = self.make(view)
             self.scaler = KedaScaler(spec, Hpa(spec.hpa))
         return self.scaler.desired(view)
+
+
+@dataclass(frozen=True, slots=True)
+class HpaKnobs:
+    """One HPA on one metric without `spec.behavior`: its target and the controller's downscale window."""
+
+    target: float
+    down_window: float = 300.0
+
+    @property
+    def settings(self) -> HpaSettings:
+        """The object."""
+        return HpaSettings(down_window=self.down_window)
+
+
+def hpa_gpu_policy(knobs: HpaKnobs, _: Profile) -> Policy:
+    """Pods metric GPU utilization, per cent."""
+    return hpa_policy((PodsMetric(Gauge.GPU_UTILIZATION, knobs.target, 100.0),), knobs.settings)
+
+
+def hpa_queue_policy(knobs: HpaKnobs, _: Profile) -> Policy:
+    """Pods metric waiting requests."""
+    return hpa_policy((PodsMetric(Gauge.WAITING, knobs.target),), knobs.settings)
+
+
+def hpa_running_policy(knobs: HpaKnobs, _: Profile) -> Policy:
+    """External metric running requests, AverageValue."""
+    return hpa_policy((AverageMetric(Gauge.RUNNING, knobs.target),), knobs.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class KedaKnobs:
+    """ScaledObject of vLLM's production stack on waiting requests."""
+
+    threshold: float = 5.0
+    down_window: float = 300.0
+    polling: float = 15.0
+    cooldown: float = 360.0
+
+
+def keda_waiting_policy(knobs: KedaKnobs, _: Profile) -> Policy:
+    """Waiting requests, and for workloads that may go to zero the documented keep-alive trigger."""
+    hpa = HpaSettings(down_window=knobs.down_window)
+    queue, busy = Trigger(waiting, knobs.threshold), Trigger(traffic, 1.0)
+    return keda_policy(
+        lambda view: ScaledObject((queue,) if view.least > 0 else (queue, busy), knobs.polling, knobs.cooldown, hpa)
+    )
