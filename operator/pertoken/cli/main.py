@@ -10,7 +10,10 @@ from pydantic import ValidationError
 
 from pertoken.app import StartError
 from pertoken.app import run as run_operator
+from pertoken.cli.breakeven import breakeven_command
 from pertoken.cli.crd import crd_command
+from pertoken.cli.curve import curve_command
+from pertoken.cli.quote import quote_command
 from pertoken.cli.validate import validate_command
 from pertoken.settings import Settings
 from pertoken.telemetry.logging import configure
@@ -23,7 +26,10 @@ app = typer.Typer(
 )
 
 
+app.command("breakeven")(breakeven_command)
 app.command("crd")(crd_command)
+app.command("curve")(curve_command)
+app.command("quote")(quote_command)
 app.command("validate")(validate_command)
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FINEST_SECONDS: Final = 0.15  # below it arrivals are taken as unrelated
-DECAY: Final = 0.9  # of s^2 from one halving to the next, as measured on the Azure 2023 traces from 15 s to 0.2 s
+DECAY: Final = 0.85  # of s^2 from one halving to the next, as measured on the Azure 2023 traces from 15 s to 0.2 s
 BELOW_SCRAPE: Final = 0.7  # of s^2 below the scrape interval to that above it, same traces
 LEAST_VARIANCE: Final = 2e-4
 LARGEST_VARIANCE: Final = 0.2

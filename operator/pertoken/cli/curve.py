@@ -1,0 +1,159 @@
+"""`pertoken curve`: cost against batch for a model on a GPU, and where objective, KV cache and cap bind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pertoken.cli.plot import PlotError, plot_curve
+from pertoken.cli.rendering import NO, RowsOutput, print_csv, print_data, print_table, refuse
+from pertoken.cli.subject import (
+    BudgetOption,
+    CachedOption,
+    CapOption,
+    Deployment,
+    GpuOption,
+    InputOption,
+    ItlOption,
+    ModelOption,
+    OutputOption,
+    PercentileOption,
+    PriceOption,
+    QuantizationOption,
+    Request,
+    Subject,
+    TensorOption,
+    TtftOption,
+    resolve,
+)
+from pertoken.model.curve import Curve, CurvePoint, curve
+
+LARGEST = 1024
+COLUMNS = ("batch", "ITL ms", "p{p}", "TTFT ms", "p{p}", "tok/s/GPU", "USD/1M", "input", "output", "KV", "")
+
+
+def curve_command(  # noqa: PLR0913, PLR0917 - options of a command line
+    model: ModelOption,
+    gpu: GpuOption,
+    tensor: TensorOption = 1,
+    quantization: QuantizationOption = "",
+    input_tokens: InputOption = 1000,
+    output_tokens: OutputOption = 200,
+    cached: CachedOption = 0.0,
+    ttft: TtftOption = None,
+    itl: ItlOption = None,
+    percentile: PercentileOption = 95,
+    max_num_seqs: CapOption = None,
+    max_batched_tokens: BudgetOption = None,
+    price: PriceOption = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curve into this PNG.")] = None,
+    output: Annotated[RowsOutput, typer.Option("--output", "-o", help="Output format.")] = RowsOutput.TABLE,
+) -> None:
+    """Show what every batch size costs and how slow it is. Exit 1 when an idle replica already misses an objective."""
+    subject = resolve(
+        Deployment(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
+        Request(input_tokens, output_tokens, cached, ttft, itl, percentile),
+    )
+    found = curve(subject.engine, subject.load, subject.targets, float(subject.usd_per_gpu_hour), batches(subject))
+    if plot is not None:
+        try:
+            plot_curve(found, subject, plot)
+        except PlotError as error:
+            refuse(f"--plot: {plot}: {error}")
+    _print(found, subject, output)
+    if found.missed is not None:
+        raise typer.Exit(NO)
+
+
+def batches(subject: Subject) -> list[float]:
+    """1, 2, 4 ... and the halves between, to what cap and KV cache hold at the very most."""
+    engine = subject.engine
+    top = min(engine.cap or LARGEST, LARGEST, max(1.0, engine.kv_tokens / max(subject.load.resident, 1.0)))
+    sizes, size = [], 1.0
+    while size < top:
+        sizes += [size, *([size * 1.5] if size >= 8 and size * 1.5 < top else [])]
+        size *= 2
+    return [*sizes, float(int(top))]
+
+
+def _print(found: Curve, subject: Subject, output: RowsOutput) -> None:
+    marked = [*found.points, *([found.best] if found.best else [])]
+    marked.sort(key=lambda point: point.point.batch)
+    rows = [_row(point, point is found.best, found.binding) for point in marked]
+    if output is RowsOutput.CSV:
+        print_csv(rows)
+    elif output is not RowsOutput.TABLE:
+        print_data({"of": subject.title, **_summary(found), "points": rows}, output.value)
+    else:
+        print(subject.title)
+        columns = [column.format(p=subject.targets.percentile) for column in COLUMNS]
+        cells = [_cells(point, point is found.best, found.binding) for point in marked]
+        print_table(columns, cells, [number for number, point in enumerate(marked) if point is found.best])
+        print(_words(found))
+
+
+def _summary(found: Curve) -> dict[str, Any]:
+    return {
+        "best_batch": None if found.best is None else round(found.best.point.batch, 2),
+        "binding": found.binding,
+        "limits": {name: round(batch, 2) for name, batch in found.limits.items()},
+    }
+
+
+def _words(found: Curve) -> str:
+    if found.missed is not None:
+        return (
+            f"out of reach: a single request on an idle replica takes {found.missed.seconds * 1000:.0f} ms "
+            f"({found.missed.what}), the objective is {found.missed.objective * 1000:.0f} ms"
+        )
+    binds = ", ".join(f"{name} at {batch:.0f}" for name, batch in sorted(found.limits.items(), key=lambda i: i[1]))
+    best = found.best
+    assert best is not None  # noqa: S101 - missed is None, so there is one
+    return (
+        f"best batch {best.point.batch:.1f}: {best.point.rate:.2f} requests/s per replica, "
+        f"{best.usd_per_million:.3f} USD per 1M tokens, bound by {found.binding}"
+        + (f"; limits: {binds}" if binds else "")
+    )
+
+
+def _row(point: CurvePoint, best: bool, binding: str) -> dict[str, Any]:
+    at = point.point
+    return {
+        "batch": round(at.batch, 3),
+        "itl_ms": round(at.inter_token * 1000, 3),
+        "itl_tail_ms": round(at.inter_token_tail * 1000, 3),
+        "ttft_ms": round(at.ttft * 1000, 2),
+        "ttft_tail_ms": round(at.ttft_tail * 1000, 2),
+        "requests_per_second": round(at.rate, 5),
+        "tokens_per_second_per_gpu": round(point.tokens_per_second_per_gpu, 2),
+        "usd_per_million_tokens": round(point.usd_per_million, 6),
+        "usd_per_million_input": round(point.usd_per_million_input, 6),
+        "usd_per_million_cached_input": None
+        if point.usd_per_million_cached is None
+        else round(point.usd_per_million_cached, 6),
+        "usd_per_million_output": round(point.usd_per_million_output, 6),
+        "kv_share": round(point.kv_share, 4),
+        "breaks": list(point.broken),
+        "best": best,
+        "binding": binding if best else None,
+    }
+
+
+def _cells(point: CurvePoint, best: bool, binding: str) -> list[str]:
+    at = point.point
+    note = f"<- best; {binding} binds" if best else " ".join(point.broken)
+    return [
+        f"{at.batch:.1f}" if best else f"{at.batch:g}",
+        f"{at.inter_token * 1000:.1f}",
+        f"{at.inter_token_tail * 1000:.1f}",
+        f"{at.ttft * 1000:.0f}",
+        f"{at.ttft_tail * 1000:.0f}",
+        f"{point.tokens_per_second_per_gpu:.0f}",
+        f"{point.usd_per_million:.3f}",
+        f"{point.usd_per_million_input:.3f}",
+        f"{point.usd_per_million_output:.3f}",
+        f"{point.kv_share:.0%}",
+        note,
+    ]

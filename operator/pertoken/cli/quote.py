@@ -1,0 +1,148 @@
+"""`pertoken quote`: what one request costs at a load, and prices per token under LiteLLM's names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
+from pertoken.cli.subject import (
+    BudgetOption,
+    CachedOption,
+    CapOption,
+    Deployment,
+    GpuOption,
+    InputOption,
+    ItlOption,
+    ModelOption,
+    OutputOption,
+    PercentileOption,
+    PriceOption,
+    QuantizationOption,
+    Request,
+    Subject,
+    TensorOption,
+    TtftOption,
+    resolve,
+)
+from pertoken.model.quote import Quote, TokenUsd, quote
+from pertoken.model.steady import OperatingPoint, Sustainable, at_rate, sustainable_rate
+
+
+class Basis(StrEnum):
+    """Which cost the prices per token stand for."""
+
+    MARGINAL = "marginal"
+    BUSY = "busy"
+    FULL = "full"
+
+
+def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
+    model: ModelOption,
+    gpu: GpuOption,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Load of the replica, requests/s; what it sustains if not given.")
+    ] = None,
+    basis: Annotated[
+        Basis,
+        typer.Option(
+            help="Prices per token: marginal (what a request adds), busy (its share of work), full (idle too)."
+        ),
+    ] = Basis.MARGINAL,
+    tensor: TensorOption = 1,
+    quantization: QuantizationOption = "",
+    input_tokens: InputOption = 1000,
+    output_tokens: OutputOption = 200,
+    cached: CachedOption = 0.0,
+    ttft: TtftOption = None,
+    itl: ItlOption = None,
+    percentile: PercentileOption = 95,
+    max_num_seqs: CapOption = None,
+    max_batched_tokens: BudgetOption = None,
+    price: PriceOption = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
+) -> None:
+    """Quote one request from catalog estimates. Exit 1 when one replica cannot carry the load."""
+    subject = resolve(
+        Deployment(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
+        Request(input_tokens, output_tokens, cached, ttft, itl, percentile),
+    )
+    point, most = _operating_point(subject, rate)
+    found = quote(subject.engine, subject.load, point, most, float(subject.usd_per_gpu_hour))
+    chosen = {Basis.MARGINAL: found.marginal, Basis.BUSY: found.busy, Basis.FULL: found.full}[basis]
+    if output is Output.TABLE:
+        _print(found, point, most, subject)
+    else:
+        print_data(_answer(found, chosen, basis, point, subject), output.value)
+
+
+def _operating_point(subject: Subject, rate: float | None) -> tuple[OperatingPoint, float]:
+    """The point that is asked about, and the rate that a replica sustains."""
+    carried = sustainable_rate(subject.engine, subject.load, subject.targets)
+    if not isinstance(carried, Sustainable):
+        typer.echo(
+            f"a single request on an idle replica takes {carried.seconds * 1000:.0f} ms ({carried.what}), "
+            f"the objective is {carried.objective * 1000:.0f} ms",
+            err=True,
+        )
+        raise typer.Exit(NO)
+    if rate is None:
+        return carried.point, carried.rate
+    if not 0.0 < rate <= 1e6:
+        refuse(f"--rate: {rate:g}: expected requests per second above 0")
+    point = at_rate(subject.engine, subject.load, rate, subject.targets) if rate <= carried.rate else None
+    if point is None:
+        typer.echo(
+            f"--rate: {rate:g}: a replica sustains {carried.rate:.4g} requests/s (bound by {carried.binding})", err=True
+        )
+        raise typer.Exit(NO)
+    return point, carried.rate
+
+
+def _answer(found: Quote, chosen: TokenUsd, basis: Basis, point: OperatingPoint, subject: Subject) -> dict[str, Any]:
+    """LiteLLM's field names, USD per single token, beside the money of the request."""
+    return {
+        "model": subject.model.id,
+        "of": subject.title,
+        "basis": basis.value,
+        "requests_per_second": round(point.rate, 6),
+        "batch": round(point.batch, 3),
+        "usd_per_request_marginal": _digits(found.marginal.request),
+        "usd_per_request_busy": _digits(found.busy.request),
+        "usd_per_request_full": _digits(found.full.request),
+        "usd_per_request_new_replica": _digits(found.new_replica),
+        "input_cost_per_token": _digits(chosen.input),
+        "output_cost_per_token": _digits(chosen.output),
+        "cache_read_input_token_cost": _digits(chosen.cached_input),
+        "output_cost_per_token_interval": [_digits(bound) for bound in found.output_interval],
+    }
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _print(found: Quote, point: OperatingPoint, most: float, subject: Subject) -> None:
+    print(subject.title)
+    print(f"at {point.rate:.4g} requests/s (a replica sustains {most:.4g}), batch {point.batch:.1f}")
+    rows = [
+        [
+            name,
+            *(f"{value * 1e6:.4f}" for value in (usd.input, usd.cached_input, usd.output)),
+            f"{usd.request:.3e}",
+            words,
+        ]
+        for name, usd, words in (
+            ("marginal", found.marginal, "what one more request adds to the replica's time"),
+            ("busy", found.busy, "its share of the work (Shapley)"),
+            ("full", found.full, "with its share of the idle time"),
+        )
+    ]
+    print_table(("cost", "input/1M", "cached/1M", "output/1M", "USD/request", ""), rows)
+    low, high = found.output_interval
+    print(
+        f"output between {low * 1e6:.4f} and {high * 1e6:.4f} USD/1M by either order of attribution; "
+        f"{found.new_replica:.3e} USD per request on further replicas used to the full"
+    )
