@@ -21,6 +21,7 @@ from pertoken.simulate.policies.view import View
 from pertoken.simulate.policy import Gauge, Policy
 
 POLL_SECONDS = 15.0
+LENGTH_SECONDS = 300.0  # mean prompt of requests that the gateway holds
 DOCUMENTED_PREFILL = 15928.0  # tokens/s of Qwen3-32B on two H100, where the catalog knows neither model nor GPU
 _ROUNDING = 1e-9
 _DOUBLE = (ScalingPolicy(PolicyType.PERCENT, 100, 15),)
@@ -96,7 +97,8 @@ def token_policy(settings: TokenTriggers, profile: Profile = UNCALIBRATED) -> Po
         rate = DOCUMENTED_PREFILL if engine is None else prefill_rate(engine)
 
         def backlog(now: View) -> float:
-            return (now.sum(Gauge.QUEUED_PROMPT_TOKENS) or 0.0) / rate
+            held = now.gateway_queue() * (now.lengths(LENGTH_SECONDS) or (1.0, 0.0))[0]
+            return ((now.sum(Gauge.QUEUED_PROMPT_TOKENS) or 0.0) + held) / rate
 
         def kv(now: View) -> float:
             return now.sum(Gauge.KV_USAGE) or 0.0

@@ -143,6 +143,8 @@ class Wva:
         ready = {pod.name for view in views for pod in view.pods if pod.ready_at is not None}
         kv = {p: v for p, v in metrics.latest(service.name, Gauge.KV_USAGE).items() if p in ready}
         queue = {p: v for p, v in metrics.latest(service.name, Gauge.WAITING).items() if p in ready}
+        if ready and not kv:
+            return model.follower.published  # nothing measured: the model is left out of this cycle
         loads = model.kv.add(seen.now, kv), model.queue.add(seen.now, queue)
         wanted = (
             self._v1(model, views, loads) if self.settings.analyzer is Analyzer.V1 else self._v2(model, views, loads)
@@ -204,8 +206,8 @@ class Wva:
             capacities = [float(self._records.capacity(kind, replica, flags)) for replica in replicas]
             capacity = self._capacity(model, view, capacities, flags)
             demand += sum(replica.demand for replica in replicas)
-            supply += view.ready * capacity
-            anticipated += (view.ready + view.waiting_pods) * capacity
+            supply += len(replicas) * capacity  # only replicas that tell count
+            anticipated += view.replicas * capacity
             choices.append(_choice(view, capacity))
         demand += _held(views[0]).demand
         gap = balance(demand, supply, anticipated, self.settings.tokens)
