@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import inf
 
@@ -312,3 +312,58 @@ def test_settings_reach_the_policy():
         for target in (16.0, 40.0)
     )
     assert eager > calm
+
+
+def split(seen: Observation, prices: tuple[float, float]) -> Observation:
+    """The same pods as two variants of one service: the first two are `a`, the rest `b`."""
+    service = seen.services[SERVICE]
+    whole = service.variants["h100"]
+    variants = {}
+    for name, pods, price in (("a", whole.pods[:2], prices[0]), ("b", whole.pods[2:], prices[1])):
+        ready = sum(1 for pod in pods if pod.phase is PodPhase.READY)
+        variants[name] = replace(
+            whole,
+            spec=replace(whole.spec, name=name),
+            replicas=len(pods),
+            ready=ready,
+            starting=len(pods) - ready,
+            pods=pods,
+            usd_per_hour=price,
+        )
+    return replace(seen, services={SERVICE: ServiceSeen(service.spec, variants)})
+
+
+def orders_of(name: str, load: float, prices: tuple[float, float], seconds: int) -> dict[str, set[int]]:
+    """Replicas ordered per variant; the fleet itself stays at four pods."""
+    fleet, policy = Fleet(4), ENTRIES[name].make({})
+    found: dict[str, set[int]] = {"a": set(), "b": set()}
+    for second in range(seconds):
+        fleet.second(load)
+        if second % int(policy.period_seconds) == 0:
+            for (_, variant), order in policy.decide(split(fleet.seen(), prices)).items():
+                if order.replicas is not None:
+                    found[variant].add(order.replicas)
+    return found
+
+
+@pytest.mark.parametrize("name", ["wva-v1", "wva-v2"])
+@pytest.mark.parametrize(("prices", "cheap", "dear"), [((1.0, 3.0), "a", "b"), ((3.0, 1.0), "b", "a")])
+def test_wva_adds_the_cheap_variant_and_removes_the_dear_one(name, prices, cheap, dear):
+    up = orders_of(name, 66.0, prices, 90)
+    assert max(up[cheap]) > 2
+    assert not up[dear]
+    down = orders_of(name, 1.0, prices, 300)
+    assert min(down[dear]) < 2
+    assert name == "wva-v2" or not down[cheap]
+
+
+def test_two_variants_share_the_traffic_that_the_gateway_counts():
+    whole = {order for orders in [orders_of("ray-serve", 8.0, (1.0, 1.0), 90)] for order in orders["a"] | orders["b"]}
+    # 8 requests/s for 4 s are 32 in flight, 16 for each variant: 8 replicas at 2 ongoing requests.
+    assert whole == {8}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_variants_are_both_known_to_every_policy(name):
+    found = orders_of(name, 100.0, (1.0, 3.0), 400)
+    assert all(0 <= replicas <= 12 for orders in found.values() for replicas in orders)

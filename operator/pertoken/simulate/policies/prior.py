@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -70,6 +71,7 @@ def capacity(engine: Engine, load: Load, targets: Targets) -> float | None:
     return eased.rate if isinstance(eased, Sustainable) else None
 
 
+@lru_cache(maxsize=64)
 def linear_step(engine: Engine) -> StepTime:
     """Least-squares ``alpha + beta * computed + gamma * resident`` (ms) of the replica's step time.
 

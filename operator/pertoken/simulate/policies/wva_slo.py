@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from pertoken.model.steady import Load
 from pertoken.simulate.policies.prior import UNCALIBRATED, Profile, engine_of, linear_step
 from pertoken.simulate.policies.published import Follower
 from pertoken.simulate.policies.queueing import (
@@ -17,6 +19,7 @@ from pertoken.simulate.policies.queueing import (
     Objectives,
     ReplicaQueue,
     RequestSize,
+    Sized,
     StepTime,
     replicas_for,
 )
@@ -61,13 +64,19 @@ def allocate(offer: Offer, rate: float, size: RequestSize, objectives: Objective
     """Size one accelerator for `rate` requests per second; None when even one request alone misses an objective."""
     if rate <= 0:
         return Allocation(offer.accelerator, offer.least, offer.least * offer.cost)
-    analyzer = Analyzer(ReplicaQueue(offer.step, size, offer.batch, QUEUE_FACTOR * offer.batch))
-    sized = analyzer.size(objectives)
+    analyzer, sized = _sized(offer.step, size, offer.batch, objectives)
     if sized is None:
         return None
     replicas = replicas_for(rate, sized, offer.least)
     each = analyzer.at(min(rate / replicas, analyzer.highest))
     return Allocation(offer.accelerator, replicas, replicas * offer.cost, each.inter_token, each.ttft)
+
+
+@lru_cache(maxsize=256)
+def _sized(step: StepTime, size: RequestSize, batch: int, objectives: Objectives) -> tuple[Analyzer, Sized | None]:
+    """One replica's queue and its highest rate within the objectives."""
+    analyzer = Analyzer(ReplicaQueue(step, size, batch, QUEUE_FACTOR * batch))
+    return analyzer, analyzer.size(objectives)
 
 
 def move_value(old: Allocation, new: Allocation) -> float:
@@ -135,7 +144,9 @@ class WvaSlo:
             1e3 * self.settings.share * (latency.ttft_seconds or 0.0),
             1e3 * self.settings.share * (latency.inter_token_seconds or 0.0),
         )
-        size = RequestSize(prompt, max(answer, 1.0))
+        # On a grid of about 2 %: small drifts neither move decisions nor defeat memoisation.
+        load = Load(prompt, max(answer, 1.0)).rounded()
+        size = RequestSize(load.input_tokens, max(load.output_tokens, 1.0))
         rate = views[0].seen.metrics.request_rate(name, RATE_SECONDS)
         offers = [offer for view in views if (offer := self._offer(view)) is not None]
         sized = [a for offer in offers if (a := allocate(offer, rate, size, objectives)) is not None]
