@@ -54,6 +54,7 @@ class EngineModel:
         kv_capacity: tokens of KV cache of one replica (per data-parallel rank), 0 when the weights do not fit.
         window, windowed_share: sliding window in tokens and the share of attention layers that have it.
         sparse_tokens: context that a query reads at most, None for all.
+        layers: transformer layers (a mixer and a feed-forward each).
         gpus: of one replica.
         batched_tokens: budget of tokens per step (`max_num_batched_tokens`).
     """
@@ -86,6 +87,7 @@ class EngineModel:
     window: int | None
     windowed_share: float
     sparse_tokens: int | None
+    layers: float
     gpus: int
     batched_tokens: int = DEFAULT_BATCHED_TOKENS
 
@@ -202,5 +204,6 @@ def engine_model(
         window=model.window,
         windowed_share=model.windowed_layers / max(model.attending, 1),
         sparse_tokens=model.sparse_tokens,
+        layers=blocks,
         gpus=parallelism.gpus,
     )
