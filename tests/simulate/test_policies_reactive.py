@@ -56,6 +56,21 @@ def test_apa_cooldown_as_shipped_lets_one_low_recommendation_win(fixed, wanted):
     assert found == wanted
 
 
+@pytest.mark.parametrize(
+    ("pods", "mean", "wanted", "guarded"),
+    [
+        pytest.param((4, 4), 1.0, 8, 8, id="all Ready"),
+        pytest.param((8, 4), 1.0, 16, 8, id="use of four is what eight at target carry"),
+        pytest.param((6, 4), 1.0, 12, 8, id="4 x 1.0 / 0.5"),
+        pytest.param((6, 4), 0.6, 7, 6, id="never below what there is"),
+        pytest.param((6, 4), 0.2, 3, 4, id="downwards: (0.8 + 1.0) / 0.5 = 3.6"),
+        pytest.param((6, 4), 0.3, 3, 5, id="downwards: (1.2 + 1.0) / 0.5 = 4.4"),
+    ],
+)
+def test_aibrix_pending_guard(pods, mean, wanted, guarded):
+    assert aibrix.pending_guard(pods, mean, 0.5, wanted) == guarded
+
+
 def test_aibrix_kpa_does_not_grow_with_the_pods_unless_fixed():
     # Four pods at 0.8 with target 0.5 need 6.4 pods; as shipped the mean is divided by the target: 2.
     assert aibrix.aibrix_kpa(4, 0.8, 0.8, AibrixKpaSettings()) == 2

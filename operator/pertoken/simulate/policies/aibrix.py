@@ -43,6 +43,25 @@ def apa(replicas: int, ratio: float, settings: ApaSettings) -> int:
     return replicas
 
 
+def pending_guard(pods: tuple[int, int], mean: float, target: float, wanted: int) -> int:
+    """What upstream added later (pull request 2671): pods on their way count as idle upwards, as on target downwards.
+
+    Args:
+        pods: spec.replicas and Ready pods.
+        mean: use per Ready pod.
+        target: of it.
+        wanted: recommendation so far.
+    """
+    replicas, ready = pods
+    ready = min(ready, replicas)
+    if replicas <= 0 or replicas in {ready, wanted}:
+        return wanted
+    if wanted > replicas:
+        return min(max(ceil(mean * ready / target - _ROUNDING), replicas), wanted)
+    settled = ceil((mean * ready + target * (replicas - ready)) / target - _ROUNDING)
+    return max(min(settled, replicas), wanted)
+
+
 @dataclass(slots=True)
 class Window:
     """Samples of one figure over a time."""
@@ -81,8 +100,8 @@ class Apa:
         if mean is None or view.replicas == 0:
             return max(1, view.least) if view.replicas == 0 else None
         wanted = view.clamp(max(1, apa(view.replicas, mean / settings.target, settings)))
-        if settings.fixed and view.waiting_pods and wanted > view.replicas:
-            wanted = view.replicas  # what is on its way may be enough
+        if settings.fixed:
+            wanted = view.clamp(pending_guard((view.replicas, view.ready), mean, settings.target, wanted))
         return self.cooled(view.now, view.replicas, wanted)
 
     def cooled(self, now: float, current: int, wanted: int) -> int:

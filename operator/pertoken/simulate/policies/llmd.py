@@ -23,6 +23,7 @@ from pertoken.simulate.policy import Gauge, Policy
 POLL_SECONDS = 15.0
 LENGTH_SECONDS = 300.0  # mean prompt of requests that the gateway holds
 DOCUMENTED_PREFILL = 15928.0  # tokens/s of Qwen3-32B on two H100, where the catalog knows neither model nor GPU
+HELD_BEYOND = 5.0  # `queueDepthThreshold` of the endpoint picker
 _ROUNDING = 1e-9
 _DOUBLE = (ScalingPolicy(PolicyType.PERCENT, 100, 15),)
 
@@ -47,13 +48,19 @@ class QueueSettings:
 
 
 def queued(view: View) -> float:
-    """Requests that wait, at the gateway and in the engines (the picker holds where this router hands on)."""
-    return view.gateway_queue() + (view.sum(Gauge.WAITING) or 0.0)
+    """Requests that the picker's flow control would hold.
+
+    It hands a pod no more once `HELD_BEYOND` requests wait there (its saturation detector's default). This router
+    hands everything on, so what waits beyond that in the engines is counted as held.
+    """
+    beyond = sum(max(0.0, value - HELD_BEYOND) for value in view.latest(Gauge.WAITING).values())
+    return view.gateway_queue() + beyond
 
 
 def running(view: View) -> float:
-    """Requests in the engines' batches."""
-    return view.sum(Gauge.RUNNING) or 0.0
+    """Requests that the picker has handed on: in the batches and in the engines' short queues."""
+    short = sum(min(value, HELD_BEYOND) for value in view.latest(Gauge.WAITING).values())
+    return (view.sum(Gauge.RUNNING) or 0.0) + short
 
 
 def guarded(replicas: int, pending: int, demand: float) -> float:
