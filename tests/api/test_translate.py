@@ -209,8 +209,6 @@ def test_pool_fields_without_effect(pool):
     del pool["spec"]["pricePerGPUHour"]
     pool["spec"]["priceFrom"] = {"source": "OpenCost"}
     assert set(accepted_pool(pool).not_acted_on) == {
-        "spec.billing",
-        "spec.committedGPUs",
         "spec.gpuFraction",
         "spec.priceFrom",
         "spec.access[0].guaranteedGPUs",

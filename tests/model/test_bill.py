@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.identity import PodKey
 from pertoken.domain.pool import Billing, PoolSpec
-from pertoken.model.bill import Bill, bill, total_bill, warming_bill
+from pertoken.model.bill import Bill, bill, pod_phases, total_bill
 from pertoken.model.pool_bill import holdings, next_gpu_price, pool_bill
 
 POOL = PoolSpec("p", "a100-sxm-80gb", price_per_gpu_hour=Decimal("2.95"))
@@ -117,7 +117,10 @@ def test_a_split_needs_weights(bad):
 def test_warming_lasts_from_bound_to_ready(facts, seconds):
     held = PodFact(PodKey("n", "p"), "u", {"nvidia.com/gpu": 1}, **facts)
 
-    assert warming_bill([held], POOL, 0, 100).gpu_seconds == seconds
+    warming, serving = pod_phases(held, POOL, 0, 100)
+
+    assert warming.gpu_seconds == seconds
+    assert warming + serving == bill([held], POOL, 0, 100)
 
 
 def on(node, bound, deleted=None, gpus=1):

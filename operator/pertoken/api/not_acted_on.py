@@ -49,8 +49,6 @@ SERVICE_FIELDS = (
 
 POOL_FIELDS = (
     Inert("spec", "priceFrom"),
-    Inert("spec", "billing", _is("PerNode")),
-    Inert("spec", "committedGPUs"),
     Inert("spec", "gpuFraction", _is_not("1", "1.0", "1.00")),
     Inert("spec.access[]", "guaranteedGPUs"),
     Inert("spec.access[]", "maxPriority", lambda value: value is not None),

@@ -9,6 +9,7 @@ from typing import Any
 from pertoken.api.conditions import POOL_CONDITIONS, ConditionType, accepted, clip, merge, rejected
 from pertoken.api.figures import fixed, milliseconds, money, percent
 from pertoken.domain.plan import (
+    AttributionFigures,
     CostFigures,
     Decision,
     DemandFigures,
@@ -175,12 +176,32 @@ def _cost(cost: CostFigures) -> Json | None:
             "reachable": money(cost.reachable),
             "reachableIndex": fixed(cost.reachable_index, 2),
             "spendPerHour": money(cost.spend_per_hour),
+            "attribution": None if cost.attribution is None else _attribution(cost.attribution),
+            "goodLow": money(cost.good_low),
+            "goodHigh": money(cost.good_high),
+            "joulesPerToken": fixed(cost.joules_per_token, 3),
         }
     )
     if cost.window_seconds > 0:
         figures["windowSeconds"] = round(cost.window_seconds)
         figures["finishedRequests"] = round(cost.finished_requests)
     return figures or None
+
+
+def _attribution(found: AttributionFigures) -> Json:
+    return _present(
+        {
+            "input": money(found.input),
+            "cachedInput": money(found.cached_input),
+            "output": money(found.output),
+            "outputLow": money(found.output_low),
+            "outputHigh": money(found.output_high),
+            "work": percent(found.work),
+            "idle": percent(found.idle),
+            "warming": percent(found.warming),
+            "unallocated": percent(found.unallocated),
+        }
+    )
 
 
 def _latency(latency: LatencyFigures) -> Json | None:

@@ -67,7 +67,7 @@ def plot_curve(found: Curve, subject: Subject, path: Path) -> None:
 def _limits(cost: Axes, latency: Axes, found: Curve, subject: Subject) -> None:
     for name, batch in found.limits.items():
         cost.axvline(batch, color=LIMIT, linestyle=":", linewidth=1.2)
-        cost.annotate(
+        latency.annotate(
             f"{name} {batch:.0f}",
             (batch, 0.98),
             xycoords=("data", "axes fraction"),
@@ -78,6 +78,7 @@ def _limits(cost: Axes, latency: Axes, found: Curve, subject: Subject) -> None:
             va="top",
             fontsize=8.5,
             color=LIMIT,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
         )
     objective = subject.targets.inter_token
     if objective is not None:

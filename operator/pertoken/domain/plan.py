@@ -91,6 +91,27 @@ class VariantDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributionFigures:
+    """The bill by what it bought; the shares add up to 1.
+
+    Attributes:
+        input, cached_input, output: USD per million tokens of the work alone, by GPU time; None without such tokens.
+        output_low, output_high: output price if decodes are said to come second, and first.
+        work, idle, warming, unallocated: shares of the bill.
+    """
+
+    input: float | None = None
+    cached_input: float | None = None
+    output: float | None = None
+    output_low: float | None = None
+    output_high: float | None = None
+    work: float = 0.0
+    idle: float = 0.0
+    warming: float = 0.0
+    unallocated: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CostFigures:
     """Money of one service over its cost window (or what of it has been seen).
 
@@ -100,13 +121,17 @@ class CostFigures:
         window_seconds: part of the window that has been observed.
         finished_requests, input_tokens, cached_input_tokens, output_tokens: of finished requests in the window.
         blended: USD per million tokens, input and output counted alike.
-        input, cached_input, output: the price list scaled by the index: prices that add up to the bill.
+        input, cached_input, output: prices that add up to the bill: the price list scaled by the index, without a list
+            the attributed prices with idle and starting GPUs loaded on them.
         marginal: USD per million tokens of one more unit of load at the operating point.
         idle_share: share of billed GPU time that did no work, in [0, 1].
         per_thousand_requests: USD.
         reachable: lowest USD per million tokens (blended) that the model reaches within the objectives.
         reachable_index: the index at that price.
         spend_per_hour: USD per hour of the GPUs held now.
+        attribution: the bill by what it bought, None without prices or traffic.
+        good_low, good_high: least and most USD per million tokens of requests that kept the latency objectives.
+        joules_per_token: of the GPUs whose power is measured, None if that is not all of them.
     """
 
     index: float | None = None
@@ -126,6 +151,10 @@ class CostFigures:
     reachable: float | None = None
     reachable_index: float | None = None
     spend_per_hour: float | None = None
+    attribution: AttributionFigures | None = None
+    good_low: float | None = None
+    good_high: float | None = None
+    joules_per_token: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

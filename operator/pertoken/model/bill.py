@@ -105,18 +105,16 @@ def bill(pods: Iterable[PodFact], pool: PoolSpec, start: float, end: float) -> B
     return total_bill(pod_bill(pod, pool, start, end) for pod in pods)
 
 
-def warming_bill(pods: Iterable[PodFact], pool: PoolSpec, start: float, end: float) -> Bill:
-    """The part of their bill before they first served: bound, image pull, model load.
+def pod_phases(pod: PodFact, pool: PoolSpec, start: float, end: float) -> tuple[Bill, Bill]:
+    """A pod's bill before it first served (bound, image pull, model load), and from then on.
 
     A pod that is terminating or gone is no longer warming, even when it has lost its readiness.
     """
-    total = Bill()
-    for pod in pods:
-        if pod.ready_at is not None:
-            total += pod_bill(pod, pool, start, min(end, max(start, pod.ready_at)))
-        elif not pod.terminating and pod.deleted_at is None:
-            total += pod_bill(pod, pool, start, end)
-    return total
+    if pod.ready_at is not None:
+        ready = min(end, max(start, pod.ready_at))
+    else:
+        ready = start if pod.terminating or pod.deleted_at is not None else end
+    return pod_bill(pod, pool, start, ready), pod_bill(pod, pool, ready, end)
 
 
 def micros(seconds: float) -> int:

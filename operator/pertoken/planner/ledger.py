@@ -16,8 +16,59 @@ from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import Counter
 from pertoken.model.bill import Bill
 from pertoken.model.cost import Tokens
+from pertoken.model.energy import Energy
 
 BUCKETS: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Money of the bill that bought no work, USD x 3.6e9 in whole units (3e-10 USD); the rest is work.
+
+    Attributes:
+        idle: engines stood still.
+        warming: pods were bound and not serving yet.
+        unallocated: the service's part of what its pools charge and nobody holds.
+    """
+
+    idle: int = 0
+    warming: int = 0
+    unallocated: int = 0
+
+    def __add__(self, other: Lines) -> Lines:
+        """Both together."""
+        return Lines(self.idle + other.idle, self.warming + other.warming, self.unallocated + other.unallocated)
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """Modelled GPU-seconds of the finished tokens, at the operating points at which they finished.
+
+    Attributes:
+        input, cached_input, output: Shapley values.
+        output_low, output_high: output when it is said to come second, and first.
+    """
+
+    input: float = 0.0
+    cached_input: float = 0.0
+    output: float = 0.0
+    output_low: float = 0.0
+    output_high: float = 0.0
+
+    def __add__(self, other: Charged) -> Charged:
+        """Both together."""
+        return Charged(
+            self.input + other.input,
+            self.cached_input + other.cached_input,
+            self.output + other.output,
+            self.output_low + other.output_low,
+            self.output_high + other.output_high,
+        )
+
+
+NO_LINES: Final = Lines()
+NOT_CHARGED: Final = Charged()
+NO_ENERGY: Final = Energy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +78,7 @@ class Bucket:
     Attributes:
         start: seconds since the epoch.
         judged_gpu_seconds, busy_gpu_seconds: GPU time whose use was measured, and the used part of it.
+        lines, charged, energy: see there.
     """
 
     start: float
@@ -39,6 +91,9 @@ class Bucket:
     output_tokens: float = 0.0
     judged_gpu_seconds: float = 0.0
     busy_gpu_seconds: float = 0.0
+    lines: Lines = NO_LINES
+    charged: Charged = NOT_CHARGED
+    energy: Energy = NO_ENERGY
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +125,9 @@ class Account:
     seconds: float
     judged_gpu_seconds: float
     busy_gpu_seconds: float
+    lines: Lines = NO_LINES
+    charged: Charged = NOT_CHARGED
+    energy: Energy = NO_ENERGY
 
     @property
     def idle_share(self) -> float | None:
@@ -87,6 +145,9 @@ class Entry:
     tokens: Tokens
     judged_gpu_seconds: float = 0.0
     busy_gpu_seconds: float = 0.0
+    lines: Lines = NO_LINES
+    charged: Charged = NOT_CHARGED
+    energy: Energy = NO_ENERGY
 
 
 def post(ledger: Ledger, entry: Entry, now: float, window_seconds: float) -> Ledger:
@@ -107,6 +168,9 @@ def post(ledger: Ledger, entry: Entry, now: float, window_seconds: float) -> Led
         output_tokens=into.output_tokens + entry.tokens.output,
         judged_gpu_seconds=into.judged_gpu_seconds + entry.judged_gpu_seconds,
         busy_gpu_seconds=into.busy_gpu_seconds + entry.busy_gpu_seconds,
+        lines=into.lines + entry.lines,
+        charged=into.charged + entry.charged,
+        energy=into.energy + entry.energy,
     )
     kept = buckets[:-1] if last else buckets
     if kept and kept[0].start <= now - window_seconds - width:
@@ -119,13 +183,17 @@ def account(ledger: Ledger, now: float, window_seconds: float) -> Account:
     """Sums over the window that ends now."""
     bill, tokens = Bill(), Tokens()
     judged = busy = 0.0
+    lines, charged, energy = NO_LINES, NOT_CHARGED, NO_ENERGY
     for bucket in ledger.buckets:
         bill += Bill(bucket.gpu_microseconds, bucket.usd_microhours, bucket.priced)
         tokens += Tokens(bucket.requests, bucket.input_tokens, bucket.cached_tokens, bucket.output_tokens)
         judged += bucket.judged_gpu_seconds
         busy += bucket.busy_gpu_seconds
+        lines += bucket.lines
+        charged += bucket.charged
+        energy += bucket.energy
     opened = now if ledger.opened_at is None else ledger.opened_at
-    return Account(bill, tokens, min(now - opened, window_seconds), judged, busy)
+    return Account(bill, tokens, min(now - opened, window_seconds), judged, busy, lines, charged, energy)
 
 
 def finished_since(

@@ -9,12 +9,11 @@ from pertoken.domain.cluster import PodFact
 from pertoken.domain.identity import PodKey
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.reasons import Reason
-from pertoken.domain.signal import Signal
 from pertoken.domain.world import ServiceView, World
-from pertoken.model.bill import Bill, bill
 from pertoken.planner import assess as assessing
 from pertoken.planner.allocate import Option, Request
 from pertoken.planner.assess import Assessment, Grade
+from pertoken.planner.charges import charge
 from pertoken.planner.facts import ServiceFacts, Trace, VariantFacts, gather
 from pertoken.planner.guard import (
     bound,
@@ -26,7 +25,7 @@ from pertoken.planner.guard import (
     unschedulable,
 )
 from pertoken.planner.learn import learn
-from pertoken.planner.ledger import Entry, Ledger, finished_since, post
+from pertoken.planner.ledger import Ledger, finished_since, post
 from pertoken.planner.memory import Memory, ServiceMemory
 from pertoken.planner.sizing import Sizing, Wish, demand_figures, size
 from pertoken.planner.stabilize import History, limit_rate, stabilize
@@ -93,7 +92,7 @@ def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draf
     learnt = learn(facts, assessment)
     serving = sum(variant.ready for variant in facts.variants)
     learnt = assessing.remember(learnt, assessment, (facts.backlog, serving), now, facts.settings.cycle_seconds)
-    learnt = replace(learnt, ledger=_posted(facts, learnt))
+    learnt = replace(learnt, ledger=_posted(facts, learnt, world))
     learnt_variants = {v.name: replace(v, memory=learnt.variants[v.name]) for v in facts.variants}
     facts = _with_variant_memories(facts.with_memory(learnt), learnt_variants)
     off = inactive(facts)
@@ -112,24 +111,15 @@ def _with_variant_memories(facts: ServiceFacts, variants: Mapping[str, VariantFa
     return replace(facts, variants=tuple(variants[variant.name] for variant in facts.variants))
 
 
-def _posted(facts: ServiceFacts, memory: ServiceMemory) -> Ledger:
+def _posted(facts: ServiceFacts, memory: ServiceMemory, world: World) -> Ledger:
     """The ledger with this cycle's GPU time and finished tokens."""
     ledger, now = memory.ledger, facts.now
     start = now if ledger.closed_at is None else min(ledger.closed_at, now)
     pods = [pod for variant in facts.view.variants for pod in variant.pods]
-    by_uid = _metrics_by_uid(facts)
-    total, judged, busy = Bill(), 0.0, 0.0
-    for variant in facts.variants:
-        if variant.pool is None:
-            continue
-        total += bill(variant.view.pods, variant.pool, start, now)
-        share_judged, share_busy = _use(variant, now - start)
-        judged += share_judged
-        busy += share_busy
-    tokens, counters = finished_since(ledger, pods, by_uid)
+    tokens, counters = finished_since(ledger, pods, _metrics_by_uid(facts))
     cost = facts.spec.cost
     window = DEFAULT_WINDOW_SECONDS if cost is None else cost.window_seconds
-    return replace(post(ledger, Entry(total, tokens, judged, busy), now, window), counters=counters)
+    return replace(post(ledger, charge(facts, world, tokens, start), now, window), counters=counters)
 
 
 def _metrics_by_uid(facts: ServiceFacts) -> dict[str, PodMetrics]:
@@ -144,35 +134,6 @@ def _metrics_by_uid(facts: ServiceFacts) -> dict[str, PodMetrics]:
                 newest[pod.key] = pod
     series = facts.snapshot.pods
     return {pod.uid: series[key] for key, pod in newest.items() if key in series}
-
-
-def _use(variant: VariantFacts, seconds: float) -> tuple[float, float]:
-    """GPU-seconds that can be judged, and those of them that did work."""
-    gpus = max(variant.workload.gpus_per_replica, 0)
-    judged = busy = 0.0
-    measured = {metrics.pod: metrics for metrics in variant.measured}
-    for pod in variant.view.pods:
-        if not pod.holds_gpus:
-            continue
-        if not pod.ready:  # starting or stopping: paid for, and no work
-            judged += gpus * seconds
-            continue
-        share = _busy_share(measured.get(pod.key))
-        if share is not None:
-            judged += gpus * seconds
-            busy += gpus * seconds * share
-    return judged, busy
-
-
-def _busy_share(metrics: PodMetrics | None) -> float | None:
-    """Part of the time in which the engine computed: steps per second times their duration, else GPU utilization."""
-    if metrics is None:
-        return None
-    steps = metrics.values.get(Signal.STEPS_PER_SECOND)
-    duration = metrics.values.get(Signal.STEP_SECONDS)
-    if steps is not None and (duration is not None or steps == 0):
-        return min(1.0, steps * (duration or 0.0))
-    return metrics.values.get(Signal.GPU_UTILIZATION)
 
 
 def _limited(draft: Draft, memory: Memory) -> Draft:

@@ -55,14 +55,33 @@ class VariantStatus(Strict):
     calibration: CalibrationStatus | None = Field(default=None, description="What was learnt about the variant.")
 
 
+class AttributionStatus(Strict):
+    """The bill by what it bought: work is charged to tokens by GPU time, the rest is shown in shares of the bill."""
+
+    input: Figure | None = Field(default=None, description="Work of a computed input token, USD per 1,000,000.")
+    cached_input: Figure | None = Field(default=None, description="Work of a cached input token, USD per 1,000,000.")
+    output: Figure | None = Field(default=None, description="Work of an output token, USD per 1,000,000.")
+    output_low: Figure | None = Field(default=None, description="Output if the shared weight reads are the prompts'.")
+    output_high: Figure | None = Field(default=None, description="Output if the shared weight reads are its own.")
+    work: Figure | None = Field(default=None, description="Share of the bill that did work, in percent.")
+    idle: Figure | None = Field(default=None, description="Share of serving GPUs that stood still, in percent.")
+    warming: Figure | None = Field(default=None, description="Share of pods that did not serve yet, in percent.")
+    unallocated: Figure | None = Field(
+        default=None, description="Share of whole nodes and commitments that nobody held, in percent."
+    )
+
+
 class CostStatus(Strict):
     """Live cost, in USD; prices per 1,000,000 tokens."""
 
     index: Figure | None = Field(default=None, description="Bill / tokens at the price list; the target is at most 1.")
     blended: Figure | None = Field(default=None, description="Cost of a token of any kind.")
-    input: Figure | None = Field(default=None, description="Price list scaled by the index: input.")
-    cached_input: Figure | None = Field(default=None, description="Price list scaled by the index: cached input.")
-    output: Figure | None = Field(default=None, description="Price list scaled by the index: output.")
+    input: Figure | None = Field(default=None, description="Price of input that adds up to the bill.")
+    cached_input: Figure | None = Field(default=None, description="Price of cached input that adds up to the bill.")
+    output: Figure | None = Field(
+        default=None,
+        description="Price of output that adds up to the bill (list times index; without a list, by GPU time).",
+    )
     marginal: Figure | None = Field(default=None, description="Cost of one more token at the operating point.")
     idle_share: Figure | None = Field(default=None, description="Share of billed GPU time without work, in percent.")
     per_thousand_requests: Figure | None = Field(default=None, description="Cost of 1,000 requests.")
@@ -72,6 +91,12 @@ class CostStatus(Strict):
     reachable: Figure | None = Field(default=None, description="Lowest blended cost within the latency objective.")
     reachable_index: Figure | None = Field(default=None, description="Cost index at that cost.")
     spend_per_hour: Figure | None = Field(default=None, description="Cost of an hour of the GPUs held now.")
+    attribution: AttributionStatus | None = Field(default=None, description="The bill by what it bought.")
+    good_low: Figure | None = Field(
+        default=None, description="Cost of a token of requests within the latency objectives, at least."
+    )
+    good_high: Figure | None = Field(default=None, description="The same, at most (histograms yield bounds).")
+    joules_per_token: Figure | None = Field(default=None, description="GPU energy of a token of any kind.")
 
 
 class LatencyStatus(Strict):

@@ -1,0 +1,212 @@
+"""What the account of a service says of its bill, cycle by cycle."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from lab import EDGES, START, generic, plant, pool_spec, spread
+
+from pertoken.api.status import StatusContext, service_status
+from pertoken.domain.identity import ServiceKey
+from pertoken.domain.pool import Billing
+from pertoken.domain.service import LatencyObjective
+from pertoken.domain.signal import Signal
+from pertoken.model.bill import Bill
+from pertoken.model.cost import Tokens
+from pertoken.planner.charges import account_statement
+from pertoken.planner.ledger import Account, Charged, Lines, account
+from pertoken.planner.memory import from_json, to_json
+
+
+def still(**changes):
+    """A cluster that nothing scales."""
+    made = plant(rate=6.0, replicas=3, act=False)
+    made.pools = [pool_spec(**changes)]
+    made.run(600)
+    return made
+
+
+def account_of(made, name="chat"):
+    return account(made.memory.service(ServiceKey("llm", name)).ledger, made.now, 3600)
+
+
+def test_the_lines_of_a_bill_add_up():
+    made = still()
+    cost = made.decision().cost
+    found = cost.attribution
+    assert found is not None
+
+    assert found.work + found.idle + found.warming + found.unallocated == pytest.approx(1.0)
+    work = (found.input * cost.input_tokens + found.output * cost.output_tokens) / 1e6
+    assert work == pytest.approx(found.work * cost.bill_usd, abs=0.005)
+    assert found.cached_input is None
+    assert found.output_low < found.output < found.output_high
+    assert found.output > found.input
+
+
+def test_the_statement_of_every_cycle_adds_up_to_the_bill():
+    made = plant(rate=6.0, replicas=3)
+    gaps = []
+
+    def watch(lab, _):
+        accounted = account_of(lab)
+        stated = account_statement(accounted)
+        assert stated is not None
+        assert stated.bill.usd_microhours == accounted.bill.usd_microhours
+        prices = stated.loaded_prices
+        gaps.append(abs(prices.usd(accounted.tokens) + stated.unloaded - accounted.bill.usd))
+
+    made.run(300, watch)
+    made.rates["chat"] = 40.0
+    made.run(600, watch)
+    made.rates["chat"] = 0.0
+    made.run(600, watch)
+
+    assert max(gaps) <= Decimal("0.005")
+
+
+def test_starting_pods_are_a_line_of_their_own():
+    made = plant(rate=6.0, replicas=3)
+    made.run(300)
+    assert made.decision().cost.attribution.warming == 0.0
+    made.rates["chat"] = 40.0
+    made.run(300)
+
+    started = [pod for pod in made.pods if pod.created > START + 60]
+    expected = sum(min(pod.ready or made.now, made.now) - pod.bound for pod in started if pod.bound is not None)
+    lines = account_of(made).lines
+
+    assert expected > 0
+    assert lines.warming / 3.6e9 == pytest.approx(expected * 2.00 / 3600, rel=0.15)
+    assert made.decision().cost.attribution.warming > 0
+
+
+def test_idle_pods_are_idle_and_busy_ones_are_not():
+    quiet = plant(rate=0.3, replicas=4, act=False)
+    quiet.run(600)
+    busy = plant(rate=20.0, replicas=2, act=False)
+    busy.run(600)
+
+    assert quiet.decision().cost.attribution.idle > 0.5
+    assert busy.decision().cost.attribution.idle < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpus"),
+    [
+        ({}, 3),
+        ({"billing": Billing.PER_NODE}, 8),
+        ({"committed_gpus": 2}, 3),
+        ({"committed_gpus": 6}, 6),
+        ({"committed_gpus": 6, "billing": Billing.PER_NODE}, 8),
+    ],
+    ids=["per GPU", "per node", "commitment in use", "commitment not used up", "both"],
+)
+def test_the_bill_holds_what_the_provider_charges(changes, gpus):
+    cost = still(**changes).decision().cost
+
+    hours = cost.window_seconds / 3600
+    assert cost.bill_usd == pytest.approx(gpus * 2.00 * hours, rel=1e-6)
+    assert cost.attribution.unallocated == pytest.approx((gpus - 3) / gpus)
+
+
+def test_services_share_what_nobody_holds():
+    made = plant("chat", "code", rate=6.0, replicas=1, act=False)
+    made.deployments["code"].replicas = 3
+    made.pools = [pool_spec(billing=Billing.PER_NODE)]
+    made.run(600)
+    chat, code = (made.decision(name).cost for name in ("chat", "code"))
+
+    # One node of 8 GPUs: 1 + 3 are held, the other 4 go 1 : 3. The pods of `code` are bound from the first cycle on.
+    assert chat.bill_usd + code.bill_usd == pytest.approx(8 * 2.00 * chat.window_seconds / 3600, rel=1e-6)
+    assert chat.bill_usd == pytest.approx(code.bill_usd / 3, rel=0.02)
+
+
+def test_without_a_price_list_the_attributed_prices_add_up_to_the_bill():
+    made = plant(rate=6.0, replicas=3, act=False)
+    made.services["chat"] = replace(made.services["chat"], cost=None)
+    made.run(600)
+    cost = made.decision().cost
+
+    assert cost.index is None
+    assert (cost.input * cost.input_tokens + cost.output * cost.output_tokens) / 1e6 == pytest.approx(
+        cost.bill_usd, abs=0.005
+    )
+    assert cost.output > cost.input
+
+
+def test_without_a_model_the_price_list_says_how_work_is_spread():
+    made = plant(rate=6.0, replicas=3, act=False)
+    made.services["chat"] = generic(made.services["chat"])
+    made.run(600)
+    found = made.decision().cost.attribution
+
+    assert found.output == pytest.approx(found.input, rel=1e-3)  # the list has one price for all
+    assert found.output_low == pytest.approx(found.output_high)
+
+
+def test_without_a_gpu_price_nothing_is_said_of_money():
+    cost = still(price_per_gpu_hour=None).decision().cost
+
+    assert (cost.attribution, cost.input, cost.good_low) == (None, None, None)
+
+
+def test_good_tokens_cost_more_than_tokens():
+    made = plant(rate=12.0, replicas=2, act=False)
+    made.run(120)
+    taken = made.ready("chat")[0].history[-1][0].inter_token
+    objective = min(EDGES, key=lambda edge: abs(edge - taken))
+    made.services["chat"] = replace(made.services["chat"], latency=LatencyObjective(inter_token_seconds=objective))
+    made.run(480)
+    cost = made.decision().cost
+    points = [pod.history[-1][0].inter_token for pod in made.ready("chat")]
+    shares = [spread(point, 1.0) for point in points]
+    good = sum(found.cumulative[EDGES.index(objective)] for found in shares) / len(shares)
+
+    assert 0.01 < good < 0.999
+    assert cost.good_low == pytest.approx(cost.blended / good, rel=0.01)
+    assert cost.good_high == pytest.approx(cost.good_low)  # the objective is an edge of the histogram
+
+
+def test_energy_is_told_where_the_power_of_all_pods_is():
+    made = plant(rate=6.0, replicas=2, act=False)
+    plain = made.values
+    made.values = lambda pod: {**plain(pod), Signal.POWER_WATTS: 400.0}
+    made.run(600)
+    cost = made.decision().cost
+
+    per_second = 2 * 400.0
+    assert cost.joules_per_token == pytest.approx(per_second / (6.0 * 1200), rel=0.05)
+    assert still().decision().cost.joules_per_token is None
+
+
+def test_the_account_survives_in_the_memory():
+    made = still(billing=Billing.PER_NODE)
+
+    again = from_json(to_json(made.memory))
+
+    assert again == made.memory
+    bucket = again.service(ServiceKey("llm", "chat")).ledger.buckets[-1]
+    assert bucket.lines.unallocated > 0
+    assert bucket.charged.output > 0
+
+
+def test_lines_that_round_up_never_exceed_the_bill():
+    accounted = Account(
+        Bill(10, Decimal("10.4")), Tokens(1, 5, 0, 5), 10.0, 0.0, 0.0, Lines(4, 4, 4), Charged(1.0, 0.0, 1.0, 1.0, 1.0)
+    )
+
+    stated = account_statement(accounted)
+
+    assert stated is not None
+    assert stated.bill.usd_microhours == Decimal("10.4")
+    assert stated.work.usd_microhours == 0
+
+
+def test_the_status_shows_the_lines():
+    made = still(billing=Billing.PER_NODE)
+    shown = service_status(made.services["chat"], made.decision(), StatusContext(made.now))["cost"]
+
+    assert set(shown["attribution"]) >= {"input", "output", "outputLow", "outputHigh", "work", "idle", "unallocated"}
+    assert shown["attribution"]["unallocated"] == "62"
+    assert float(shown["goodLow"]) > 0
