@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from typer.core import TyperGroup
 
-from pertoken.app import StartError
-from pertoken.app import run as run_operator
-from pertoken.cli.breakeven import breakeven_command
-from pertoken.cli.crd import crd_command
-from pertoken.cli.curve import curve_command
-from pertoken.cli.quote import quote_command
-from pertoken.cli.validate import validate_command
-from pertoken.settings import Settings
-from pertoken.telemetry.logging import configure
+# Modules of commands, loaded when a command is called: together they take seconds, which a quick answer does not have.
+COMMANDS = {
+    "breakeven": "pertoken.cli.breakeven:breakeven_command",
+    "calibrate": "pertoken.cli.calibrate:calibrate_command",
+    "crd": "pertoken.cli.crd:crd_command",
+    "curve": "pertoken.cli.curve:curve_command",
+    "estimate": "pertoken.cli.estimate:estimate_command",
+    "quote": "pertoken.cli.quote:quote_command",
+    "validate": "pertoken.cli.validate:validate_command",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands of this module, and those that are loaded when they are called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All of them, by name."""
+        return sorted({*super().list_commands(ctx), *COMMANDS})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One of them."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, name = COMMANDS[cmd_name].split(":")
+        alone = typer.Typer(add_completion=False)
+        alone.command(cmd_name)(getattr(import_module(module), name))
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -26,16 +47,17 @@ app = typer.Typer(
 )
 
 
-app.command("breakeven")(breakeven_command)
-app.command("crd")(crd_command)
-app.command("curve")(curve_command)
-app.command("quote")(quote_command)
-app.command("validate")(validate_command)
-
-
 @app.command()
 def run() -> None:
     """Run the operator (settings from PERTOKEN_… variables)."""
+    # Here and not above: the clients of Kubernetes and Prometheus take two seconds to load, which other commands save.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from pertoken.app import StartError  # noqa: PLC0415
+    from pertoken.app import run as run_operator  # noqa: PLC0415
+    from pertoken.settings import Settings  # noqa: PLC0415
+    from pertoken.telemetry.logging import configure  # noqa: PLC0415
+
     try:
         settings = Settings()
     except ValidationError as error:

@@ -67,8 +67,8 @@ def precision_of(model: Model, quantization: str) -> str:
     found = find_precision(quantization)
     asked = quantization if found is None else found.name
     own = model.native_quantization
-    vague = quantization.strip().lower() == "fp4" and own in PRECISIONS and PRECISIONS[own].bits4
-    return own if own and (asked == "bf16" or vague) else asked
+    # There is one 4-bit float format of such a model, whatever a table calls it.
+    return own if own and (asked == "bf16" or (own == "mxfp4" and asked == "nvfp4")) else asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,230 @@
+"""Catalog rows that users write: plain data to `Gpu` and `Model`, every mistake named.
+
+A file holds `gpus` and `models`. A GPU says `like: h100-sxm` to take over the efficiencies of a row that is known; a
+model gives either its `config` (the facts of its `config.json`) or the fields of `Model` themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from math import isfinite
+from typing import Any, Final, TypeVar
+
+from pertoken.catalog.architecture import Incomplete, from_mapping
+from pertoken.catalog.gpus import Efficiency, Gpu
+from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.catalog.models import Model
+from pertoken.catalog.precisions import find_precision
+
+_Row = TypeVar("_Row")
+GIGA: Final = 1e9
+TERA: Final = 1e12
+_GPU_KEYS: Final = frozenset(
+    {
+        "id",
+        "memoryGib",
+        "bandwidthGBps",
+        "tflops",
+        "linkGBps",
+        "linked",
+        "like",
+        "efficiency",
+        "products",
+        "aliases",
+        "source",
+        "asOf",
+    }
+)
+_PEAKS: Final = ("bf16", "fp8", "int8", "fp4")
+_EFFICIENCIES: Final = {
+    "bandwidth": "bandwidth",
+    "kvBandwidth": "kv_bandwidth",
+    "compute": "compute",
+    "attention": "attention",
+    "layerSeconds": "layer_seconds",
+    "allreduceSeconds": "allreduce_seconds",
+    "link": "link",
+    "expertBandwidth": "expert_bandwidth",
+    "expertCompute": "expert_compute",
+}
+_NUMBER_FIELDS: Final = frozenset({"int", "int | None"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a file adds, and what is wrong with it (field, value, expectation)."""
+
+    gpus: tuple[Gpu, ...] = ()
+    models: tuple[Model, ...] = ()
+    mistakes: tuple[str, ...] = ()
+
+    def __add__(self, other: Rows) -> Rows:
+        """Both together."""
+        return Rows((*self.gpus, *other.gpus), (*self.models, *other.models), (*self.mistakes, *other.mistakes))
+
+
+class _Mistake(ValueError):
+    """One field is wrong."""
+
+
+def parse_rows(content: Any) -> Rows:
+    """The rows of one file; rows with a mistake are left out."""
+    if content is None:
+        return Rows()
+    if not isinstance(content, Mapping):
+        return Rows(mistakes=(f"content: {type(content).__name__}: expected an object with gpus and models",))
+    unknown = [str(key) for key in content if key not in {"gpus", "models"}]
+    mistakes = [f"{key}: unknown; expected gpus or models" for key in unknown]
+    gpus, wrong_gpus = _each(content, "gpus", _gpu)
+    models, wrong_models = _each(content, "models", _model)
+    return Rows(gpus, models, (*mistakes, *wrong_gpus, *wrong_models))
+
+
+def _each(
+    content: Mapping[Any, Any], name: str, parse: Callable[[Mapping[str, Any]], _Row]
+) -> tuple[tuple[_Row, ...], list[str]]:
+    """The good rows of a list, and what is wrong with the others."""
+    listed = content.get(name) or []
+    if not isinstance(listed, list):
+        return (), [f"{name}: {type(listed).__name__}: expected a list"]
+    good: list[_Row] = []
+    mistakes = []
+    for index, item in enumerate(listed):
+        if not isinstance(item, Mapping):
+            mistakes.append(f"{name}[{index}]: {item!r}: expected an object")
+            continue
+        try:
+            good.append(parse(item))
+        except _Mistake as mistake:
+            mistakes.append(f"{name}[{index}]{mistake}")
+    return tuple(good), mistakes
+
+
+def _gpu(item: Mapping[str, Any]) -> Gpu:
+    _known_keys(item, _GPU_KEYS)
+    peaks = item.get("tflops")
+    if not isinstance(peaks, Mapping):
+        raise _Mistake(f".tflops: {peaks!r}: expected an object with bf16 and, where the GPU has them, fp8, int8, fp4")
+    flops = {kind: _positive(peaks, kind, ".tflops.") * TERA if kind in peaks else None for kind in _PEAKS}
+    if flops["bf16"] is None:
+        raise _Mistake(".tflops.bf16: missing; expected a number above 0")
+    linked = item.get("linked", False)
+    if not isinstance(linked, bool):
+        raise _Mistake(f".linked: {linked!r}: expected true or false")
+    return Gpu(
+        id=_text(item, "id"),
+        memory_gib=_positive(item, "memoryGib"),
+        bandwidth=_positive(item, "bandwidthGBps") * GIGA,
+        flops_bf16=flops["bf16"],
+        flops_fp8=flops["fp8"],
+        flops_int8=flops["int8"],
+        flops_fp4=flops["fp4"],
+        link_bandwidth=_positive(item, "linkGBps") * GIGA if "linkGBps" in item else 32 * GIGA,
+        linked=linked,
+        efficiency=_efficiency(item),
+        products=_texts(item, "products"),
+        aliases=_texts(item, "aliases"),
+        source=_text(item, "source"),
+        as_of=_text(item, "asOf"),
+    )
+
+
+def _efficiency(item: Mapping[str, Any]) -> Efficiency:
+    start = Efficiency()
+    if "like" in item:
+        like = find_gpu(_text(item, "like"))
+        if isinstance(like, Unknown):
+            raise _Mistake(f".like: {like}")
+        start = replace(like.efficiency, fitted=False)
+    given = item.get("efficiency") or {}
+    if not isinstance(given, Mapping):
+        raise _Mistake(f".efficiency: {given!r}: expected an object")
+    _known_keys(given, frozenset(_EFFICIENCIES), ".efficiency")
+    changes: dict[str, Any] = {_EFFICIENCIES[key]: _positive(given, key, ".efficiency.") for key in given}
+    return replace(start, **changes)
+
+
+def _model(item: Mapping[str, Any]) -> Model:
+    if "config" in item:
+        return _configured(item)
+    named = {field.name: field for field in fields(Model)}
+    words = {_camel(name): name for name in named}
+    _known_keys(item, frozenset(words))
+    changes: dict[str, Any] = {}
+    for word, name in words.items():
+        if word in item:
+            changes[name] = _model_value(item, word, str(named[name].type))
+    missing = [
+        _camel(name)
+        for name in ("id", "layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "source", "as_of")
+        if name not in changes
+    ]
+    if missing:
+        raise _Mistake(f": missing {', '.join(missing)}")
+    return Model(**changes)
+
+
+def _configured(item: Mapping[str, Any]) -> Model:
+    _known_keys(item, frozenset({"id", "config", "aliases", "source", "asOf", "nativeQuantization"}))
+    config = item["config"]
+    if not isinstance(config, Mapping):
+        raise _Mistake(f".config: {type(config).__name__}: expected the content of config.json")
+    made = from_mapping(_text(item, "id"), config, _text(item, "source"))
+    if isinstance(made, Incomplete):
+        raise _Mistake(f".config: missing or not a positive number: {', '.join(made.missing)}")
+    native = made.native_quantization
+    if "nativeQuantization" in item:
+        native = _model_value(item, "nativeQuantization", "str")
+    return replace(made, aliases=_texts(item, "aliases"), as_of=_text(item, "asOf"), native_quantization=native)
+
+
+def _model_value(item: Mapping[str, Any], word: str, kind: str) -> Any:
+    value = item[word]
+    if kind == "bool":
+        if not isinstance(value, bool):
+            raise _Mistake(f".{word}: {value!r}: expected true or false")
+        return value
+    if kind in _NUMBER_FIELDS:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise _Mistake(f".{word}: {value!r}: expected a whole number, 0 or more")
+        return value
+    if kind.startswith("tuple"):
+        return _texts(item, word)
+    text = _text(item, word)
+    if word == "nativeQuantization" and find_precision(text) is None:
+        raise _Mistake(f".{word}: {text!r}: expected a precision such as fp8, int4 or mxfp4")
+    return text
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _known_keys(item: Mapping[str, Any], known: frozenset[str], where: str = "") -> None:
+    for key in item:
+        if key not in known:
+            raise _Mistake(f"{where}.{key}: unknown; expected one of {', '.join(sorted(known))}")
+
+
+def _positive(item: Mapping[str, Any], key: str, where: str = ".") -> float:
+    value = item.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
+        raise _Mistake(f"{where}{key}: {value!r}: expected a number above 0")
+    return float(value)
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
+    value = item.get(key)
+    text = "" if value is None else str(value).strip()  # YAML reads a date as a date
+    if not text:
+        raise _Mistake(f".{key}: {value!r}: expected a text")
+    return text
+
+
+def _texts(item: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = item.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        raise _Mistake(f".{key}: {value!r}: expected a list of texts")
+    return tuple(value)

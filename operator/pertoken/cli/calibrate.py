@@ -1,0 +1,141 @@
+"""`pertoken calibrate`: learn a deployment's own gains from measured latencies or a load generator's results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pertoken.catalog_files import use_catalog
+from pertoken.cli.benchmark_results import Format, NoResult, model_of, points_of
+from pertoken.cli.calibration_file import Key, Learnt, as_data, key_of
+from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
+from pertoken.cli.rendering import Output, print_data, refuse
+from pertoken.model.closed_fit import Point, fit
+from pertoken.model.estimate import Deployment
+
+MILLI = 1e-3
+LONGEST_SECONDS = 3600.0
+Groups = dict[Key, tuple[Deployment, list[Point]]]
+
+
+def calibrate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="OBSERVED...",
+            help="CSV with the columns of `estimate` and measured itl_ms and/or ttft_ms; or results of vLLM's "
+            "`bench serve`, GuideLLM or inference-perf as JSON.",
+        ),
+    ],
+    kind: Annotated[Format, typer.Option("--format", help="Whose files these are.")] = Format.AUTO,
+    model: Annotated[str, typer.Option("--model", "-m", help="Of JSON results, where they do not say it.")] = "",
+    gpu: Annotated[str, typer.Option("--gpu", "-g", help="Of JSON results.")] = "",
+    tp: Annotated[int, typer.Option(min=1, help="Of JSON results.")] = 1,
+    quantization: Annotated[str, typer.Option("--quantization", "-q", help="Of JSON results.")] = "",
+    engine: Annotated[str, typer.Option(help="Of JSON results: vllm, sglang or trtllm.")] = "",
+    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="json is what estimate --calibration reads.")] = (
+        Output.TABLE
+    ),
+) -> None:
+    """Learn gains of decode, prefill and first token per deployment. Exit 0; 2 when a file cannot be understood."""
+    if catalog:
+        mistakes = use_catalog(*catalog).mistakes
+        if mistakes:
+            refuse(*mistakes)
+    about = {"model": model, "gpu": gpu, "tp": str(tp), "quantization": quantization, "engine": engine}
+    groups: Groups = {}
+    wrong: list[str] = []
+    for path in files:
+        try:
+            for deployment, point in _observed(path, kind, about, wrong):
+                groups.setdefault(key_of(deployment), (deployment, []))[1].append(point)
+        except (BadFile, NoResult) as mistake:
+            wrong.append(str(mistake))
+    if wrong:
+        refuse(*wrong)
+    if not groups:
+        refuse(f"{', '.join(map(str, files))}: no measured point; expected itl_ms or ttft_ms in at least one row")
+    learnt = [
+        Learnt(deployment, fit(deployment.coefficients, deployment.serving, points))
+        for deployment, points in groups.values()
+    ]
+    if output is Output.TABLE:
+        _print(learnt)
+    else:
+        print_data(as_data(learnt), output.value)
+
+
+def _observed(
+    path: Path, kind: Format, about: Mapping[str, str], wrong: list[str]
+) -> Iterable[tuple[Deployment, Point]]:
+    """The operating points of a file; mistakes of single rows are collected."""
+    if kind is Format.CSV or (kind is Format.AUTO and path.suffix.lower() != ".json"):
+        for number, row in enumerate(read_rows(path), start=2):
+            try:
+                yield from _of_row(row)
+            except BadRow as mistake:
+                wrong.append(f"{path}: line {number}: {mistake}")
+        return
+    content = _json(path)
+    try:
+        found = points_of(content, kind)
+    except NoResult as mistake:
+        raise NoResult(f"{path}: {mistake}") from mistake
+    row = {**about, "model": about["model"] or model_of(content) or "", "batch": "1", "input_tokens": "1"}
+    if not row["model"] or not row["gpu"]:
+        raise BadFile(f"{path}: model, gpu: the file does not say them; expected --model and --gpu")
+    try:
+        deployment = understand(row).deployment
+    except BadRow as mistake:
+        raise BadFile(f"{path}: {mistake}") from mistake
+    for point in found:
+        yield deployment, point
+
+
+def _of_row(row: Mapping[str, str]) -> Iterable[tuple[Deployment, Point]]:
+    step, ttft = _seconds(row, "itl_ms"), _seconds(row, "ttft_ms")
+    if step is None and ttft is None:
+        return
+    asked = understand(row)
+    load = asked.deployment.share(asked.clients)
+    yield asked.deployment, Point(load, step, ttft)
+
+
+def _seconds(row: Mapping[str, str], column: str) -> float | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        value = float(text) * MILLI
+    except ValueError:
+        value = -1.0
+    if not isfinite(value) or not 0.0 < value <= LONGEST_SECONDS:
+        raise BadRow(f"{column}: {text!r}: expected milliseconds above 0")
+    return value
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}") from error
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{path}: line {error.lineno}: {error.msg}; expected a load generator's JSON, or CSV") from error
+
+
+def _print(learnt: Iterable[Learnt]) -> None:
+    for one in learnt:
+        model, gpu, tensor, precision, engine = key_of(one.deployment)
+        found = one.fit
+        print(f"{model} ({precision}) on {tensor} x {gpu}{f', {engine}' if engine else ''}: {found.points} points")
+        print(
+            f"  gains: decode {found.gains.decode:.3f}, prefill {found.gains.prefill:.3f}, "
+            f"first token {found.gains.ttft:.3f}; mean error {found.error_before:.1%} -> {found.error_after:.1%}"
+            + (f"; {found.outliers} far off" if found.outliers else "")
+        )

@@ -1,0 +1,124 @@
+"""The file that `calibrate` writes and `estimate --calibration` reads: gains of each deployment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+
+from pertoken.cli.estimate_rows import BadFile
+from pertoken.model.closed_fit import Fit
+from pertoken.model.estimate import Deployment
+from pertoken.model.served import AS_SERVED, ClosedGains
+
+VERSION: Final = 1
+BOUNDS: Final = (0.01, 100.0)
+Key = tuple[str, str, int, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """One deployment and what its points say."""
+
+    deployment: Deployment
+    fit: Fit
+
+
+def key_of(deployment: Deployment) -> Key:
+    """Model, GPU, tensor parallelism, precision; and the engine where one is named."""
+    return (*deployment.key, deployment.engine)
+
+
+def as_data(learnt: Iterable[Learnt]) -> dict[str, Any]:
+    """The file's content."""
+    return {"version": VERSION, "deployments": [_entry(one) for one in learnt]}
+
+
+def _entry(one: Learnt) -> dict[str, Any]:
+    model, gpu, tensor, precision, engine = key_of(one.deployment)
+    found = one.fit
+    return {
+        "model": model,
+        "gpu": gpu,
+        "tp": tensor,
+        "quantization": precision,
+        **({"engine": engine} if engine else {}),
+        "points": found.points,
+        "outliers": found.outliers,
+        "gains": {
+            "decode": _round(found.gains.decode),
+            "prefill": _round(found.gains.prefill),
+            "ttft": _round(found.gains.ttft),
+        },
+        "error": {"before": _round(found.error_before), "after": _round(found.error_after)},
+        # Relative to the kernel model alone: what the operator's own calibration starts from.
+        "seed": {
+            "decode": _round(found.seed.decode),
+            "prefill": _round(found.seed.prefill),
+            "ttftOffsetSeconds": _round(found.seed.ttft_offset),
+        },
+    }
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+class Gains:
+    """Gains by deployment; those of no deployment in particular are 1."""
+
+    def __init__(self, known: Mapping[Key, ClosedGains] | None = None) -> None:
+        """Gains by key."""
+        self._known = dict(known or {})
+
+    def of(self, deployment: Deployment) -> ClosedGains:
+        """Its own, those of the same without a named engine, or none."""
+        key = key_of(deployment)
+        return self._known.get(key) or self._known.get((*key[:4], "")) or AS_SERVED
+
+
+def read(path: Path) -> Gains:
+    """A calibration file.
+
+    Raises:
+        BadFile: unreadable, or not what `calibrate` writes.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}") from error
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{path}: line {error.lineno}: {error.msg}; expected the JSON that calibrate writes") from error
+    entries = content.get("deployments") if isinstance(content, Mapping) else None
+    if not isinstance(entries, list):
+        raise BadFile(f"{path}: deployments: missing; expected the JSON that calibrate writes")
+    known: dict[Key, ClosedGains] = {}
+    for index, entry in enumerate(entries):
+        where = f"{path}: deployments[{index}]"
+        if not isinstance(entry, Mapping):
+            raise BadFile(f"{where}: {entry!r}: expected an object")
+        known[_key(entry, where)] = _gains(entry.get("gains"), where)
+    return Gains(known)
+
+
+def _key(entry: Mapping[str, Any], where: str) -> Key:
+    texts = [entry.get(name) for name in ("model", "gpu", "quantization")]
+    tensor = entry.get("tp")
+    engine = entry.get("engine", "")
+    if not all(isinstance(text, str) for text in (*texts, engine)) or not isinstance(tensor, int):
+        raise BadFile(f"{where}: model, gpu, quantization, tp: expected three texts and a whole number")
+    return (str(texts[0]), str(texts[1]), tensor, str(texts[2]), str(engine))
+
+
+def _gains(value: Any, where: str) -> ClosedGains:
+    found = []
+    for name in ("decode", "prefill", "ttft"):
+        figure = value.get(name) if isinstance(value, Mapping) else None
+        number = isinstance(figure, int | float) and not isinstance(figure, bool) and isfinite(figure)
+        if not number or not BOUNDS[0] <= float(figure or 0) <= BOUNDS[1]:
+            raise BadFile(f"{where}.gains.{name}: {figure!r}: expected a number from {BOUNDS[0]} to {BOUNDS[1]}")
+        found.append(float(figure or 0))
+    return ClosedGains(*found)

@@ -1,0 +1,222 @@
+"""`pertoken estimate`: latency, throughput, memory and cost of a deployment, one or thousands of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pertoken.catalog.architecture import Incomplete, from_mapping
+from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.catalog.models import Model
+from pertoken.catalog.prices import ListPrice, list_price
+from pertoken.catalog_files import use_catalog
+from pertoken.cli import calibration_file
+from pertoken.cli.estimate_rows import (
+    ASKED,
+    BadFile,
+    BadRow,
+    answer_of,
+    columns_of,
+    no_answer,
+    read_rows,
+    text,
+    understand,
+)
+from pertoken.cli.rendering import RowsOutput, print_data, refuse
+from pertoken.model.estimate import estimate
+from pertoken.units import AmountError, parse_amount
+
+LABELS = {
+    "prefill_ms": "one prompt alone (kernels)",
+    "decode_step_ms": "one decode step (kernels)",
+    "ttft_ms": "time to first token, closed loop",
+    "itl_ms": "inter-token latency, closed loop",
+    "tokens_per_second_per_gpu": "output tokens/s per GPU",
+    "kv_capacity_tokens": "KV cache, tokens",
+    "max_sequences": "sequences that fit",
+    "memory_gib": "memory per GPU, GiB",
+    "usd_per_million_input": "USD per 1M input tokens",
+    "usd_per_million_output": "USD per 1M output tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """USD per GPU-hour: the user's own, and the dated public list where it was asked for."""
+
+    own: Mapping[str, Decimal] = field(default_factory=dict)
+    listed: bool = False
+
+    def of(self, gpu: str) -> Decimal | None:
+        """Of a catalog id; None where no price is given."""
+        if gpu in self.own:
+            return self.own[gpu]
+        found = list_price(gpu) if self.listed else None
+        return None if found is None else found.usd_per_hour
+
+    def source(self, gpu: str) -> str:
+        """Whose price it is, in words."""
+        if gpu in self.own:
+            return f"{self.own[gpu]} USD per GPU-hour (given)"
+        found: ListPrice | None = list_price(gpu) if self.listed else None
+        if found is not None:
+            return str(found)
+        if self.listed:
+            return f"no list price of {gpu} is known: --price {gpu}=USD"
+        return f"no price: --price {gpu}=USD, or --list-prices"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What rows are answered with."""
+
+    prices: Prices
+    gains: calibration_file.Gains
+    models: Mapping[str, Model] = field(default_factory=dict)
+
+    def answer(self, row: Mapping[str, str]) -> dict[str, Any]:
+        """The answered columns of one row."""
+        try:
+            asked = understand(row, self.models)
+        except BadRow as mistake:
+            return no_answer(str(mistake))
+        price = self.prices.of(asked.deployment.gpu.id)
+        found = estimate(
+            asked.deployment,
+            asked.clients,
+            self.gains.of(asked.deployment),
+            None if price is None else float(price),
+        )
+        return answer_of(found)
+
+
+def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
+    from_csv: Annotated[
+        Path | None, typer.Option(help=f"Rows to answer: {','.join(ASKED)}; further columns are repeated.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Hugging Face id or alias.")] = "",
+    gpu: Annotated[str, typer.Option("--gpu", "-g", help="GPU id, node label or alias.")] = "",
+    tp: Annotated[int, typer.Option(min=1, help="Tensor parallelism.")] = 1,
+    quantization: Annotated[
+        str, typer.Option("--quantization", "-q", help="Of the weights; empty: as published.")
+    ] = "",
+    batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="Clients that each wait for their answer.")] = 1,
+    input_tokens: Annotated[int, typer.Option("--input", "--input-tokens", min=0, help="Prompt tokens.")] = 1024,
+    output_tokens: Annotated[int, typer.Option("--output", "--output-tokens", min=0, help="Generated tokens.")] = 256,
+    engine: Annotated[str, typer.Option(help="vllm, sglang or trtllm; empty: their mean.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="config.json of a model that the catalog does not have (named by --model).")
+    ] = None,
+    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="What `pertoken calibrate -o json` wrote.")] = None,
+    price: Annotated[list[str] | None, typer.Option(help="GPU=USD per GPU-hour; may be repeated.")] = None,
+    list_prices: Annotated[
+        bool, typer.Option("--list-prices", help="Without --price, take dated public list prices (see their source).")
+    ] = False,
+    output: Annotated[RowsOutput, typer.Option("--format", "-o", help="Output format.")] = RowsOutput.TABLE,
+) -> None:
+    """Estimate latency, throughput, memory and cost. Exit 0; 2 when the question cannot be understood."""
+    if catalog:
+        mistakes = use_catalog(*catalog).mistakes
+        if mistakes:
+            refuse(*mistakes)
+    models = {model: _configured(config, model)} if config else {}
+    prices = Prices(_own_prices(price or []), list_prices)
+    try:
+        gains = calibration_file.read(calibration) if calibration else calibration_file.Gains()
+        rows = read_rows(from_csv) if from_csv else []
+    except BadFile as mistake:
+        refuse(str(mistake))
+    context = Context(prices, gains, models)
+    if from_csv is not None:
+        _print_rows(rows, [context.answer(row) for row in rows], output)
+        return
+    if not (model or config) or not gpu:
+        refuse("--model, --gpu: missing; expected a model and a GPU, or --from-csv FILE")
+    row = {
+        "model": model,
+        "gpu": gpu,
+        "tp": str(tp),
+        "quantization": quantization,
+        "batch": str(batch),
+        "input_tokens": str(input_tokens),
+        "output_tokens": str(output_tokens),
+        **({"engine": engine} if engine else {}),
+    }
+    answer = context.answer(row)
+    if answer["error"] and answer["prefill_ms"] is None:
+        refuse(str(answer["error"]))
+    if output is RowsOutput.TABLE:
+        _print_one(row, answer, context)
+    else:
+        _print_rows([row], [answer], output)
+
+
+def _configured(path: Path, name: str) -> Model:
+    """A model from a config.json."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}")
+    except json.JSONDecodeError as error:
+        refuse(f"{path}: line {error.lineno}: {error.msg}; expected a config.json")
+    if not isinstance(content, Mapping):
+        refuse(f"{path}: {type(content).__name__}; expected a config.json")
+    made = from_mapping(name or str(path), content, str(path))
+    if isinstance(made, Incomplete):
+        refuse(f"{path}: missing or not a positive number: {', '.join(made.missing)}")
+    return made
+
+
+def _own_prices(texts: Sequence[str]) -> dict[str, Decimal]:
+    """`--price GPU=USD`."""
+    found: dict[str, Decimal] = {}
+    for one in texts:
+        name, _, amount = one.partition("=")
+        gpu = find_gpu(name)
+        if isinstance(gpu, Unknown) or not amount:
+            refuse(f"--price: {one!r}: {gpu if isinstance(gpu, Unknown) else 'expected GPU=USD per GPU-hour'}")
+        try:
+            found[gpu.id] = parse_amount(amount)
+        except AmountError as error:
+            refuse(f"--price: {one!r}: {error}; expected GPU=USD per GPU-hour")
+    return found
+
+
+def _print_rows(rows: Sequence[Mapping[str, str]], answers: Sequence[Mapping[str, Any]], output: RowsOutput) -> None:
+    columns = columns_of(rows)
+    if output in {RowsOutput.JSON, RowsOutput.YAML}:
+        both = zip(rows, answers, strict=True)
+        print_data([{**{name: row.get(name, "") for name in columns}, **answer} for row, answer in both], output.value)
+        return
+    names = (*columns, *(answers[0] if answers else no_answer("")))
+    writer = csv.writer(sys.stdout, lineterminator="\n", delimiter="," if output is RowsOutput.CSV else "\t")
+    writer.writerow(names)
+    for row, answer in zip(rows, answers, strict=True):
+        writer.writerow([row.get(name, "") for name in columns] + [text(value) for value in answer.values()])
+
+
+def _print_one(row: Mapping[str, str], answer: Mapping[str, Any], context: Context) -> None:
+    asked = understand(row, context.models)
+    deployment = asked.deployment
+    count = f"{deployment.parallelism.gpus} x " if deployment.parallelism.gpus > 1 else ""
+    print(
+        f"{deployment.model.id} ({deployment.precision}) on {count}{deployment.gpu.id}, {row['batch']} clients, "
+        f"{row['input_tokens']} input and {row['output_tokens']} output tokens"
+    )
+    for name, label in LABELS.items():
+        if answer[name] is not None:
+            print(f"  {label:<34} {float(answer[name]):>12,.5g}")
+    if answer["error"]:
+        print(f"  {answer['error']}")
+    print(f"  price: {context.prices.source(deployment.gpu.id)}")
+    if not deployment.gpu.efficiency.fitted:
+        print(f"  {deployment.gpu.id} has data-sheet figures only: calibrate before relying on these")

@@ -1,0 +1,148 @@
+"""Calibrate one deployment from closed-loop measurements: three log-gains with Gaussian priors, outliers damped.
+
+The most probable gains given the points: minimise
+
+    sum_i rho(ln observed_i - ln modelled_i(g)) / noise^2 + sum_j (ln g_j)^2 / prior_j^2
+
+by Gauss-Newton, rho the Cauchy loss (a far-off point pulls no harder the further off it is). Without the prior three
+points of one shape leave decode and prefill apart undetermined and the 90th percentile of the error doubles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import Final
+
+from pertoken.catalog.served import Served
+from pertoken.model.calibrate import MAX_GAIN, MIN_GAIN
+from pertoken.model.engine import EngineModel
+from pertoken.model.perf import Gains
+from pertoken.model.served import AS_SERVED, Clients, ClosedGains, closed_loop
+
+PRIOR: Final = 0.25  # standard deviation of ln decode and prefill gain
+NOISE: Final = 0.08  # of ln inter-token latency
+TTFT_PRIOR: Final = 0.8
+TTFT_NOISE: Final = 0.25
+TTFT_BOUNDS: Final = (0.2, 5.0)
+FAR: Final = 2.5  # standard deviations of noise at which a point's weight has halved
+OUTLIER: Final = 5.0  # standard deviations: reported
+_ROUNDS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured operating point; seconds, None where not measured."""
+
+    clients: Clients
+    inter_token: float | None = None
+    ttft: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a deployment's points say.
+
+    Attributes:
+        gains: on the served model.
+        seed: on the kernel model, as a service's own calibration starts from them.
+        points: used.
+        outliers: of them more than five standard deviations off.
+        error_before, error_after: mean absolute error of ln inter-token latency (ln TTFT without any), at the prior and
+            as fitted, over the points themselves.
+    """
+
+    gains: ClosedGains
+    seed: Gains
+    points: int
+    outliers: int
+    error_before: float
+    error_after: float
+
+
+def fit(engine: EngineModel, served: Served, points: Sequence[Point]) -> Fit:
+    """Most probable gains of a deployment; those of the prior without points."""
+    gains = _step_gains(engine, served, points)
+    gains = ClosedGains(gains.decode, gains.prefill, _ttft_gain(engine, served, points, gains))
+    kernels = _step_gains(engine, Served(), points)
+    before, after = _errors(engine, served, points, AS_SERVED), _errors(engine, served, points, gains)
+    noise = NOISE if any(point.inter_token for point in points) else TTFT_NOISE
+    return Fit(
+        gains=gains,
+        seed=Gains(kernels.decode, kernels.prefill, _offset(engine, points, kernels)),
+        points=len(points),
+        outliers=sum(error > OUTLIER * noise for error in after),
+        error_before=_mean(before),
+        error_after=_mean(after),
+    )
+
+
+def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point]) -> ClosedGains:
+    """Decode and prefill gain from inter-token latencies."""
+    parts = []
+    for point in points:
+        if point.inter_token:
+            loop = closed_loop(engine, served, point.clients)
+            parts.append((loop.decode, loop.prompts, point.inter_token))
+    decode = prefill = 0.0
+    low, high = log(MIN_GAIN), log(MAX_GAIN)
+    for _ in range(_ROUNDS if parts else 0):
+        pull_d, pull_p = -decode / PRIOR**2, -prefill / PRIOR**2
+        dd = pp = 1.0 / PRIOR**2
+        dp = 0.0
+        for step, prompts, observed in parts:
+            one, two = exp(decode) * step, exp(prefill) * prompts
+            residual = log(observed / (one + two))
+            weight = _weight(residual, NOISE)
+            a, b = one / (one + two), two / (one + two)
+            pull_d += weight * residual * a
+            pull_p += weight * residual * b
+            dd, dp, pp = dd + weight * a * a, dp + weight * a * b, pp + weight * b * b
+        determinant = dd * pp - dp * dp
+        decode = min(max(decode + (pp * pull_d - dp * pull_p) / determinant, low), high)
+        prefill = min(max(prefill + (dd * pull_p - dp * pull_d) / determinant, low), high)
+    return ClosedGains(exp(decode), exp(prefill))
+
+
+def _ttft_gain(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> float:
+    """Factor on the time to first token, the other gains given."""
+    residuals = [
+        log(point.ttft / closed_loop(engine, served, point.clients, gains).ttft) for point in points if point.ttft
+    ]
+    factor = 0.0
+    low, high = (log(bound) for bound in TTFT_BOUNDS)
+    for _ in range(_ROUNDS if residuals else 0):
+        weights = [_weight(residual - factor, TTFT_NOISE) for residual in residuals]
+        pull = sum(weight * residual for weight, residual in zip(weights, residuals, strict=True))
+        factor = min(max(pull / (sum(weights) + 1.0 / TTFT_PRIOR**2), low), high)
+    return exp(factor)
+
+
+def _weight(residual: float, noise: float) -> float:
+    return 1.0 / (noise * noise * (1.0 + (residual / (FAR * noise)) ** 2))
+
+
+def _offset(engine: EngineModel, points: Sequence[Point], gains: ClosedGains) -> float:
+    """Seconds of the least loaded point's time to first token that prompt and steps do not explain."""
+    measured = [point for point in points if point.ttft]
+    if not measured:
+        return 0.0
+    point = min(measured, key=lambda one: one.clients.concurrency)
+    loop = closed_loop(engine, Served(), point.clients, gains)
+    return max(0.0, (point.ttft or 0.0) - loop.prompt - 1.5 * loop.decode)
+
+
+def _errors(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> list[float]:
+    found = []
+    for point in points:
+        loop = closed_loop(engine, served, point.clients, gains)
+        if point.inter_token:
+            found.append(abs(log(loop.inter_token / point.inter_token)))
+        elif point.ttft:
+            found.append(abs(log(loop.ttft / point.ttft)))
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
