@@ -14,7 +14,8 @@ from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot
 from pertoken.domain.service import LatencyObjective, ModelSpec, ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind
-from pertoken.simulate.policies import ENTRIES
+from pertoken.simulate.policies import ENTRIES, kpa, llmd
+from pertoken.simulate.policies.view import View
 from pertoken.simulate.policy import (
     Gauge,
     Observation,
@@ -367,3 +368,66 @@ def test_two_variants_share_the_traffic_that_the_gateway_counts():
 def test_two_variants_are_both_known_to_every_policy(name):
     found = orders_of(name, 100.0, (1.0, 3.0), 400)
     assert all(0 <= replicas <= 12 for orders in found.values() for replicas in orders)
+
+
+def still(*pods: tuple[float, float]) -> View:
+    """A fleet that stands still, its pods as (running, waiting)."""
+    fleet = Fleet(len(pods))
+    for pod, (running, waiting) in zip(fleet.pods, pods, strict=True):
+        pod.running, pod.waiting = running, waiting
+        gauges = {Gauge.RUNNING: running, Gauge.WAITING: waiting, Gauge.KV_USAGE: running / CAP}
+        for at, done in ((-30.0, 0.0), (-15.0, 150.0), (0.0, 300.0)):
+            totals = dict.fromkeys(Total, 0.0) | {Total.REQUESTS: done}
+            pod.scrapes.append((at, gauges, totals, fleet.ttft(pod), 0.02))
+    seen = fleet.seen()
+    return View(seen, seen.services[SERVICE], seen.services[SERVICE].variants["h100"])
+
+
+def test_flow_control_holds_what_waits_beyond_five_in_a_pod():
+    view = still((30.0, 12.0), (10.0, 3.0))
+    assert llmd.queued(view) == 7.0
+    assert llmd.running(view) == 48.0
+
+
+def test_slo_pressure_is_the_worse_of_both_latencies():
+    # TTFT 0.2 + 12 / 16 = 0.95 s is in the bucket from 0.5 to 1.0: P90 0.95 of 1.0; 20 ms in 12.5 to 25: 23.75 of 50.
+    law = llmd.SloLaw()
+    assert law.raw(still((30.0, 12.0))) == pytest.approx(0.95)
+    # Without a queue TTFT is in the bucket from 0.1 to 0.25: 0.235; then the time per token counts.
+    assert law.raw(still((30.0, 0.0))) == pytest.approx(0.475)
+
+
+def test_slo_pressure_is_smoothed_over_three_polls():
+    law, view = llmd.SloLaw(), still((30.0, 12.0))
+    assert law.ask(view) == 2.0  # 1 + ceil(0.95 / 0.55 - 1)
+    calm = View(replace(view.seen, now=15.0), view.service, view.variant)
+    law.history.clear()
+    law.history.append((0.0, 0.0))
+    assert law.ask(calm) == 1.0  # the mean of 0 and 0.95 is within the band
+
+
+def test_kpa_keeps_one_pod_until_the_grace_is_over():
+    fleet, scaler = Fleet(1, least=0), kpa.Kpa()
+    asked = []
+    for _ in range(60):
+        fleet.second(0.0)
+        if fleet.now % 2 == 0:
+            seen = fleet.seen()
+            asked.append(scaler.desired(View(seen, seen.services[SERVICE], seen.services[SERVICE].variants["h100"])))
+    assert asked[:15] == [1] * 15
+    assert asked[-1] == 0
+
+
+def test_ray_serve_stays_at_zero_without_requests():
+    fleet = Fleet(0, least=0)
+    assert set(play(ENTRIES["ray-serve"].make({}), fleet, lambda _: 0.0, 120)) == {0}
+    assert play(ENTRIES["ray-serve"].make({}), fleet, lambda _: 1.0, 10)[-1] == 1
+
+
+def test_keda_goes_to_zero_only_after_its_cooldown():
+    fleet = Fleet(1, least=0)
+    policy = ENTRIES["keda-waiting"].make({})
+    assert set(play(policy, fleet, lambda _: 2.0, 300)) == {1}
+    quiet = play(policy, fleet, lambda _: 0.0, 600)
+    # Traffic is seen for another minute (window of the keep-alive trigger), then 360 s pass.
+    assert 400 <= quiet.index(0) <= 450

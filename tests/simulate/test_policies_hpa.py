@@ -37,6 +37,8 @@ from pertoken.simulate.policies.hpa import Hpa, HpaSettings, PodReadings, by_ave
         pytest.param(3, PodReadings([1, 1], missing=1), 5, 2, id="missing counts as on target when scaling down"),
         # Ratio 0.8, unready pods are left out when scaling down: 0.8 x 2 = 1.6.
         pytest.param(4, PodReadings([4, 4], unready=2), 5, 2, id="not ready is left out when scaling down"),
+        # Ratio 1.02 with one missing: (10.2 + 0) / 3 / 5 = 0.68: within the tolerance only before the correction.
+        pytest.param(3, PodReadings([5.1, 5.1], missing=1), 5, 3, id="missing pods flip a ratio just above 1"),
         # Ratio 1.2, four missing as 0: 6 / 5 / 5 = 0.24: the direction would flip.
         pytest.param(5, PodReadings([6], missing=4), 5, 5, id="a flipped direction holds"),
         # Ratio 1.5 on 2 of 10: 3 < 10 would go against the direction. Nothing is missing, so the plain rule answers 3.
@@ -102,6 +104,20 @@ def test_rate_limit_counts_from_the_start_of_the_period():
     up = ScalingRules(0, (ScalingPolicy(PolicyType.PODS, 1, 60),))
     hpa = Hpa(HpaSettings(Behavior(up, DEFAULT_SCALE_DOWN)))
     assert run(hpa, [9] * 9, 2) == [3, 3, 3, 3, 4, 4, 4, 4, 5]
+
+
+def test_rate_limit_adds_up_every_change_of_its_period():
+    up = ScalingRules(0, (ScalingPolicy(PolicyType.PODS, 3, 60),))
+    hpa = Hpa(HpaSettings(Behavior(up, DEFAULT_SCALE_DOWN)))
+    # One pod each at seconds 0, 15 and 30 use up the three of the minute; the first is free again after second 60.
+    assert run(hpa, [3, 4, 5, 9, 9, 9, 9], 2) == [3, 4, 5, 5, 6, 7, 8]
+
+
+def test_removals_of_a_period_widen_what_may_be_added():
+    rules = ScalingRules(0, (ScalingPolicy(PolicyType.PODS, 2, 60),))
+    hpa = Hpa(HpaSettings(Behavior(rules, rules)))
+    # Two removed at second 0: the period began with six, so eight are allowed at second 15.
+    assert run(hpa, [4, 9], 6) == [4, 8]
 
 
 def test_scale_down_one_pod_per_two_minutes_after_its_window():

@@ -43,10 +43,28 @@ def test_kpa_scale_down_delay_keeps_the_largest():
 
 @pytest.mark.parametrize(
     ("replicas", "ratio", "wanted"),
-    [(4, 1.1, 4), (4, 1.2, 5), (4, 3.0, 8), (4, 0.9, 4), (4, 0.8, 4), (4, 0.7, 3), (5, 0.1, 2), (1, 5.0, 2)],
+    [
+        (4, 1.05, 4),
+        (4, 0.95, 4),
+        (4, 1.1, 4),
+        (4, 1.2, 5),
+        (4, 3.0, 8),
+        (4, 0.9, 4),
+        (4, 0.8, 4),
+        (4, 0.7, 3),
+        (5, 0.1, 2),
+        (1, 5.0, 2),
+    ],
 )
 def test_apa_step(replicas, ratio, wanted):
     assert aibrix.apa(replicas, ratio, ApaSettings()) == wanted
+
+
+def test_apa_cooldown_forgets_after_its_window():
+    scaler = Apa(ApaSettings(fixed=True), Window(180.0))
+    assert scaler.cooled(0.0, 4, 8) == 8
+    assert scaler.cooled(290.0, 8, 2) == 8
+    assert scaler.cooled(300.0, 8, 3) == 3
 
 
 @pytest.mark.parametrize(("fixed", "wanted"), [(False, [8, 2, 2]), (True, [8, 8, 8])])
@@ -96,9 +114,20 @@ def test_ray_serve_delays_and_starts_anew_when_the_direction_changes():
     assert scaler.decide(1205.0, 4, 2) == 2
 
 
+def test_ray_serve_steady_time_does_not_count_towards_a_delay():
+    scaler = rayserve.RayServe()
+    assert {scaler.decide(5.0 * n, 4, 4) for n in range(200)} == {4}
+    assert scaler.decide(1000.0, 4, 3) == 4
+    assert scaler.decide(1599.0, 4, 3) == 4
+    assert scaler.decide(1600.0, 4, 3) == 3
+
+
 @pytest.mark.parametrize(
     ("replicas", "ready", "pressure", "wanted"),
     [
+        pytest.param(4, 4, 0.40, 4, id="the lower edge holds"),
+        pytest.param(4, 4, 0.55, 4, id="the upper edge holds"),
+        pytest.param(4, 0, 0.66, 5, id="no credit without a Ready pod"),
         pytest.param(4, 4, 0.5, 4, id="between both shares"),
         pytest.param(4, 4, 0.66, 5, id="4 x 0.2 = 0.8"),
         pytest.param(4, 4, 2.0, 15, id="4 x 2.64 = 10.5"),
