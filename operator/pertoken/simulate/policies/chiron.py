@@ -18,6 +18,7 @@ from pertoken.simulate.policy import Gauge, Observation, Order, Orders, Total
 TICK_SECONDS = 15.0
 WINDOW_SECONDS = 60.0
 LENGTH_SECONDS = 600.0
+FULL = 0.9  # share of the batch that counts as full
 _ROUNDING = 1e-9
 
 
@@ -112,12 +113,20 @@ class Chiron:
         produced = view.rate(Total.GENERATION_TOKENS, WINDOW_SECONDS)
         if not objective or not tokens or seconds is None or produced is None or view.ready == 0:
             return
-        # Throughput tells something of the batch only where batches are full.
-        full = (view.sum(Gauge.RUNNING) or 0.0) >= 0.9 * memory.batch * view.ready
+        # Packed instances are full, so the rule speaks of the batch that runs: it grows from full batches alone, shrinks
+        # from what runs, and asks after throughput once it has grown.
+        runs = (view.sum(Gauge.RUNNING) or 0.0) / view.ready
+        full = runs >= FULL * memory.batch
         now = produced / view.ready
         pressure = back_pressure(seconds / tokens, objective, memory.throughput if full else None, now)
-        memory.batch = next_batch(memory.batch, pressure, self.settings, float(view.variant.cap))
-        memory.throughput = now if full else None
+        memory.throughput = None
+        if pressure > 1.0:
+            memory.batch = next_batch(
+                min(memory.batch, max(runs, 1.0)), pressure, self.settings, float(view.variant.cap)
+            )
+        elif full:
+            memory.batch = next_batch(memory.batch, pressure, self.settings, float(view.variant.cap))
+            memory.throughput = now
 
     def _global(self, view: View, memory: _Memory) -> int:
         if view.replicas == 0:
