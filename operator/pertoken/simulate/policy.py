@@ -195,13 +195,11 @@ Orders = Mapping[tuple[str, str], Order]
 
 
 class Policy(Protocol):
-    """One autoscaling policy with its state. A new instance is made for every run.
+    """One autoscaling policy with its state. A new instance is made for every run."""
 
-    Attributes:
-        period_seconds: distance of ticks (2, 5, 10, 15, 30, 180 s …); the first is at the trace's start.
-    """
-
-    period_seconds: float
+    @property
+    def period_seconds(self) -> float:
+        """Distance of ticks (2, 5, 10, 15, 30, 180 s …); the first is at the trace's start."""
 
     def decide(self, seen: Observation) -> Orders:
         """One tick."""

@@ -130,9 +130,9 @@ def load_requests(path: Path, cut: Cut, service: int, seed: int) -> Trace:
     Raises:
         TraceError: the file or the cut cannot be used.
     """
-    text = _read(path)
+    text = read_text(path)
     reader = csv.reader(io.StringIO(text, newline=""))
-    header = _header(path, next(reader, []), REQUEST_COLUMNS)
+    header = header_places(path, next(reader, []), REQUEST_COLUMNS)
     rows = _Columns(path, header)
     for row in reader:
         if row:
@@ -143,7 +143,12 @@ def load_requests(path: Path, cut: Cut, service: int, seed: int) -> Trace:
     return _repeated(trace, cut, seed)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file's text, unpacked.
+
+    Raises:
+        TraceError: it cannot be read.
+    """
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
@@ -152,7 +157,12 @@ def _read(path: Path) -> str:
         raise TraceError(f"{path}: cannot be read: {why}") from error
 
 
-def _header(path: Path, header: Sequence[str], needed: Iterable[str]) -> dict[str, int]:
+def header_places(path: Path, header: Sequence[str], needed: Iterable[str]) -> dict[str, int]:
+    """Columns by name.
+
+    Raises:
+        TraceError: one is missing.
+    """
     places = {name.strip(): index for index, name in enumerate(header)}
     for name in needed:
         if name not in places:

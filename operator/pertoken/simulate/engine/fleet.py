@@ -148,6 +148,10 @@ class Fleet:
         """Requests that a replica has."""
         return int(self.state.slots[slot, at.RUNNING] + self.state.slots[slot, at.WAITING])
 
+    def last_end(self, slot: int) -> float:
+        """When a replica's last request ended, or when it began to serve."""
+        return float(self.state.slots_f[slot, at.LAST_END])
+
     def in_system(self) -> int:
         """Requests held, waiting or running, of all services."""
         return int(self.state.services[:, at.V_IN_SYSTEM].sum())

@@ -1,0 +1,167 @@
+"""`pertoken bench`: what each autoscaling policy costs and how it serves, on simulated engines, recorded traffic."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pertoken.cli.rendering import Output, print_data, refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run and print; see the command's help."""
+
+    seeds: int
+    output: Output
+    html: Path | None = None
+    jobs: int = -1
+    dask: str | None = None
+    log: Path | None = None
+
+
+def bench_command(  # noqa: PLR0913 - one per option
+    *,
+    scenario: Annotated[Path | None, typer.Option(help="Scenario file.")] = None,
+    policies: Annotated[str, typer.Option(help="Policies, comma-separated; suffix :tuned.")] = (
+        "pertoken,static-peak,clairvoyant"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per policy, with seeds 0, 1, …")] = 5,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+    jobs: Annotated[int, typer.Option(min=-1, help="Local processes; -1: one per CPU.")] = -1,
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, instead of local processes.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Write trials of :tuned policies to this file, JSON lines.")] = None,
+    service: Annotated[Path | None, typer.Option(help="One's own service and pools, instead of a scenario.")] = None,
+    history: Annotated[
+        str | None, typer.Option(help="With --service: `prometheus`, or a CSV of what happened.")
+    ] = None,
+    prometheus_url: Annotated[str | None, typer.Option(help="With --history prometheus: where it answers.")] = None,
+    days: Annotated[float, typer.Option(min=0.01, help="With --history prometheus: how far back.")] = 7.0,
+) -> None:
+    """Compare policies by simulation. Exit 0; 2 for bad input."""
+    if (scenario is None) == (service is None):
+        refuse("give either --scenario FILE or --service FILE with --history")
+    _needs_extra()
+    asked = tuple(name.strip() for name in policies.split(",") if name.strip())
+    if not asked:
+        refuse("--policies: name at least one policy")
+    if scenario is not None:
+        _run(scenario, asked, Options(seeds, output, html, jobs, dask, log))
+        return
+    from pertoken.cli.bench_history import History, history_command  # noqa: PLC0415 - only where asked for
+
+    if service is None or history is None:
+        refuse("--service needs --history prometheus or --history FILE.csv")
+    history_command(History(service, history, prometheus_url, days), asked, jobs, output)
+
+
+def _needs_extra() -> None:
+    """The simulator's packages are an extra: say so instead of failing on an import."""
+    try:
+        import joblib  # type: ignore[import-untyped]  # noqa: F401, PLC0415
+        import numba  # noqa: F401, PLC0415
+    except ImportError as error:
+        refuse(f"bench needs the extra `bench`: pip install 'pertoken[bench]' ({error})")
+
+
+def _run(file: Path, policies: Sequence[str], options: Options) -> None:
+    from pertoken.simulate.bench import UnknownPolicyError, bench  # noqa: PLC0415 - loads the compiler
+    from pertoken.simulate.scenario import ScenarioError, load  # noqa: PLC0415
+    from pertoken.simulate.trace import TraceError  # noqa: PLC0415
+    from pertoken.simulate.truth import TableMissingError  # noqa: PLC0415
+
+    try:
+        scenario = load(file)
+        with progress_bar(sys.stderr.isatty()) as report:
+            result = bench(
+                scenario,
+                policies,
+                range(options.seeds),
+                jobs=_processes(options.jobs),
+                dask=options.dask,
+                progress=report,
+            )
+    except ScenarioError as error:
+        refuse(*error.mistakes)
+    except (TraceError, TableMissingError) as error:
+        refuse(f"{file}: {error}")
+    except UnknownPolicyError as error:
+        refuse(f"--policies: {error.args[0]}")
+    except OSError as error:
+        refuse(f"--dask {options.dask}: {error}")
+    if options.html is not None:
+        from pertoken.simulate.page import page  # noqa: PLC0415 - loads matplotlib
+
+        options.html.write_text(page(result), encoding="utf-8")
+    if options.log is not None:
+        lines = (json.dumps(trial, sort_keys=True) for trial in result.trials)
+        options.log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    show(result.rows, scenario.name, options.output)
+
+
+def _processes(jobs: int) -> int:
+    return (os.cpu_count() or 1) if jobs < 1 else jobs
+
+
+def show(rows: Sequence[dict[str, Any]], title: str, output: Output) -> None:
+    """Print the rows of the contract."""
+    if output is not Output.TABLE:
+        print_data(list(rows), output.value)
+        return
+    table = Table(title=title, box=None, pad_edge=False, header_style="bold")
+    table.add_column("policy")
+    for name in ("USD", "attained %", "USD/1M", "good USD/1M", "x bound", "TTFT p95", "ITL p95", "GPU h", "scaled"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            row["policy"],
+            _figure(row["usd"], ".2f"),
+            _figure(row["slo_attainment"], ".2f", 100.0),
+            _figure(row["usd_per_million_tokens"], ".4f"),
+            _figure(row["usd_per_million_good_tokens"], ".4f"),
+            _figure(row["bound_ratio"], ".2f"),
+            _figure(row["ttft_ms"]["p95"], ".0f"),
+            _figure(row["itl_ms"]["p95"], ".1f"),
+            _figure(row["gpu_hours"], ".1f"),
+            _figure(row["scale_events"], ".0f"),
+        )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    seeds = len(rows[0]["seeds"]) if rows else 0
+    console.print(f"means over {seeds} seeds, ± half of the 95 % interval; latencies in ms", style="dim")
+
+
+def _figure(value: dict[str, Any], digits: str, factor: float = 1.0) -> str:
+    if value["mean"] is None:
+        return "-"
+    text = format(value["mean"] * factor, digits)
+    if value["interval"] is None:
+        return text
+    low, high = value["interval"]
+    return f"{text} ±{format((high - low) / 2.0 * factor, digits)}"
+
+
+@contextmanager
+def progress_bar(shown: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on the terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total}"))
+    terminal = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=terminal, transient=True, disable=not shown) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield report
