@@ -15,7 +15,7 @@ from pertoken.cli.benchmark_results import Format, NoResult, model_of, points_of
 from pertoken.cli.calibration_file import Key, Learnt, as_data, key_of
 from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
 from pertoken.cli.rendering import Output, print_data, refuse
-from pertoken.model.closed_fit import Point, fit
+from pertoken.model.closed_fit import Point, fit_best
 from pertoken.model.estimate import Deployment
 
 MILLI = 1e-3
@@ -62,7 +62,7 @@ def calibrate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     if not groups:
         refuse(f"{', '.join(map(str, files))}: no measured point; expected itl_ms or ttft_ms in at least one row")
     learnt = [
-        Learnt(deployment, fit(deployment.coefficients, deployment.serving, points))
+        Learnt(deployment, fit_best(deployment.coefficients, deployment.profiles, points))
         for deployment, points in groups.values()
     ]
     if output is Output.TABLE:
@@ -138,4 +138,5 @@ def _print(learnt: Iterable[Learnt]) -> None:
             f"  gains: decode {found.gains.decode:.3f}, prefill {found.gains.prefill:.3f}, "
             f"first token {found.gains.ttft:.3f}; mean error {found.error_before:.1%} -> {found.error_after:.1%}"
             + (f"; {found.outliers} far off" if found.outliers else "")
+            + (f"; serves like {found.profile}" if found.profile and not engine else "")
         )

@@ -46,6 +46,7 @@ def _entry(one: Learnt) -> dict[str, Any]:
         "tp": tensor,
         "quantization": precision,
         **({"engine": engine} if engine else {}),
+        "servesLike": found.profile,
         "points": found.points,
         "outliers": found.outliers,
         "gains": {
@@ -67,17 +68,25 @@ def _round(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-class Gains:
-    """Gains by deployment; those of no deployment in particular are 1."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Gains of a deployment, and the engine that they are relative to."""
 
-    def __init__(self, known: Mapping[Key, ClosedGains] | None = None) -> None:
-        """Gains by key."""
+    gains: ClosedGains = AS_SERVED
+    engine: str = ""
+
+
+class Gains:
+    """What is known of each deployment."""
+
+    def __init__(self, known: Mapping[Key, Known] | None = None) -> None:
+        """By key."""
         self._known = dict(known or {})
 
-    def of(self, deployment: Deployment) -> ClosedGains:
+    def of(self, deployment: Deployment) -> Known:
         """Its own, those of the same without a named engine, or none."""
         key = key_of(deployment)
-        return self._known.get(key) or self._known.get((*key[:4], "")) or AS_SERVED
+        return self._known.get(key) or self._known.get((*key[:4], "")) or Known(engine=deployment.engine)
 
 
 def read(path: Path) -> Gains:
@@ -95,12 +104,13 @@ def read(path: Path) -> Gains:
     entries = content.get("deployments") if isinstance(content, Mapping) else None
     if not isinstance(entries, list):
         raise BadFile(f"{path}: deployments: missing; expected the JSON that calibrate writes")
-    known: dict[Key, ClosedGains] = {}
+    known: dict[Key, Known] = {}
     for index, entry in enumerate(entries):
         where = f"{path}: deployments[{index}]"
         if not isinstance(entry, Mapping):
             raise BadFile(f"{where}: {entry!r}: expected an object")
-        known[_key(entry, where)] = _gains(entry.get("gains"), where)
+        key = _key(entry, where)
+        known[key] = Known(_gains(entry.get("gains"), where), str(entry.get("servesLike") or key[4]))
     return Gains(known)
 
 

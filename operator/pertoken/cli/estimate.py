@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,10 +89,11 @@ class Context:
         except BadRow as mistake:
             return no_answer(str(mistake))
         price = self.prices.of(asked.deployment.gpu.id)
+        known = self.gains.of(asked.deployment)
         found = estimate(
-            asked.deployment,
+            replace(asked.deployment, engine=known.engine),
             asked.clients,
-            self.gains.of(asked.deployment),
+            known.gains,
             None if price is None else float(price),
         )
         return answer_of(found)

@@ -10,8 +10,8 @@ points of one shape leave decode and prefill apart undetermined and the 90th per
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import exp, log
 from typing import Final
 
@@ -51,6 +51,8 @@ class Fit:
         outliers: of them more than five standard deviations off.
         error_before, error_after: mean absolute error of ln inter-token latency (ln TTFT without any), at the prior and
             as fitted, over the points themselves.
+        profile: of the engine that the deployment serves like, a key of the profiles it was chosen from.
+        penalty: minus the logarithm of the posterior, up to a constant: the lower, the better the profile.
     """
 
     gains: ClosedGains
@@ -59,6 +61,14 @@ class Fit:
     outliers: int
     error_before: float
     error_after: float
+    profile: str = ""
+    penalty: float = 0.0
+
+
+def fit_best(engine: EngineModel, profiles: Mapping[str, Served], points: Sequence[Point]) -> Fit:
+    """The most probable of several engines' profiles with its gains; the first one where none is better."""
+    fits = [replace(fit(engine, served, points), profile=name) for name, served in profiles.items()]
+    return min(fits, key=lambda found: found.penalty)
 
 
 def fit(engine: EngineModel, served: Served, points: Sequence[Point]) -> Fit:
@@ -75,7 +85,23 @@ def fit(engine: EngineModel, served: Served, points: Sequence[Point]) -> Fit:
         outliers=sum(error > OUTLIER * noise for error in after),
         error_before=_mean(before),
         error_after=_mean(after),
+        penalty=_penalty(engine, served, points, gains),
     )
+
+
+def _penalty(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> float:
+    total = (log(gains.decode) ** 2 + log(gains.prefill) ** 2) / PRIOR**2 + (log(gains.ttft) / TTFT_PRIOR) ** 2
+    for point in points:
+        loop = closed_loop(engine, served, point.clients, gains)
+        if point.inter_token:
+            total += _loss(log(point.inter_token / loop.inter_token) / NOISE)
+        if point.ttft:
+            total += _loss(log(point.ttft / loop.ttft) / TTFT_NOISE)
+    return total / 2
+
+
+def _loss(deviations: float) -> float:
+    return FAR * FAR * log(1.0 + (deviations / FAR) ** 2)
 
 
 def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point]) -> ClosedGains:

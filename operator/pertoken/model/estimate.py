@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pertoken.catalog.engines import MEMORY_UTILIZATION
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
-from pertoken.catalog.served import Served, served
+from pertoken.catalog.served import ENGINES, Served, served
 from pertoken.domain.service import Parallelism
 from pertoken.model.attribution import weights_at
 from pertoken.model.engine import EngineModel, engine_model
@@ -58,6 +58,12 @@ class Deployment:
         """What serving adds to kernels."""
         spread = self.parallelism.expert > 1
         return served(self.model, self.gpu, self.precision, self.engine, spread=spread)
+
+    @property
+    def profiles(self) -> dict[str, Served]:
+        """Engines that it may serve like: its own, or every known one, the mean first."""
+        names = (self.engine,) if self.engine else tuple(ENGINES)
+        return {name: replace(self, engine=name).serving for name in names}
 
     def share(self, clients: Clients) -> Clients:
         """Load of one data-parallel rank."""

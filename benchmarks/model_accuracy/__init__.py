@@ -1,0 +1,1 @@
+"""How far the performance model is from kernel tables and served measurements, and the fits behind its parameters."""
