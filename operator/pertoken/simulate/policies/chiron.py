@@ -113,8 +113,8 @@ class Chiron:
         produced = view.rate(Total.GENERATION_TOKENS, WINDOW_SECONDS)
         if not objective or not tokens or seconds is None or produced is None or view.ready == 0:
             return
-        # Packed instances are full, so the rule speaks of the batch that runs: it grows from full batches alone, shrinks
-        # from what runs, and asks after throughput once it has grown.
+        # Packed instances are full, so the rule speaks of the batch that runs: it grows from full batches alone,
+        # shrinks from what runs, and asks after throughput once it has grown.
         runs = (view.sum(Gauge.RUNNING) or 0.0) / view.ready
         full = runs >= FULL * memory.batch
         now = produced / view.ready

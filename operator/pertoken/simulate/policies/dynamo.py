@@ -37,6 +37,7 @@ class DynamoSettings:
 
     Attributes:
         interval: seconds between forecasts.
+        share: of the service's objectives that is given as `ttft` and `itl`.
         sensitivity: share of a latency budget that a consolidation may use.
         most_step: replicas that one decision may add or remove.
         easy_up, easy_down: KV shares of the target `throughput`, used where the profile does not know the model.
@@ -44,6 +45,7 @@ class DynamoSettings:
 
     predictor: Predictor = Predictor.ARIMA
     interval: float = 180.0
+    share: float = 1.0
     sensitivity: float = 0.8
     most_step: int = 8
     min_endpoint: int = 1
@@ -164,20 +166,25 @@ class Dynamo:
         return [EngineLoad(kv[pod] * total, queued.get(pod, 0.0), running.get(pod, 0.0)) for pod in sorted(kv)]
 
     def _step(self, view: View, engine: Engine | None, loads: Sequence[EngineLoad]) -> int:
-        latency = view.service.spec.latency
+        latency = self._objectives(view)
         if engine is None:
             total = float(view.variant.kv_capacity_tokens)
             return easy([(load.resident + load.queued) / total for load in loads], self.settings)
         traffic = self._traffic(view)
         steps = []
-        if latency.ttft_seconds is not None:
-            steps.append(by_ttft(engine, loads, traffic, (latency.ttft_seconds, self.settings.sensitivity)))
-        if latency.inter_token_seconds is not None:
-            limits = (latency.inter_token_seconds, self.settings.sensitivity)
+        if latency.ttft is not None:
+            steps.append(by_ttft(engine, loads, traffic, (latency.ttft, self.settings.sensitivity)))
+        if latency.inter_token is not None:
+            limits = (latency.inter_token, self.settings.sensitivity)
             steps.append(by_inter_token(engine, loads, traffic, limits))
         if not steps:
             return 0
         return 1 if max(steps) > 0 else max(steps)
+
+    def _objectives(self, view: View) -> Targets:
+        latency, share = view.service.spec.latency, self.settings.share
+        inter_token, ttft = latency.inter_token_seconds, latency.ttft_seconds
+        return Targets(inter_token and inter_token * share, ttft and ttft * share, MEAN_PERCENTILE)
 
     def _traffic(self, view: View) -> Traffic:
         window = self.settings.interval
@@ -193,10 +200,9 @@ class Dynamo:
         self.prompts.append(lengths[0])
         self.answers.append(lengths[1])
         rate, prompt, answer = (self._next(series) for series in (self.requests, self.prompts, self.answers))
-        latency = view.service.spec.latency
+        latency = self._objectives(view)
         load = Load(max(prompt, 1.0), max(answer, 1.0), view.hit_rate(self.settings.interval))
-        objectives = Targets(latency.inter_token_seconds, latency.ttft_seconds, MEAN_PERCENTILE)
-        per_engine = capacity(engine, load, objectives)
+        per_engine = capacity(engine, load, latency)
         if per_engine:
             self.floor = max(ceil(rate / per_engine - 1e-9), self.settings.min_endpoint)
 
