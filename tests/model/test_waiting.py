@@ -214,7 +214,8 @@ def test_the_sustainable_rate_is_the_edge_of_the_objective():
     assert least_servers(record, servers.speed / 100, objective, 3) == 4
 
 
-def test_busy_services_are_run_on_work_in_cells():
+def test_busy_services_are_run_on_work_in_cells(monkeypatch):
+    monkeypatch.setattr("pertoken.model.waiting.LARGEST", 60_000)
     at, work = stream(30, 60.0, 1, seed=2)
     record = scraped(at, work)
     servers = Servers(40, record.offered / (40 * 0.8))

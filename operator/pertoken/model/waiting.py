@@ -31,7 +31,7 @@ from pertoken.model.bursts import (
 )
 
 ENOUGH: Final = 20_000  # requests after which another course tells little more
-LARGEST: Final = 60_000  # requests beyond which the queue is run on work in cells rather than on single requests
+LARGEST: Final = 200_000  # requests beyond which the queue is run on work in cells rather than on single requests
 _COPIES: Final = 3
 _PRIOR_SIGMA: Final = 0.7  # of the logarithm of the burstiness
 _SEEN_SIGMA: Final = 0.15  # of the logarithm of an observed mean wait
