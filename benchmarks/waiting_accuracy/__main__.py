@@ -6,8 +6,8 @@ replicas have the stated utilization. The model sees what Prometheus would show:
 and over the hour the two histograms of lengths with vLLM's buckets. Optionally the engines' mean queue time at another
 load (`--seen`), from which the burstiness below a scrape is fitted.
 
-    python benchmarks/waiting_accuracy.py              # the tables in docs/cost.md
-    python benchmarks/waiting_accuracy.py --scrape 15 --json rows.json
+    python -m benchmarks.waiting_accuracy              # the tables in docs/cost.md
+    python -m benchmarks.waiting_accuracy --scrape 15 --json rows.json
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import csv
 import gzip
 import heapq
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,13 +31,15 @@ from pertoken.model.perf import engine_model
 from pertoken.model.steady import Engine, Load
 from pertoken.model.waiting import Seen, Servers, fit_burstiness, waiting
 
-TRACES = Path(__file__).parent.parent / "examples" / "traces"
+TRACES = Path(__file__).parents[2] / "examples" / "traces"
 CODE_STARTS = 77.2994  # seconds after the conversation trace
 BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, np.inf)  # vLLM's, for lengths
 SERVERS = (1, 2, 4)
 UTILIZATIONS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.7, 0.75)
 NEGLIGIBLE = 0.05  # of a mean service time: smaller waits count as this much
 LIMIT = 0.25
+LOW = 0.25  # utilization below which waiting is made by clumps that no scrape shows
+WORST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,9 @@ class Row:
 def read(name: str) -> np.ndarray:
     """Arrival, input and output of every request."""
     with gzip.open(TRACES / f"azure_2023_{name}.csv.gz", "rt", encoding="utf-8") as file:
-        rows = [[float(r["arrival_s"]), float(r["input_tokens"]), float(r["output_tokens"])] for r in csv.DictReader(file)]
+        rows = [
+            [float(r["arrival_s"]), float(r["input_tokens"]), float(r["output_tokens"])] for r in csv.DictReader(file)
+        ]
     return np.array(rows)
 
 
@@ -149,32 +154,46 @@ def measure(scrape: float, seen: tuple[int, float] | None) -> list[Row]:
     return rows
 
 
-def show(rows: list[Row], title: str) -> None:
+def table(rows: list[Row], title: str) -> str:
     """The table, its worst rows, and how much of it is within the limit."""
-    print(f"\n{title}\n")
-    print(f"{'trace':6}{'c':>3}{'util':>6}{'service':>9}{'mean replay':>13}{'model':>9}{'err':>7}{'p95 replay':>12}{'model':>9}{'err':>7}")
+    heads = ("mean replay", "model", "err", "p95 replay", "model", "err")
+    widths = (13, 9, 7, 12, 9, 7)
+    lines = ["", title, "", f"{'trace':6}{'c':>3}{'util':>6}{'service':>9}"]
+    lines[-1] += "".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
     for row in rows:
         mean, p95 = row.errors
-        print(
+        lines.append(
             f"{row.trace:6}{row.servers:3}{row.utilization:6.2f}{row.service:9.3f}{row.replay_mean:13.3f}"
             f"{row.model_mean:9.3f}{mean:+7.0%}{row.replay_p95:12.3f}{row.model_p95:9.3f}{p95:+7.0%}"
         )
     cells = [(abs(error), row, kind) for row in rows for error, kind in zip(row.errors, ("mean", "p95"), strict=True)]
-    within = sum(error <= LIMIT for error, _, _ in cells)
-    busy = [cell for cell in cells if cell[1].utilization >= 0.25]
-    within_busy = sum(error <= LIMIT for error, _, _ in busy)
+    busy = [cell for cell in cells if cell[1].utilization >= LOW]
     errors = sorted(error for error, _, _ in cells)
-    print(f"\nwithin {LIMIT:.0%}: {within} of {len(cells)}; from utilization 0.25 up: {within_busy} of {len(busy)}")
-    print(f"median {errors[len(errors) // 2]:.0%}, 90th percentile {errors[int(0.9 * len(errors))]:.0%}")
-    for error, row, kind in sorted(cells, key=lambda cell: -cell[0])[:6]:
-        print(f"  worst: {row.trace}, {row.servers} servers, utilization {row.utilization}: {kind} off by {error:.0%}")
+    lines += [
+        "",
+        (
+            f"within {LIMIT:.0%}: {_within(cells)} of {len(cells)}; "
+            f"from utilization {LOW} up: {_within(busy)} of {len(busy)}"
+        ),
+        f"median {errors[len(errors) // 2]:.0%}, 90th percentile {errors[int(0.9 * len(errors))]:.0%}",
+    ]
+    for error, row, kind in sorted(cells, key=lambda cell: -cell[0])[:WORST]:
+        at = f"{row.trace}, {row.servers} servers, utilization {row.utilization}"
+        lines.append(f"  worst: {at}: {kind} off by {error:.0%}")
+    return "\n".join(lines) + "\n"
+
+
+def _within(cells: list[tuple[float, Row, str]]) -> int:
+    return sum(error <= LIMIT for error, _, _ in cells)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scrape", type=float, action="append", help="seconds; 15 and 30 if not given")
-    parser.add_argument("--seen", default="2@0.35", help="SERVERS@UTILIZATION at which queue time was measured, or none")
+    parser.add_argument(
+        "--seen", default="2@0.35", help="SERVERS@UTILIZATION at which queue time was measured, or none"
+    )
     parser.add_argument("--json", type=Path, help="also write the rows there")
     given = parser.parse_args()
     seen = None
@@ -184,7 +203,7 @@ def main() -> None:
     everything = []
     for scrape in given.scrape or (15.0, 30.0):
         rows = measure(scrape, seen)
-        show(rows, f"scrape every {scrape:g} s, queue time seen at {given.seen}")
+        sys.stdout.write(table(rows, f"scrape every {scrape:g} s, queue time seen at {given.seen}"))
         everything += rows
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in everything], indent=1), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""How well waiting is predicted from scrapes: against an exact replay of real traces."""
