@@ -1,7 +1,9 @@
+import copy
 import json
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from pertoken.cli.breakeven import breakeven_command
@@ -15,7 +17,7 @@ def run():
     app = typer.Typer()
     app.command("quote")(quote_command)
     app.command("breakeven")(breakeven_command)
-    return lambda *args: CliRunner().invoke(app, [*args])
+    return lambda *args, stdin=None: CliRunner().invoke(app, [*args], input=stdin)
 
 
 def answer(run, *args):
@@ -142,3 +144,112 @@ def test_break_even_refuses_bad_input_in_one_line(run, args, words):
     assert found.exit_code == 2
     assert words in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+STATE = {
+    "kind": "List",
+    "items": [
+        {
+            "kind": "InferenceService",
+            "metadata": {"name": "chat", "namespace": "llm"},
+            "spec": {
+                "model": {"id": "meta-llama/Llama-3.1-8B-Instruct"},
+                "objective": {"latency": {"interTokenMilliseconds": 60}},
+                "variants": [{"name": "small", "pool": "h100", "batching": {"maxSequences": 128}}],
+            },
+            "status": {
+                "variants": [
+                    {
+                        "name": "small",
+                        "batchCap": 96,
+                        "operatingBatch": "24.0",
+                        "calibration": {"decodeGain": "1.25", "prefillGain": "1.10", "ttftOffsetMilliseconds": 30},
+                    }
+                ],
+                "demand": {
+                    "now": {
+                        "requestsPerSecond": "6.00",
+                        "inputTokensPerSecond": "6000.0",
+                        "outputTokensPerSecond": "1200.0",
+                    }
+                },
+            },
+        },
+        {
+            "kind": "AcceleratorPool",
+            "metadata": {"name": "h100"},
+            "spec": {"accelerator": "h100-sxm", "pricePerGPUHour": "3.00"},
+        },
+    ],
+}
+
+
+@pytest.fixture
+def state(tmp_path):
+    def write(change=lambda _: None):
+        document = copy.deepcopy(STATE)
+        change(document["items"])
+        path = tmp_path / "state.yaml"
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_a_service_is_quoted_at_its_present_batch(run, state):
+    found = answer(run, "quote", "-f", state(), "--basis", "full")
+
+    assert found["batch"] == 24.0
+    assert "1000 input and 200 output tokens" in found["of"]
+    assert "3.00 USD per GPU-hour" in found["of"]
+    prior = answer(run, "quote", *ON, "--max-num-seqs", "96", "--rate", str(found["requests_per_second"]))
+    assert found["usd_per_request_marginal"] > 1.05 * prior["usd_per_request_marginal"]  # learnt: 25 % slower decodes
+
+
+def test_the_present_state_comes_from_standard_input_too(run, state):
+    with open(state(), encoding="utf-8") as file:  # noqa: PTH123 - handed to the runner
+        found = run("quote", "-f", "-", "-o", "json", stdin=file.read())
+
+    assert json.loads(found.stdout)["batch"] == 24.0
+
+
+@pytest.mark.parametrize(
+    ("change", "args", "words"),
+    [
+        (lambda items: items.pop(1), (), "spec.variants[].pool: 'h100': expected this AcceleratorPool"),
+        (lambda items: items.pop(0), (), "holds none; expected the name of one InferenceService"),
+        (len, ("--service", "code"), "--service: code"),
+        (len, ("--variant", "large"), "expected variant 'large' that serves"),
+        (lambda items: items[0]["status"].pop("variants"), (), "operatingBatch: missing"),
+        (lambda items: items[0]["status"].pop("demand"), (), "requestsPerSecond: None: expected a number"),
+        (
+            lambda items: items[0]["status"]["demand"]["now"].update(requestsPerSecond="0.00"),
+            (),
+            "requestsPerSecond: 0: expected traffic",
+        ),
+        (lambda items: items[0]["spec"]["model"].update(id="nope"), (), "unknown model 'nope'"),
+    ],
+)
+def test_what_the_present_state_lacks_is_named(run, state, change, args, words):
+    found = run("quote", "-f", state(change), *args)
+
+    assert found.exit_code == 2, found.output
+    assert words in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["a: [1", "\x00", "just words", ""])
+def test_files_that_hold_no_objects_are_refused(run, tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    found = run("quote", "-f", str(path))
+
+    assert found.exit_code == 2
+    assert "Traceback" not in found.output
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_missing_file_and_a_missing_model_are_said(run, tmp_path):
+    assert "cannot be read: No such file" in run("quote", "-f", str(tmp_path / "none")).stderr
+    assert "expected both, or a service's present state" in run("quote", "-m", "llama-3.1-8b").stderr

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pertoken.cli.present import present
 from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
 from pertoken.cli.subject import (
     BudgetOption,
     CachedOption,
     CapOption,
     Deployment,
-    GpuOption,
     InputOption,
     ItlOption,
-    ModelOption,
     OutputOption,
     PercentileOption,
     PriceOption,
@@ -28,7 +28,7 @@ from pertoken.cli.subject import (
     resolve,
 )
 from pertoken.model.quote import Quote, TokenUsd, quote
-from pertoken.model.steady import OperatingPoint, Sustainable, at_rate, sustainable_rate
+from pertoken.model.steady import OperatingPoint, Sustainable, at_batch, at_rate, sustainable_rate
 
 
 class Basis(StrEnum):
@@ -40,8 +40,16 @@ class Basis(StrEnum):
 
 
 def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
-    model: ModelOption,
-    gpu: GpuOption,
+    model: Annotated[str, typer.Option("--model", "-m", help="Hugging Face id or alias.")] = "",
+    gpu: Annotated[str, typer.Option("--gpu", "-g", help="GPU id or alias.")] = "",
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", "-f", help="Quote a service at its present load: `kubectl get ptis,ptpool -o yaml`, or -."
+        ),
+    ] = None,
+    service: Annotated[str | None, typer.Option(help="Which InferenceService of the file.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Which variant; the first that serves if not given.")] = None,
     rate: Annotated[
         float | None, typer.Option("--rate", help="Load of the replica, requests/s; what it sustains if not given.")
     ] = None,
@@ -65,11 +73,17 @@ def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
     """Quote one request from catalog estimates. Exit 1 when one replica cannot carry the load."""
-    subject = resolve(
-        Deployment(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
-        Request(input_tokens, output_tokens, cached, ttft, itl, percentile),
-    )
-    point, most = _operating_point(subject, rate)
+    batch = None
+    if file is not None:
+        subject, batch = present(file, service, variant, price)
+    elif not (model and gpu):
+        refuse("--model, --gpu: missing: expected both, or a service's present state by --from")
+    else:
+        subject = resolve(
+            Deployment(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
+            Request(input_tokens, output_tokens, cached, ttft, itl, percentile),
+        )
+    point, most = _operating_point(subject, rate, batch)
     found = quote(subject.engine, subject.load, point, most, float(subject.usd_per_gpu_hour))
     chosen = {Basis.MARGINAL: found.marginal, Basis.BUSY: found.busy, Basis.FULL: found.full}[basis]
     if output is Output.TABLE:
@@ -78,8 +92,8 @@ def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
         print_data(_answer(found, chosen, basis, point, subject), output.value)
 
 
-def _operating_point(subject: Subject, rate: float | None) -> tuple[OperatingPoint, float]:
-    """The point that is asked about, and the rate that a replica sustains."""
+def _operating_point(subject: Subject, rate: float | None, batch: float | None) -> tuple[OperatingPoint, float]:
+    """The point that is asked about, and the rate that a replica sustains; a present batch counts if no rate is given."""
     carried = sustainable_rate(subject.engine, subject.load, subject.targets)
     if not isinstance(carried, Sustainable):
         typer.echo(
@@ -88,6 +102,8 @@ def _operating_point(subject: Subject, rate: float | None) -> tuple[OperatingPoi
             err=True,
         )
         raise typer.Exit(NO)
+    if rate is None and batch is not None:
+        return at_batch(subject.engine, subject.load, batch, subject.targets), carried.rate
     if rate is None:
         return carried.point, carried.rate
     if not 0.0 < rate <= 1e6:
