@@ -66,9 +66,9 @@ class Row:
         )
 
 
-def read(name: str) -> np.ndarray:
+def read(path: Path) -> np.ndarray:
     """Arrival, input and output of every request."""
-    with gzip.open(TRACES / f"azure_2023_{name}.csv.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [
             [float(r["arrival_s"]), float(r["input_tokens"]), float(r["output_tokens"])] for r in csv.DictReader(file)
         ]
@@ -77,7 +77,7 @@ def read(name: str) -> np.ndarray:
 
 def traces() -> dict[str, np.ndarray]:
     """Conversation, code, and both as one service."""
-    conv, code = read("conv"), read("code")
+    conv, code = (read(TRACES / f"azure_2023_{name}.csv.gz") for name in ("conv", "code"))
     shifted = code + np.array([CODE_STARTS, 0.0, 0.0])
     both = np.concatenate([conv, shifted])
     return {"conv": conv, "code": code, "both": both[np.argsort(both[:, 0], kind="stable")]}
@@ -119,11 +119,11 @@ def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: 
     )
 
 
-def measure(scrape: float, seen: tuple[int, float] | None) -> list[Row]:
+def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float] | None) -> list[Row]:
     """The table for one scrape interval; `seen` is (servers, utilization) at which queue time was measured."""
     per_token = token_seconds()
     rows = []
-    for name, requests in traces().items():
+    for name, requests in named.items():
         at = requests[:, 0] - requests[0, 0]
         work = requests[:, 1] * per_token[0] + requests[:, 2] * per_token[1]
         record = scraped(requests, work, scrape, per_token)
@@ -194,15 +194,19 @@ def main() -> None:
     parser.add_argument(
         "--seen", default="2@0.35", help="SERVERS@UTILIZATION at which queue time was measured, or none"
     )
+    parser.add_argument(
+        "--trace", type=Path, action="append", help="other traces: arrival_s,input_tokens,output_tokens"
+    )
     parser.add_argument("--json", type=Path, help="also write the rows there")
     given = parser.parse_args()
     seen = None
     if given.seen != "none":
         servers, utilization = given.seen.split("@")
         seen = (int(servers), float(utilization))
+    named = {path.name.split(".")[0]: read(path) for path in given.trace} if given.trace else traces()
     everything = []
     for scrape in given.scrape or (15.0, 30.0):
-        rows = measure(scrape, seen)
+        rows = measure(named, scrape, seen)
         sys.stdout.write(table(rows, f"scrape every {scrape:g} s, queue time seen at {given.seen}"))
         everything += rows
     if given.json:

@@ -14,6 +14,7 @@ from pertoken.model.bursts import (
     cascade,
     prior_burstiness,
     rebuild,
+    regularity,
     request_sizes,
     share_variance,
     uniform,
@@ -165,6 +166,34 @@ def test_the_variance_of_halves_is_measured_without_counting_noise():
     assert share_variance(quiet) < 0.002
     assert share_variance(bursty) == pytest.approx(0.04, rel=0.15)
     assert share_variance([3.0]) == 0.0
+
+
+def test_even_arrivals_wait_less_than_by_chance():
+    random = np.random.default_rng(8)
+    steps = random.gamma(4.0, 0.05, 20_000)  # 5 requests/s, squared variation of gaps 1/4
+    at = np.cumsum(steps)
+    work = random.exponential(1.0, len(steps))
+    record = scraped(at, work)
+    servers = Servers(1, record.offered / 0.6)
+
+    found = waiting(record, servers)
+
+    assert regularity(record.requests) == pytest.approx(0.25, abs=0.15)
+    assert found.mean == pytest.approx(exact(at, work / servers.speed, 1).mean(), rel=0.25)
+    assert found.mean < 0.85 * head_of_line(1, 0.6, 1.0 / servers.speed, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "least"), [([], 1.0), ([5.0, 0.0] * 50, 1.0), ([1.0, 0.0], 1.0), ([9.0, 9.0] * 99, 0.0)]
+)
+def test_regularity_is_one_unless_counts_are_evener_than_chance(counts, least):
+    assert least <= regularity(counts) <= max(least, 0.2)
+
+
+def test_chance_does_not_pass_for_evenness():
+    random = np.random.default_rng(4)
+
+    assert np.mean([regularity(random.poisson(30.0, 240)) for _ in range(50)]) > 0.95
 
 
 def test_hashed_numbers_are_even_and_streams_differ():

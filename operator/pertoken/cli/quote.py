@@ -93,7 +93,7 @@ def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
 
 
 def _operating_point(subject: Subject, rate: float | None, batch: float | None) -> tuple[OperatingPoint, float]:
-    """The point that is asked about, and the rate that a replica sustains; a present batch counts if no rate is given."""
+    """The point that is asked about, and the rate that a replica sustains; without a rate the present batch counts."""
     carried = sustainable_rate(subject.engine, subject.load, subject.targets)
     if not isinstance(carried, Sustainable):
         typer.echo(
