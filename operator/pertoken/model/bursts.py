@@ -176,7 +176,7 @@ def regularity(requests: Sequence[float]) -> float:
     if not seen.any():
         return 1.0
     ratio = float(((pairs[seen, 0] - pairs[seen, 1]) ** 2 / whole[seen]).mean())
-    return min(1.0, ratio + (2.0 / float(seen.sum())) ** 0.5)
+    return min(1.0, ratio + float(np.sqrt(2.0 / seen.sum())))
 
 
 def prior_burstiness(record: Record) -> float:
