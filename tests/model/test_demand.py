@@ -2,84 +2,139 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.model.demand import MAX_GROWTH, DemandSample, Served, backlog_growth, blend, demand_of, forecast, slope
+from pertoken.model.demand import (
+    LONG_CYCLES,
+    MAX_GROWTH,
+    MAX_HEADROOM,
+    MIN_ERRORS,
+    SETTLING_CYCLES,
+    DemandSample,
+    Forecast,
+    Growth,
+    Served,
+    blend,
+    demand_of,
+    forecast,
+    growth_of,
+    mean_request,
+)
+
+CYCLE = 15.0
+LEAD = 60.0
+LONG_ENOUGH = SETTLING_CYCLES + MIN_ERRORS + 8
 
 
-def samples(values, step=15.0):
-    return [DemandSample(step * i, value, value * 1000, value * 200, 0.0) for i, value in enumerate(values)]
+def samples(values, step=CYCLE):
+    """Output tokens as given, no prompts: the work is the value itself."""
+    return [DemandSample(step * i, value / 200, 0.0, value, 0.0) for i, value in enumerate(values)]
 
 
 def served(**changes):
-    known = {"requests": 10.0, "finished": 10.0, "input_tokens": 10_000.0, "output_tokens": 2000.0}
-    return Served(**{**known, "backlog": 0.0, "in_flight": 20.0, **changes})
+    return Served(**{"requests": 10.0, "input_tokens": 10_000.0, "output_tokens": 2000.0, **changes})
 
 
 @pytest.mark.parametrize(
-    ("shown", "growth", "requests", "output"),
+    ("shown", "growth", "requests", "inputs", "output"),
     [
-        (served(), 0.0, 10.0, 2000.0),
-        (served(), 5.0, 15.0, 3000.0),
-        (served(rejections=2.0), 0.0, 12.0, 2400.0),
-        (served(), -4.0, 6.0, 1200.0),
-        (served(output_tokens=1000.0), 0.0, 10.0, 2000.0),
-        (served(requests=0.0, input_tokens=0.0, output_tokens=0.0), 0.0, 0.0, 0.0),
+        (served(), Growth(), 10.0, 10_000.0, 2000.0),
+        (served(), Growth(5.0, 5.0), 15.0, 15_000.0, 3000.0),
+        (served(rejections=2.0), Growth(), 12.0, 12_000.0, 2400.0),
+        (served(), Growth(-4.0, -4.0), 6.0, 6000.0, 1200.0),
+        (served(output_tokens=500.0), Growth(0.0, 7.5), 10.0, 10_000.0, 2000.0),
+        (served(requests=0.0, input_tokens=0.0, output_tokens=100.0), Growth(0.0, -2.0), 0.0, 0.0, 0.0),
     ],
-    ids=["steady", "backlog grows", "refused", "backlog shrinks", "ramp", "nothing"],
+    ids=["steady", "backlog grows", "refused", "backlog shrinks", "ramp: generation lags", "running dry"],
 )
-def test_demand_is_more_than_what_is_served(shown, growth, requests, output):
-    found = demand_of(shown, 200.0, growth)
-
-    assert found[0] == pytest.approx(requests)
-    assert found[2] == pytest.approx(output)
+def test_demand_is_what_is_served_and_what_piles_up(shown, growth, requests, inputs, output):
+    assert demand_of(shown, (1000.0, 200.0), growth) == pytest.approx((requests, inputs, output))
 
 
 def test_growth_is_measured_over_the_window():
-    history = [DemandSample(t, 1, 1, 1, backlog) for t, backlog in ((0, 0), (15, 10), (30, 20), (45, 30))]
+    history = [DemandSample(t, 1, 1, 1, waiting, waiting + 20) for t, waiting in ((0, 0), (15, 10), (30, 20), (45, 30))]
 
-    assert backlog_growth(history, 40.0, 60.0, 60.0) == pytest.approx(40 / 60)
-    assert backlog_growth([], 40.0, 60.0, 60.0) == 0.0
-    assert backlog_growth(history[-1:], 40.0, 45.5, 60.0) == 0.0
-
-
-def test_a_flat_series_is_forecast_flat():
-    assert forecast(samples([10.0] * 20), 120.0, 285.0) == pytest.approx((10.0, 2000.0))
+    assert growth_of(history, 40.0, 64.0, 60.0, 60.0) == Growth(40 / 60, 44 / 60)
+    assert growth_of([], 40.0, 60.0, 60.0, 60.0) == Growth()
+    assert growth_of(history[-1:], 40.0, 60.0, 45.5, 60.0) == Growth()
 
 
-def test_a_ramp_is_extrapolated_over_the_lead():
-    requests, _ = forecast(samples([10.0 + i * 0.5 for i in range(20)]), 120.0, 285.0)
+def test_the_mean_request_is_a_ratio_of_sums_so_a_lag_cancels():
+    ramp = [DemandSample(CYCLE * i, 10.0, 10_000.0, 1000.0 if i < 5 else 2200.0, 0.0) for i in range(LONG_CYCLES)]
 
-    assert requests == pytest.approx(19.5 + 120 * 0.5 / 15, rel=0.02)
+    requests, inputs, outputs = mean_request(ramp, CYCLE)
 
-
-def test_growth_is_capped():
-    requests, _ = forecast(samples([i * 10.0 for i in range(20)]), 3600.0, 285.0)
-
-    assert requests == pytest.approx(190.0 * MAX_GROWTH)
-
-
-def test_a_falling_series_is_followed_not_anticipated():
-    requests, _ = forecast(samples([20.0] * 10 + [10.0] * 10), 120.0, 285.0)
-
-    assert requests == pytest.approx(10.0, rel=0.15)
+    assert requests == pytest.approx(10.0 * LONG_CYCLES * CYCLE)
+    assert inputs == pytest.approx(1000.0)
+    assert outputs == pytest.approx((5 * 100 + 15 * 220) / 20)
+    assert mean_request([], CYCLE) == (0.0, 0.0, 0.0)
 
 
-def test_noise_has_no_trend():
-    noise = [10 + (-1) ** i for i in range(20)]
+def test_a_flat_series_is_forecast_flat_and_needs_no_headroom():
+    found = forecast(samples([2000.0] * LONG_ENOUGH), LEAD, CYCLE)
 
-    assert abs(slope([(15.0 * i, value) for i, value in enumerate(noise)])) < 0.002
-    assert slope([(0.0, 1.0)] * 6) == 0.0
-    assert slope([(0.0, 1.0)]) == 0.0
+    assert found.work == pytest.approx(2000.0)
+    assert found.headroom == 0.0
+    assert found.needed(0.1) == pytest.approx(2200.0)
+
+
+def test_a_ramp_is_followed_by_the_trend():
+    rising = [1000.0 + 20.0 * i for i in range(LONG_ENOUGH)]
+
+    found = forecast(samples(rising), LEAD, CYCLE)
+
+    assert rising[-1] < found.work <= rising[-1] + 20.0 * LEAD / CYCLE
+
+
+def test_a_fall_is_followed_not_anticipated():
+    found = forecast(samples([2000.0] * 60 + [1000.0] * 15), LEAD, CYCLE)
+
+    assert 950.0 <= found.work <= 1250.0
+
+
+def test_noise_asks_for_headroom_and_the_quantile_decides_how_much():
+    noisy = samples([1000.0 + 200.0 * ((7 * i) % 11 - 5) / 5 for i in range(80)])
+
+    wide, narrow = forecast(noisy, LEAD, CYCLE, q=0.9), forecast(noisy, LEAD, CYCLE, q=0.5)
+
+    assert wide.headroom > narrow.headroom
+    assert 0.05 < wide.headroom < 0.35
+
+
+def test_before_errors_are_known_the_floor_counts():
+    found = forecast(samples([1000.0] * 5), LEAD, CYCLE)
+
+    assert found.headroom is None
+    assert found.needed(0.1) == pytest.approx(1100.0)
+
+
+def test_nobody_plans_below_the_present():
+    assert Forecast(1000.0, 0.05, 3000.0).needed(0.1) == 3000.0
 
 
 def test_no_samples_no_forecast():
-    assert forecast([], 100.0, 0.0) == (0.0, 0.0)
+    assert forecast([], 100.0) == Forecast()
 
 
-@given(values=st.lists(st.floats(0, 1e4), min_size=1, max_size=40), lead=st.floats(0, 600))
-def test_a_forecast_is_never_below_the_present(values, lead):
-    found = forecast(samples(values), lead, 15.0 * (len(values) - 1))
+def test_prompt_tokens_count_by_their_weight():
+    one = [DemandSample(0.0, 1.0, 1000.0, 200.0, 0.0)]
 
-    assert found[0] >= values[-1]
+    assert forecast(one, LEAD, weight=0.1).work == pytest.approx(300.0)
+
+
+@given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), q=st.floats(0.5, 0.99))
+def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, q):
+    found = forecast(samples(values), lead, CYCLE, q=q)
+
+    assert 0.0 <= found.work <= max(values) * MAX_GROWTH + 1e-6
+    assert found.present == values[-1]
+    assert found.needed(0.0) >= values[-1]
+    assert found.headroom is None or 0.0 <= found.headroom <= MAX_HEADROOM
+
+
+@given(values=st.lists(st.floats(1, 1e4), min_size=2, max_size=60), factor=st.floats(0.1, 100))
+def test_forecasts_scale_with_demand(values, factor):
+    one, other = forecast(samples(values), LEAD, CYCLE), forecast(samples([v * factor for v in values]), LEAD, CYCLE)
+
+    assert other.work == pytest.approx(one.work * factor, rel=1e-3)
 
 
 def test_blending_starts_with_the_first_value():

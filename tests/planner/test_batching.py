@@ -38,14 +38,14 @@ def test_without_objective_the_cache_is_the_limit():
 
 
 def test_an_unreachable_objective_has_no_ideal_cap():
-    assert ideal_cap(ENGINE, LOAD, Targets(0.005, None), WIDE) is None
+    assert ideal_cap(ENGINE, LOAD, Targets(0.005, None), 256, WIDE) is None
 
 
 def test_the_ideal_is_a_captured_size_within_bounds():
     for objective in (0.02, 0.04, 0.08):
-        found = ideal_cap(ENGINE, LOAD, Targets(objective, 5.0), WIDE)
+        found = ideal_cap(ENGINE, LOAD, Targets(objective, 5.0), 256, WIDE)
         assert found in GRAPH_SIZES
-    assert ideal_cap(ENGINE, LOAD, Targets(0.04, 5.0), Batching(min_sequences=8, max_sequences=24)) == 24
+    assert ideal_cap(ENGINE, LOAD, Targets(0.04, 5.0), 24, Batching(min_sequences=8, max_sequences=24)) == 24
 
 
 def decided(cap, rate, replicas=2, inter_token=0.04, **batching):

@@ -92,7 +92,7 @@ def test_a_cap_that_holds_requests_back_is_raised():
 
 def test_a_cap_that_crashes_engines_is_taken_back_and_not_tried_again():
     probe = full()
-    probe.run(300)
+    probe.run(900)
     bad = of(probe, SetBatchCap)[0][1].value
 
     made = full(bad_cap=bad)

@@ -72,6 +72,8 @@ class Observation:
         saturated: sequences are preempted: their latency then tells of recomputation, not of the engine.
         queued: requests wait: times to first token then tell of the queue, but steps are steps.
         ttft_seconds: mean, None where not measured.
+        weight: information that it adds, 1 for an independent window. Pods of one variant share their errors and
+            successive windows overlap, so each of them adds less.
     """
 
     step_seconds: float
@@ -82,6 +84,7 @@ class Observation:
     saturated: bool = False
     queued: bool = False
     ttft_seconds: float | None = None
+    weight: float = 1.0
 
 
 def for_key(state: Calibration, key: str) -> Calibration:
@@ -112,7 +115,7 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
     share = min(observation.request_rate * prompt, 0.9)
     residual = log(observation.step_seconds) - log(decode / (1.0 - share))
-    state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE)
+    state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE / observation.weight)
     if observation.queued:
         return state
     return _offset(state, observation, prompt + 1.5 * decode)

@@ -1,21 +1,34 @@
 """Demand from what engines and gateways tell, and where it will be when a new replica is ready.
 
-Served tokens alone are capped by capacity, so growth of the backlog and refused requests are added. Forecast, first
-version: the larger of the present rate and its mean over eight cycles (two minutes), plus a shrunken linear trend over
-the start-up lead. (On real traces "last value" is hard to beat at 5-20 minutes; a seasonal forecast is not claimed.)
+Demand is work, not requests: on real traces the mix of lengths moves against the request rate (when many short answers
+are asked for, tokens per second may stand still), so prompt tokens and generated tokens are followed as two flows and
+weighed by the GPU time of each. Served tokens alone are capped by capacity, so what piles up is added.
+
+Forecast at the start-up lead: four experts (last value, mean over two minutes, mean over five, damped trend) weighted by
+how they did lately on this very series at this very lead, and a head-room that is the quantile of what the mixture
+missed (split conformal). No expert wins everywhere: on real traces "last value" is hard to beat at 5-20 minutes, means
+win on noisy ones, trends on ramps.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
-LONG_CYCLES: Final = 8  # two minutes at the usual 15 s
-TREND_CYCLES: Final = 20
+SHORT_CYCLES: Final = 8  # two minutes at the usual 15 s
+LONG_CYCLES: Final = 20
+HISTORY_CYCLES: Final = 80  # kept: 20 minutes
 MAX_GROWTH: Final = 1.5  # a forecast never exceeds this multiple of the present level
-MIN_TREND_SAMPLES: Final = 5
-SHAPE_CYCLES: Final = 8
+SETTLING_CYCLES: Final = 16  # at first demand is a step from nothing: no forecast is judged by it
+MIN_ERRORS: Final = 12  # forecasts that came true before their errors say anything
+MAX_HEADROOM: Final = 0.5
+TREND_DAMPING: Final = 0.7
+SHARPNESS: Final = 4.0  # weight of an expert = (its mean absolute error) ^ -SHARPNESS
+MEMORY_OF_ERRORS: Final = 0.97  # per cycle
+INPUT_WEIGHT: Final = 0.08  # GPU time of a prompt token / of a generated one, where no model tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +37,23 @@ class Served:
 
     Attributes:
         requests: prompts taken up by the engines.
-        finished: requests.
         input_tokens: prompt tokens taken up, cached ones included.
         output_tokens: generated tokens.
-        backlog: requests that wait, in engines and at the gateway.
-        in_flight: backlog and running requests.
         rejections: refused per second, by engines or the gateway.
     """
 
     requests: float
-    finished: float
     input_tokens: float
     output_tokens: float
-    backlog: float
-    in_flight: float
     rejections: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Change over the rate window, requests per second: of those that wait, and of those that wait or run."""
+
+    backlog: float = 0.0
+    in_flight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,7 @@ class DemandSample:
         requests: per second.
         input_tokens, output_tokens: per second.
         backlog: requests waiting.
+        in_flight: requests waiting or running.
     """
 
     at: float
@@ -57,84 +73,163 @@ class DemandSample:
     input_tokens: float
     output_tokens: float
     backlog: float
+    in_flight: float = 0.0
+
+    def work(self, input_weight: float) -> float:
+        """Tokens per second in units of a generated token's GPU time."""
+        return self.input_tokens * input_weight + self.output_tokens
 
 
-def demand_of(served: Served, mean_output: float, growth: float) -> tuple[float, float, float]:
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Demand expected at the lead.
+
+    Attributes:
+        work: generated tokens and weighted prompt tokens per second.
+        headroom: relative error to be ready for; None before enough forecasts have come true.
+        present: the same of the latest sample, below which nobody should plan.
+    """
+
+    work: float = 0.0
+    headroom: float | None = None
+    present: float = 0.0
+
+    def needed(self, least_headroom: float) -> float:
+        """Work to be ready for; `least_headroom` is used until errors are known and is a floor afterwards."""
+        headroom = least_headroom if self.headroom is None else max(self.headroom, least_headroom)
+        return max(self.work * (1.0 + headroom), self.present)
+
+
+def demand_of(served: Served, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:
     """Requests, input and output tokens per second that are asked for.
 
     Args:
         served: what was taken up.
-        mean_output: tokens that a request generates on average.
-        growth: of the backlog, requests per second (negative when it shrinks: then it is being served, not demanded).
+        mean: input and output tokens of a request.
+        growth: of requests in the system. Negative while they become fewer: then they are being served, not demanded.
+            Generated tokens lag arrivals by a request's duration; the growth of what is in flight is that lag.
     """
-    requests = max(0.0, served.requests + growth + served.rejections)
-    taken_up = served.requests if served.requests > 0 else 1.0
-    input_tokens = served.input_tokens * (requests / taken_up if served.requests > 0 else 1.0)
-    # While load rises, generation lags arrivals by a request's duration; the prompts already tell.
-    output_tokens = max(served.output_tokens * min(1.0, requests / taken_up), requests * mean_output)
+    extra = growth.backlog + served.rejections
+    requests = max(0.0, served.requests + extra)
+    input_tokens = max(0.0, served.input_tokens + extra * mean[0])
+    output_tokens = max(0.0, served.output_tokens + (growth.in_flight + served.rejections) * mean[1])
     return requests, input_tokens, output_tokens
 
 
-def backlog_growth(samples: Sequence[DemandSample], backlog: float, now: float, window: float) -> float:
-    """Change of the backlog in requests per second over the last `window` seconds; 0 without history."""
+def growth_of(samples: Sequence[DemandSample], backlog: float, in_flight: float, now: float, window: float) -> Growth:
+    """Change of what waits and of what is in flight over the last `window` seconds; none without history."""
     past = [sample for sample in samples if now - window * 1.5 <= sample.at < now]
     if not past:
-        return 0.0
-    first = past[0]
+        return Growth()
+    first = min(past, key=lambda sample: abs(now - window - sample.at))
     span = now - first.at
-    return (backlog - first.backlog) / span if span >= 1.0 else 0.0
+    if span < 1.0:
+        return Growth()
+    return Growth((backlog - first.backlog) / span, (in_flight - first.in_flight) / span)
 
 
-def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Least-squares slope, shrunk towards zero by its own uncertainty (positive-part James-Stein)."""
-    count = len(points)
-    if count < MIN_TREND_SAMPLES:
-        return 0.0
-    mean_t = sum(t for t, _ in points) / count
-    mean_y = sum(y for _, y in points) / count
-    spread = sum((t - mean_t) ** 2 for t, _ in points)
-    if spread <= 0:
-        return 0.0
-    raw = sum((t - mean_t) * (y - mean_y) for t, y in points) / spread
-    errors = sum((y - mean_y - raw * (t - mean_t)) ** 2 for t, y in points)
-    variance = errors / (count - 2) / spread
-    # Successive rate windows overlap, so they carry about a quarter of the information that their number suggests.
-    signal = raw * raw
-    return raw * max(0.0, 1.0 - 4.0 * variance / signal) if signal > 0 else 0.0
+def mean_request(samples: Sequence[DemandSample], cycle: float) -> tuple[float, float, float]:
+    """Requests in the last `LONG_CYCLES`, and their mean input and output tokens (sums over sums, so lags cancel)."""
+    recent = samples[-LONG_CYCLES:]
+    requests = sum(sample.requests for sample in recent)
+    if requests <= 0:
+        return 0.0, 0.0, 0.0
+    inputs = sum(sample.input_tokens for sample in recent) / requests
+    outputs = sum(sample.output_tokens for sample in recent) / requests
+    return requests * cycle, inputs, outputs
 
 
-def forecast(samples: Sequence[DemandSample], lead: float, now: float, cycle: float = 15.0) -> tuple[float, float]:
-    """Requests and output tokens per second expected `lead` seconds from now; samples in order of time.
+def forecast(
+    samples: Sequence[DemandSample], lead: float, cycle: float = 15.0, *, weight: float = INPUT_WEIGHT, q: float = 0.9
+) -> Forecast:
+    """Work expected `lead` seconds after the last sample.
 
     Args:
-        samples: demand so far.
+        samples: demand so far, in order of time.
         lead: seconds ahead.
-        now: seconds since the epoch.
-        cycle: seconds between two samples; means and trends reach back a number of cycles.
-
-    Returns:
-        (requests, output tokens); zeros without samples.
+        cycle: seconds between two samples; the experts reach back a number of cycles.
+        weight: GPU time of a prompt token in units of a generated token's.
+        q: share of forecasts that the head-room shall cover.
     """
     if not samples:
-        return 0.0, 0.0
-    requests = [(sample.at, sample.requests) for sample in samples]
-    tokens = [(sample.at, sample.output_tokens) for sample in samples]
-    return _ahead(requests, lead, now, cycle), _ahead(tokens, lead, now, cycle)
+        return Forecast()
+    series = [sample.work(weight) for sample in samples]
+    experts = _experts(series, lead / cycle)
+    outcome = _outcomes([sample.at for sample in samples], lead)[SETTLING_CYCLES:]
+    weights = _weights(experts, outcome, series)
+    mixed = [sum(w * f for w, f in zip(weights, found, strict=True)) for found in experts]
+    misses = [series[j] / mixed[i] - 1.0 for i, j in outcome if mixed[i] > 0]
+    return Forecast(mixed[-1], _quantile(misses, q), series[-1])
 
 
-def _ahead(points: Sequence[tuple[float, float]], lead: float, now: float, cycle: float) -> float:
-    latest = points[-1][1]
-    recent = [value for at, value in points if at >= now - LONG_CYCLES * cycle]
-    long_mean = sum(recent) / len(recent) if recent else latest
-    past = [(at, value) for at, value in points if at >= now - TREND_CYCLES * cycle]
-    # The first minutes of a service are a step from nothing, not a trend to be followed.
-    long_enough = bool(past) and past[-1][0] - past[0][0] >= TREND_CYCLES * cycle / 2
-    trend = slope(past) if long_enough else 0.0
-    level = max(latest, long_mean)
-    return min(level + max(0.0, trend) * lead, max(latest, long_mean) * MAX_GROWTH)
+def _experts(series: Sequence[float], cycles: float) -> list[tuple[float, float, float, float]]:
+    """What each expert said at each instant of the value `cycles` later."""
+    sums = [0.0, *accumulate(series)]
+
+    def mean(end: int, span: int) -> float:
+        begin = max(0, end - span)
+        return (sums[end] - sums[begin]) / (end - begin)
+
+    found = []
+    for i, last in enumerate(series):
+        end = i + 1
+        short, long = mean(end, SHORT_CYCLES), mean(end, LONG_CYCLES)
+        trend = last
+        # The first minutes of a service are a step from nothing, not a trend to be followed.
+        if end >= 2 * SHORT_CYCLES:
+            slope = (short - mean(end - SHORT_CYCLES, SHORT_CYCLES)) / SHORT_CYCLES
+            ahead = short + slope * (SHORT_CYCLES / 2 + TREND_DAMPING * cycles)
+            trend = min(max(ahead, 0.0), max(last, short) * MAX_GROWTH)
+        found.append((last, short, long, trend))
+    return found
 
 
-def blend(old: float | None, new: float, cycles: float, *, horizon: float = SHAPE_CYCLES) -> float:
+def _outcomes(times: Sequence[float], lead: float) -> list[tuple[int, int]]:
+    """Pairs (when it was forecast, when it came true), latest last."""
+    pairs = []
+    for i, at in enumerate(times):
+        j = bisect_left(times, at + lead - 1e-6)
+        if j >= len(times):
+            break
+        pairs.append((i, j))
+    return pairs
+
+
+def _weights(
+    experts: Sequence[Sequence[float]], outcome: Sequence[tuple[int, int]], series: Sequence[float]
+) -> tuple[float, ...]:
+    """By discounted mean absolute error; equal before anything came true."""
+    count = len(experts[-1])
+    if len(outcome) < MIN_ERRORS:
+        return (0.5, 0.5) + (0.0,) * (count - 2)
+    losses, total, discount = [0.0] * count, 0.0, 1.0
+    for i, j in reversed(outcome):
+        for expert, said in enumerate(experts[i]):
+            losses[expert] += discount * abs(said - series[j])
+        total += discount
+        discount *= MEMORY_OF_ERRORS
+    level = sum(series) / len(series)
+    scores = [(loss / total + 1e-3 * level + 1e-9) ** -SHARPNESS for loss in losses]
+    everything = sum(scores)
+    return tuple(score / everything for score in scores)
+
+
+def _quantile(misses: list[float], q: float) -> float | None:
+    """Split-conformal quantile, never negative; misses count less the longer ago they were (latest last)."""
+    if len(misses) < MIN_ERRORS:
+        return None
+    newest = len(misses) - 1
+    ranked = sorted((miss, MEMORY_OF_ERRORS ** (newest - age)) for age, miss in enumerate(misses))
+    # The forecast that is about to be made counts as one more error, of unknown size.
+    reach = q * (sum(weight for _, weight in ranked) + 1.0)
+    for miss, weight in ranked:
+        reach -= weight
+        if reach <= 0:
+            return min(max(miss, 0.0), MAX_HEADROOM)
+    return min(max(ranked[-1][0], 0.0), MAX_HEADROOM)
+
+
+def blend(old: float | None, new: float, cycles: float, *, horizon: float = SHORT_CYCLES) -> float:
     """Exponential mean whose memory is `horizon` cycles; the first value is taken as it is."""
     if old is None:
         return new

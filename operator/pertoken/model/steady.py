@@ -30,6 +30,7 @@ OUTPUT_CV2: Final = 0.5  # squared coefficient of variation of output lengths wh
 CONTEXT_SPREAD: Final = 1.0  # standard deviation of resident tokens per sequence / mean
 KV_OVERFLOW_Z: Final = 2.33  # 1 % of the time the cache may overflow
 CAP_ROOM: Final = 1.25  # cap / operating batch
+CAP_FULL_Z: Final = 1.28  # 10 % of the time the cap may hold requests back
 PERSISTENCE: Final = 0.86  # of batch fluctuations (M/G/inf) in a mean over one request's lifetime: sqrt(2/e)
 PROMPT_SPREAD: Final = 0.7  # standard deviation of prompt length / mean, for the tail of one's own prefill
 MAX_PREFILL_SHARE: Final = 0.85
@@ -240,10 +241,16 @@ def _broken(point: OperatingPoint, targets: Targets) -> str:
 
 def batch_limit(engine: Engine, load: Load) -> tuple[float, str]:
     """Largest mean batch that cap and KV cache admit, and which of the two binds."""
-    by_cap = inf if engine.cap is None else engine.cap / CAP_ROOM
+    by_cap = inf if engine.cap is None else _below(float(engine.cap), CAP_FULL_Z)
     by_kv = kv_sequences(engine.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z)
     limit, name = min((by_kv, "kv"), (by_cap, "cap"), (LARGEST_BATCH, "compute"))
     return max(limit, SMALLEST_BATCH), name
+
+
+def _below(cap: float, z: float) -> float:
+    """Mean batch whose fluctuations (Poisson) reach `cap` with the probability of `z`: ``b + z sqrt(b) = cap``."""
+    root = (-z + sqrt(z * z + 4.0 * cap)) / 2.0
+    return root * root
 
 
 @lru_cache(maxsize=4096)

@@ -27,7 +27,7 @@ from pertoken.planner.facts import ServiceFacts, VariantFacts
 
 BINDING_SHARE = 0.8  # of the cap in use: the cap holds requests back
 MIN_SAMPLES = 12  # calibrated observations before a restart is decided on
-MIN_HISTORY = 10  # cycles of demand before it: the first requests are not like the later ones
+MIN_HISTORY = 40  # cycles of demand before it: the first requests are not like the later ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,9 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
     if unknown:
         return replace(kept, message=f"cap {cap.value} kept until {unknown}")
     targets = variant.targets(facts.targets)
-    limit = cap_limit(variant.engine, load, targets, batching)
-    ideal = ideal_cap(variant.engine, load, targets, batching)
+    # A full engine's mean is held to the objective itself; what is learnt of tails concerns percentiles.
+    limit = cap_limit(variant.engine, load, facts.targets, batching)
+    ideal = ideal_cap(variant.engine, load, targets, limit, batching)
     if ideal is None or abs(ideal - cap.value) / cap.value < facts.settings.cap_change_threshold:
         return kept
     found = _lower(cap, ideal, limit) if ideal < cap.value else _raise(facts, variant, (cap, ideal), load, need)
@@ -99,16 +100,15 @@ def cap_limit(engine: Engine, load: Load, targets: Targets, batching: Batching) 
     return best
 
 
-def ideal_cap(engine: Engine, load: Load, targets: Targets, batching: Batching) -> int | None:
-    """Smallest captured size with room above the operating batch of a fully used replica, within the limit.
+def ideal_cap(engine: Engine, load: Load, targets: Targets, limit: int, batching: Batching) -> int | None:
+    """Smallest captured size with room above the operating batch of a fully used replica, within `limit`.
 
     None when latency cannot be kept at any batch: then the cap is not what helps.
     """
     found = sustainable_rate(replace(engine, cap=None), load, targets)
     if not isinstance(found, Sustainable):
         return None
-    wanted = graph_ceiling(CAP_ROOM * found.point.batch)
-    wanted = min(wanted, cap_limit(engine, load, targets, batching))
+    wanted = min(graph_ceiling(CAP_ROOM * found.point.batch), limit)
     return min(max(wanted, batching.min_sequences), batching.max_sequences)
 
 
@@ -123,11 +123,12 @@ def _fixed(cap: BatchCap, batching: Batching, facts: ServiceFacts) -> CapDecisio
 
 
 def _lower(cap: BatchCap, ideal: int, limit: int) -> CapDecision:
-    if cap.value <= limit:
-        message = f"cap {cap.value} is more than the {ideal} needed, but keeps latency: no restart for it"
+    if cap.value <= CAP_ROOM * limit:
+        message = f"cap {cap.value} is more than the {ideal} needed, but hardly beyond latency: no restart for it"
         return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
-    message = f"cap {cap.value} admits batches beyond latency or KV cache (at most {limit}): {ideal}"
-    return CapDecision(ideal, Reason.BATCH_CAP_LOWERED, message, change=True)
+    # Down to what latency bears and no further: less would hold requests back without making tokens faster.
+    message = f"cap {cap.value} admits batches beyond latency or KV cache: at most {limit}"
+    return CapDecision(limit, Reason.BATCH_CAP_LOWERED, message, change=True)
 
 
 def _raise(

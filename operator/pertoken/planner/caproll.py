@@ -14,6 +14,7 @@ from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, SetBatchCap
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import LatencyKind
 from pertoken.model.histogram import merge, quantile
+from pertoken.model.steady import at_batch
 from pertoken.planner.batching import CapDecision
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.memory import Roll
@@ -22,7 +23,9 @@ from pertoken.planner.sizing import MIN_EVENTS
 SEEN_SECONDS = 60.0  # within which a write of ours shows in what we watch
 START_PATIENCE = 4.0  # times the usual start-up, then a pod that is not Ready counts as failed
 MIN_PATIENCE_SECONDS = 600.0
-LOWERED_WINDOWS = 2
+SPARE_CANARIES = 5.0  # canary times that a roll waits for a spare replica before it takes an extra one
+RUSH_LIFETIMES = 2.0  # mean lifetimes of a request until those that began in the rush are out
+MAX_RUSH_SECONDS = 120.0
 BLOCK_INTERVALS = 10.0  # cap intervals for which a value that failed is not tried again
 CLEAR_BREACH = 1.1  # times the objective, where the histogram's edges do not decide
 
@@ -55,11 +58,22 @@ class Allowed:
         room: one extra replica is within bounds and has a place.
         start: a change may begin.
         judge: metrics are good enough to judge a canary, so that pods may be evicted.
+        wanted: replicas to have; fewer than the roll began with are reached by not replacing old pods.
+        needed: replicas without which the present demand would not be served; one more than that is the spare one
+            that a restart takes.
+        calm: demand is not on the rise: a restart now does not take capacity that is about to be needed.
     """
 
     room: bool = False
     start: bool = True
     judge: bool = True
+    wanted: int | None = None
+    needed: int | None = None
+    calm: bool = True
+
+    def spare(self, ready: int) -> bool:
+        """One of the `ready` replicas may go for the time of a restart."""
+        return self.needed is not None and ready > max(self.needed, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,7 @@ class _Rolling:
     variant: VariantFacts
     cap: BatchCap
     roll: Roll
-    judge: bool = True
+    allowed: Allowed = Allowed()
 
     @property
     def floor(self) -> int:
@@ -111,7 +125,7 @@ def roll_cap(facts: ServiceFacts, variant: VariantFacts, wanted: CapDecision, al
         return _start(facts, variant, cap, wanted, allowed)
     if roll is None:
         roll = Roll(cap.changed_at, variant.current, surge=False)
-    return _continue(_Rolling(facts, variant, cap, roll, allowed.judge))
+    return _continue(_Rolling(facts, variant, cap, roll, allowed))
 
 
 def _start(
@@ -134,7 +148,7 @@ def _start(
         return RollStep(None, Reason.BATCH_CHANGE_WOULD_INTERRUPT, words)
     spec = facts.spec.key
     action = SetBatchCap(spec, variant.name, variant.workload.ref, cap.value, value, wanted.reason, wanted.message)
-    roll = Roll(facts.now, replicas, surge=allowed.room and replicas > 0)
+    roll = Roll(facts.now, replicas, surge=False)
     return RollStep(roll, Reason.BATCH_CHANGE_STARTED, wanted.message, floor=replicas, action=action)
 
 
@@ -179,7 +193,7 @@ def _next(state: _Rolling, old: list[PodFact], new_ready: list[PodFact]) -> Roll
         return state.wait(f"{ready} of {variant.current} replicas are Ready, {len(old)} to go")
     if any(pod.uid == roll.evicted_uid for pod in old) and now - roll.evicted_at < SEEN_SECONDS:
         return state.wait("the eviction has not shown yet")
-    if not state.judge and not state.cap.rolled_back:
+    if not state.allowed.judge and not state.cap.rolled_back:
         return state.wait("waits for metrics")
     if not state.cap.rolled_back and new_ready:
         served = now - min(pod.ready_at or now for pod in new_ready)
@@ -187,7 +201,33 @@ def _next(state: _Rolling, old: list[PodFact], new_ready: list[PodFact]) -> Roll
             return state.wait(f"the first pod with cap {state.cap.value} has served {served:.0f} s as a canary")
     if not new_ready and roll.surge and not state.cap.rolled_back:
         return state.wait("waits for the extra replica")
+    wanted = state.allowed.wanted
+    if wanted is not None and wanted < roll.base:
+        # The eviction comes before the scale-down: the controller then removes the successor, not a pod with the new cap.
+        smaller = replace(state, roll=replace(roll, base=roll.base - 1))
+        return _evict(smaller, old[0], f"no longer needed: {roll.base - 1} replicas, {len(old) - 1} old ones left")
+    if not state.cap.rolled_back:
+        patience = _patience(state, ready, len(old))
+        if patience is not None:
+            return patience
     return _evict(state, old[0], f"its successor starts with cap {state.cap.value}, {len(old)} to go")
+
+
+def _patience(state: _Rolling, ready: int, to_go: int) -> RollStep | None:
+    """Wait for a good moment: a calm one for a lowered cap, a spare replica or an extra one; None to go ahead.
+
+    A cap that is raised because requests wait is the cure for what makes the moment a bad one.
+    """
+    roll, cap, allowed = state.roll, state.cap, state.allowed
+    lowered = cap.previous is None or cap.value < cap.previous
+    if lowered and not allowed.calm:
+        return state.wait(f"demand is rising: the roll waits, {to_go} to go")
+    if roll.surge or not allowed.room or allowed.spare(ready):
+        return None
+    waited = state.facts.now - max(roll.started_at, roll.evicted_at)
+    if lowered and waited < SPARE_CANARIES * state.facts.settings.canary_seconds:
+        return state.wait(f"waits for a replica to be spare, {to_go} to go")
+    return state.wait("one extra replica first", roll=replace(roll, surge=True))
 
 
 def _evict(state: _Rolling, pod: PodFact, why: str) -> RollStep:
@@ -248,7 +288,12 @@ def _failure(state: _Rolling) -> str:
 
 
 def _breach(state: _Rolling, new: list[PodFact]) -> str:
-    """The new pods break the inter-token objective and the old ones keep both objectives."""
+    """The canary breaks the inter-token objective and the old pods keep both objectives.
+
+    Only the first pod is judged: later ones join while the fleet is in motion, and their latencies tell of that.
+    """
+    if len(new) > 1:
+        return ""
     objective, ttft = state.facts.targets.inter_token, state.facts.targets.ttft
     old = [pod for pod in state.variant.living if not state.is_new(pod)]
     if objective is None or not old or not new:
@@ -269,11 +314,14 @@ def _breach(state: _Rolling, new: list[PodFact]) -> str:
 def _season(state: _Rolling) -> float:
     """Seconds of service after which a pod's latencies are its own, not its warm-up's.
 
-    One rate window; two for a lowered cap: fewer sequences at once hardly slow a step, so what a fresh pod shows at
-    first is the rush of prompts that waited for it.
+    A fresh pod is the least loaded one and so gets the rush of prompts; requests that began in the rush have to be
+    out, and a rate window must have passed since.
     """
-    lowered = state.cap.previous is not None and state.cap.value < state.cap.previous
-    return state.facts.window * (LOWERED_WINDOWS if lowered else 1)
+    load, variant = state.facts.load, state.variant
+    rush = 0.0
+    if load is not None and variant.engine is not None and variant.batch:
+        rush = RUSH_LIFETIMES * load.steps * at_batch(variant.engine, load, variant.batch).inter_token
+    return state.facts.window + min(rush, MAX_RUSH_SECONDS)
 
 
 def _seasoned(state: _Rolling, pod: PodFact) -> bool:

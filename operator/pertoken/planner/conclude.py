@@ -9,6 +9,7 @@ from pertoken.domain.plan import (
     Action,
     CalibrationFigures,
     Decision,
+    EvictPod,
     Judgement,
     SetReplicas,
     Step,
@@ -29,7 +30,7 @@ from pertoken.planner.ledger import account
 from pertoken.planner.memory import ServiceMemory, VariantMemory
 from pertoken.planner.place import PoolState
 from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
-from pertoken.planner.sizing import Wish
+from pertoken.planner.sizing import Wish, lead_seconds
 from pertoken.planner.stabilize import remember, remember_change
 
 # When several reasons compete for the headline, the first of these wins.
@@ -134,15 +135,21 @@ def _finish(
     quiet = granted == variant.steady and wish.reason not in _FALLING
     step = RollStep(None, cap.reason, cap.message, on_new=variant.ready)
     if acts:
-        room = _room(facts, variant, pools) if cap.change and variant.memory.roll is None else False
+        started = variant.memory.roll
+        may_add = cap.change if started is None else not started.surge and granted <= variant.steady
+        room = _room(facts, variant, pools) if may_add else False
         others = rolling and variant.memory.roll is None
-        allowed = Allowed(room, start=quiet and not others, judge=draft.assessment.grade is not Grade.HOLD)
+        wanted = granted if draft.assessment.may_shrink else None
+        judge = draft.assessment.grade is not Grade.HOLD
+        least = wish.least if judge else None
+        allowed = Allowed(room, quiet and not others, judge, wanted, least, _calm(draft, variant, granted))
         step = roll_cap(facts, variant, cap, allowed)
-        if step.roll is not None and step.roll.surge and variant.memory.roll is None:
+        if step.roll is not None and step.roll.surge and (started is None or not started.surge):
             _reserve(facts, variant, pools)
+    step = _grown(step, granted)
     desired = granted
     if step.floor is not None and desired < step.floor:
-        desired, reason = step.floor, Reason.BATCH_CHANGE_ROLLING
+        desired, reason = min(step.floor, max(variant.spec.max_replicas, granted)), Reason.BATCH_CHANGE_ROLLING
     cap_changed = step.reason, step.message
     draft.trace.add(
         "batching",
@@ -152,6 +159,20 @@ def _finish(
         words=cap_changed[1],
     )
     return _Final(variant, wish, desired, reason, cap, step)
+
+
+def _calm(draft: Draft, variant: VariantFacts, granted: int) -> bool:
+    """Demand is not on the rise: no replicas were added within the lead, and none are now."""
+    command, now = variant.memory.command, draft.facts.now
+    rose = command is not None and command.desired > command.before and now - command.at < lead_seconds(draft.facts)
+    return not rose and granted <= variant.steady and draft.assessment.grade is Grade.NORMAL
+
+
+def _grown(step: RollStep, granted: int) -> RollStep:
+    """Demand that rises during a roll takes the extra replica; the next restart waits for another one."""
+    if step.roll is None or granted <= step.roll.base or step.floor is None:
+        return step
+    return replace(step, roll=replace(step.roll, base=granted, surge=False), floor=granted)
 
 
 def _granted(draft: Draft, variant: VariantFacts, wish: Wish, grant: Grant) -> tuple[int, Reason]:
@@ -338,8 +359,12 @@ def _actions(
     batch: list[Action] = []
     for final in finals:
         variant = final.variant
+        if final.step.action is not None:
+            batch.append(final.step.action)
         if final.desired != variant.current:
             into = downs if final.desired < variant.current else ups
+            if into is downs and isinstance(final.step.action, EvictPod):
+                into = batch  # the evicted pod is the one to go
             into.append(
                 SetReplicas(
                     facts.spec.key,
@@ -352,8 +377,6 @@ def _actions(
                     _why(final, steps),
                 )
             )
-        if final.step.action is not None:
-            batch.append(final.step.action)
     return tuple(downs), tuple(ups), tuple(batch)
 
 

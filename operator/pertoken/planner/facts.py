@@ -25,6 +25,9 @@ from pertoken.planner.memory import ServiceMemory, VariantMemory
 from pertoken.planner.place import alive
 
 
+SEASON_WINDOWS = 2.0  # of service before a pod's latencies are its own
+
+
 @dataclass(slots=True)
 class Trace:
     """Collects the steps of one decision."""
@@ -51,6 +54,7 @@ class VariantFacts:
         ready: replicas that serve.
         starting: replicas on the way.
         measured: metrics of serving pods, fresh ones only.
+        flowing: the same with pods that are on their way out and still serve what they have.
         silent: replicas that have served for a whole rate window and have no fresh metrics.
         base_model: step-time coefficients, None when model or GPU is not known or the engine is generic.
         engine: the same with gains, cap and KV capacity of now.
@@ -65,6 +69,7 @@ class VariantFacts:
     ready: int
     starting: int
     measured: tuple[PodMetrics, ...]
+    flowing: tuple[PodMetrics, ...]
     silent: int
     base_model: EngineModel | None
     engine: Engine | None
@@ -115,6 +120,11 @@ class VariantFacts:
             ttft=_eased(targets.ttft, memory.tail_ttft),
         )
 
+    def seasoned(self, now: float, window: float) -> tuple[PodMetrics, ...]:
+        """Measured pods without fresh ones: a router sends those a rush of prompts, and their latencies tell of that."""
+        ready_at = {pod.key: pod.ready_at for pod in self.living if pod.ready_at is not None}
+        return tuple(pod for pod in self.measured if now - ready_at.get(pod.pod, now) >= SEASON_WINDOWS * window)
+
     @property
     def batch(self) -> float | None:
         """Decoding sequences per engine."""
@@ -164,6 +174,16 @@ class ServiceFacts:
         return sum(values) if values else None
 
     @property
+    def flowing(self) -> tuple[PodMetrics, ...]:
+        """Metrics of all pods that still serve something."""
+        return tuple(metrics for variant in self.variants for metrics in variant.flowing)
+
+    def flow(self, signal: Signal) -> float | None:
+        """Sum over all pods that still serve something; None when no pod tells."""
+        values = [metrics.values[signal] for metrics in self.flowing if signal in metrics.values]
+        return sum(values) if values else None
+
+    @property
     def backlog(self) -> float:
         """Requests that wait, in engines and at the gateway."""
         return (self.total(Signal.WAITING) or 0.0) + (self.gateway_queue or 0.0)
@@ -180,6 +200,16 @@ class ServiceFacts:
         ]
         self.merged[kind] = merge(found) if found else None
         return self.merged[kind]
+
+    def seasoned_histogram(self, kind: LatencyKind) -> Histogram | None:
+        """The same without fresh pods; None when there are no others."""
+        found = [
+            pod.histograms[kind]
+            for variant in self.variants
+            for pod in variant.seasoned(self.now, self.window)
+            if kind in pod.histograms
+        ]
+        return merge(found) if found else None
 
     def with_memory(self, memory: ServiceMemory) -> ServiceFacts:
         """The same facts beside another memory."""
@@ -244,6 +274,7 @@ def _variant(
         ready=len(ready) // per_replica,
         starting=max(0, workload.replicas - len(ready) // per_replica),
         measured=measured,
+        flowing=_measured([*ready, *(pod for pod in view.pods if pod.terminating and pod.deleted_at is None)], snapshot),
         silent=max(0, expected // per_replica - len(measured)),
         base_model=None,
         engine=None,

@@ -7,14 +7,13 @@ from dataclasses import replace
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.model.calibrate import MIN_BATCH, Observation
 from pertoken.model.calibrate import learn as calibrate
-from pertoken.model.demand import DemandSample, Served, backlog_growth, blend, demand_of
+from pertoken.model.demand import HISTORY_CYCLES, SHORT_CYCLES, DemandSample, Served, blend, demand_of, growth_of, mean_request
 from pertoken.model.histogram import merge, quantile
 from pertoken.model.steady import Load, at_batch
 from pertoken.planner.assess import Assessment, Grade
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
 
-DEMAND_SECONDS = 900.0
 FEW_REQUESTS = 3.0  # finished in a window before they say anything of the mean request
 MANY_REQUESTS = 20.0
 MOST_FLOW = 8.0  # output length by flow over that of finished requests: beyond it arrivals have all but stopped
@@ -23,7 +22,8 @@ CONTEXT_BOUNDS = (0.5, 3.0)  # of the modelled mean resident context
 START_SECONDS_BOUNDS = (1.0, 3600.0)
 START_WEIGHT = 0.3
 TAIL_BOUNDS = (0.8, 1.6)
-TAIL_WEIGHT = 0.2
+TAIL_WEIGHT = 0.05
+INDEPENDENT_PODS = 4.0  # as many pods tell as much as any number of them
 
 
 def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
@@ -33,36 +33,47 @@ def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
     memory = replace(memory, variants=variants)
     if assessment.grade is Grade.HOLD:
         return memory
-    memory = replace(memory, shape=_shape(facts, memory.shape))
     memory = replace(memory, idle_since=_idle_since(facts))
-    sample = _sample(facts.with_memory(memory))
-    if sample is not None:
-        kept = tuple(old for old in memory.demand if facts.now - DEMAND_SECONDS <= old.at < facts.now)
-        memory = replace(memory, demand=(*kept, sample))
-    return memory
+    before = memory.shape or _first_shape(facts)
+    if before is None:
+        return memory
+    oldest = facts.now - HISTORY_CYCLES * facts.settings.cycle_seconds
+    kept = tuple(old for old in memory.demand if oldest <= old.at < facts.now)
+    demand = (*kept, _sample(facts, before, kept))
+    return replace(memory, demand=demand, shape=_shape(facts, before, demand))
 
 
-def _shape(facts: ServiceFacts, old: Shape | None) -> Shape | None:
-    """Mean request, from finished ones; recent windows weigh more the more requests they hold."""
-    finished = facts.total(Signal.FINISHED_PER_SECOND) or 0.0
-    count = finished * facts.window
-    if count < FEW_REQUESTS and old is None:
+def _first_shape(facts: ServiceFacts) -> Shape | None:
+    """Mean request from the first ones that finished; None before that.
+
+    After a rise of load the short answers finish first, so their mean is too low for as long as the longest answers
+    take. Generated tokens per request taken up do not have that bias but lag arrivals: both err downwards, so the
+    larger is the better one.
+    """
+    finished = facts.flow(Signal.FINISHED_PER_SECOND) or 0.0
+    inputs, outputs = facts.flow(Signal.FINISHED_INPUT_TOKENS_PER_SECOND), facts.flow(
+        Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND
+    )
+    if finished * facts.window < FEW_REQUESTS or inputs is None or outputs is None:
         return None
-    cached = facts.total(Signal.CACHED_PROMPT_TOKENS_PER_SECOND)
-    prompts = facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
-    inputs = facts.total(Signal.FINISHED_INPUT_TOKENS_PER_SECOND)
-    outputs = facts.total(Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND)
-    if finished <= 0 or inputs is None or outputs is None:
-        return old
-    weight = min(1.0, count / MANY_REQUESTS)
-    share = min(1.0, (cached or 0.0) / prompts) if prompts > 0 else 0.0
-    taken_up = _taken_up(facts)
-    input_length = prompts / taken_up if taken_up and prompts > 0 else inputs / finished
-    length = _output_length(facts, input_length, outputs / finished)
-    before = old or Shape(input_length, length, share)
+    generated, taken_up = facts.flow(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0, _taken_up(facts) or 0.0
+    length = outputs / finished
+    flow = generated / taken_up if taken_up > 0 else 0.0
+    return Shape(inputs / finished, max(length, min(flow, MOST_FLOW * length)), 0.0)
+
+
+def _shape(facts: ServiceFacts, before: Shape, demand: tuple[DemandSample, ...]) -> Shape:
+    """Mean request over the last minutes; kept while there is no traffic to tell."""
+    requests, inputs, outputs = mean_request(demand, facts.settings.cycle_seconds)
+    if requests < FEW_REQUESTS or outputs <= 0:
+        return before
+    weight = min(1.0, requests / MANY_REQUESTS)
+    prompts, cached = facts.flow(Signal.PROMPT_TOKENS_PER_SECOND), facts.flow(Signal.CACHED_PROMPT_TOKENS_PER_SECOND)
+    share = min(1.0, (cached or 0.0) / prompts) if prompts else before.cached_share
+    known = weight * SHORT_CYCLES
     fresh = Shape(
-        blend(before.input_tokens, input_length, weight),
-        blend(before.output_tokens, length, weight),
+        blend(before.input_tokens, inputs, known),
+        blend(before.output_tokens, max(outputs, 1.0), known),
         blend(before.cached_share, share, weight),
     )
     context = _context(facts, fresh)
@@ -74,23 +85,10 @@ def _taken_up(facts: ServiceFacts) -> float | None:
 
     Finished requests tell late, and the short ones first; a first token tells of every request at once.
     """
-    first_tokens = facts.histogram(LatencyKind.TTFT)
-    return first_tokens.cumulative[-1] if first_tokens is not None else None
-
-
-def _output_length(facts: ServiceFacts, input_length: float, finished_length: float) -> float:
-    """Mean output tokens of a request, tokens.
-
-    After a rise of load the short answers finish first, so the mean over finished requests is too low for as long as
-    the longest answers take. Generated tokens per request taken up do not have that bias; they lag arrivals instead.
-    Both err downwards while load rises: the larger is the better one.
-    """
-    prompts = facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
-    generated = facts.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0
-    if prompts <= 0 or input_length <= 0:
-        return finished_length
-    flow = generated / (prompts / input_length)
-    return max(finished_length, min(flow, MOST_FLOW * finished_length))
+    rates = [
+        pod.histograms[LatencyKind.TTFT].cumulative[-1] for pod in facts.flowing if LatencyKind.TTFT in pod.histograms
+    ]
+    return sum(rates) if rates else None
 
 
 def _context(facts: ServiceFacts, shape: Shape) -> float | None:
@@ -111,29 +109,21 @@ def _context(facts: ServiceFacts, shape: Shape) -> float | None:
     return min(max(tokens / running, low * modelled), high * modelled)
 
 
-def _sample(facts: ServiceFacts) -> DemandSample | None:
-    """Demand now, None before the mean request is known."""
-    shape = facts.memory.shape
-    if shape is None:
-        return None
-    prompts = facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
-    finished = facts.total(Signal.FINISHED_PER_SECOND) or 0.0
-    rejections = (facts.total(Signal.REJECTIONS_PER_SECOND) or 0.0) + (facts.gateway_rejections or 0.0)
-    backlog = facts.backlog
+def _sample(facts: ServiceFacts, shape: Shape, before: tuple[DemandSample, ...]) -> DemandSample:
+    """Demand now. Pods on their way out count: what they finish was asked for."""
+    prompts = facts.flow(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
     taken_up = _taken_up(facts)
-    by_length = prompts / shape.input_tokens if shape.input_tokens > 0 else finished
     served = Served(
-        requests=taken_up if taken_up is not None else by_length,
-        finished=finished,
+        requests=prompts / max(shape.input_tokens, 1.0) if taken_up is None else taken_up,
         input_tokens=prompts,
-        output_tokens=facts.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0,
-        backlog=backlog,
-        in_flight=backlog + (facts.total(Signal.RUNNING) or 0.0),
-        rejections=rejections,
+        output_tokens=facts.flow(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0,
+        rejections=(facts.flow(Signal.REJECTIONS_PER_SECOND) or 0.0) + (facts.gateway_rejections or 0.0),
     )
-    growth = backlog_growth(facts.memory.demand, backlog, facts.now, facts.window)
-    requests, inputs, outputs = demand_of(served, shape.output_tokens, growth)
-    return DemandSample(facts.now, requests, inputs, outputs, backlog)
+    backlog = (facts.flow(Signal.WAITING) or 0.0) + (facts.gateway_queue or 0.0)
+    in_flight = backlog + (facts.flow(Signal.RUNNING) or 0.0)
+    growth = growth_of(before, backlog, in_flight, facts.now, facts.window)
+    found = demand_of(served, (shape.input_tokens, shape.output_tokens), growth)
+    return DemandSample(facts.now, *found, backlog, in_flight)
 
 
 def _idle_since(facts: ServiceFacts) -> float | None:
@@ -156,6 +146,8 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
     load = Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context)
     ready_at = {pod.key: pod.ready_at or facts.now for pod in variant.living}
     calibration = memory.calibration
+    weight = min(1.0, INDEPENDENT_PODS / len(variant.measured)) if variant.measured else 1.0
+    weight *= min(1.0, facts.settings.cycle_seconds / facts.window)
     for pod in variant.measured:
         # A pod's first window still holds its warm-up.
         if facts.now - ready_at.get(pod.pod, facts.now) < facts.window:
@@ -175,6 +167,7 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
             saturated=values.get(Signal.PREEMPTIONS_PER_SECOND, 0.0) > 0,
             queued=values.get(Signal.WAITING, 0.0) > QUEUED_WAITING,
             ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
+            weight=weight,
         )
         calibration = calibrate(calibration, variant.base_model, observation, facts.now)
     return _tails(facts, variant, replace(memory, calibration=calibration), load.rounded())
@@ -196,11 +189,9 @@ def _tails(facts: ServiceFacts, variant: VariantFacts, memory: VariantMemory, lo
 
 def _tail(facts: ServiceFacts, variant: VariantFacts, kind: LatencyKind, known: tuple[float, float]) -> float:
     old, modelled = known
-    if len(facts.variants) == 1:
-        merged = facts.histogram(kind)
-    else:
-        found = [metrics.histograms[kind] for metrics in variant.measured if kind in metrics.histograms]
-        merged = merge(found) if found else None
+    pods = variant.seasoned(facts.now, facts.window)
+    found = [metrics.histograms[kind] for metrics in pods if kind in metrics.histograms]
+    merged = merge(found) if found else None
     if merged is None or modelled <= 0:
         return old
     events = merged.cumulative[-1] * facts.window

@@ -10,7 +10,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Optimize, WhenInfeasible
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.model.cost import Tokens, list_value
-from pertoken.model.demand import forecast
+from pertoken.model.demand import Forecast, forecast
 from pertoken.model.histogram import quantile
 from pertoken.model.steady import (
     Engine,
@@ -18,6 +18,7 @@ from pertoken.model.steady import (
     Sustainable,
     Targets,
     Unreachable,
+    at_batch,
     at_rate,
     best_effort_rate,
     sustainable_rate,
@@ -53,12 +54,17 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Replicas wanted of one variant, before limits."""
+    """Replicas wanted of one variant, before limits.
+
+    Attributes:
+        least: replicas that carry the demand, without tolerance or caution; None without a model.
+    """
 
     variant: str
     replicas: int
     reason: Reason
     capacity: Capacity | None = None
+    least: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +99,18 @@ def lead_seconds(facts: ServiceFacts) -> float:
 
 
 def demand_figures(facts: ServiceFacts) -> DemandFigures:
-    """Demand now and at the lead."""
-    lead = lead_seconds(facts)
+    """Demand now."""
     samples = facts.memory.demand
     waiting = facts.backlog if facts.total(Signal.WAITING) is not None or facts.gateway_queue is not None else None
-    figures = DemandFigures(lead_seconds=lead, waiting=waiting, running=facts.total(Signal.RUNNING))
+    figures = DemandFigures(lead_seconds=lead_seconds(facts), waiting=waiting, running=facts.total(Signal.RUNNING))
     if not samples:
         return figures
     latest = samples[-1]
-    _, tokens = forecast(samples, lead, facts.now, facts.settings.cycle_seconds)
     return replace(
         figures,
         input_tokens_per_second=latest.input_tokens,
         output_tokens_per_second=latest.output_tokens,
         requests_per_second=latest.requests,
-        forecast_output_tokens_per_second=tokens,
     )
 
 
@@ -125,25 +128,47 @@ def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
     }
     if len(capacities) < len(facts.variants):
         return _size_generic(facts, demand, trace)
-    return _size_modelled(facts, assessment, trace, _Modelled(load, capacities, demand))
+    order = sorted(facts.variants, key=lambda variant: _dearness(variant, capacities[variant.name]))
+    weight = input_weight(capacities[order[0].name], load)
+    settings = facts.settings
+    ahead = forecast(
+        facts.memory.demand, demand.lead_seconds, settings.cycle_seconds, weight=weight, q=settings.forecast_quantile
+    )
+    known = _Modelled(load, capacities, demand, ahead, load.input_tokens * weight + load.output_tokens)
+    return _size_modelled(facts, assessment, trace, known, order)
+
+
+def input_weight(capacity: Capacity, load: Load) -> float:
+    """GPU time of a prompt token in units of a generated token's, at the operating point of a fully used replica."""
+    share = min(capacity.point.point.prefill_share, 0.99)
+    return share / (1.0 - share) * load.steps / max(load.input_tokens, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Modelled:
+    """What sizing works with; `request_work` is that of the mean request, in generated tokens."""
+
     load: Load
     capacities: dict[str, Capacity]
     demand: DemandFigures
+    ahead: Forecast
+    request_work: float
+
+    def rate(self, work: float) -> float:
+        """Mean requests per second that make this much work."""
+        return work / max(self.request_work, EPSILON)
 
 
-def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, known: _Modelled) -> Sizing:
+def _size_modelled(
+    facts: ServiceFacts, assessment: Assessment, trace: Trace, known: _Modelled, order: list[VariantFacts]
+) -> Sizing:
     settings = facts.settings
     lead = known.demand.lead_seconds
-    rate, _ = forecast(facts.memory.demand, lead, facts.now, settings.cycle_seconds)
+    rate = known.rate(known.ahead.work)
     serving = sum(variant.ready for variant in facts.variants)
     # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
     drain = max(0.0, facts.backlog - serving) / max(settings.backlog_seconds, lead)
-    need = rate / (1.0 - settings.headroom) + drain
-    order = sorted(facts.variants, key=lambda variant: _dearness(variant, known.capacities[variant.name]))
+    need = known.rate(known.ahead.needed(settings.headroom)) + drain
     least = _fill(order, known.capacities, need)
     with_tolerance = _fill(order, known.capacities, need * (1.0 + settings.tolerance))
     spent = _economy(facts, known, (least, with_tolerance), rate)
@@ -157,7 +182,7 @@ def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, kn
             wish = Wish(variant.name, 0, Reason.IDLE)
         elif wish.replicas < variant.steady and not (eased and assessment.may_shrink):
             wish = _consolidate(facts, variant, wish, known, need, assessment)
-        wishes.append(replace(wish, capacity=known.capacities[variant.name]))
+        wishes.append(replace(wish, capacity=known.capacities[variant.name], least=least[variant.name]))
         point = known.capacities[variant.name].point
         trace.add(
             "sizing",
@@ -170,10 +195,12 @@ def _size_modelled(facts: ServiceFacts, assessment: Assessment, trace: Trace, kn
             batch=point.point.batch,
             bound_by=point.binding,
             lead_seconds=lead,
+            forecast_headroom=known.ahead.headroom,
         )
     if not idle and not eased:
-        wishes = _feedback(facts, order, wishes, trace)
-    return Sizing(tuple(wishes), known.demand, need)
+        wishes = _feedback(facts, order, wishes, trace, known)
+    tokens = rate * known.load.output_tokens
+    return Sizing(tuple(wishes), replace(known.demand, forecast_output_tokens_per_second=tokens), need)
 
 
 def _dearness(variant: VariantFacts, capacity: Capacity) -> tuple[bool, float, str]:
@@ -256,17 +283,18 @@ def _consolidate(
     for count in range(max(wish.replicas, 0), variant.steady):
         if min(variant.ready, count) * rate + others < need - EPSILON:
             continue
-        if count == 0 or _latency_holds(facts, variant, known.load, count):
+        if count == 0 or _latency_holds(facts, variant, known, count):
             return replace(wish, replicas=count)
     reason = Reason.WAITING_FOR_PODS if variant.ready < variant.steady else Reason.LATENCY_AT_RISK
     return Wish(variant.name, variant.steady, reason)
 
 
-def _latency_holds(facts: ServiceFacts, variant: VariantFacts, load: Load, count: int) -> bool:
+def _latency_holds(facts: ServiceFacts, variant: VariantFacts, known: _Modelled, count: int) -> bool:
     """Measured latency, scaled by what the model says of fewer replicas, stays within the objectives."""
     if variant.engine is None or variant.ready <= count or not facts.memory.demand:
         return True
-    served = facts.memory.demand[-1].requests * _share(facts, variant) / variant.ranks
+    load = known.load
+    served = known.rate(known.ahead.present) * _share(facts, variant) / variant.ranks
     here = at_rate(variant.engine, load, served / variant.ready, facts.targets)
     there = at_rate(variant.engine, load, served / count, facts.targets)
     if there is None:
@@ -278,7 +306,7 @@ def _latency_holds(facts: ServiceFacts, variant: VariantFacts, load: Load, count
         (LatencyKind.TTFT, facts.targets.ttft, there.ttft_tail / here.ttft_tail),
     )
     for kind, objective, growth in checks:
-        measured = measured_percentile(facts, kind, objective)
+        measured = current_percentile(facts, kind, objective)
         if objective is not None and measured is not None and measured * growth > objective * SAFE_SHARE:
             return False
     return True
@@ -298,7 +326,7 @@ def measured_percentile(facts: ServiceFacts, kind: LatencyKind, objective: float
     Where the objective lies inside the bucket that holds the percentile, the lower edge is taken: an interpolated
     figure there must neither add nor keep replicas.
     """
-    histogram = facts.histogram(kind)
+    histogram = facts.seasoned_histogram(kind)
     if histogram is None or histogram.cumulative[-1] * facts.window < MIN_EVENTS:
         return None
     bounds = quantile(histogram, facts.targets.percentile / 100.0)
@@ -308,7 +336,31 @@ def measured_percentile(facts: ServiceFacts, kind: LatencyKind, objective: float
     return bounds.low if undecided else bounds.estimate
 
 
-def _feedback(facts: ServiceFacts, order: list[VariantFacts], wishes: list[Wish], trace: Trace) -> list[Wish]:
+def current_percentile(facts: ServiceFacts, kind: LatencyKind, objective: float | None) -> float | None:
+    """The percentile as it is now.
+
+    Time per output token is counted when a request ends, so the histogram tells of the time since it began. The steps
+    of the last window tell of now; where they are better, what was late is over.
+    """
+    measured = measured_percentile(facts, kind, objective)
+    if measured is None or kind is not LatencyKind.TIME_PER_OUTPUT_TOKEN:
+        return measured
+    present = [tail for variant in facts.variants if (tail := _step_tail(facts, variant)) is not None]
+    return min(measured, max(present)) if present else measured
+
+
+def _step_tail(facts: ServiceFacts, variant: VariantFacts) -> float | None:
+    """The pods' mean step, raised by what the model and experience say of the percentile over the mean."""
+    steps = [pod.values[Signal.STEP_SECONDS] for pod in variant.measured if Signal.STEP_SECONDS in pod.values]
+    if not steps or variant.engine is None or not variant.batch or facts.load is None:
+        return None
+    point = at_batch(variant.engine, facts.load, variant.batch, facts.targets)
+    return sum(steps) / len(steps) * point.inter_token_tail / point.inter_token * variant.memory.tail_inter_token
+
+
+def _feedback(
+    facts: ServiceFacts, order: list[VariantFacts], wishes: list[Wish], trace: Trace, known: _Modelled
+) -> list[Wish]:
     """Measured latency above the objective at substantial load adds replicas, whatever the model says."""
     targets = facts.targets
     late = [
@@ -318,7 +370,7 @@ def _feedback(facts: ServiceFacts, order: list[VariantFacts], wishes: list[Wish]
             (LatencyKind.TTFT, targets.ttft),
         )
         if objective is not None
-        and (measured := measured_percentile(facts, kind, objective)) is not None
+        and (measured := current_percentile(facts, kind, objective)) is not None
         and measured > objective
     ]
     if not late:
@@ -328,7 +380,7 @@ def _feedback(facts: ServiceFacts, order: list[VariantFacts], wishes: list[Wish]
     if capacity is None or capacity.unreachable is not None or wish.replicas > variant.steady:
         return wishes
     carried = sum(v.ready * w.capacity.rate for v, w in zip(order, wishes, strict=True) if w.capacity)
-    utilization = facts.memory.demand[-1].requests / carried if carried > 0 else 1.0
+    utilization = known.rate(known.ahead.present) / carried if carried > 0 else 1.0
     recently = facts.now - variant.memory.fed_back_at < facts.window + lead_seconds(facts)
     if variant.starting or recently or utilization < FEEDBACK_UTILIZATION:
         kept = max(wish.replicas, variant.steady)
