@@ -138,7 +138,8 @@ def print_fit(rows: Sequence[Row]) -> None:
         decode, layer, prefill = np.exp(found.mean[:3] + deviation)
         say(f"{name}: decode {decode:.3f}, layer {layer * 1e6:.1f} us, prefill {prefill:.3f}")
     say(
-        f"prompt, per layer {np.exp(found.mean[3]) * 1e6:.0f} us; sparse, recurrent, spread {np.exp(found.special).round(2)}"
+        f"prompt, per layer {np.exp(found.mean[3]) * 1e6:.0f} us; "
+        f"sparse, recurrent, spread {np.exp(found.special).round(2)}"
     )
     for name, factors in fit_engines(terms, found).items():
         say(f"{name}: decode, layer, prefill x {factors.round(3)}")

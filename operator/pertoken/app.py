@@ -23,6 +23,7 @@ from pertoken.adapters.prometheus.profile import (
     Tls,
 )
 from pertoken.adapters.prometheus.source import PrometheusSource
+from pertoken.catalog_files import stamp, use_catalog
 from pertoken.control.actuate import Actuator, Outcome, describe, kind_of
 from pertoken.control.cycle import Cycle, CycleResult
 from pertoken.control.inventory import Inventory, Snapshot
@@ -100,6 +101,7 @@ class Operator:
     last: tuple[int, Plan] | None = None
     history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     beat: float = 0.0
+    catalog: tuple[object, ...] | None = None
     _seen: dict[str, tuple[int, str, bool]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -140,8 +142,20 @@ class Operator:
             self.beat = self.clock.monotonic()
             await asyncio.sleep(HEARTBEAT_SECONDS / 5)
 
+    def _read_catalog(self) -> None:
+        """Take over the administrator's GPUs and models when their files changed; wrong rows are told and left out."""
+        folder = self.settings.catalog_dir
+        if folder is None or (now := stamp(folder)) == self.catalog:
+            return
+        self.catalog = now
+        rows = use_catalog(folder)
+        LOGGER.info("catalog: %d GPUs and %d models from %s", len(rows.gpus), len(rows.models), folder)
+        for mistake in rows.mistakes:
+            LOGGER.warning("catalog: %s", mistake)
+
     async def _resync(self) -> None:
         while True:
+            await asyncio.to_thread(self._read_catalog)
             done = True
             for plural in self.inventory.plurals:
                 done = await self._list(plural) and done

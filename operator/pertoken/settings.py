@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     backlog_seconds: float = Field(default=60.0, gt=0)
     min_index_requests: int = Field(default=20, ge=1)
     calibrate: bool = True
+    catalog_dir: Path | None = Field(
+        default=None, description="Folder of YAML files with further GPUs and models, such as a mounted ConfigMap."
+    )
 
     http_host: str = "0.0.0.0"  # noqa: S104 - metrics and probes are read from other pods
     http_port: int = 8080

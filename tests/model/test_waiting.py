@@ -136,7 +136,7 @@ def test_rebuilt_arrivals_have_the_recorded_counts_and_work(counts, burstiness, 
     assert np.array_equal(found.work, again.work)
 
 
-@given(rate=st.floats(0, 5))
+@given(rate=st.floats(0.2, 5))
 def test_a_forecast_scales_the_number_of_requests(rate):
     record = Record(INTERVAL, (40.0,) * 50, (8.0,) * 50)
 

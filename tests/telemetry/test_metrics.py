@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pertoken.domain.identity import PodKey, ServiceKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
 from pertoken.domain.plan import (
+    AttributionFigures,
     CostFigures,
     Decision,
     DemandFigures,
@@ -58,7 +59,15 @@ def decision(name: str = "chat", spend: float | None = 36.0) -> Decision:
         message="demand rose",
         variants=(variant,),
         judgements={"WithinCostTarget": Judgement(Verdict.FALSE, Reason.COST_ABOVE_TARGET, "1.2")},
-        cost=CostFigures(index=1.2, blended=0.9, output=2.5, spend_per_hour=spend, idle_share=0.25),
+        cost=CostFigures(
+            index=1.2,
+            blended=0.9,
+            output=2.5,
+            spend_per_hour=spend,
+            idle_share=0.25,
+            attribution=AttributionFigures(work=0.5, idle=0.2, warming=0.1, unallocated=0.2),
+            good_low=1.0,
+        ),
         latency=LatencyFigures(percentile=95, ttft=0.4),
         demand=DemandFigures(output_tokens_per_second=812.0, waiting=3.0),
     )
@@ -97,6 +106,9 @@ def test_a_plan_as_series():
         ("pertoken_service_idle_ratio",): 0.25,
         ("pertoken_service_waiting_requests",): 3.0,
         ("pertoken_service_cost_usd_per_million_tokens", "kind", "output"): 2.5,
+        ("pertoken_service_cost_usd_per_million_tokens", "kind", "good_low"): 1.0,
+        ("pertoken_service_bill_ratio", "kind", "warming"): 0.1,
+        ("pertoken_service_bill_ratio", "kind", "work"): 0.5,
         ("pertoken_service_demand_tokens_per_second", "kind", "output"): 812.0,
         ("pertoken_service_latency_seconds", "kind", "ttft", "percentile", "95"): 0.4,
         ("pertoken_service_condition", "status", "False", "type", "WithinCostTarget"): 1.0,
@@ -120,6 +132,7 @@ def test_what_is_not_known_has_no_series():
     names = {name for name, _ in values(metrics)}
     assert "pertoken_service_spend_usd_per_hour" not in names
     assert "pertoken_service_cost_reachable_index" not in names
+    assert "pertoken_service_energy_joules_per_token" not in names
     assert "pertoken_variant_gpu_utilization_ratio" not in names
     assert "pertoken_pool_spend_usd_per_hour" not in names
 

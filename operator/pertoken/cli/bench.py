@@ -60,11 +60,7 @@ def bench_command(  # noqa: PLR0913 - one per option
     if scenario is not None:
         _run(scenario, asked, Options(seeds, output, html, jobs, dask, log))
         return
-    from pertoken.cli.bench_history import History, history_command  # noqa: PLC0415 - only where asked for
-
-    if service is None or history is None:
-        refuse("--service needs --history prometheus or --history FILE.csv")
-    history_command(History(service, history, prometheus_url, days), asked, jobs, output)
+    refuse(f"--service {service}: histories (--history {history}) cannot be replayed in this version")
 
 
 def _needs_extra() -> None:

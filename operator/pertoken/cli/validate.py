@@ -13,6 +13,7 @@ import typer
 import yaml
 
 from pertoken.api.check import Checked, Finding, Severity, check
+from pertoken.catalog_files import use_catalog
 
 BAD_INPUT = 2
 
@@ -27,10 +28,13 @@ class ValidateOutput(StrEnum):
 
 def validate_command(
     files: Annotated[list[Path], typer.Argument(help="Manifests, folders of them (*.yaml, *.yml), or - for stdin.")],
+    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
     output: Annotated[ValidateOutput, typer.Option("--output", "-o", help="Output format.")] = ValidateOutput.TABLE,
 ) -> None:
     """Check manifests without a cluster: one line per mistake, all at once. Exit 0 when there is none, else 2."""
     sources, unreadable = _read(files)
+    mistakes = use_catalog(*catalog or ()).mistakes
+    unreadable += [Finding(Severity.ERROR, "--catalog", 0, "", "", None, mistake) for mistake in mistakes]
     checked = check(sources)
     findings = [*unreadable, *checked.findings]
     if output is ValidateOutput.TABLE:

@@ -4,8 +4,8 @@ Demand is work, not requests: on real traces the mix of lengths moves against th
 are asked for, tokens per second may stand still), so prompt tokens and generated tokens are followed as two flows and
 weighed by the GPU time of each. Served tokens alone are capped by capacity, so what piles up is added.
 
-Forecast at the start-up lead: four experts (last value, mean over two minutes, mean over five, damped trend) weighted by
-how they did lately on this very series at this very lead, and a head-room that is the quantile of what the mixture
+Forecast at the start-up lead: four experts (last value, mean over two minutes, mean over five, damped trend) weighted
+by how they did lately on this very series at this very lead, and a head-room that is the quantile of what the mixture
 missed (split conformal). No expert wins everywhere: on real traces "last value" is hard to beat at 5-20 minutes, means
 win on noisy ones, trends on ramps.
 """

@@ -21,7 +21,7 @@ from pertoken.domain.signal import Signal
 from pertoken.planner.allocate import Grant
 from pertoken.planner.assess import Grade
 from pertoken.planner.batching import CapDecision, decide_cap
-from pertoken.planner.caproll import BLOCK_INTERVALS, Allowed, RollStep, roll_cap
+from pertoken.planner.caproll import BLOCK_INTERVALS, roll_cap
 from pertoken.planner.explain import sentence
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.guard import HANDS_OFF_SECONDS, REVERTS, command
@@ -30,6 +30,7 @@ from pertoken.planner.ledger import account
 from pertoken.planner.memory import ServiceMemory, VariantMemory
 from pertoken.planner.place import PoolState
 from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
+from pertoken.planner.roll_state import Allowed, RollStep
 from pertoken.planner.sizing import Wish, lead_seconds
 from pertoken.planner.stabilize import remember, remember_change
 

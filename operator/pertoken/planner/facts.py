@@ -24,7 +24,6 @@ from pertoken.model.steady import Engine, Load, Targets
 from pertoken.planner.memory import ServiceMemory, VariantMemory
 from pertoken.planner.place import alive
 
-
 SEASON_WINDOWS = 2.0  # of service before a pod's latencies are its own
 
 
@@ -121,7 +120,7 @@ class VariantFacts:
         )
 
     def seasoned(self, now: float, window: float) -> tuple[PodMetrics, ...]:
-        """Measured pods without fresh ones: a router sends those a rush of prompts, and their latencies tell of that."""
+        """Measured pods without fresh ones: a router sends those a rush of prompts, which their latencies tell of."""
         ready_at = {pod.key: pod.ready_at for pod in self.living if pod.ready_at is not None}
         return tuple(pod for pod in self.measured if now - ready_at.get(pod.pod, now) >= SEASON_WINDOWS * window)
 
@@ -274,7 +273,9 @@ def _variant(
         ready=len(ready) // per_replica,
         starting=max(0, workload.replicas - len(ready) // per_replica),
         measured=measured,
-        flowing=_measured([*ready, *(pod for pod in view.pods if pod.terminating and pod.deleted_at is None)], snapshot),
+        flowing=_measured(
+            [*ready, *(pod for pod in view.pods if pod.terminating and pod.deleted_at is None)], snapshot
+        ),
         silent=max(0, expected // per_replica - len(measured)),
         base_model=None,
         engine=None,

@@ -7,7 +7,16 @@ from dataclasses import replace
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.model.calibrate import MIN_BATCH, Observation
 from pertoken.model.calibrate import learn as calibrate
-from pertoken.model.demand import HISTORY_CYCLES, SHORT_CYCLES, DemandSample, Served, blend, demand_of, growth_of, mean_request
+from pertoken.model.demand import (
+    HISTORY_CYCLES,
+    SHORT_CYCLES,
+    DemandSample,
+    Served,
+    blend,
+    demand_of,
+    growth_of,
+    mean_request,
+)
 from pertoken.model.histogram import merge, quantile
 from pertoken.model.steady import Load, at_batch
 from pertoken.planner.assess import Assessment, Grade
@@ -51,8 +60,9 @@ def _first_shape(facts: ServiceFacts) -> Shape | None:
     larger is the better one.
     """
     finished = facts.flow(Signal.FINISHED_PER_SECOND) or 0.0
-    inputs, outputs = facts.flow(Signal.FINISHED_INPUT_TOKENS_PER_SECOND), facts.flow(
-        Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND
+    inputs, outputs = (
+        facts.flow(Signal.FINISHED_INPUT_TOKENS_PER_SECOND),
+        facts.flow(Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND),
     )
     if finished * facts.window < FEW_REQUESTS or inputs is None or outputs is None:
         return None

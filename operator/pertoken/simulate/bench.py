@@ -96,7 +96,9 @@ def check_names(policies: Sequence[str]) -> None:
     """
     for name in policies:
         base = name.removesuffix(TUNED)
-        if base in FORESEEING and base == name:
+        if base in FORESEEING:
+            if base != name:
+                raise UnknownPolicyError(f"{name!r}: {base} has no knobs to tune")
             continue
         if not entry(base).grid and base != name:
             raise UnknownPolicyError(f"{name!r}: {base} has no knobs to tune")

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertoken.simulate.fixed import Schedule, Steps
-from pertoken.simulate.prepare import Prepared
+from pertoken.simulate.prepare import Prepared, single_service
 from pertoken.simulate.simulation import Run, attainment
 from pertoken.simulate.static import Place, alone, fleet_for, keeps_overall
-from pertoken.simulate.work import request_seconds
+from pertoken.simulate.work import decode_seconds, request_seconds
 
 BIN_SECONDS: Final = 30.0
 BISECTIONS: Final = 9
@@ -29,6 +29,7 @@ TRIALS: Final = 80
 WORK_LIMIT: Final = 4_000_000  # simulated requests that a search may spend
 
 Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,44 +37,102 @@ class _Need:
     """One service on the variant that it runs on: work per bin (busy replicas)."""
 
     place: Place
-    index: int
-    load: NDArray[np.float64]
+    load: Floats
     least: int
     most: int
 
 
 def clairvoyant(prepared: Prepared) -> Schedule:
-    """The schedule."""
+    """The schedule: each service's own, where it holds beside the others; static replicas where that is better."""
     statics = fleet_for(prepared, keeps_overall)
-    needs = [_need(prepared, index, statics) for index in range(len(prepared.scenario.services))]
-    budget = max(BISECTIONS, min(TRIALS, WORK_LIMIT // max(1, len(prepared.trace))))
-    search = _Search(prepared, needs, statics, budget)
-    return search.best()
+    services = prepared.scenario.services
+    static = _static_schedule(statics)
+    budget = max(BISECTIONS, min(TRIALS, WORK_LIMIT // max(1, len(prepared.trace))) // len(services))
+    steps = dict(static.steps)
+    for index in range(len(services)):
+        single = single_service(prepared, index)
+        own = {place: count for place, count in statics.items() if place[0] == services[index].key.name}
+        if len(single.trace):
+            steps |= _Search(single, _need(single, own), own, budget).best().steps
+    joint = Schedule(steps)
+    reference = _tried(prepared, static)
+    for schedule in (joint, _without_losers(prepared, joint, static)):
+        found = _tried(prepared, schedule)
+        if found.better_than(reference):
+            return schedule
+    return static
 
 
-def _need(prepared: Prepared, index: int, statics: Mapping[Place, int]) -> _Need:
-    service = prepared.scenario.services[index]
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One schedule's outcome: services that miss their objective, and USD."""
+
+    missed: frozenset[int]
+    usd: float
+
+    def better_than(self, other: _Tried) -> bool:
+        """Fewer missed objectives, or as few for less."""
+        return (len(self.missed), self.usd) < (len(other.missed), other.usd)
+
+
+def _tried(prepared: Prepared, schedule: Schedule) -> _Tried:
+    run = Run(prepared, schedule, first_replicas(schedule))
+    run.go()
+    missed = frozenset(
+        index
+        for index, service in enumerate(prepared.scenario.services)
+        if attainment(run.fleet, index) < service.latency.percentile / 100.0
+    )
+    return _Tried(missed, sum(bill.usd for bill in run.cluster.bill.values()))
+
+
+def _without_losers(prepared: Prepared, schedule: Schedule, static: Schedule) -> Schedule:
+    """Static replicas for the services that miss their objective beside the others."""
+    losers = {prepared.scenario.services[index].key.name for index in _tried(prepared, schedule).missed}
+    return Schedule(
+        {place: static.steps[place] if place[0] in losers else steps for place, steps in schedule.steps.items()}
+    )
+
+
+def _static_schedule(statics: Mapping[Place, int]) -> Schedule:
+    return Schedule({place: [(0.0, count)] for place, count in statics.items()})
+
+
+def _need(prepared: Prepared, statics: Mapping[Place, int]) -> _Need:
+    """The only service of a scenario, on the variant that its static fleet uses most."""
+    service = prepared.scenario.services[0]
     variant = max(service.variants, key=lambda one: statics[service.key.name, one.name])
-    one = alone(prepared, index, variant)
+    one = alone(prepared, 0, variant)
     bins = math.ceil(prepared.end / BIN_SECONDS)
-    load = np.zeros(bins)
-    if len(one.trace):
-        seconds = request_seconds(prepared, index, variant, one.trace)
-        which = np.minimum((one.trace.arrival / BIN_SECONDS).astype(np.int64), bins - 1)
-        load = np.bincount(which, weights=seconds, minlength=bins) / BIN_SECONDS
-    return _Need(one.place, index, load, variant.min_replicas, variant.max_replicas)
+    seconds = request_seconds(prepared, 0, variant, one.trace)
+    span = decode_seconds(prepared, 0, variant, one.trace)
+    load = _spread(one.trace.arrival, span, seconds, bins)
+    return _Need(one.place, load, variant.min_replicas, variant.max_replicas)
+
+
+def _spread(arrival: Floats, span: Floats, seconds: Floats, bins: int) -> Floats:
+    """Busy replicas per bin, each request's work evenly over the bins in which it is served."""
+    first = np.minimum((arrival / BIN_SECONDS).astype(np.int64), bins - 1)
+    last = np.minimum(((arrival + span) / BIN_SECONDS).astype(np.int64), bins - 1)
+    share = seconds / (last - first + 1) / BIN_SECONDS
+    change = np.bincount(first, weights=share, minlength=bins + 1) - np.bincount(
+        last + 1, weights=share, minlength=bins + 1
+    )
+    load: Floats = np.cumsum(change)[:bins]
+    return load
 
 
 class _Search:
-    """Tries schedules on the scenario itself."""
+    """Tries schedules of one service on the scenario itself."""
 
-    def __init__(self, prepared: Prepared, needs: list[_Need], statics: Mapping[Place, int], budget: int) -> None:
+    def __init__(self, prepared: Prepared, need: _Need, statics: Mapping[Place, int], budget: int) -> None:
         self.prepared = prepared
-        self.needs = needs
+        self.need = need
         self.statics = statics
         self.budget = budget
 
     def best(self) -> Schedule:
+        """The tightest utilization that keeps the objective, trimmed."""
         tight, loose = 1.6, 0.15
         found = self._counts(loose)
         for _ in range(BISECTIONS):
@@ -85,51 +144,32 @@ class _Search:
                 tight = middle
         return self._schedule(self._trimmed(found))
 
-    def _counts(self, utilization: float) -> list[Counts]:
+    def _counts(self, utilization: float) -> Counts:
         """Replicas per bin: the work of the neighbouring bins at this utilization; short valleys stay filled."""
-        counts = []
         valley = max(1, round(self.prepared.scenario.timing.cold_start / BIN_SECONDS))
-        for need in self.needs:
-            smooth = np.convolve(np.pad(need.load, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
-            wanted = np.ceil(smooth / utilization - 1e-9).astype(np.int64)
-            wanted = np.clip(wanted, need.least, need.most)
-            counts.append(_filled(wanted, valley))
-        return counts
+        smooth = np.convolve(np.pad(self.need.load, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+        wanted = np.ceil(smooth / utilization - 1e-9).astype(np.int64)
+        return _filled(np.clip(wanted, self.need.least, self.need.most), valley)
 
-    def _keeps(self, counts: list[Counts]) -> bool:
+    def _keeps(self, counts: Counts) -> bool:
         self.budget -= 1
-        run = self._run(self._schedule(counts))
-        services = self.prepared.scenario.services
-        return all(
-            attainment(run.fleet, need.index) >= services[need.index].latency.percentile / 100.0 for need in self.needs
-        )
+        return not _tried(self.prepared, self._schedule(counts)).missed
 
-    def _run(self, schedule: Schedule) -> Run:
-        run = Run(self.prepared, schedule, first_replicas(schedule))
-        run.go()
-        return run
-
-    def _schedule(self, counts: list[Counts]) -> Schedule:
+    def _schedule(self, counts: Counts) -> Schedule:
         timing = self.prepared.scenario.timing
         lead = timing.cold_start * (1.0 + timing.spread) + timing.provisioning
         steps: dict[Place, Steps] = {place: [(0.0, 0)] for place in self.statics}
-        for need, wanted in zip(self.needs, counts, strict=True):
-            steps[need.place] = _ordered(wanted, lead)
+        steps[self.need.place] = _ordered(counts, lead)
         return Schedule(steps)
 
-    def _trimmed(self, counts: list[Counts]) -> list[Counts]:
+    def _trimmed(self, counts: Counts) -> Counts:
         """Take one replica from the longest stretches while the objective holds."""
-        stretches = [
-            (last - first, number, first, last)
-            for number, wanted in enumerate(counts)
-            for first, last in _stretches(wanted)
-        ]
-        for _, number, first, last in sorted(stretches, reverse=True):
+        for first, last in sorted(_stretches(counts), key=lambda stretch: stretch[0] - stretch[1]):
             if self.budget <= 0:
                 break
-            changed = [wanted.copy() for wanted in counts]
-            changed[number][first:last] -= 1
-            if changed[number][first:last].min() >= self.needs[number].least and self._keeps(changed):
+            changed = counts.copy()
+            changed[first:last] -= 1
+            if changed[first:last].min() >= self.need.least and self._keeps(changed):
                 counts = changed
         return counts
 

@@ -317,7 +317,7 @@ class Cluster:
                     coming += node.gpus
 
     def _give_back(self, now: float) -> None:
-        if not self.elastic:
+        if not self.elastic or now < 0:
             return
         for node in self.nodes:
             idle = node.gone_at is None and node.used == 0 and node.ready_at <= now

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from pertoken.api.batch_cap import initial_cap
 from pertoken.api.engine_args import INTER_TOKEN_EDGES, TTFT_EDGES
 from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
@@ -80,6 +82,21 @@ def prepare(scenario: Scenario, seed: int) -> Prepared:
         score=(scenario.warmup, end),
     )
     return Prepared(scenario, seed, trace, config, end, places)
+
+
+def single_service(prepared: Prepared, index: int) -> Prepared:
+    """The same scenario with one of its services alone."""
+    scenario, service = prepared.scenario, prepared.scenario.services[index]
+    trace = prepared.trace.take(np.flatnonzero(prepared.trace.service == index))
+    config = prepared.config
+    kinds = {(0, name): place for (own, name), place in prepared.kinds.items() if own == index}
+    return replace(
+        prepared,
+        scenario=replace(scenario, services=(service,), traffic={service.key.name: scenario.traffic[service.key.name]}),
+        trace=replace(trace, service=np.zeros(len(trace), np.int32)),
+        config=replace(config, objectives=[config.objectives[index]], edges=[config.edges[index]]),
+        kinds=kinds,
+    )
 
 
 def _trace(traffic: Traffic, index: int, seed: int) -> Trace:

@@ -65,6 +65,17 @@ def request_seconds(prepared: Prepared, index: int, variant: VariantSpec, trace:
     return seconds
 
 
+def decode_seconds(prepared: Prepared, index: int, variant: VariantSpec, trace: Trace) -> Reals:
+    """How long each request decodes in a well filled batch."""
+    kind = prepared.config.kinds[prepared.kinds[index, variant.name]]
+    times = Times(kind, prepared.config.truth)
+    inputs, outputs = trace.input_tokens.astype(np.float64), trace.output_tokens.astype(np.float64)
+    context = float((outputs * (inputs + outputs / 2.0)).sum() / outputs.sum())
+    batch = comfortable_batch(times, context, variant.batching.max_sequences, prepared.config.objectives[index].between)
+    seconds: Reals = (outputs - 1.0) * times.decode(batch, context)
+    return seconds
+
+
 def comfortable_batch(times: Times, context: float, cap: int, objective: float) -> int:
     """Largest graph size whose step leaves room in the objective, fits the KV cache and the cap."""
     most = min(cap, int(times.kind.kv_blocks * 16 / max(context, 1.0)))

@@ -20,6 +20,7 @@ _OF_SERVICE: Sequence[tuple[str, str, Callable[[Decision], float | None]]] = (
     ("cost_reachable_index", "Lowest cost index within the objectives.", lambda d: d.cost.reachable_index),
     ("spend_usd_per_hour", "Price of the GPUs held now.", lambda d: d.cost.spend_per_hour),
     ("idle_ratio", "Share of billed GPU time without work.", lambda d: d.cost.idle_share),
+    ("energy_joules_per_token", "Measured GPU energy per token.", lambda d: d.cost.joules_per_token),
     ("cost_usd_per_thousand_requests", "Price of 1,000 answers.", lambda d: d.cost.per_thousand_requests),
     ("waiting_requests", "Requests that wait before or in the engines.", lambda d: d.demand.waiting),
     ("running_requests", "Requests in the engines' batches.", lambda d: d.demand.running),
@@ -34,6 +35,14 @@ _PRICES: Mapping[str, Callable[[Decision], float | None]] = {
     "blended": lambda d: d.cost.blended,
     "marginal": lambda d: d.cost.marginal,
     "reachable": lambda d: d.cost.reachable,
+    "good_low": lambda d: d.cost.good_low,
+    "good_high": lambda d: d.cost.good_high,
+}
+_BILL: Mapping[str, Callable[[Decision], float | None]] = {
+    "work": lambda d: None if d.cost.attribution is None else d.cost.attribution.work,
+    "idle": lambda d: None if d.cost.attribution is None else d.cost.attribution.idle,
+    "warming": lambda d: None if d.cost.attribution is None else d.cost.attribution.warming,
+    "unallocated": lambda d: None if d.cost.attribution is None else d.cost.attribution.unallocated,
 }
 _TOKEN_RATES: Mapping[str, Callable[[Decision], float | None]] = {
     "input": lambda d: d.demand.input_tokens_per_second,
@@ -93,6 +102,7 @@ def _service_families(plan: Plan) -> Iterator[Family]:
             _add(family, _service(decision), read(decision))
         yield family
     yield _by_kind("cost_usd_per_million_tokens", "Cost of a million tokens, by kind of token.", plan, _PRICES)
+    yield _by_kind("bill_ratio", "Shares of the bill by what it bought; they add up to 1.", plan, _BILL)
     yield _by_kind("demand_tokens_per_second", "Token demand, by kind.", plan, _TOKEN_RATES)
     latency = Family(
         "pertoken_service_latency_seconds", "Latency at the percentile.", labels=(*SERVICE, "kind", "percentile")
