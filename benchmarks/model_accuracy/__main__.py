@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from benchmarks.model_accuracy import kernels, served_fit, serving
+from benchmarks.model_accuracy import command_line, kernels, served_fit, serving
 from benchmarks.model_accuracy.report import say
 
 
@@ -16,8 +16,15 @@ def main(
     measured: Annotated[Path | None, typer.Option("--served", help="Served measurements, CSV(.gz).")] = None,
     leave_out: Annotated[bool, typer.Option("--leave-one-out", help="Refit without each model in turn.")] = False,
     fit: Annotated[bool, typer.Option("--fit", help="Print refitted parameters instead of the report.")] = False,
+    commands: Annotated[bool, typer.Option("--commands", help="Only through estimate and calibrate.")] = False,
 ) -> None:
     """Compare the model with tables and measurements."""
+    if commands:
+        if kernel_table is not None:
+            command_line.report_kernels(kernel_table)
+        if measured is not None:
+            command_line.report_served(measured)
+        return
     if kernel_table is not None:
         rows = kernels.read(kernel_table)
         if fit:

@@ -57,6 +57,9 @@ class Row:
     prefill: float
     kv_capacity: float
     weights_gib: float
+    backend: str = "vllm"
+    spelled_model: str = ""
+    spelled_gpu: str = ""
 
     @property
     def engine(self) -> EngineModel:
@@ -121,6 +124,9 @@ def _row(raw: dict[str, str]) -> Row | None:
         prefill=_figure(raw, "prefill_ms_b1") / 1e3,
         kv_capacity=_figure(raw, "kv_capacity_tokens"),
         weights_gib=_figure(raw, "weights_gib"),
+        backend=raw["backend"],
+        spelled_model=raw["model"],
+        spelled_gpu=raw["gpu"],
     )
 
 

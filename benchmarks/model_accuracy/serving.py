@@ -34,7 +34,7 @@ from pertoken.model.closed_fit import Point, fit_best
 from pertoken.model.estimate import Deployment
 from pertoken.model.served import AS_SERVED, Clients, ClosedGains, ClosedLoop, closed_loop
 
-_PRECISIONS: Final = {"fp8": "fp8", "fp4": "nvfp4", "int4": "int4", "bf16": ""}
+PRECISIONS: Final = {"fp8": "fp8", "fp4": "nvfp4", "int4": "int4", "bf16": ""}
 CALIBRATED_WITH: Final = (3, 4, 5, 6)
 DRAWS: Final = 3
 SMALL, LARGE = 16, 64
@@ -119,7 +119,7 @@ def _row(raw: dict[str, str], named_engine: bool) -> tuple[Row, int] | None:
         say(f"not in the catalog: {raw['model']} {raw['gpu']}")
         return None
     tensor, data, expert = (int(float(raw[name] or 1)) for name in ("tp", "dp", "ep"))
-    quantization = _PRECISIONS.get(raw["precision"], "") or quantization_of(raw["model"])
+    quantization = PRECISIONS.get(raw["precision"], "") or quantization_of(raw["model"])
     deployment = Deployment(
         model,
         gpu,

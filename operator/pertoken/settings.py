@@ -57,8 +57,9 @@ class Settings(BaseSettings):
     cap_interval_seconds: float = Field(default=1800.0, ge=0, description="Least time between two batch cap changes.")
     cap_change_threshold: float = Field(default=0.2, ge=0)
     canary_seconds: float = Field(default=60.0, ge=0)
-    tolerance: float = Field(default=0.1, ge=0, lt=1)
-    headroom: float = Field(default=0.1, ge=0, lt=1)
+    tolerance: float = Field(default=0.05, ge=0, lt=1)
+    headroom: float = Field(default=0.05, ge=0, lt=1)
+    forecast_quantile: float = Field(default=0.8, ge=0.5, lt=1)
     start_seconds: float = Field(default=120.0, ge=0, description="Expected start-up time until it is observed.")
     backlog_seconds: float = Field(default=60.0, gt=0)
     min_index_requests: int = Field(default=20, ge=1)
@@ -100,6 +101,7 @@ class Settings(BaseSettings):
             canary_seconds=self.canary_seconds,
             tolerance=self.tolerance,
             headroom=self.headroom,
+            forecast_quantile=self.forecast_quantile,
             start_seconds=self.start_seconds,
             backlog_seconds=self.backlog_seconds,
             min_index_requests=self.min_index_requests,

@@ -517,7 +517,7 @@ def test_backing_off_doubles_while_it_fails():
 
 
 def test_words():
-    made = plant(rate=15, replicas=3)
+    made = plant(rate=20, replicas=3)
     made.run(600)
     decision = made.decision()
 

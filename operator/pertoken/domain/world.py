@@ -66,8 +66,8 @@ class PlannerSettings:
     cap_interval_seconds: float = 1800.0
     cap_change_threshold: float = 0.2
     canary_seconds: float = 60.0
-    tolerance: float = 0.1
-    headroom: float = 0.1
+    tolerance: float = 0.05
+    headroom: float = 0.05
     forecast_quantile: float = 0.8
     start_seconds: float = 120.0
     backlog_seconds: float = 60.0

@@ -5,8 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pertoken.simulate.policy import Observation, Order, Orders
+
+ACTUAL: Final = "actual"  # the policy that repeats recorded replicas
 
 Steps = Sequence[tuple[float, int]]
 """(seconds after the trace's start, replicas from then on), ascending."""

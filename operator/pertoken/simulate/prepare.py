@@ -101,7 +101,7 @@ def single_service(prepared: Prepared, index: int) -> Prepared:
 
 def _trace(traffic: Traffic, index: int, seed: int) -> Trace:
     if traffic.lengths is not None or is_rate_series(traffic.path):
-        if traffic.lengths is None:
+        if traffic.lengths is None and not traffic.drawn_lengths:
             raise TraceError(f"{traffic.path}: a rate series needs `lengths`, a request trace to draw lengths from")
         drawing = Drawing(traffic.lengths, traffic.burstiness, traffic.clients)
         trace = draw(traffic.path, traffic.cut, drawing, index, seed)

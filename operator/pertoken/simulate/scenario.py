@@ -14,6 +14,7 @@ from pertoken.api.check import Severity, check
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
 from pertoken.simulate.cluster import Timing
+from pertoken.simulate.fixed import Steps
 from pertoken.simulate.observe import ScrapeConfig
 from pertoken.simulate.trace import Cut
 from pertoken.simulate.truth import Truth
@@ -104,6 +105,7 @@ class Traffic:
 
     Attributes:
         lengths: request trace with pairs of lengths, for a rate series; None for a request trace.
+        drawn_lengths: a rate series without `lengths` gets log-normal ones around its own means.
         offset: seconds after the simulation's start at which the trace begins.
     """
 
@@ -113,6 +115,7 @@ class Traffic:
     burstiness: float = 1.2
     clients: int = 40
     offset: float = 0.0
+    drawn_lengths: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Scenario:
         traffic: by the service's name.
         initial: replicas at the start by ``service/variant``; the others are found by `pertoken.simulate.prepare`.
         warmup: seconds that are served and not scored.
+        recorded: replicas that were there, by (service, variant), for the policy `actual`.
     """
 
     name: str
@@ -138,6 +142,7 @@ class Scenario:
     initial: Mapping[str, int] = field(default_factory=dict)
     memory_utilization: float = 0.92
     description: str = ""
+    recorded: Mapping[tuple[str, str], Steps] = field(default_factory=dict)
 
 
 def load(path: Path) -> Scenario:
