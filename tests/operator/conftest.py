@@ -38,6 +38,7 @@ class Stack:
     operator: ManagedProcess
     fleet_url: str
     debug_url: str
+    kubeconfig: Path
 
     def service(self, name: str) -> dict[str, Any]:
         return dict(self.kubectl.json("get", "inferenceservices.serving.pertoken.dev", "-n", NAMESPACE, name))
@@ -206,7 +207,9 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         )
         operator.start()
         undo.callback(operator.stop)
-        yield Stack(kubectl, prometheus, operator, fleet_url, f"http://127.0.0.1:{debug_port}")
+        yield Stack(
+            kubectl, prometheus, operator, fleet_url, f"http://127.0.0.1:{debug_port}", control_plane.kubeconfig
+        )
 
 
 def _environment(url: str, token: Path, http_port: int, debug_port: int) -> dict[str, str]:

@@ -6,6 +6,9 @@ import json
 import time
 
 import pytest
+from typer.testing import CliRunner
+
+from pertoken.cli.main import app
 
 pytestmark = pytest.mark.e2e
 
@@ -79,6 +82,26 @@ def test_pause_shows_decisions_and_acts_on_none(stack, world):
     world.until(lambda: stack.condition("roomy", "Paused").get("status") == "True", 30)
     stack.kubectl("annotate", name, "-n", world.namespace, "roomy", "pertoken.dev/paused-")
     world.until(lambda: stack.condition("roomy", "Paused").get("status") == "False", 30)
+
+
+def test_the_commands_for_people_read_and_pause_services(stack, world):
+    def command(*words: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, [*words, "--kubeconfig", str(stack.kubeconfig)])
+        return result.exit_code, result.output
+
+    code, text = command("status", "-n", world.namespace)
+    assert code in {0, 1}
+    assert "roomy" in text
+    code, text = command("explain", "roomy", "-n", world.namespace)
+    assert code == 0
+    assert "MetricsAvailable=True" in text
+    assert command("pause", "roomy", "-n", world.namespace) == (0, f"{world.namespace}/roomy is paused\n")
+    world.until(lambda: stack.condition("roomy", "Paused").get("status") == "True", 30)
+    assert command("resume", "roomy", "-n", world.namespace)[0] == 0
+    world.until(lambda: stack.condition("roomy", "Paused").get("status") == "False", 30)
+    code, text = command("explain", "nobody", "-n", world.namespace)
+    assert code == 1
+    assert text == f"no InferenceService {world.namespace}/nobody\n"
 
 
 def test_a_full_pool_rolls_its_cap_one_pod_at_a_time(stack, world):

@@ -17,7 +17,11 @@ COMMANDS = {
     "crd": "pertoken.cli.crd:crd_command",
     "curve": "pertoken.cli.curve:curve_command",
     "estimate": "pertoken.cli.estimate:estimate_command",
+    "explain": "pertoken.cli.explain:explain_command",
+    "pause": "pertoken.cli.pause:pause_command",
     "quote": "pertoken.cli.quote:quote_command",
+    "resume": "pertoken.cli.pause:resume_command",
+    "status": "pertoken.cli.status:status_command",
     "validate": "pertoken.cli.validate:validate_command",
 }
 
