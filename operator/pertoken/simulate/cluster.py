@@ -19,6 +19,7 @@ REMEMBER_SECONDS: Final = 900.0  # vanished pods stay visible to the planner's b
 RECLAIM_NOTICE: Final = 30.0  # seconds between a spot node's notice and its end
 NODE_IDLE_SECONDS: Final = 300.0  # an elastic node without pods is given back after this
 DRAIN_POLL: Final = 1.0
+LONG_AGO: Final = -3000.0  # when the replicas of the beginning became Ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,9 @@ class Cluster:
         for workload in self.workloads:
             for pod in workload.pods:
                 if pod.bound_at is not None:
-                    pod.created_at = pod.bound_at = pod.started_at = -3600.0
-                    pod.ready_due = -3600.0
+                    # Their start-up took as long as any other: controllers learn from it.
+                    pod.created_at = pod.bound_at = pod.started_at = LONG_AGO - (pod.ready_due + 1.0)
+                    pod.ready_due = LONG_AGO
         if self.elastic:
             for node in self.nodes:
                 node.gone_at = 0.0 if node.used == 0 else None
@@ -193,8 +195,8 @@ class Cluster:
         for workload in self.workloads:
             for pod in workload.pods:
                 if pod.slot is not None:
-                    pod.ready_at = -3000.0
-                    self.fleet.state.slots_f[pod.slot, at.STARTED] = -3000.0
+                    pod.ready_at = LONG_AGO
+                    self.fleet.state.slots_f[pod.slot, at.STARTED] = LONG_AGO
 
     def next_event(self) -> float:
         """When something happens by itself."""
