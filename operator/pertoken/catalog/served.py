@@ -65,21 +65,21 @@ class _Engine:
 # Dense fp8 and nvfp4 have few or contradicting rows (one set of 21 is below half of all others): between the fit to
 # them and 20 points of Llama-3.1-70B on four GPUs from the same source.
 _DENSE: Final = {
-    "bf16": _Class(0.985, 16e-6, 0.75),
+    "bf16": _Class(1.0, 14e-6, 0.725),
     "fp8": _Class(1.05, 12e-6, 0.70),
     "nvfp4": _Class(0.94, 16e-6, 0.77),
 }
 _EXPERTS: Final = {
-    "bf16": _Class(1.18, 15e-6, 0.87),
-    "fp8": _Class(1.16, 20e-6, 1.0),
-    "int4": _Class(1.2, 28e-6, 0.9),
-    "mxfp4": _Class(0.87, 33e-6, 1.23),
-    "mxfp4 native": _Class(0.64, 24e-6, 0.45),  # GPUs that multiply 4-bit numbers
-    "nvfp4": _Class(0.97, 19e-6, 0.55),
+    "bf16": _Class(1.21, 13.5e-6, 0.91),
+    "fp8": _Class(1.25, 12.5e-6, 1.1),
+    "int4": _Class(1.25, 23e-6, 1.0),
+    "mxfp4": _Class(0.88, 30.5e-6, 1.27),
+    "mxfp4 native": _Class(0.655, 21.5e-6, 0.435),  # GPUs that multiply 4-bit numbers
+    "nvfp4": _Class(1.05, 12e-6, 0.73),
 }
-PROMPT_LAYER_SECONDS: Final = 265e-6
-SPARSE_LAYERS: Final = 5.7  # factor on layer seconds: the indexer of learned sparse attention
-LINEAR_LAYERS: Final = 1.6  # the same for recurrent layers
+PROMPT_LAYER_SECONDS: Final = 280e-6
+SPARSE_LAYERS: Final = 8.0  # factor on layer seconds: the indexer of learned sparse attention
+LINEAR_LAYERS: Final = 1.45  # the same for recurrent layers
 SPREAD_EXPERTS: Final = 2.0  # factor on prefill where experts are spread (expert parallelism): uneven ranks, exchanges
 
 # The row "" is the mean over engines, for when none is named.

@@ -34,7 +34,6 @@ ANSWERED: Final = (
 MOST_GPUS: Final = 1024
 MOST_TOKENS: Final = 10_000_000
 MILLI: Final = 1e3
-_EIGHT_BIT_CACHE: Final = ("fp8", "nvfp4")
 
 
 class BadRow(ValueError):
@@ -92,8 +91,6 @@ def understand(row: Mapping[str, str], own: Mapping[str, Model] | None = None) -
         raise BadRow(str(gpu))
     quantization = _precision(row, "quantization") or quantization_of(name)
     cache = _precision(row, "kv_quantization")
-    if not cache and name.lower().startswith("nvidia/") and quantization in _EIGHT_BIT_CACHE:
-        cache = "fp8"  # NVIDIA's published checkpoints carry scales for an 8-bit cache, which engines then use
     parallelism = Parallelism(
         tensor=_count(row, "tp"), pipeline=_count(row, "pp"), data=_count(row, "dp"), expert=_count(row, "ep")
     )

@@ -11,7 +11,7 @@ from pertoken.catalog.served import ENGINES, Served, served
 from pertoken.domain.service import Parallelism
 from pertoken.model.attribution import weights_at
 from pertoken.model.engine import EngineModel, engine_model
-from pertoken.model.memory import precision_of
+from pertoken.model.memory import precision_of, usual_cache
 from pertoken.model.perf import Gains, decode_step, prefill_time
 from pertoken.model.served import AS_SERVED, Clients, ClosedGains, closed_loop, sequences_that_fit
 from pertoken.model.steady import Engine, Load
@@ -27,7 +27,7 @@ class Deployment:
 
     Attributes:
         quantization: of the weights, a catalog name; empty as published.
-        kv_quantization: of the KV cache, empty for bf16.
+        kv_quantization: of the KV cache; empty as such weights are usually served: 8 bits beside fp8 and nvfp4.
         engine: serving engine, empty for the mean one.
     """
 
@@ -49,9 +49,14 @@ class Deployment:
         return (self.model.id, self.gpu.id, self.parallelism.tensor, self.precision)
 
     @property
+    def cache(self) -> str:
+        """Precision of the KV cache, as it is run."""
+        return self.kv_quantization or usual_cache(self.precision, self.gpu)
+
+    @property
     def coefficients(self) -> EngineModel:
         """Of the step time."""
-        return engine_model(self.model, self.gpu, self.parallelism, self.quantization, self.kv_quantization)
+        return engine_model(self.model, self.gpu, self.parallelism, self.quantization, self.cache)
 
     @property
     def serving(self) -> Served:

@@ -14,6 +14,7 @@ from pertoken.domain.service import Parallelism
 from pertoken.units import GIB
 
 ACTIVATION_GIB: Final = 0.7  # at 8,192 tokens per step and a width of 4,096
+EIGHT_BIT_CACHED: Final = ("fp8", "nvfp4")
 STATE_BYTES: Final = 4.0  # recurrent states are kept in 32 bits
 
 
@@ -69,6 +70,15 @@ def precision_of(model: Model, quantization: str) -> str:
     own = model.native_quantization
     # There is one 4-bit float format of such a model, whatever a table calls it.
     return own if own and (asked == "bf16" or (own == "mxfp4" and asked == "nvfp4")) else asked
+
+
+def usual_cache(precision: str, gpu: Gpu) -> str:
+    """Precision of the KV cache where none is said.
+
+    Public runs with fp8 and nvfp4 weights cache in 8 bits (TensorRT-LLM and checkpoints that carry scales do so by
+    themselves, recipes for vLLM and SGLang set it); vLLM's own default for other checkpoints is bf16.
+    """
+    return "fp8" if precision in EIGHT_BIT_CACHED and gpu.flops_fp8 is not None else "bf16"
 
 
 @dataclass(frozen=True, slots=True)
