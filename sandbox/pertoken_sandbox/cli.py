@@ -1,4 +1,4 @@
-"""The ``sandbox`` command: a real local control plane and Prometheus, up and down again."""
+"""The ``sandbox`` command: a real local control plane, Prometheus and emulated GPUs, up and down again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from pertoken_sandbox.components import (
     stop_all,
 )
 from pertoken_sandbox.download import ChecksumMismatch
+from pertoken_sandbox.fleet.process import default_config
 from pertoken_sandbox.gobuild import BuildFailed
 from pertoken_sandbox.kubectl import KubectlFailed
-from pertoken_sandbox.processes import ProcessFailed
+from pertoken_sandbox.processes import ProcessFailed, free_ports
 from pertoken_sandbox.report import say
 from pertoken_sandbox.versions import PROGRAMS
 
@@ -44,10 +45,19 @@ def up(
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Use this existing cluster rather than boot one.", exists=True, dir_okay=False)
     ] = None,
+    fleet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Configuration of the emulated GPU fleet [default: A100, H100 and L40S nodes without traffic; on an "
+            "existing cluster no fleet].",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Start the sandbox and leave it running; what runs already is left alone."""
     folder = _folder(state_dir)
-    options = Options.load(folder) or Options(folder, None if kubeconfig is None else kubeconfig.absolute())
+    options = Options.load(folder) or _options(folder, kubeconfig, fleet)
     parts = components(options)
     options.save()
     start_all(parts)
@@ -111,6 +121,18 @@ def binaries(
         print(f"{name}\t{ensure(name)}")
 
 
+def _options(folder: Path, kubeconfig: Path | None, fleet: Path | None) -> Options:
+    """Of a new sandbox. Nobody wants made-up nodes in a real cluster unless asked for."""
+    if fleet is None and kubeconfig is None:
+        fleet = default_config()
+    return Options(
+        folder,
+        None if kubeconfig is None else kubeconfig.absolute(),
+        None if fleet is None else fleet.absolute(),
+        free_ports(1)[0],
+    )
+
+
 def _folder(state_dir: Path | None) -> Path:
     return default_state_dir() if state_dir is None else state_dir.absolute()
 
@@ -120,6 +142,8 @@ def _print_usage(parts: list[Part]) -> None:
     print(f"export KUBECONFIG={facts['cluster kubeconfig']}")
     print(f"alias kubectl={facts['cluster kubectl']}")
     print(f"export PROMETHEUS_URL={facts['prometheus url']}")
+    if "fleet url" in facts:
+        print(f"export FLEET_URL={facts['fleet url']}")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pertoken_sandbox.binaries import ensure
 from pertoken_sandbox.cluster import Cluster, ExistingCluster
 from pertoken_sandbox.controlplane import ControlPlane
+from pertoken_sandbox.fleet.process import fleet_server
 from pertoken_sandbox.processes import ManagedProcess
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 from pertoken_sandbox.report import say
@@ -32,20 +33,23 @@ class Options:
     Args:
         state_dir: folder of everything that belongs to it.
         existing_kubeconfig: use this cluster rather than boot one.
-        http_sd_urls: addresses where Prometheus finds its targets.
+        fleet: configuration of the emulated GPU fleet; None for none.
+        fleet_port: where the fleet listens.
         scrape_interval_seconds: time between scrapes.
     """
 
     state_dir: Path
     existing_kubeconfig: Path | None = None
-    http_sd_urls: tuple[str, ...] = ()
+    fleet: Path | None = None
+    fleet_port: int = 0
     scrape_interval_seconds: float = 2.0
 
     def save(self) -> None:
         """Write them to the state file."""
         record = {
             "existing_kubeconfig": None if self.existing_kubeconfig is None else str(self.existing_kubeconfig),
-            "http_sd_urls": list(self.http_sd_urls),
+            "fleet": None if self.fleet is None else str(self.fleet),
+            "fleet_port": self.fleet_port,
             "scrape_interval_seconds": self.scrape_interval_seconds,
         }
         self.state_dir.mkdir(parents=True, exist_ok=True)
@@ -58,11 +62,12 @@ class Options:
             record: dict[str, Any] = json.loads((state_dir / STATE_FILE).read_text())
         except FileNotFoundError:
             return None
-        existing = record["existing_kubeconfig"]
+        existing, fleet = record["existing_kubeconfig"], record["fleet"]
         return cls(
             state_dir,
             None if existing is None else Path(existing),
-            tuple(record["http_sd_urls"]),
+            None if fleet is None else Path(fleet),
+            int(record["fleet_port"]),
             float(record["scrape_interval_seconds"]),
         )
 
@@ -99,21 +104,28 @@ def cluster(options: Options) -> Cluster:
     return ControlPlane(options.state_dir / "controlplane", detached=True)
 
 
-def prometheus(options: Options) -> PrometheusServer:
-    """The sandbox's Prometheus, running or not."""
-    scraping = Scraping(options.http_sd_urls, interval_seconds=options.scrape_interval_seconds)
+def prometheus(options: Options, targets: tuple[str, ...] = ()) -> PrometheusServer:
+    """The sandbox's Prometheus, running or not; it finds what to scrape at `targets`."""
+    scraping = Scraping(targets, interval_seconds=options.scrape_interval_seconds)
     return PrometheusServer(ensure("prometheus"), options.state_dir / "prometheus", scraping, detached=True)
 
 
 def components(options: Options) -> list[Part]:
     """All parts, in the order of their start."""
     kube = cluster(options)
-    metrics = prometheus(options)
     processes = kube.processes if isinstance(kube, ControlPlane) else ()
-    return [
+    parts = [
         Part("cluster", kube, processes, {"kubeconfig": str(kube.kubeconfig), "kubectl": str(kube.kubectl.binary)}),
-        Part("prometheus", metrics, (metrics.process,), {"url": metrics.url}),
     ]
+    targets: tuple[str, ...] = ()
+    if options.fleet is not None:
+        gpus = fleet_server(
+            kube.kubeconfig, options.fleet, options.fleet_port, options.state_dir / "fleet", detached=True
+        )
+        parts.append(Part("fleet", gpus, (gpus.process,), {"url": gpus.url}))
+        targets = gpus.urls
+    metrics = prometheus(options, targets)
+    return [*parts, Part("prometheus", metrics, (metrics.process,), {"url": metrics.url})]
 
 
 def start_all(parts: Sequence[Part]) -> None:

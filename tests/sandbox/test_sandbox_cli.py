@@ -45,8 +45,17 @@ def test_up_status_down(tmp_path):
             check=True,
         )
         assert "kube-system" in reached.stdout
+        gpus = "jsonpath={.items[*].metadata.labels.nvidia\\.com/gpu\\.product}"
+        nodes = subprocess.run(
+            [exported(first, "kubectl"), "get", "nodes", "-o", gpus, f"--cache-dir={tmp_path}"],
+            env={**os.environ, "KUBECONFIG": exported(first, "KUBECONFIG")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert {"NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3", "NVIDIA-L40S"} == set(nodes.stdout.split())
         pids = running_pids(folder)
-        assert len(pids) == 5
+        assert len(pids) == 6
         second = sandbox(folder, "up")
         assert second.stdout == first.stdout
         assert running_pids(folder) == pids
@@ -55,7 +64,7 @@ def test_up_status_down(tmp_path):
         assert sandbox(folder, "up").returncode == 0
         healed = sandbox(folder, "status")
         assert healed.returncode == 0
-        assert healed.stdout.count("running") == 5
+        assert healed.stdout.count("running") == 6
         pids = running_pids(folder)
     finally:
         stopped = sandbox(folder, "down")

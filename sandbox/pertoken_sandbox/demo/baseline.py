@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pertoken_sandbox.demo.attainment import of_fleet
 from pertoken_sandbox.demo.setting import GPU, GPU_MEMORY_GIB, MODEL, TRACE, Setting
 from pertoken_sandbox.demo.summary import Baseline, Objectives
 from pertoken_sandbox.fleet.profiles import find_profile
@@ -35,4 +36,4 @@ def find_baseline(setting: Setting, objectives: Objectives, usd_per_gpu_hour: fl
     )
     if peak is None:
         raise NoBaselineError("no static fleet keeps the objectives on this trace")
-    return Baseline(peak.replicas, peak.usd_per_million_tokens, peak.usd)
+    return Baseline(peak.replicas, peak.usd_per_million_tokens, peak.usd, of_fleet(peak.result, objectives))

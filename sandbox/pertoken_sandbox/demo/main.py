@@ -22,6 +22,7 @@ from rich.table import Table
 from pertoken_sandbox.binaries import BinaryUnavailable
 from pertoken_sandbox.cluster import Cluster, ExistingCluster
 from pertoken_sandbox.controlplane import ControlPlane
+from pertoken_sandbox.demo.attainment import of_log
 from pertoken_sandbox.demo.baseline import find_baseline
 from pertoken_sandbox.demo.picture import Lines, draw
 from pertoken_sandbox.demo.record import Record, Sample
@@ -43,6 +44,7 @@ from pertoken_sandbox.processes import ProcessFailed
 TRACE_SECONDS = 3502.0
 START_TIMEOUT_SECONDS = 120.0
 ROWS = 16
+PLAIN_EVERY = 10  # samples between two lines where the output is no terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _play(setting: Setting, out: Path, kubeconfig: Path | None, console: Console
         _await_replicas(stage)
         watcher = Watcher(stage, Account(price))
         _run(stage, watcher, console)
-        measured = _measure(stage, watcher, float(target))
+        measured = _measure(stage, watcher, float(target), objectives)
         terms = Terms(setting, baseline, objectives, float(target))
         code = _conclude(watcher, measured, terms, out, console)
         if setting.keep:
@@ -168,13 +170,16 @@ def _run(stage: Stage, watcher: Watcher, console: Console) -> None:
     length = TRACE_SECONDS / stage.setting.speed
     with Live(console=console, refresh_per_second=2, transient=False) as live:
         while (seconds := time.monotonic() - began) < length:
-            watcher.look(seconds, time.monotonic() - last)
+            sample = watcher.look(seconds, time.monotonic() - last)
             last = began + seconds
-            live.update(_table(watcher.record, length, stage.setting))
+            if console.is_terminal:
+                live.update(_table(watcher.record, length, stage.setting))
+            elif len(watcher.record.samples) % PLAIN_EVERY == 1:
+                console.print(_line(sample), highlight=False, soft_wrap=True)
             time.sleep(max(0.0, 1.0 - (time.monotonic() - last)))
 
 
-def _measure(stage: Stage, watcher: Watcher, target: float) -> Measured:
+def _measure(stage: Stage, watcher: Watcher, target: float, objectives: Objectives) -> Measured:
     clients = get_json(f"{stage.fleet_url}/clients?seconds={stage.setting.judged_seconds:g}")[0]
     own = watcher.account.usd_per_million()
     last = watcher.record.samples[-1]
@@ -184,6 +189,7 @@ def _measure(stage: Stage, watcher: Watcher, target: float) -> Measured:
         ttft_p95=None if clients["ttft_ms"]["p95"] is None else clients["ttft_ms"]["p95"] / 1000,
         inter_token_p95=None if clients["itl_ms"]["p95"] is None else clients["itl_ms"]["p95"] / 1000,
         reachable=watcher.reachable,
+        attained=of_log(stage.request_log, clients["backlog"], objectives),
     )
 
 
@@ -194,7 +200,7 @@ def _conclude(watcher: Watcher, measured: Measured, terms: Terms, out: Path, con
     draw(watcher.record, lines, f"pertoken: {MODEL} on emulated A100s, Azure 2023 conversation trace", picture)
     done = checks(watcher.record, measured, objectives)
     show_decisions(console, watcher.record)
-    show_cost(console, watcher.account, baseline, terms.setting, target)
+    show_cost(console, watcher.account, baseline, measured.attained, (target, terms.setting.target_factor))
     show_checks(console, done, terms.setting)
     console.print(f"picture: {picture}")
     if not done[0].ok and measured.reachable is not None and measured.reachable > target:
@@ -241,6 +247,15 @@ def _row(sample: Sample) -> tuple[str, ...]:
         _text(sample.ttft_p95, "{:.2f} s"),
         _text(None if sample.inter_token_p95 is None else sample.inter_token_p95 * 1000, "{:.0f} ms"),
         sample.reason,
+    )
+
+
+def _line(sample: Sample) -> str:
+    """The same for a log, which cannot redraw a table."""
+    seconds, inputs, outputs, ready, desired, batch, usd, index, ttft, tpot, reason = _row(sample)
+    return (
+        f"{seconds:>4} s  {inputs} tok/s in, {outputs} out  {ready} of {desired} replicas  batch {batch}  "
+        f"{usd} USD/1M, index {index}  p95 TTFT {ttft}, per token {tpot}  {reason}"
     )
 
 

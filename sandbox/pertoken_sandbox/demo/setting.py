@@ -21,6 +21,7 @@ NAMESPACE = "chat-demo"
 SERVICE = "chat"
 OPERATOR_NAMESPACE = "pertoken-system"
 SCALE_DOWN_SECONDS = 30.0
+REQUEST_LOG = "requests.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Setting:
                     "autoStart": False,
                 }
             ],
-            "requestLog": "requests.jsonl",
+            "requestLog": REQUEST_LOG,
         }
 
     def behavior(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +17,16 @@ import yaml
 
 from pertoken_sandbox.binaries import ensure
 from pertoken_sandbox.cluster import Cluster
-from pertoken_sandbox.demo.setting import CHART, EXAMPLES, NAMESPACE, OPERATOR_NAMESPACE, SERVICE, Setting
+from pertoken_sandbox.demo.setting import (
+    CHART,
+    EXAMPLES,
+    NAMESPACE,
+    OPERATOR_NAMESPACE,
+    REQUEST_LOG,
+    SERVICE,
+    Setting,
+)
+from pertoken_sandbox.fleet.process import answers, fleet_server
 from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 
@@ -41,14 +49,6 @@ def get_json(url: str) -> Any:
         return json.loads(answer.read())
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - only loopback addresses of the stage
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
 @dataclass(slots=True)
 class Stage:
     """The running parts and where to reach them."""
@@ -57,16 +57,20 @@ class Stage:
     cluster: Cluster
     state_dir: Path
     say: Say
-    fleet: ManagedProcess
     prometheus: PrometheusServer
     fleet_url: str
     debug_url: str
     operator: ManagedProcess
 
+    @property
+    def request_log(self) -> Path:
+        """What the clients saw, one JSON object per finished request."""
+        return self.state_dir / REQUEST_LOG
+
     def start_operator(self) -> None:
         """Start the operator with the chart's ServiceAccount."""
         self.operator.start()
-        self.operator.wait_ready(lambda: _answers(f"{self.debug_url}/debug/plan"), READY_SECONDS)
+        self.operator.wait_ready(lambda: answers(f"{self.debug_url}/debug/plan"), READY_SECONDS)
 
     def apply_examples(self, usd_per_million: Decimal) -> None:
         """Apply the example manifests as a user would, with the demo's cost target written in."""
@@ -105,16 +109,16 @@ def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> St
     stack.enter_context(cluster)
     fleet_port, http_port, debug_port = free_ports(3)
     say(f"emulated GPU fleet: {len(setting.fleet()['nodes'])} node group, engines that answer as vLLM does")
-    fleet = _fleet(setting, cluster, fleet_port, detached=detached)
-    fleet.start()
+    config = state_dir / "fleet.yaml"
+    config.write_text(yaml.safe_dump(setting.fleet()))
+    fleet = fleet_server(cluster.kubeconfig, config, fleet_port, state_dir, detached=detached)
     stack.callback(fleet.stop)
-    fleet_url = f"http://127.0.0.1:{fleet_port}"
-    fleet.wait_ready(lambda: _answers(f"{fleet_url}/healthz"), READY_SECONDS)
+    fleet.start()
     say("Prometheus")
     prometheus = PrometheusServer(
         ensure("prometheus"),
         state_dir / "prometheus",
-        Scraping((f"{fleet_url}/sd", f"{fleet_url}/sd/dcgm", f"{fleet_url}/sd/gateway"), interval_seconds=1.0),
+        Scraping(fleet.urls, interval_seconds=1.0),
     )
     prometheus.start()
     stack.callback(prometheus.stop)
@@ -132,17 +136,7 @@ def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> St
         detached=detached,
     )
     stack.callback(operator.stop)
-    return Stage(
-        setting, cluster, state_dir, say, fleet, prometheus, fleet_url, f"http://127.0.0.1:{debug_port}", operator
-    )
-
-
-def _fleet(setting: Setting, cluster: Cluster, port: int, *, detached: bool) -> ManagedProcess:
-    config = cluster.state_dir / "fleet.yaml"
-    config.write_text(yaml.safe_dump(setting.fleet()))
-    argv = (sys.executable, "-m", "pertoken_sandbox.fleet", "--kubeconfig", str(cluster.kubeconfig))
-    command = Command("fleet", (*argv, "--config", str(config), "--port", str(port)))
-    return ManagedProcess(command, cluster.state_dir, detached=detached)
+    return Stage(setting, cluster, state_dir, say, prometheus, fleet.url, f"http://127.0.0.1:{debug_port}", operator)
 
 
 def _install_chart(cluster: Cluster) -> None:

@@ -14,11 +14,16 @@ from pertoken_sandbox.demo.watch import Account
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The smallest static fleet that keeps the objectives in every window of the same trace."""
+    """The smallest static fleet that keeps the objectives in every window of the same trace.
+
+    Attributes:
+        attained: share of its requests within both objectives.
+    """
 
     replicas: int
     usd_per_million: float
     usd: float
+    attained: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Measured:
         index: bill over tokens at the target price, from the demo's own account.
         operator_index: the same as the operator reports it; None if it does not.
         reachable: lowest USD per million tokens that the operator's model finds within the objectives.
+        attained: share of all requests of the run within both objectives, unfinished ones counted as misses.
     """
 
     index: float | None
@@ -44,6 +50,7 @@ class Measured:
     ttft_p95: float | None
     inter_token_p95: float | None
     reachable: float | None
+    attained: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +104,22 @@ def show_decisions(console: Console, record: Record) -> None:
     console.print(table)
 
 
-def show_cost(console: Console, account: Account, baseline: Baseline, setting: Setting, target: float) -> None:
-    """The money, beside the static fleet."""
+def show_cost(
+    console: Console, account: Account, baseline: Baseline, attained: float | None, target: tuple[float, float]
+) -> None:
+    """The money, beside the static fleet; `target` is a price and its share of the static fleet's."""
     table = Table(title="Cost on the same trace", title_justify="left")
-    for column in ("fleet", "USD", "USD / 1M tokens", "of static peak"):
+    for column in ("fleet", "USD", "USD / 1M tokens", "of static peak", "requests within objectives"):
         table.add_column(column, justify="left" if column == "fleet" else "right")
     own = account.usd_per_million() or 0.0
     rows = (
-        (f"static peak, {baseline.replicas} replicas", baseline.usd, baseline.usd_per_million),
-        ("pertoken", account.usd(), own),
+        (f"static peak, {baseline.replicas} replicas", baseline.usd, baseline.usd_per_million, baseline.attained),
+        ("pertoken", account.usd(), own, attained),
     )
-    for name, usd, per_million in rows:
-        table.add_row(name, f"{usd:.2f}", f"{per_million:.4f}", f"{per_million / baseline.usd_per_million:.0%}")
-    table.add_row("target", "", f"{target:.4f}", f"{setting.target_factor:.0%}")
+    for name, usd, per_million, good in rows:
+        share = f"{per_million / baseline.usd_per_million:.0%}"
+        table.add_row(name, f"{usd:.2f}", f"{per_million:.4f}", share, _number(good, "{:.1f} %", 100))
+    table.add_row("target", "", f"{target[0]:.4f}", f"{target[1]:.0%}", "")
     console.print(table)
 
 
