@@ -66,8 +66,8 @@ class _Engine:
 # them and 20 points of Llama-3.1-70B on four GPUs from the same source.
 _DENSE: Final = {
     "bf16": _Class(1.0, 14e-6, 0.725),
-    "fp8": _Class(1.05, 12e-6, 0.70),
-    "nvfp4": _Class(0.94, 16e-6, 0.77),
+    "fp8": _Class(1.0, 12e-6, 0.95),
+    "nvfp4": _Class(0.92, 16e-6, 1.0),
 }
 _EXPERTS: Final = {
     "bf16": _Class(1.21, 13.5e-6, 0.91),

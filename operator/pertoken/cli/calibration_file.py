@@ -16,6 +16,7 @@ from pertoken.model.served import AS_SERVED, ClosedGains
 
 VERSION: Final = 1
 BOUNDS: Final = (0.01, 100.0)
+SLOPES: Final = (-1.0, 1.0)
 Key = tuple[str, str, int, str, str]
 
 
@@ -53,6 +54,9 @@ def _entry(one: Learnt) -> dict[str, Any]:
             "decode": _round(found.gains.decode),
             "prefill": _round(found.gains.prefill),
             "ttft": _round(found.gains.ttft),
+            "ttftClients": _round(found.gains.ttft_clients),
+            "ttftInput": _round(found.gains.ttft_input),
+            "capacity": _round(found.gains.capacity),
         },
         "error": {"before": _round(found.error_before), "after": _round(found.error_after)},
         # Relative to the kernel model alone: what the operator's own calibration starts from.
@@ -124,11 +128,18 @@ def _key(entry: Mapping[str, Any], where: str) -> Key:
 
 
 def _gains(value: Any, where: str) -> ClosedGains:
-    found = []
-    for name in ("decode", "prefill", "ttft"):
-        figure = value.get(name) if isinstance(value, Mapping) else None
-        number = isinstance(figure, int | float) and not isinstance(figure, bool) and isfinite(figure)
-        if not number or not BOUNDS[0] <= float(figure or 0) <= BOUNDS[1]:
-            raise BadFile(f"{where}.gains.{name}: {figure!r}: expected a number from {BOUNDS[0]} to {BOUNDS[1]}")
-        found.append(float(figure or 0))
-    return ClosedGains(*found)
+    given = value if isinstance(value, Mapping) else {}
+    decode, prefill, ttft = (_within(given, name, where, None, BOUNDS) for name in ("decode", "prefill", "ttft"))
+    clients, prompt = (_within(given, name, where, 0.0, SLOPES) for name in ("ttftClients", "ttftInput"))
+    capacity = _within(given, "capacity", where, 1.0, BOUNDS)
+    return ClosedGains(decode, prefill, ttft, clients, prompt, capacity)
+
+
+def _within(
+    given: Mapping[str, Any], name: str, where: str, missing: float | None, bounds: tuple[float, float]
+) -> float:
+    figure = given.get(name, missing)
+    number = isinstance(figure, int | float) and not isinstance(figure, bool) and isfinite(figure)
+    if not number or not bounds[0] <= float(figure or 0) <= bounds[1]:
+        raise BadFile(f"{where}.gains.{name}: {figure!r}: expected a number from {bounds[0]} to {bounds[1]}")
+    return float(figure or 0)

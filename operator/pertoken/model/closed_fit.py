@@ -1,4 +1,4 @@
-"""Calibrate one deployment from closed-loop measurements: three log-gains with Gaussian priors, outliers damped.
+"""Calibrate one deployment from closed-loop measurements: log-gains with Gaussian priors, outliers damped.
 
 The most probable gains given the points: minimise
 
@@ -6,6 +6,10 @@ The most probable gains given the points: minimise
 
 by Gauss-Newton, rho the Cauchy loss (a far-off point pulls no harder the further off it is). Without the prior three
 points of one shape leave decode and prefill apart undetermined and the 90th percentile of the error doubles.
+
+How large the KV cache is depends on its precision and the memory that the engine may use, which a table of
+measurements seldom tells. Where points run more clients than the modelled cache holds, other sizes are tried too, and
+the most probable one stays: a time to first token without a wait says that the clients did fit.
 """
 
 from __future__ import annotations
@@ -19,16 +23,23 @@ from pertoken.catalog.served import Served
 from pertoken.model.calibrate import MAX_GAIN, MIN_GAIN
 from pertoken.model.engine import EngineModel
 from pertoken.model.perf import Gains
-from pertoken.model.served import AS_SERVED, Clients, ClosedGains, closed_loop
+from pertoken.model.served import AS_SERVED, Clients, ClosedGains, closed_loop, relative, sequences_that_fit
 
 PRIOR: Final = 0.25  # standard deviation of ln decode and prefill gain
 NOISE: Final = 0.08  # of ln inter-token latency
 TTFT_PRIOR: Final = 0.8
 TTFT_NOISE: Final = 0.25
 TTFT_BOUNDS: Final = (0.2, 5.0)
+TTFT_FAR: Final = 1.0  # times to first token stray: the start of a run, bursts of prompts
+SLOPE_PRIOR: Final = 0.2  # of the powers of clients and prompt length in the time to first token
+SLOPE_BOUNDS: Final = (-0.5, 0.5)
+CAPACITIES: Final = (0.7, 1.3, 1.7, 2.2, 3.0, 5.0, 10.0, 30.0, 100.0)  # of the KV cache, tried beside 1
+CAPACITY_PRIOR: Final = 1.0  # standard deviation of its logarithm
+NEARLY_FULL: Final = 0.7  # share of the cache from which on points tell of its size
 FAR: Final = 2.5  # standard deviations of noise at which a point's weight has halved
 OUTLIER: Final = 5.0  # standard deviations: reported
 _ROUNDS: Final = 20
+_SWEEPS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +78,29 @@ class Fit:
 
 def fit_best(engine: EngineModel, profiles: Mapping[str, Served], points: Sequence[Point]) -> Fit:
     """The most probable of several engines' profiles with its gains; the first one where none is better."""
-    fits = [replace(fit(engine, served, points), profile=name) for name, served in profiles.items()]
+    capacities = (1.0, *CAPACITIES) if _fill_cache(engine, points) else (1.0,)
+    fits = [
+        replace(fit(engine, served, points, capacity), profile=name)
+        for name, served in profiles.items()
+        for capacity in capacities
+    ]
     return min(fits, key=lambda found: found.penalty)
 
 
-def fit(engine: EngineModel, served: Served, points: Sequence[Point]) -> Fit:
-    """Most probable gains of a deployment; those of the prior without points."""
-    gains = _step_gains(engine, served, points)
-    gains = ClosedGains(gains.decode, gains.prefill, _ttft_gain(engine, served, points, gains))
-    kernels = _step_gains(engine, Served(), points)
+def _fill_cache(engine: EngineModel, points: Sequence[Point]) -> bool:
+    """Whether any point has enough clients to tell how many fit."""
+    if engine.kv_capacity <= 0:
+        return False
+    return any(
+        point.clients.concurrency > NEARLY_FULL * sequences_that_fit(engine, point.clients.context) for point in points
+    )
+
+
+def fit(engine: EngineModel, served: Served, points: Sequence[Point], capacity: float = 1.0) -> Fit:
+    """Most probable gains of a deployment, given a size of its KV cache; those of the prior without points."""
+    gains = _step_gains(engine, served, points, capacity)
+    gains = _with_first_token(engine, served, points, gains)
+    kernels = _step_gains(engine, Served(), points, capacity)
     before, after = _errors(engine, served, points, AS_SERVED), _errors(engine, served, points, gains)
     noise = NOISE if any(point.inter_token for point in points) else TTFT_NOISE
     return Fit(
@@ -91,6 +116,8 @@ def fit(engine: EngineModel, served: Served, points: Sequence[Point]) -> Fit:
 
 def _penalty(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> float:
     total = (log(gains.decode) ** 2 + log(gains.prefill) ** 2) / PRIOR**2 + (log(gains.ttft) / TTFT_PRIOR) ** 2
+    total += (gains.ttft_clients**2 + gains.ttft_input**2) / SLOPE_PRIOR**2
+    total += (log(gains.capacity) / CAPACITY_PRIOR) ** 2
     for point in points:
         loop = closed_loop(engine, served, point.clients, gains)
         if point.inter_token:
@@ -104,12 +131,13 @@ def _loss(deviations: float) -> float:
     return FAR * FAR * log(1.0 + (deviations / FAR) ** 2)
 
 
-def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point]) -> ClosedGains:
+def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point], capacity: float) -> ClosedGains:
     """Decode and prefill gain from inter-token latencies."""
+    start = ClosedGains(capacity=capacity)
     parts = []
     for point in points:
         if point.inter_token:
-            loop = closed_loop(engine, served, point.clients)
+            loop = closed_loop(engine, served, point.clients, start)
             parts.append((loop.decode, loop.prompts, point.inter_token))
     decode = prefill = 0.0
     low, high = log(MIN_GAIN), log(MAX_GAIN)
@@ -128,21 +156,52 @@ def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point]) ->
         determinant = dd * pp - dp * dp
         decode = min(max(decode + (pp * pull_d - dp * pull_p) / determinant, low), high)
         prefill = min(max(prefill + (dd * pull_p - dp * pull_d) / determinant, low), high)
-    return ClosedGains(exp(decode), exp(prefill))
+    return replace(start, decode=exp(decode), prefill=exp(prefill))
 
 
-def _ttft_gain(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> float:
-    """Factor on the time to first token, the other gains given."""
-    residuals = [
-        log(point.ttft / closed_loop(engine, served, point.clients, gains).ttft) for point in points if point.ttft
+def _with_first_token(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> ClosedGains:
+    """The gains with those of the time to first token: a factor, and how it changes with clients and prompt length."""
+    parts = [
+        ((1.0, *relative(point.clients)), log(point.ttft / closed_loop(engine, served, point.clients, gains).ttft))
+        for point in points
+        if point.ttft
     ]
-    factor = 0.0
-    low, high = (log(bound) for bound in TTFT_BOUNDS)
-    for _ in range(_ROUNDS if residuals else 0):
-        weights = [_weight(residual - factor, TTFT_NOISE) for residual in residuals]
-        pull = sum(weight * residual for weight, residual in zip(weights, residuals, strict=True))
-        factor = min(max(pull / (sum(weights) + 1.0 / TTFT_PRIOR**2), low), high)
-    return exp(factor)
+    if not parts:
+        return gains
+    found = (0.0, 0.0, 0.0)
+    for _ in range(_ROUNDS):
+        found = _weighted(parts, found)
+    low, high = SLOPE_BOUNDS
+    clients, prompt = (min(max(slope, low), high) for slope in found[1:])
+    factor = min(max(found[0], log(TTFT_BOUNDS[0])), log(TTFT_BOUNDS[1]))
+    return replace(gains, ttft=exp(factor), ttft_clients=clients, ttft_input=prompt)
+
+
+_Three = tuple[float, float, float]
+
+
+def _weighted(parts: Sequence[tuple[_Three, float]], found: _Three) -> _Three:
+    """One round of iteratively reweighted least squares with Gaussian priors: three unknowns, by Gauss-Seidel."""
+    noise = TTFT_NOISE
+    priors = (1.0 / TTFT_PRIOR**2, 1.0 / SLOPE_PRIOR**2, 1.0 / SLOPE_PRIOR**2)
+    weights = [
+        1.0 / (noise * noise * (1.0 + ((residual - _dot(terms, found)) / (TTFT_FAR * noise)) ** 2))
+        for terms, residual in parts
+    ]
+    values = list(found)
+    for _ in range(_SWEEPS):
+        for i in range(3):
+            pull, grip = 0.0, priors[i]
+            for (terms, residual), weight in zip(parts, weights, strict=True):
+                rest = residual - sum(terms[j] * values[j] for j in range(3) if j != i)
+                pull += weight * terms[i] * rest
+                grip += weight * terms[i] * terms[i]
+            values[i] = pull / grip
+    return (values[0], values[1], values[2])
+
+
+def _dot(one: _Three, other: _Three) -> float:
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 
 
 def _weight(residual: float, noise: float) -> float:

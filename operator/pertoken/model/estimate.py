@@ -120,10 +120,12 @@ def estimate(
     rank = deployment.share(clients)
     prefill = prefill_time(engine, clients.input_tokens)
     step = decode_step(engine, max(rank.concurrency, 1.0), clients.context)
-    fits = sequences_that_fit(engine, clients.context)
+    fits = gains.capacity * sequences_that_fit(engine, clients.context)
     running = min(rank.concurrency, fits)
     cached = running * (clients.context + engine.sequence_tokens(clients.context))
-    memory = engine.memory_gib + (cached / engine.kv_capacity * _cache_gib(deployment, engine) if fits > 0 else 0.0)
+    memory = engine.memory_gib + (
+        cached / gains.capacity / engine.kv_capacity * _cache_gib(deployment, engine) if fits > 0 else 0.0
+    )
     if engine.kv_capacity <= 0:
         usable = deployment.gpu.memory_gib * MEMORY_UTILIZATION
         return Estimate(prefill, step, None, None, None, 0.0, 0, memory, None, None, engine.memory_gib - usable)
@@ -140,7 +142,7 @@ def estimate(
         ttft=loop.ttft,
         inter_token=loop.inter_token,
         tokens_per_second_per_gpu=rate * clients.output_tokens / engine.gpus,
-        kv_capacity=engine.kv_capacity * ranks,
+        kv_capacity=gains.capacity * engine.kv_capacity * ranks,
         max_sequences=int(fits * ranks),
         memory_gib=memory,
         usd_input=prices[0],
