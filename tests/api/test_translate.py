@@ -142,12 +142,19 @@ def test_fields_without_effect_are_named(service):
     spec["schedule"] = [{"cron": "0 8 * * 1-5", "durationSeconds": 36000, "minReplicas": 2}]
     spec["variants"][0]["parallelism"] = {"tensor": 1, "expert": 4}
     assert set(accepted(service).not_acted_on) == {
-        "spec.objective.cost.optimize",
-        "spec.objective.cost.whenInfeasible",
-        "spec.objective.cost.maxSpendPerHour",
         "spec.objective.latency.stallMilliseconds",
         "spec.schedule",
         "spec.variants[0].parallelism.expert",
+    }
+
+
+def test_what_acts_for_one_variant_only_is_named_where_there_are_several(service):
+    spec = service["spec"]
+    spec["objective"]["cost"].update(optimize="Latency", whenInfeasible="KeepCost")
+    spec["variants"].append({**spec["variants"][0], "name": "second"})
+    assert set(accepted(service).not_acted_on) == {
+        "spec.objective.cost.optimize",
+        "spec.objective.cost.whenInfeasible",
     }
 
 
@@ -208,11 +215,7 @@ def test_pool_fields_without_effect(pool):
     pool["spec"].update(billing="PerNode", committedGPUs=4, gpuFraction="0.5", access=[{"guaranteedGPUs": 1}])
     del pool["spec"]["pricePerGPUHour"]
     pool["spec"]["priceFrom"] = {"source": "OpenCost"}
-    assert set(accepted_pool(pool).not_acted_on) == {
-        "spec.gpuFraction",
-        "spec.priceFrom",
-        "spec.access[0].guaranteedGPUs",
-    }
+    assert accepted_pool(pool).not_acted_on == ("spec.priceFrom",)
 
 
 def test_translation_leaves_the_object_alone(service):

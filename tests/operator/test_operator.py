@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
@@ -66,7 +67,7 @@ def test_prometheus_down_moves_nothing_and_says_so(stack, world):
     stack.prometheus.stop()
     try:
         world.until(lambda: stack.condition("roomy", "MetricsAvailable").get("status") == "False", 30)
-        for _ in range(20):
+        for _ in range(int(os.environ.get("PERTOKEN_TEST_OUTAGE_SECONDS", "20"))):
             deployment = stack.kubectl.json("get", "deployment", "-n", world.namespace, "roomy-a")
             assert deployment["spec"]["replicas"] == before
             time.sleep(1)

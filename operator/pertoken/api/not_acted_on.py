@@ -17,11 +17,17 @@ class Inert:
         at: location of the object that holds it, as in `rules.Rule.at`.
         field: name of the field.
         inert: whether this value would have to be acted upon; unset fields never are.
+        where: objects that the entry concerns.
     """
 
     at: str
     field: str
     inert: Callable[[Any], bool] = bool
+    where: Callable[[Mapping[str, Any]], bool] = lambda _: True
+
+
+def _several_variants(obj: Mapping[str, Any]) -> bool:
+    return len((obj.get("spec") or {}).get("variants") or ()) > 1
 
 
 def _is(word: str) -> Callable[[Any], bool]:
@@ -36,10 +42,9 @@ SERVICE_FIELDS = (
     Inert("spec", "wakeSignal"),
     Inert("spec", "schedule"),
     Inert("spec", "freeze"),
-    Inert("spec.objective.cost", "optimize", _is("Latency")),
-    Inert("spec.objective.cost", "whenInfeasible", _is("KeepCost")),
-    Inert("spec.objective.cost", "hardLimitFactor"),
-    Inert("spec.objective.cost", "maxSpendPerHour"),
+    Inert("spec.objective.cost", "optimize", _is("Latency"), _several_variants),
+    Inert("spec.objective.cost", "whenInfeasible", _is("KeepCost"), _several_variants),
+    Inert("spec.objective.cost", "hardLimitFactor", where=_several_variants),
     Inert("spec.objective.latency", "stallMilliseconds"),
     Inert("spec.metrics", "profile", _is_not("default")),
     Inert("spec.variants[]", "role", _is_not("Combined")),
@@ -49,8 +54,6 @@ SERVICE_FIELDS = (
 
 POOL_FIELDS = (
     Inert("spec", "priceFrom"),
-    Inert("spec", "gpuFraction", _is_not("1", "1.0", "1.00")),
-    Inert("spec.access[]", "guaranteedGPUs"),
     Inert("spec.access[]", "maxPriority", lambda value: value is not None),
 )
 
@@ -59,6 +62,8 @@ def inert_fields(obj: Mapping[str, Any], table: Iterable[Inert]) -> tuple[str, .
     """Paths of the fields in a raw object that nothing acts upon."""
     paths = []
     for entry in table:
+        if not entry.where(obj):
+            continue
         for path, part in located(obj, entry.at):
             value = part.get(entry.field)
             if value is not None and entry.inert(value):
