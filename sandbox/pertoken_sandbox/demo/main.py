@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -44,6 +45,7 @@ from pertoken_sandbox.processes import ProcessFailed
 TRACE_SECONDS = 3502.0
 START_TIMEOUT_SECONDS = 120.0
 ROWS = 16
+BROKEN, INTERRUPTED = 2, 130  # exit codes
 PLAIN_EVERY = 10  # samples between two lines where the output is no terminal
 
 
@@ -77,14 +79,17 @@ def demo(
     console = Console()
     setting = replace(Setting(), target_factor=target_factor, speed=speed, keep=keep)
     signal.signal(signal.SIGTERM, _interrupt)
+    state_dir = Path(tempfile.mkdtemp(prefix="pertoken-demo-"))
     try:
-        code = _play(setting, out, kubeconfig, console)
+        code = _play(setting, _Folders(out, state_dir), kubeconfig, console)
     except KeyboardInterrupt:
         console.print("interrupted: everything was taken down")
-        code = 130
+        code = INTERRUPTED
     except (BinaryUnavailable, StageError, ProcessFailed, KubectlFailed) as error:
-        console.print(f"[red]demo:[/red] {error}", highlight=False)
-        code = 2
+        console.print(f"[red]demo:[/red] {error}\nlogs: {state_dir}", highlight=False)
+        code = BROKEN
+    if code != BROKEN and not (keep and code != INTERRUPTED):
+        shutil.rmtree(state_dir, ignore_errors=True)
     sys.exit(code)
 
 
@@ -92,9 +97,17 @@ def _interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _play(setting: Setting, out: Path, kubeconfig: Path | None, console: Console) -> int:
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """Where the picture goes, and where the run keeps its state."""
+
+    out: Path
+    state: Path
+
+
+def _play(setting: Setting, folders: _Folders, kubeconfig: Path | None, console: Console) -> int:
+    out, state_dir = folders.out, folders.state
     out.mkdir(parents=True, exist_ok=True)
-    state_dir = Path(tempfile.mkdtemp(prefix="pertoken-demo-"))
     objectives = _objectives()
     price = _price()
     console.print(f"[bold]pertoken demo[/bold]: {MODEL}, Azure 2023 conversation trace at {setting.speed:g}x")
