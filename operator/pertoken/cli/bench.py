@@ -7,16 +7,21 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pertoken.cli.bench_history import Asked, past, summary, workspace
 from pertoken.cli.rendering import Output, print_data, refuse
+
+if TYPE_CHECKING:  # they load the compiler
+    from pertoken.simulate.bench import Result
+    from pertoken.simulate.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,11 @@ def bench_command(  # noqa: PLR0913 - one per option
     ] = None,
     prometheus_url: Annotated[str | None, typer.Option(help="With --history prometheus: where it answers.")] = None,
     days: Annotated[float, typer.Option(min=0.01, help="With --history prometheus: how far back.")] = 7.0,
+    lengths: Annotated[
+        Path | None, typer.Option(help="With --history: a request trace whose lengths are like one's own.")
+    ] = None,
+    cold_start: Annotated[float, typer.Option(min=0, help="With --history: seconds until a replica serves.")] = 120.0,
+    save: Annotated[Path | None, typer.Option(help="With --history: write what was read to this CSV.")] = None,
 ) -> None:
     """Compare policies by simulation. Exit 0; 2 for bad input."""
     if (scenario is None) == (service is None):
@@ -60,7 +70,10 @@ def bench_command(  # noqa: PLR0913 - one per option
     if scenario is not None:
         _run(scenario, asked, Options(seeds, output, html, jobs, dask, log))
         return
-    refuse(f"--service {service}: histories (--history {history}) cannot be replayed in this version")
+    if service is None or history is None:
+        refuse("--service: --history: missing; expected `prometheus` or a CSV of what happened")
+    asked_past = Asked(service, history, prometheus_url, days, lengths, cold_start, save)
+    _run_past(asked_past, asked, Options(seeds, output, html, jobs, dask, log))
 
 
 def _needs_extra() -> None:
@@ -73,15 +86,41 @@ def _needs_extra() -> None:
 
 
 def _run(file: Path, policies: Sequence[str], options: Options) -> None:
+    from pertoken.simulate.scenario import ScenarioError, load  # noqa: PLC0415 - loads the compiler
+
+    try:
+        scenario = load(file)
+    except ScenarioError as error:
+        refuse(*error.mistakes)
+    result = _simulate(scenario, policies, options, str(file))
+    _hand_out(result, options)
+    show(result.rows, scenario.name, options.output)
+
+
+def _run_past(asked: Asked, policies: Sequence[str], options: Options) -> None:
+    """The record first, then what the policies would have made of it."""
+    from pertoken.simulate.history import with_record  # noqa: PLC0415 - loads the compiler
+
+    names = ("actual", *(name for name in policies if name != "actual"))
+    with workspace() as folder:
+        found = past(asked, Path(folder))
+        result = _simulate(found.scenario, names, options, f"--history {asked.history}")
+    rows = with_record(result, found.history)
+    _hand_out(replace(result, rows=rows), options)
+    show(rows, found.scenario.name, options.output)
+    if options.output is Output.TABLE:
+        print(summary(rows))
+
+
+def _simulate(scenario: Scenario, policies: Sequence[str], options: Options, source: str) -> Result:
+    """All runs; whatever is wrong with traces, tables or names ends the command."""
     from pertoken.simulate.bench import UnknownPolicyError, bench  # noqa: PLC0415 - loads the compiler
-    from pertoken.simulate.scenario import ScenarioError, load  # noqa: PLC0415
     from pertoken.simulate.trace import TraceError  # noqa: PLC0415
     from pertoken.simulate.truth import TableMissingError  # noqa: PLC0415
 
     try:
-        scenario = load(file)
         with progress_bar(sys.stderr.isatty()) as report:
-            result = bench(
+            return bench(
                 scenario,
                 policies,
                 range(options.seeds),
@@ -89,14 +128,16 @@ def _run(file: Path, policies: Sequence[str], options: Options) -> None:
                 dask=options.dask,
                 progress=report,
             )
-    except ScenarioError as error:
-        refuse(*error.mistakes)
     except (TraceError, TableMissingError) as error:
-        refuse(f"{file}: {error}")
+        refuse(f"{source}: {error}")
     except UnknownPolicyError as error:
         refuse(f"--policies: {error.args[0]}")
     except OSError as error:
         refuse(f"--dask {options.dask}: {error}")
+
+
+def _hand_out(result: Result, options: Options) -> None:
+    """The page and the log, where asked for."""
     if options.html is not None:
         from pertoken.simulate.page import page  # noqa: PLC0415 - loads matplotlib
 
@@ -104,7 +145,6 @@ def _run(file: Path, policies: Sequence[str], options: Options) -> None:
     if options.log is not None:
         lines = (json.dumps(trial, sort_keys=True) for trial in result.trials)
         options.log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    show(result.rows, scenario.name, options.output)
 
 
 def _processes(jobs: int) -> int:

@@ -28,6 +28,8 @@ from pertoken.simulate.trace import (
 )
 
 ZIPF: Final = 1.0
+INPUT_VARIATION: Final = 0.96  # coefficients of variation of lengths, those of the Azure 2023 conversation trace
+OUTPUT_VARIATION: Final = 0.77
 Floats = NDArray[np.float64]
 
 
@@ -47,10 +49,11 @@ class Drawing:
 
     Attributes:
         lengths: request trace whose pairs of lengths are drawn from; the series' own mean lengths scale them by bin.
+            None: log-normal lengths around the series' means, input and output drawn apart.
         burstiness: coefficient of variation of one client's times between requests.
     """
 
-    lengths: Path
+    lengths: Path | None
     burstiness: float = 1.2
     clients: int = 40
 
@@ -116,12 +119,8 @@ def draw(path: Path, cut: Cut, drawing: Drawing, service: int, seed: int) -> Tra
     share = np.diff(moments) / np.diff(bins.times)
     expected = np.concatenate([[0.0], np.cumsum(bins.requests * share * cut.rate_scale)])
     arrival = np.interp(_operational(float(expected[-1]), drawing, random), expected, moments)
-    pool = load_requests(drawing.lengths, Cut(length_scale=cut.length_scale), service, seed)
-    chosen = random.integers(0, len(pool), len(arrival))
-    inputs, outputs = pool.input_tokens[chosen].astype(np.float64), pool.output_tokens[chosen].astype(np.float64)
     index = np.clip(np.searchsorted(bins.times, arrival, side="right") - 1, 0, len(bins.requests) - 1)
-    inputs *= _relative(bins.input_tokens[index], float(pool.input_tokens.mean()) / cut.length_scale)
-    outputs *= _relative(bins.output_tokens[index], float(pool.output_tokens.mean()) / cut.length_scale)
+    inputs, outputs = _lengths(bins, index, (drawing, cut, service, seed), random)
     count = len(arrival)
     if not count:
         raise TraceError(f"{path}: no requests were drawn; raise rateScale or durationSeconds")
@@ -133,6 +132,29 @@ def draw(path: Path, cut: Cut, drawing: Drawing, service: int, seed: int) -> Tra
         np.zeros(0, np.int32),
         np.zeros(count + 1, np.int64),
     ).moved(arrival - start)
+
+
+def _lengths(
+    bins: Bins, index: NDArray[np.int64], source: tuple[Drawing, Cut, int, int], random: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Input and output tokens of each request, whose bin is given."""
+    drawing, cut, service, seed = source
+    if drawing.lengths is None:
+        inputs = bins.input_tokens[index] * _log_normal(INPUT_VARIATION, len(index), random)
+        outputs = bins.output_tokens[index] * _log_normal(OUTPUT_VARIATION, len(index), random)
+        return inputs * cut.length_scale, outputs * cut.length_scale
+    pool = load_requests(drawing.lengths, Cut(length_scale=cut.length_scale), service, seed)
+    chosen = random.integers(0, len(pool), len(index))
+    inputs, outputs = pool.input_tokens[chosen].astype(np.float64), pool.output_tokens[chosen].astype(np.float64)
+    inputs *= _relative(bins.input_tokens[index], float(pool.input_tokens.mean()) / cut.length_scale)
+    outputs *= _relative(bins.output_tokens[index], float(pool.output_tokens.mean()) / cut.length_scale)
+    return inputs, outputs
+
+
+def _log_normal(variation: float, count: int, random: np.random.Generator) -> Floats:
+    """Factors of mean 1 with this coefficient of variation."""
+    variance = math.log1p(variation**2)
+    return random.lognormal(-variance / 2.0, math.sqrt(variance), count)
 
 
 def _relative(wanted: Floats, mean: float) -> Floats:

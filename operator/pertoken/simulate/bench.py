@@ -15,7 +15,7 @@ from pertoken.simulate import tuning
 from pertoken.simulate.bound import Service, bounds_of, least_usd
 from pertoken.simulate.clairvoyant import clairvoyant, first_replicas
 from pertoken.simulate.engine import layout as at
-from pertoken.simulate.fixed import Schedule
+from pertoken.simulate.fixed import ACTUAL, Schedule
 from pertoken.simulate.outcome import Outcome, Timeline, measure, over_seeds
 from pertoken.simulate.own import pertoken
 from pertoken.simulate.policies import ENTRIES, PERTOKEN_GRID
@@ -88,14 +88,16 @@ def entry(name: str) -> PolicyEntry:
     raise UnknownPolicyError(f"{name!r}: expected one of {', '.join(names())}; with suffix {TUNED} where it has knobs")
 
 
-def check_names(policies: Sequence[str]) -> None:
-    """Whether all names can be run.
+def check_names(policies: Sequence[str], *, recorded: bool = False) -> None:
+    """Whether all names can be run; `actual` needs recorded replicas.
 
     Raises:
         UnknownPolicyError: for the first that cannot.
     """
     for name in policies:
         base = name.removesuffix(TUNED)
+        if base == ACTUAL and recorded:
+            continue
         if base in FORESEEING:
             if base != name:
                 raise UnknownPolicyError(f"{name!r}: {base} has no knobs to tune")
@@ -180,6 +182,9 @@ def _required(prepared: Prepared, index: int) -> float:
 def _policy(job: Job, prepared: Prepared, key: _Key) -> tuple[Policy, Mapping[str, int]]:
     """The policy and the replicas with which it begins."""
     name = job.policy.removesuffix(TUNED)
+    if name == ACTUAL:
+        schedule = Schedule(dict(prepared.scenario.recorded))
+        return schedule, first_replicas(schedule)
     if name == "clairvoyant":
         schedule = clairvoyant(prepared)
         return schedule, first_replicas(schedule)
@@ -222,7 +227,7 @@ def bench(
         UnknownPolicyError: for a name that is no policy.
         TraceError, TableMissingError: the scenario cannot be run.
     """
-    check_names(policies)
+    check_names(policies, recorded=bool(scenario.recorded))
     split = any(name.endswith(TUNED) for name in policies)
     with _where(jobs, dask):
         chosen, trials = _tune_all(scenario, [name for name in policies if name.endswith(TUNED)], seeds, progress)

@@ -1,0 +1,224 @@
+"""What a service did lately, out of Prometheus' range queries: traffic by step, and the replicas that served it.
+
+Traffic is found by namespace and the label ``model_name`` (the served name), never by the names of pods. Replicas come
+from kube-state-metrics; without it from pertoken's own gauges (it need only have watched, in mode Recommend); without
+those, for a service with one variant, from the count of pods that answered.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prometheus_api_client import PrometheusConnect
+from urllib3.util.retry import Retry
+
+from pertoken.adapters.prometheus.client import QuerySession, explain
+from pertoken.adapters.prometheus.engines import ENGINES, EngineMetrics, Metric
+from pertoken.adapters.prometheus.profile import MetricsProfile
+from pertoken.adapters.prometheus.queries import duration, quote, selector
+from pertoken.domain.identity import WorkloadRef
+from pertoken.domain.signal import Signal
+
+MAX_POINTS: Final = 10_000  # below the 11,000 that Prometheus answers per series
+LEAST_STEP: Final = 120.0  # two samples even of a scrape job that runs once a minute
+DAY: Final = 86_400.0
+MODEL_LABEL: Final = "model_name"
+TRAFFIC: Final = (
+    Signal.FINISHED_PER_SECOND,
+    Signal.FINISHED_INPUT_TOKENS_PER_SECOND,
+    Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND,
+)
+_KINDS: Final = {
+    "Deployment": ("kube_deployment_status_replicas", "deployment"),
+    "StatefulSet": ("kube_statefulset_status_replicas", "statefulset"),
+    "ReplicaSet": ("kube_replicaset_status_replicas", "replicaset"),
+}
+
+
+class HistoryUnavailable(Exception):
+    """Prometheus does not tell enough; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to look for.
+
+    Attributes:
+        service: namespace and name of the InferenceService.
+        served_name: what engines call the model.
+        engine: row of the engine table.
+        workloads: by variant.
+        days: how far back from now.
+    """
+
+    namespace: str
+    service: str
+    served_name: str
+    engine: str
+    workloads: Mapping[str, WorkloadRef]
+    days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One row per step.
+
+    Attributes:
+        starts: beginnings of the steps, seconds since the epoch.
+        counts: finished requests, their input and their output tokens in each step.
+        replicas: mean of each step, by variant.
+        unknown: steps for which Prometheus had no traffic though replicas existed; they count as without traffic.
+        source: where the replicas come from, in words.
+    """
+
+    starts: tuple[float, ...]
+    counts: tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+    replicas: Mapping[str, tuple[float, ...]]
+    unknown: int
+    source: str
+
+
+def read_history(profile: MetricsProfile, asked: Asked, timeout: float = 120.0) -> Found:
+    """Ask for the last `asked.days` days, in steps of two minutes or more.
+
+    Raises:
+        HistoryUnavailable: Prometheus does not answer, or not enough.
+    """
+    source = _Ranges(profile, timeout)
+    end = source.now()
+    step = max(LEAST_STEP, math.ceil(asked.days * DAY / MAX_POINTS / 60.0) * 60.0)
+    points = int(asked.days * DAY // step)
+    if points < 2:
+        raise HistoryUnavailable(f"--days {asked.days:g}: expected at least {2 * step / DAY:.4f}")
+    moments = [end - step * (points - 1 - index) for index in range(points)]
+    row = ENGINES[asked.engine]
+    series = [source.values(_traffic(row, asked, signal, step), moments, step) for signal in TRAFFIC]
+    if not any(not math.isnan(value) and value > 0 for value in series[0]):
+        raise HistoryUnavailable(
+            f"no finished requests in {asked.days:g} days for {MODEL_LABEL}={asked.served_name!r} in namespace "
+            f"{asked.namespace!r}; check model.servedName and the Prometheus url"
+        )
+    replicas, words = _replicas(source, asked, row, moments, step)
+    first = next(index for index, value in enumerate(series[0]) if not math.isnan(value))
+    shown = range(first, points)  # before that there was no record, which is not the same as no traffic
+    unknown = sum(1 for i in shown if math.isnan(series[0][i]) and any(found[i] > 0 for found in replicas.values()))
+    requests, inputs, outputs = (tuple(_zero(one[i]) for i in shown) for one in series)
+    return Found(
+        tuple(moments[i] - step for i in shown),
+        (requests, inputs, outputs),
+        {name: tuple(_zero(found[i]) for i in shown) for name, found in replicas.items()},
+        unknown,
+        words,
+    )
+
+
+def _zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
+def _matched(metric: Metric, asked: Asked, row: EngineMetrics) -> str:
+    matchers = [*metric.matchers, ("namespace", "=", asked.namespace)]
+    if row.name in {"vllm", "sglang"}:
+        matchers.append((MODEL_LABEL, "=", asked.served_name))
+    return selector(metric.name, matchers)
+
+
+def _traffic(row: EngineMetrics, asked: Asked, signal: Signal, step: float) -> str:
+    metric = row.rates[signal]
+    unique = ", ".join(("namespace", "pod", *row.ranks, *metric.dimensions))
+    return f"sum(max by ({unique}) (increase({_matched(metric, asked, row)}[{duration(step)}])))"
+
+
+def _replicas(
+    source: _Ranges, asked: Asked, row: EngineMetrics, moments: Sequence[float], step: float
+) -> tuple[dict[str, list[float]], str]:
+    """By the first source that knows every variant."""
+    for words, queries in _replica_queries(asked, row, step):
+        found = {name: source.values(query, moments, step) for name, query in queries.items()}
+        if all(any(not math.isnan(value) for value in values) for values in found.values()):
+            return found, words
+    raise HistoryUnavailable(
+        f"no replica counts: neither kube-state-metrics nor pertoken_variant_current_replicas knows all of "
+        f"{', '.join(sorted(asked.workloads))}; give a CSV instead"
+    )
+
+
+def _replica_queries(asked: Asked, row: EngineMetrics, step: float) -> Iterator[tuple[str, dict[str, str]]]:
+    window = duration(step)
+    kinds = {name: _KINDS.get(workload.kind) for name, workload in asked.workloads.items()}
+    if all(kinds.values()):
+        yield (
+            "kube-state-metrics",
+            {
+                name: f"max(avg_over_time({selector(kind[0], _named(workload, kind[1]))}[{window}]))"
+                for name, workload in asked.workloads.items()
+                if (kind := kinds[name]) is not None
+            },
+        )
+    own = f"namespace={quote(asked.namespace)}, service={quote(asked.service)}"
+    gauge = "pertoken_variant_current_replicas"
+    yield (
+        "pertoken's own gauges",
+        {name: f"max(avg_over_time({gauge}{{{own}, variant={quote(name)}}}[{window}]))" for name in asked.workloads},
+    )
+    if len(asked.workloads) == 1 and row.presence is not None:
+        seen = f"max by (namespace, pod) (max_over_time({_matched(row.presence, asked, row)}[{window}]))"
+        yield "pods that answered (starting ones are not seen)", dict.fromkeys(asked.workloads, f"count({seen})")
+
+
+def _named(workload: WorkloadRef, label: str) -> list[tuple[str, str, str]]:
+    return [("namespace", "=", workload.namespace), (label, "=", workload.name)]
+
+
+class _Ranges:
+    """Range queries, one after the other; they are large."""
+
+    def __init__(self, profile: MetricsProfile, timeout: float) -> None:
+        self._profile = profile
+        self._timeout = timeout
+        session = QuerySession(profile)
+        self._session = session
+        self._connect = PrometheusConnect(
+            url=profile.url.rstrip("/"), session=session, auth=session.auth, retry=Retry(0), method="POST"
+        )
+
+    def now(self) -> float:
+        """The server's time, so that nobody's clock is trusted twice."""
+        answer = self._ask(lambda: self._connect.custom_query("time()", timeout=self._limits()))
+        try:
+            return float(math.floor(float(answer[1])))
+        except (IndexError, TypeError, ValueError, KeyError):
+            raise HistoryUnavailable(f"{self._profile.url}: the answer is not that of a Prometheus query API") from None
+
+    def values(self, query: str, moments: Sequence[float], step: float) -> list[float]:
+        """One value per moment, NaN where there is none.
+
+        Raises:
+            HistoryUnavailable: no answer, or several series.
+        """
+        start, end = (datetime.fromtimestamp(moments[i], UTC) for i in (0, -1))
+        answer = self._ask(
+            lambda: self._connect.custom_query_range(query, start, end, f"{step:g}", timeout=self._limits())
+        )
+        found = [math.nan] * len(moments)
+        for series in answer:
+            for moment, value in series["values"]:
+                index = round((float(moment) - moments[0]) / step)
+                if 0 <= index < len(found):
+                    found[index] = float(value)
+        return found
+
+    def _limits(self) -> Any:
+        return (self._profile.connect_seconds, self._timeout)
+
+    def _ask(self, call: Any) -> Any:
+        self._session.deadline = time.monotonic() + self._timeout
+        try:
+            return call()
+        except Exception as error:  # whatever the library raises, in words
+            raise HistoryUnavailable(f"{self._profile.url}: {explain(error, self._profile).why}") from error

@@ -1,0 +1,134 @@
+"""Range queries over a real Prometheus whose blocks were written beforehand: three hours of a service's past."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from pertoken.adapters.prometheus.history import Asked, HistoryUnavailable, read_history
+from pertoken.adapters.prometheus.profile import MetricsProfile
+from pertoken.domain.identity import WorkloadRef
+from pertoken_sandbox import binaries
+
+HOURS = 3
+PER_MINUTE = {
+    "vllm:request_success_total": 30,
+    "vllm:request_prompt_tokens_sum": 33000,
+    "vllm:request_generation_tokens_sum": 6000,
+}
+
+
+def pods_at(minute):
+    """One replica, then two."""
+    return ("chat-1", "chat-2") if minute >= 90 else ("chat-1",)
+
+
+def lines(end):
+    """OpenMetrics text of two services that share a namespace and a name's beginning."""
+    start = end - HOURS * 3600
+    for metric, grows in PER_MINUTE.items():
+        yield f"# TYPE {metric.removesuffix('_total')} {'counter' if metric.endswith('_total') else 'unknown'}"
+        for service, factor in (("chat", 1), ("chat-large", 5)):
+            for pod in ("chat-1", "chat-2"):
+                name = pod.replace("chat", service)
+                for copy in ("a", "b"):  # scraped by two jobs: one figure, not two
+                    first = next(m for m in range(HOURS * 60) if pod in pods_at(m))
+                    for minute in range(first, HOURS * 60 + 1):
+                        value = (minute - first) * grows * factor
+                        labels = f'namespace="llm",pod="{name}",engine="0",model_name="{service}",job="{copy}"'
+                        if metric.endswith("_total"):
+                            labels += ',finished_reason="stop"'
+                        yield f"{metric}{{{labels}}} {value} {start + minute * 60}"
+    yield "# TYPE vllm:num_requests_running gauge"
+    for minute in range(HOURS * 60 + 1):
+        for pod in pods_at(minute):
+            labels = f'namespace="llm",pod="{pod}",engine="0",model_name="chat"'
+            yield f"vllm:num_requests_running{{{labels}}} 3 {start + minute * 60}"
+    yield "# TYPE kube_deployment_status_replicas gauge"
+    for minute in range(HOURS * 60 + 1):
+        labels, count = 'namespace="llm",deployment="chat"', len(pods_at(minute)) + 1
+        yield f"kube_deployment_status_replicas{{{labels}}} {count} {start + minute * 60}"
+    yield "# EOF"
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory):
+    """URL of a Prometheus with that past and nothing to scrape."""
+    home = tmp_path_factory.mktemp("past")
+    end = int(time.time()) // 60 * 60  # noqa: TID251 - a server that is there
+    (home / "past.om").write_text("\n".join(lines(end)) + "\n")
+    make = [
+        str(binaries.ensure("promtool")),
+        "tsdb",
+        "create-blocks-from",
+        "openmetrics",
+        home / "past.om",
+        home / "data",
+    ]
+    made = subprocess.run(make, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    (home / "prometheus.yml").write_text("{}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(binaries.ensure("prometheus")), f"--config.file={home}/prometheus.yml"]
+    command += [f"--storage.tsdb.path={home}/data", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"GOMAXPROCS": "1"})
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process, home / "log")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_until_ready(url, process, log):
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/-/ready", timeout=5):  # noqa: S310 - own
+            return
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, "Prometheus did not start"
+        time.sleep(0.05)
+
+
+def asked(**changes):
+    base = {
+        "namespace": "llm", "service": "chat", "served_name": "chat", "engine": "vllm",
+        "workloads": {"a100": WorkloadRef("apps/v1", "Deployment", "llm", "chat")}, "days": 2.5 / 24,
+    }  # fmt: skip
+    return Asked(**base | changes)
+
+
+def test_traffic_and_replicas_of_the_service_alone(past):
+    found = read_history(MetricsProfile(past), asked())
+    assert found.source == "kube-state-metrics"
+    requests, inputs, outputs = (sum(column) for column in found.counts)
+    assert inputs / requests == pytest.approx(1100, rel=1e-6)
+    assert outputs / requests == pytest.approx(200, rel=1e-6)
+    assert found.counts[0][10:15] == pytest.approx([60.0] * 5, rel=0.02)  # two minutes each
+    assert found.counts[0][-10:-5] == pytest.approx([120.0] * 5, rel=0.02)
+    assert {round(value) for value in found.replicas["a100"]} == {2, 3}
+
+
+def test_pods_that_answered_where_nothing_else_counts(past):
+    other = {"a100": WorkloadRef("apps/v1", "Deployment", "llm", "unknown")}
+    found = read_history(MetricsProfile(past), asked(workloads=other))
+    assert found.source.startswith("pods that answered")
+    assert found.replicas["a100"][10] == 1
+    assert found.replicas["a100"][-10] == 2
+    with pytest.raises(HistoryUnavailable, match="no replica counts"):
+        read_history(MetricsProfile(past), asked(workloads=other | {"b": other["a100"]}))
+
+
+def test_what_is_not_there_is_said(past):
+    with pytest.raises(HistoryUnavailable, match="no finished requests"):
+        read_history(MetricsProfile(past), asked(served_name="nobody"))
+    with pytest.raises(HistoryUnavailable, match="--days"):
+        read_history(MetricsProfile(past), asked(days=0.0001))
