@@ -3,50 +3,73 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from benchmarks.model_accuracy import command_line, kernels, served_fit, serving
+from benchmarks.model_accuracy import command_line, dynamics, kernels, served_fit, serving
 from benchmarks.model_accuracy.report import say
+
+
+class What(StrEnum):
+    """What to do with the tables."""
+
+    REPORT = "report"
+    LEAVE_ONE_OUT = "leave-one-out"
+    COMMANDS = "commands"
+    FIT = "fit"
 
 
 def main(
     kernel_table: Annotated[Path | None, typer.Option("--kernels", help="aic_reference CSV(.gz).")] = None,
     measured: Annotated[Path | None, typer.Option("--served", help="Served measurements, CSV(.gz).")] = None,
-    leave_out: Annotated[bool, typer.Option("--leave-one-out", help="Refit without each model in turn.")] = False,
-    fit: Annotated[bool, typer.Option("--fit", help="Print refitted parameters instead of the report.")] = False,
-    commands: Annotated[bool, typer.Option("--commands", help="Only through estimate and calibrate.")] = False,
+    simulated: Annotated[Path | None, typer.Option("--dynamics", help="vidur_reference CSV.")] = None,
+    what: Annotated[
+        What,
+        typer.Option(
+            help="report: the model as it is; leave-one-out: refitted without each model in turn; commands: through "
+            "estimate and calibrate; fit: print refitted parameters."
+        ),
+    ] = What.REPORT,
 ) -> None:
     """Compare the model with tables and measurements."""
-    if commands:
-        if kernel_table is not None:
-            command_line.report_kernels(kernel_table)
-        if measured is not None:
-            command_line.report_served(measured)
-        return
     if kernel_table is not None:
-        rows = kernels.read(kernel_table)
-        if fit:
-            for gpu, found in kernels.refit(rows).items():
-                values = ", ".join(
-                    f"{f.name}={getattr(found, f.name):.3g}" for f in fields(found) if f.name != "fitted"
-                )
-                say(f"{gpu}: {values}")
-        else:
-            say("## Kernels")
-            kernels.report(rows)
-            if leave_out:
-                kernels.leave_one_out(rows)
+        _kernels(kernel_table, what)
     if measured is not None:
-        points = serving.read(measured)
-        if fit:
-            served_fit.print_fit(points)
-        else:
-            say("\n## Served")
-            serving.report(points)
-            if leave_out:
-                served_fit.leave_one_out(points)
+        _served(measured, what)
+    if simulated is not None:
+        dynamics.report(simulated)
+
+
+def _kernels(path: Path, what: What) -> None:
+    if what is What.COMMANDS:
+        command_line.report_kernels(path)
+        return
+    rows = kernels.read(path)
+    if what is What.FIT:
+        for gpu, found in kernels.refit(rows).items():
+            values = ", ".join(f"{f.name}={getattr(found, f.name):.3g}" for f in fields(found) if f.name != "fitted")
+            say(f"{gpu}: {values}")
+    elif what is What.LEAVE_ONE_OUT:
+        kernels.leave_one_out(rows)
+    else:
+        say("## Kernels")
+        kernels.report(rows)
+
+
+def _served(path: Path, what: What) -> None:
+    if what is What.COMMANDS:
+        command_line.report_served(path)
+        return
+    points = serving.read(path)
+    if what is What.FIT:
+        served_fit.print_fit(points)
+    elif what is What.LEAVE_ONE_OUT:
+        served_fit.leave_one_out(points)
+    else:
+        say("\n## Served")
+        serving.report(points)
 
 
 typer.run(main)

@@ -50,9 +50,7 @@ def pertoken(*arguments: str) -> str:
     return done.stdout
 
 
-def estimates(
-    folder: Path, rows: Iterable[Sequence[str]], calibration: Path | None = None
-) -> list[dict[str, str]]:
+def estimates(folder: Path, rows: Iterable[Sequence[str]], calibration: Path | None = None) -> list[dict[str, str]]:
     """The command's answers to these rows."""
     asked = folder / "asked.csv"
     _write(asked, COLUMNS, rows)
@@ -166,7 +164,7 @@ def _calibrated(folder: Path, points: Sequence[Point], size: int) -> tuple[list[
 def _rounds(deployments: Sequence[list[Point]]) -> list[list[list[Point]]]:
     """Deployments in as few rounds as keep those with the same columns apart."""
     rounds: list[list[list[Point]]] = []
-    for same in grouped(deployments, lambda group: (group[0].measured.deployment.key)).values():
+    for same in grouped(deployments, lambda group: group[0].measured.deployment.key).values():
         for number, group in enumerate(same):
             if number == len(rounds):
                 rounds.append([])

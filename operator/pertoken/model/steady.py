@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, inf, log, sqrt
+from math import inf, log, sqrt
 from statistics import NormalDist
 from typing import Final
 
+from pertoken.model.first_token import Prompts
 from pertoken.model.perf import (
     NO_GAINS,
     EngineModel,
@@ -32,8 +33,8 @@ KV_OVERFLOW_Z: Final = 2.33  # 1 % of the time the cache may overflow
 CAP_ROOM: Final = 1.25  # cap / operating batch
 CAP_FULL_Z: Final = 1.28  # 10 % of the time the cap may hold requests back
 PERSISTENCE: Final = 0.86  # of batch fluctuations (M/G/inf) in a mean over one request's lifetime: sqrt(2/e)
-PROMPT_SPREAD: Final = 0.7  # standard deviation of prompt length / mean, for the tail of one's own prefill
 MAX_PREFILL_SHARE: Final = 0.85
+MAX_PROMPT_LOAD: Final = 0.95  # of the steps' room for prompts
 SMALLEST_BATCH: Final = 0.05
 LARGEST_BATCH: Final = 1024.0
 _STEPS: Final = 18
@@ -48,12 +49,14 @@ class Load:
         output_tokens: generated tokens.
         cached_share: of prompt tokens served from the prefix cache.
         context: mean resident tokens of a decoding sequence as measured, None to derive it.
+        prompt_spread: squared coefficient of variation of prompt lengths.
     """
 
     input_tokens: float
     output_tokens: float
     cached_share: float = 0.0
     context: float | None = None
+    prompt_spread: float = 1.0
 
     @property
     def computed_tokens(self) -> float:
@@ -79,6 +82,7 @@ class Load:
             _grid(self.output_tokens),
             round(self.cached_share * 50) / 50,
             None if self.context is None else _grid(self.context),
+            self.prompt_spread,
         )
 
 
@@ -110,6 +114,7 @@ class OperatingPoint:
         inter_token, inter_token_tail: per-request mean time per output token, mean and at the percentile.
         ttft, ttft_tail: seconds.
         prefill_share: of the engine's time.
+        prompt_load: share of the steps' room that prompts fill; none can be added beyond 1.
     """
 
     rate: float
@@ -119,6 +124,7 @@ class OperatingPoint:
     ttft: float
     ttft_tail: float
     prefill_share: float
+    prompt_load: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,21 +186,17 @@ def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = Target
     if engine.cap is not None:
         high = max(batch, min(high, float(engine.cap)))
     decode_high = gains.decode * mean_decode_step(model, high, context)
-    chunks = max(1, ceil(load.computed_tokens / max(256.0, model.batched_tokens - batch)))
-    wait = prefill / max(1e-3, 1.0 - share)  # M/G/1, squared variation of prompts 1
+    first = Prompts(rate, prefill, decode, batch, load.computed_tokens, model.batched_tokens, load.prompt_spread)
     miss = 1.0 - targets.percentile / 100.0
     return OperatingPoint(
         rate=rate,
         batch=batch,
         inter_token=decode + batch * prefill / load.steps,
         inter_token_tail=decode_high + high * prefill / load.steps,
-        ttft=prefill + chunks * decode + share * wait + decode / 2 + gains.ttft_offset,
-        ttft_tail=prefill * (1.0 + PROMPT_SPREAD * z)
-        + chunks * decode_high
-        + wait * max(0.0, log(max(share, 1e-9) / miss))
-        + decode_high
-        + gains.ttft_offset,
+        ttft=first.mean + gains.ttft_offset,
+        ttft_tail=first.tail(miss, z, decode_high) + gains.ttft_offset,
         prefill_share=share,
+        prompt_load=first.load,
     )
 
 
@@ -218,7 +220,8 @@ def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = Targets(
             low = middle
         else:
             high = middle
-    return at_batch(engine, load, max(high, 1e-6), targets)
+    point = at_batch(engine, load, max(high, 1e-6), targets)
+    return point if point.prompt_load < 1.0 else None
 
 
 def _rate(engine: Engine, load: Load, batch: float) -> float:
@@ -234,7 +237,7 @@ def _broken(point: OperatingPoint, targets: Targets) -> str:
         return "inter-token"
     if targets.ttft is not None and point.ttft_tail > targets.ttft:
         return "ttft"
-    if point.prefill_share > MAX_PREFILL_SHARE:
+    if point.prefill_share > MAX_PREFILL_SHARE or point.prompt_load > MAX_PROMPT_LOAD:
         return "compute"
     return ""
 
