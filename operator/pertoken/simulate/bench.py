@@ -12,6 +12,7 @@ import joblib  # type: ignore[import-untyped]
 import numpy as np
 
 from pertoken.simulate import tuning
+from pertoken.simulate.ablations import ABLATIONS, FORESIGHT, foresight
 from pertoken.simulate.bound import Service, bounds_of, least_usd
 from pertoken.simulate.clairvoyant import clairvoyant, first_replicas
 from pertoken.simulate.engine import layout as at
@@ -71,7 +72,7 @@ class Result:
 
 
 def names() -> tuple[str, ...]:
-    """All policies that can be asked for, without the suffix ``:tuned``."""
+    """All policies that can be asked for, without the suffix ``:tuned`` and without pertoken's ablations."""
     return (OWN.name, *FORESEEING, *ENTRIES)
 
 
@@ -85,7 +86,8 @@ def entry(name: str) -> PolicyEntry:
         return OWN
     if name in ENTRIES:
         return ENTRIES[name]
-    raise UnknownPolicyError(f"{name!r}: expected one of {', '.join(names())}; with suffix {TUNED} where it has knobs")
+    known = ", ".join((*names(), *ABLATIONS, FORESIGHT))
+    raise UnknownPolicyError(f"{name!r}: expected one of {known}; with suffix {TUNED} where it has knobs")
 
 
 def check_names(policies: Sequence[str], *, recorded: bool = False) -> None:
@@ -98,7 +100,7 @@ def check_names(policies: Sequence[str], *, recorded: bool = False) -> None:
         base = name.removesuffix(TUNED)
         if base == ACTUAL and recorded:
             continue
-        if base in FORESEEING:
+        if base in FORESEEING or base in ABLATIONS or base == FORESIGHT:
             if base != name:
                 raise UnknownPolicyError(f"{name!r}: {base} has no knobs to tune")
             continue
@@ -185,6 +187,10 @@ def _policy(job: Job, prepared: Prepared, key: _Key) -> tuple[Policy, Mapping[st
     if name == ACTUAL:
         schedule = Schedule(dict(prepared.scenario.recorded))
         return schedule, first_replicas(schedule)
+    if name in ABLATIONS:
+        return ABLATIONS[name](), _initial(key)
+    if name == FORESIGHT:
+        return foresight(prepared), _initial(key)
     if name == "clairvoyant":
         schedule = clairvoyant(prepared)
         return schedule, first_replicas(schedule)

@@ -33,6 +33,7 @@ class Pertoken:
     cap_fixed: bool = False
     memory: Memory = EMPTY
     last: Plan | None = None
+    change: Callable[[World], World] | None = None  # what an ablation does to what the planner sees
     _cluster: Cluster | None = None
     _clock: Callable[[], float] | None = None
 
@@ -52,14 +53,15 @@ class Pertoken:
             raise RuntimeError("attach() comes first")
         shift = seen.now - clock()
         world = self._world(cluster, seen, shift)
+        world = world if self.change is None else self.change(world)
         self.last, self.memory = plan(world, self.memory, seen.now)
         by_place = {(workload.service.key, workload.spec.name): workload for workload in cluster.workloads}
         for action in self.last.actions:
-            self._act(cluster, by_place[action.service, action.variant], action, (seen.now, clock()))
+            self.carry_out(cluster, by_place[action.service, action.variant], action, (seen.now, clock()))
         return {}
 
-    def _act(self, cluster: Cluster, workload: Workload, action: Action, moment: tuple[float, float]) -> None:
-        """`moment` is now since the epoch and by the trace's clock."""
+    def carry_out(self, cluster: Cluster, workload: Workload, action: Action, moment: tuple[float, float]) -> None:
+        """As the operator would; `moment` is now since the epoch and by the trace's clock."""
         now, clock = moment
         if isinstance(action, SetReplicas):
             cluster.scale(workload, action.desired, clock, MANAGER)

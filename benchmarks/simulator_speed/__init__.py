@@ -1,0 +1,1 @@
+"""How fast the engine simulator is, and how much memory it takes."""
