@@ -12,11 +12,14 @@ win on noisy ones, trends on ramps.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 SHORT_CYCLES: Final = 8  # two minutes at the usual 15 s
 LONG_CYCLES: Final = 20
@@ -74,10 +77,6 @@ class DemandSample:
     output_tokens: float
     backlog: float
     in_flight: float = 0.0
-
-    def work(self, input_weight: float) -> float:
-        """Tokens per second in units of a generated token's GPU time."""
-        return self.input_tokens * input_weight + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,80 +152,68 @@ def forecast(
     """
     if not samples:
         return Forecast()
-    series = [sample.work(weight) for sample in samples]
+    series = np.array([sample.input_tokens * weight + sample.output_tokens for sample in samples])
     experts = _experts(series, lead / cycle)
-    outcome = _outcomes([sample.at for sample in samples], lead)[SETTLING_CYCLES:]
-    weights = _weights(experts, outcome, series)
-    mixed = [sum(w * f for w, f in zip(weights, found, strict=True)) for found in experts]
-    misses = [series[j] / mixed[i] - 1.0 for i, j in outcome if mixed[i] > 0]
-    return Forecast(mixed[-1], _quantile(misses, q), series[-1])
+    said, true = _outcomes(np.array([sample.at for sample in samples]), lead)
+    mixed = experts @ _weights(experts, said, true, series)
+    judged = mixed[said] > 0
+    misses = series[true][judged] / mixed[said][judged] - 1.0
+    return Forecast(float(mixed[-1]), _quantile(misses, q), float(series[-1]))
 
 
-def _experts(series: Sequence[float], cycles: float) -> list[tuple[float, float, float, float]]:
-    """What each expert said at each instant of the value `cycles` later."""
-    sums = [0.0, *accumulate(series)]
+def _experts(series: Floats, cycles: float) -> Floats:
+    """What each expert said at each instant of the value `cycles` later; one row per instant."""
+    ends = np.arange(1, len(series) + 1)
+    sums = np.concatenate(([0.0], np.cumsum(series)))
 
-    def mean(end: int, span: int) -> float:
-        begin = max(0, end - span)
-        return (sums[end] - sums[begin]) / (end - begin)
+    def mean(end: Integers, span: int) -> Floats:
+        begin = np.maximum(0, end - span)
+        found: Floats = (sums[end] - sums[begin]) / np.maximum(end - begin, 1)
+        return found
 
-    found = []
-    for i, last in enumerate(series):
-        end = i + 1
-        short, long = mean(end, SHORT_CYCLES), mean(end, LONG_CYCLES)
-        trend = last
-        # The first minutes of a service are a step from nothing, not a trend to be followed.
-        if end >= 2 * SHORT_CYCLES:
-            slope = (short - mean(end - SHORT_CYCLES, SHORT_CYCLES)) / SHORT_CYCLES
-            ahead = short + slope * (SHORT_CYCLES / 2 + TREND_DAMPING * cycles)
-            trend = min(max(ahead, 0.0), max(last, short) * MAX_GROWTH)
-        found.append((last, short, long, trend))
+    short, long = mean(ends, SHORT_CYCLES), mean(ends, LONG_CYCLES)
+    slope = (short - mean(np.maximum(ends - SHORT_CYCLES, 1), SHORT_CYCLES)) / SHORT_CYCLES
+    ahead = short + slope * (SHORT_CYCLES / 2 + TREND_DAMPING * cycles)
+    trend = np.clip(ahead, 0.0, np.maximum(series, short) * MAX_GROWTH)
+    # The first minutes of a service are a step from nothing, not a trend to be followed.
+    trend = np.where(ends >= 2 * SHORT_CYCLES, trend, series)
+    return np.stack((series, short, long, trend), axis=1)
+
+
+def _outcomes(times: Floats, lead: float) -> tuple[Integers, Integers]:
+    """Instants at which something was forecast that has come true, and the instants at which it did."""
+    came_true = np.searchsorted(times, times + lead - 1e-6)
+    said = np.flatnonzero(came_true < len(times))[SETTLING_CYCLES:]
+    return said, came_true[said]
+
+
+def _weights(experts: Floats, said: Integers, true: Integers, series: Floats) -> Floats:
+    """By discounted mean absolute error; before enough came true, last value and short mean."""
+    if len(said) < MIN_ERRORS:
+        return np.array([0.5, 0.5, 0.0, 0.0])
+    ages = _discounts(len(said))
+    losses = ages @ np.abs(experts[said] - series[true][:, None]) / ages.sum()
+    scores = (losses + 1e-3 * series.mean() + 1e-9) ** -SHARPNESS
+    weights: Floats = scores / scores.sum()
+    return weights
+
+
+def _discounts(count: int) -> Floats:
+    """Weights of `count` errors, latest last."""
+    found: Floats = MEMORY_OF_ERRORS ** np.arange(count - 1, -1, -1.0)
     return found
 
 
-def _outcomes(times: Sequence[float], lead: float) -> list[tuple[int, int]]:
-    """Pairs (when it was forecast, when it came true), latest last."""
-    pairs = []
-    for i, at in enumerate(times):
-        j = bisect_left(times, at + lead - 1e-6)
-        if j >= len(times):
-            break
-        pairs.append((i, j))
-    return pairs
-
-
-def _weights(
-    experts: Sequence[Sequence[float]], outcome: Sequence[tuple[int, int]], series: Sequence[float]
-) -> tuple[float, ...]:
-    """By discounted mean absolute error; equal before anything came true."""
-    count = len(experts[-1])
-    if len(outcome) < MIN_ERRORS:
-        return (0.5, 0.5) + (0.0,) * (count - 2)
-    losses, total, discount = [0.0] * count, 0.0, 1.0
-    for i, j in reversed(outcome):
-        for expert, said in enumerate(experts[i]):
-            losses[expert] += discount * abs(said - series[j])
-        total += discount
-        discount *= MEMORY_OF_ERRORS
-    level = sum(series) / len(series)
-    scores = [(loss / total + 1e-3 * level + 1e-9) ** -SHARPNESS for loss in losses]
-    everything = sum(scores)
-    return tuple(score / everything for score in scores)
-
-
-def _quantile(misses: list[float], q: float) -> float | None:
+def _quantile(misses: Floats, q: float) -> float | None:
     """Split-conformal quantile, never negative; misses count less the longer ago they were (latest last)."""
     if len(misses) < MIN_ERRORS:
         return None
-    newest = len(misses) - 1
-    ranked = sorted((miss, MEMORY_OF_ERRORS ** (newest - age)) for age, miss in enumerate(misses))
+    order = np.argsort(misses, kind="stable")
+    reached = np.cumsum(_discounts(len(misses))[order])
     # The forecast that is about to be made counts as one more error, of unknown size.
-    reach = q * (sum(weight for _, weight in ranked) + 1.0)
-    for miss, weight in ranked:
-        reach -= weight
-        if reach <= 0:
-            return min(max(miss, 0.0), MAX_HEADROOM)
-    return min(max(ranked[-1][0], 0.0), MAX_HEADROOM)
+    place = int(np.searchsorted(reached, q * (reached[-1] + 1.0)))
+    miss = float(misses[order[min(place, len(misses) - 1)]])
+    return min(max(miss, 0.0), MAX_HEADROOM)
 
 
 def blend(old: float | None, new: float, cycles: float, *, horizon: float = SHORT_CYCLES) -> float:
