@@ -28,12 +28,14 @@ class Settings:
         hpa_sync_seconds: period of the horizontal pod autoscaler's controller (Kubernetes' default is 15).
         apiserver_memory_mib: soft memory limit (GOMEMLIMIT) of the API server.
         extra_apiserver_args: flags added to the API server's command line, for example an audit policy.
+        extra_controller_manager_args: flags added to the controller manager's.
     """
 
     node_monitor_grace_seconds: int = 3600
-    hpa_sync_seconds: int = 15
+    hpa_sync_seconds: float = 15
     apiserver_memory_mib: int = 1024
     extra_apiserver_args: tuple[str, ...] = ()
+    extra_controller_manager_args: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,11 @@ def controller_manager(layout: Layout, settings: Settings) -> Command:
             f"--cluster-signing-key-file={pki / 'ca.key'}",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             f"--node-monitor-grace-period={settings.node_monitor_grace_seconds}s",
-            f"--horizontal-pod-autoscaler-sync-period={settings.hpa_sync_seconds}s",
+            f"--horizontal-pod-autoscaler-sync-period={settings.hpa_sync_seconds:g}s",
             # At the default 20 requests/s the controllers' first tokens alone take six seconds.
             "--kube-api-qps=300",
             "--kube-api-burst=600",
+            *settings.extra_controller_manager_args,
         ),
     )
 

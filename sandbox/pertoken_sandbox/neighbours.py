@@ -56,13 +56,13 @@ def neighbour_crds(name: str) -> list[Path]:
     return files
 
 
-def go_module_dir(module: str, version: str) -> Path:
-    """Folder of a Go module in the user's module cache, downloaded when absent; go.sum is enforced by Go.
+def go_module_dir(module: str, version: str, tools: str = "neighbours") -> Path:
+    """Folder of a Go module in the user's module cache, downloaded when absent; go.sum of `tools` is enforced by Go.
 
     Raises:
         BuildFailed: Go is missing, the module cannot be fetched, or its content is not the pinned one.
     """
-    folder = module_folder("neighbours")
+    folder = module_folder(tools)
     if f"{module} {version} h1:" not in (folder / "go.sum").read_text():
         raise BuildFailed(f"{module}@{version} is not pinned in {folder / 'go.sum'}")
     done = subprocess.run(

@@ -1,0 +1,116 @@
+"""`make conformance`: the same requests to the real vLLM, the emulated engine and the simulator, side by side."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pertoken_sandbox.conformance import emulated, environment, played, simulated
+from pertoken_sandbox.conformance.cases import CASES
+from pertoken_sandbox.conformance.outcome import Counts, Latency, Outcome
+from pertoken_sandbox.conformance.report import comparison, family_differences, write_section
+from pertoken_sandbox.conformance.server import serving
+from pertoken_sandbox.processes import ProcessFailed
+from pertoken_sandbox.report import Progress, say
+
+RESULTS = Path(__file__).with_name("results.json")
+BROKEN = 2
+
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    case: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(CASES)}.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Only the other engines, on vLLM's kept results.")] = False,
+) -> None:
+    """Run the cases and write the tables of docs/conformance.md."""
+    chosen = case or list(CASES)
+    unknown = [name for name in chosen if name not in CASES]
+    if unknown:
+        say(f"--case: {unknown[0]!r}: expected one of {', '.join(CASES)}")
+        sys.exit(BROKEN)
+    kept = _kept()
+    if not again:
+        state = Path(tempfile.mkdtemp(prefix="pertoken-conformance-"))
+        try:
+            programs = environment.ensure()
+            for name in chosen:
+                kept[name] = _play(name, programs, state)
+                _keep(kept)
+        except (environment.EnvironmentUnavailable, ProcessFailed, played.RequestFailed) as error:
+            say(f"conformance: {error}\nlogs: {state}")
+            sys.exit(BROKEN)
+        shutil.rmtree(state, ignore_errors=True)
+    _report(kept)
+
+
+def _play(name: str, programs: Path, state: Path) -> Outcome:
+    case = CASES[name]()
+    with serving(case, programs, state) as server, Progress(f"{name}: {len(case.requests)} requests to vLLM"):
+        return played.play(case, server)
+
+
+def _report(kept: dict[str, Outcome]) -> None:
+    if not kept:
+        say("conformance: no kept results of vLLM: run without --again first")
+        sys.exit(BROKEN)
+    outcomes: dict[str, list[Outcome]] = {}
+    for name in (each for each in CASES if each in kept):
+        case, real = CASES[name](), kept[name]
+        outcomes[name] = [real, emulated.run(case, real.sent_at), simulated.run(case, real.sent_at)]
+    real, emulator, _ = next(iter(outcomes.values()))
+    write_section("engines", comparison(outcomes))
+    write_section("families", family_differences(real.families, emulator.families))
+    print(comparison(outcomes))
+    print(family_differences(real.families, emulator.families))
+
+
+def _kept() -> dict[str, Outcome]:
+    if not RESULTS.is_file():
+        return {}
+    raw = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return {name: _outcome(one) for name, one in raw["cases"].items()}
+
+
+def _outcome(raw: dict[str, object]) -> Outcome:
+    fields = dict(raw)
+    latency, counts = fields.pop("latency"), fields.pop("counts")
+    late = fields.pop("late_ms")
+    return Outcome(
+        latency=Latency(**latency),  # type: ignore[arg-type]
+        counts=Counts(**counts),  # type: ignore[arg-type]
+        late_ms=None if late is None else tuple(late),  # type: ignore[arg-type]
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _keep(kept: dict[str, Outcome]) -> None:
+    record = {
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),  # noqa: TID251 - the report is dated
+        "vllm": environment.VERSION,
+        "cases": {name: asdict(one) for name, one in kept.items()},
+    }
+    RESULTS.write_text(json.dumps(_rounded(record), indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+if __name__ == "__main__":
+    app()

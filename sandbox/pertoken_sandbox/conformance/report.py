@@ -1,0 +1,98 @@
+"""Tables of the comparison, and the places in the document where generated tables go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pertoken_sandbox.conformance.cases import CASES
+from pertoken_sandbox.conformance.outcome import Outcome
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance.md"
+
+Figure = tuple[str, Callable[[Outcome], float], str]
+FIGURES: Sequence[Figure] = (
+    ("running, time-mean of the gauge", lambda one: one.running, "{:.2f}"),
+    ("waiting, time-mean of the gauge", lambda one: one.waiting, "{:.2f}"),
+    ("decoding, time-mean by Little's law", lambda one: one.decoding, "{:.2f}"),
+    ("steps that yielded tokens", lambda one: one.counts.steps, "{:.0f}"),
+    ("preemptions", lambda one: one.counts.preemptions, "{:.0f}"),
+    ("prompt tokens", lambda one: one.counts.prompt_tokens, "{:.0f}"),
+    ("generated tokens", lambda one: one.counts.generated_tokens, "{:.0f}"),
+    ("prefix hits, tokens", lambda one: one.counts.prefix_hits, "{:.0f}"),
+    ("queue time before first admission, s in all", lambda one: one.counts.queue_seconds, "{:.1f}"),
+    ("TTFT p50, ms", lambda one: one.latency.ttft(50), "{:.0f}"),
+    ("TTFT p95, ms", lambda one: one.latency.ttft(95), "{:.0f}"),
+    ("inter-token latency p50, ms", lambda one: one.latency.itl(50), "{:.2f}"),
+    ("inter-token latency p95, ms", lambda one: one.latency.itl(95), "{:.2f}"),
+    ("last token, s", lambda one: one.seconds, "{:.1f}"),
+)
+# In a page of the real vLLM and left out of the emulated one on purpose.
+NOT_EMULATED = ("vllm:estimated_",)
+
+
+def comparison(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
+    """One table per case: vLLM first, then the others with their ratio to it."""
+    parts: list[str] = []
+    for name, engines in outcomes.items():
+        case = CASES[name]()
+        parts.append(f"**{name}**: {case.about}; {len(case.requests)} requests.\n")
+        parts.append(_table(engines))
+    return "\n".join(parts)
+
+
+def _table(engines: Sequence[Outcome]) -> str:
+    real, *others = engines
+    header = ["", real.engine] + [text for one in others for text in (one.engine, "ratio")]
+    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
+    for title, read, form in FIGURES:
+        base = read(real)
+        cells = [title, form.format(base)]
+        for one in others:
+            cells += [form.format(read(one)), _ratio(read(one), base)]
+        lines.append("| " + " | ".join(cells) + " |")
+    if real.late_ms is not None:
+        lines.append(
+            f"\nThe real engine began its steps {real.late_ms[0]:.1f} ms after their modelled start in the mean "
+            f"(p95 {real.late_ms[1]:.1f} ms)."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _ratio(value: float, base: float) -> str:
+    if base == value:
+        return "1"
+    return f"{value / base:.3f}" if base else "-"
+
+
+def family_differences(real: Mapping[str, str], emulated: Mapping[str, str]) -> str:
+    """Metric families that only one page has, or that have another type there."""
+    wanted = {name: kind for name, kind in real.items() if not name.startswith(NOT_EMULATED)}
+    left_out = len(real) - len(wanted)
+    missing = sorted(set(wanted) - set(emulated))
+    invented = sorted(set(emulated) - set(wanted))
+    other = sorted(name for name in set(wanted) & set(emulated) if wanted[name] != emulated[name])
+    lines = [
+        (
+            f"vLLM's page has {len(real)} `vllm:` families (`_created` ones counted), the emulator's {len(emulated)}; "
+            f"{left_out} of vLLM's are left out on purpose (`vllm:estimated_*`, filled only with a flag)."
+        )
+    ]
+    for what, names in (("missing", missing), ("only emulated", invented), ("of another type", other)):
+        lines.append(f"- {what}: {', '.join(f'`{name}`' for name in names) or 'none'}")
+    return "\n".join(lines) + "\n"
+
+
+def write_section(name: str, text: str, document: Path = DOCUMENT) -> None:
+    """Put generated text between the document's markers of this name.
+
+    Raises:
+        ValueError: the document has no such markers.
+    """
+    begin, end = f"<!-- {name}: generated -->\n", f"<!-- {name}: end -->"
+    content = document.read_text(encoding="utf-8")
+    head, found, rest = content.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found and found_end):
+        raise ValueError(f"{document}: no place for {name}: expected {begin.strip()} and {end}")
+    document.write_text(f"{head}{begin}{text.rstrip()}\n{end}{tail}", encoding="utf-8")

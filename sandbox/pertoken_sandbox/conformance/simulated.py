@@ -1,0 +1,90 @@
+"""A case on the benchmark's simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pertoken.simulate.engine import layout as at
+from pertoken.simulate.engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
+from pertoken.simulate.trace import Trace
+from pertoken.simulate.truth import StepTimes, Table, Truth
+from pertoken_sandbox.conformance import table
+from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, Case
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome
+from pertoken_sandbox.fleet import profiles
+from pertoken_sandbox.fleet.stats import EngineStats
+
+
+def run(case: Case, sent_at: Sequence[float]) -> Outcome:
+    """Serve the case's requests, sent at these instants (s)."""
+    order = np.argsort(np.array(sent_at), kind="stable")
+    fleet = Fleet(_trace(case, sent_at), _config(case))
+    slot = fleet.start(0, 0, 1, case.max_num_seqs, 0.0)
+    gauges, sampled = Gauges(), 0
+    while fleet.in_system() or fleet.arrivals_left():
+        now = sampled * SAMPLE_SECONDS
+        fleet.advance(now)
+        row = fleet.state.slots[slot]
+        gauges.add(float(row[at.RUNNING]), float(row[at.WAITING]))
+        sampled += 1
+    first, last = np.empty(len(order)), np.empty(len(order))
+    first[order], last[order] = fleet.state.record[:, 0], fleet.state.record[:, 1]
+    running, waiting = gauges.means()
+    reals = fleet.state.slots_f[slot]
+    return Outcome(
+        "simulator",
+        list(sent_at),
+        float(last.max()),
+        Latency(
+            ((first - np.array(sent_at)) * 1e3).tolist(),
+            [
+                float(end - begin) * 1e3 / (each.output_tokens - 1) if each.output_tokens > 1 else None
+                for each, begin, end in zip(case.requests, first, last, strict=True)
+            ],
+        ),
+        running,
+        waiting,
+        Counts(
+            steps=float(reals[at.N_STEPS]),
+            preemptions=float(reals[at.N_PREEMPTED]),
+            prompt_tokens=float(reals[at.N_PROMPT]),
+            generated_tokens=float(reals[at.N_GENERATED]),
+            prefix_queries=float(reals[at.N_PROMPT]),
+            prefix_hits=float(reals[at.N_CACHED]),
+            between_seconds=float(reals[at.S_BETWEEN]),
+            queue_seconds=float(reals[at.S_TTFT] - reals[at.S_PREFILL]),
+        ),
+    )
+
+
+def _trace(case: Case, sent_at: Sequence[float]) -> Trace:
+    rows = sorted(zip(sent_at, case.requests, strict=True), key=lambda row: row[0])
+    ids = [identity for _, each in rows for identity in each.prefix_ids]
+    renumbered = {identity: index for index, identity in enumerate(dict.fromkeys(ids))}
+    return Trace(
+        np.array([when for when, _ in rows], np.float64),
+        np.array([each.input_tokens for _, each in rows], np.int32),
+        np.array([each.output_tokens for _, each in rows], np.int32),
+        np.zeros(len(rows), np.int32),
+        np.array([renumbered[identity] for identity in ids], np.int32),
+        np.concatenate([[0], np.cumsum([len(each.prefix_ids) for _, each in rows])]).astype(np.int64),
+    )
+
+
+def _config(case: Case) -> FleetConfig:
+    stats = EngineStats(CONTEXT, {}, 0.0)
+    times = StepTimes("modelled", "modelled", 1, 1.0, 0.0, 1024, _table(table.DECODE), _table(table.PREFILL))
+    return FleetConfig(
+        kinds=[Kind(times, case.kv_blocks, BATCHED_TOKENS, CONTEXT)],
+        objectives=[Objective()],
+        edges=[Edges(stats.ttft.edges, stats.tpot.edges, stats.itl.edges)],
+        truth=Truth(spread=0.0, noise=0.0, slow_start=0.0),
+        slots=1,
+        record=True,
+    )
+
+
+def _table(source: profiles.Table) -> Table:
+    return Table(source.rows, source.columns, source.ms)

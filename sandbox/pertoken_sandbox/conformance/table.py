@@ -1,0 +1,45 @@
+"""One step-time table for all three engines, slow enough that the real vLLM's own overhead does not count."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pertoken_sandbox.fleet.profiles import Gpu, Profile, Table
+from pertoken_sandbox.fleet.truth import StepClock, TruthConfig
+
+BATCHES: Final = (1.0, 8.0, 16.0, 32.0, 64.0)
+CONTEXTS: Final = (0.0, 1024.0, 2048.0, 4096.0)
+CHUNKS: Final = (1.0, 256.0, 1024.0, 2048.0)
+PASTS: Final = (0.0, 2048.0, 4096.0)
+
+STEP_MS: Final = 30.0
+SEQUENCE_MS: Final = 0.35
+CONTEXT_MS: Final = 0.06  # per sequence and 1,024 tokens of its context
+PROMPT_TOKEN_MS: Final = 0.03
+ATTENTION_MS: Final = 0.004  # per 1,024 prompt tokens and token before them
+
+
+def _decode_ms(batch: float, context: float) -> float:
+    return STEP_MS + SEQUENCE_MS * batch + CONTEXT_MS * batch * context / 1024.0
+
+
+def _prefill_ms(chunk: float, past: float) -> float:
+    return STEP_MS + PROMPT_TOKEN_MS * chunk + ATTENTION_MS * (chunk / 1024.0) * (past + chunk / 2.0)
+
+
+DECODE: Final = Table(BATCHES, CONTEXTS, tuple(tuple(_decode_ms(b, c) for c in CONTEXTS) for b in BATCHES))
+PREFILL: Final = Table(CHUNKS, PASTS, tuple(tuple(_prefill_ms(c, p) for p in PASTS) for c in CHUNKS))
+EXACT: Final = TruthConfig(spread=0.0, noise=0.0, slow_start=0.0)
+
+
+def profile() -> Profile:
+    """The table as the sandbox's engine reads it; everything else about the model is of no account."""
+    gpu = Gpu("modelled", ("modelled",), bf16_tflops=1.0, memory_tbps=1.0, idle_watts=1.0, max_watts=1.0)
+    return Profile("modelled", gpu, 1, 1.0, 1.0, 0.0, 1024, DECODE, PREFILL)
+
+
+def step_clock(max_num_seqs: int) -> StepClock:
+    """Durations of steps without noise, batches padded to the sizes of CUDA graphs as on a GPU."""
+    clock = StepClock(profile(), EXACT, "conformance")
+    clock.configure(max_num_seqs, started=0.0)
+    return clock
