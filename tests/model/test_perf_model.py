@@ -56,10 +56,10 @@ def kv_tokens(row):
 @pytest.mark.parametrize(
     ("moe", "modelled", "measured", "middle", "tail"),
     [
-        (False, decode_ms, "decode_step_ms_mid", 0.05, 0.12),
-        (False, prefill_ms, "prefill_ms_b1", 0.06, 0.18),
+        (False, decode_ms, "decode_step_ms_mid", 0.04, 0.10),
+        (False, prefill_ms, "prefill_ms_b1", 0.06, 0.16),
         (False, kv_tokens, "kv_capacity_tokens", 0.02, 0.08),
-        (True, decode_ms, "decode_step_ms_mid", 0.15, 0.32),
+        (True, decode_ms, "decode_step_ms_mid", 0.08, 0.24),
     ],
     ids=["dense decode", "dense prefill", "KV capacity", "experts decode"],
 )

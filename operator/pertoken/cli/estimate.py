@@ -113,6 +113,9 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     input_tokens: Annotated[int, typer.Option("--input", "--input-tokens", min=0, help="Prompt tokens.")] = 1024,
     output_tokens: Annotated[int, typer.Option("--output", "--output-tokens", min=0, help="Generated tokens.")] = 256,
     engine: Annotated[str, typer.Option(help="vllm, sglang or trtllm; empty: their mean.")] = "",
+    kv_quantization: Annotated[
+        str, typer.Option(help="Of the KV cache; empty: 8 bits beside fp8 and nvfp4 weights, else bf16.")
+    ] = "",
     config: Annotated[
         Path | None, typer.Option(help="config.json of a model that the catalog does not have (named by --model).")
     ] = None,
@@ -151,6 +154,7 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         "input_tokens": str(input_tokens),
         "output_tokens": str(output_tokens),
         **({"engine": engine} if engine else {}),
+        **({"kv_quantization": kv_quantization} if kv_quantization else {}),
     }
     answer = context.answer(row)
     if answer["error"] and answer["prefill_ms"] is None:
@@ -210,8 +214,8 @@ def _print_one(row: Mapping[str, str], answer: Mapping[str, Any], context: Conte
     deployment = asked.deployment
     count = f"{deployment.parallelism.gpus} x " if deployment.parallelism.gpus > 1 else ""
     print(
-        f"{deployment.model.id} ({deployment.precision}) on {count}{deployment.gpu.id}, {row['batch']} clients, "
-        f"{row['input_tokens']} input and {row['output_tokens']} output tokens"
+        f"{deployment.model.id} ({deployment.precision}, {deployment.cache} cache) on {count}{deployment.gpu.id}, "
+        f"{row['batch']} clients, {row['input_tokens']} input and {row['output_tokens']} output tokens"
     )
     for name, label in LABELS.items():
         if answer[name] is not None:

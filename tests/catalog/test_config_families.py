@@ -1,0 +1,136 @@
+"""`config.json` of every kind of model, with the figures as published, against the catalog's own rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from pertoken.catalog.architecture import from_mapping
+from pertoken.catalog.lookup import find_model
+from pertoken.model.memory import count, kv_bytes_per_token
+
+QWEN3_MOE = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "num_hidden_layers": 48,
+    "hidden_size": 2048,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "intermediate_size": 6144,
+    "moe_intermediate_size": 768,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "vocab_size": 151936,
+    "tie_word_embeddings": False,
+}
+MIXTRAL = {
+    "model_type": "mixtral",
+    "num_hidden_layers": 32,
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "vocab_size": 32000,
+}
+DEEPSEEK = {
+    "model_type": "deepseek_v3",
+    "num_hidden_layers": 61,
+    "hidden_size": 7168,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+    "num_experts_per_tok": 8,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 3,
+    "kv_lora_rank": 512,
+    "q_lora_rank": 1536,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 129280,
+}
+GPT_OSS = {
+    "model_type": "gpt_oss",
+    "num_hidden_layers": 36,
+    "hidden_size": 2880,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "intermediate_size": 2880,
+    "num_local_experts": 128,
+    "num_experts_per_tok": 4,
+    "sliding_window": 128,
+    "layer_types": ["sliding_attention", "full_attention"] * 18,
+    "vocab_size": 201088,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "known"),
+    [
+        (QWEN3_MOE, "Qwen/Qwen3-30B-A3B"),
+        (MIXTRAL, "mistralai/Mixtral-8x7B-v0.1"),
+        (DEEPSEEK, "deepseek-ai/DeepSeek-V3"),
+        (GPT_OSS, "openai/gpt-oss-120b"),
+    ],
+    ids=["experts", "experts, old spelling", "latent attention", "sliding window"],
+)
+def test_a_config_makes_the_catalogs_row(config, known):
+    made, row = from_mapping("mine", config), find_model(known)
+
+    assert count(made).total == pytest.approx(count(row).total, rel=0.01)
+    assert (made.experts, made.experts_per_token, made.moe_layers) == (
+        row.experts,
+        row.experts_per_token,
+        row.moe_layers,
+    )
+    assert kv_bytes_per_token(made, 2) == kv_bytes_per_token(row, 2)
+    assert (made.window, made.windowed_layers) == (row.window, row.windowed_layers)
+
+
+def test_recurrent_layers_cache_nothing_and_keep_a_state():
+    hybrid = {
+        "model_type": "qwen3_next",
+        "num_hidden_layers": 48,
+        "hidden_size": 2048,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "head_dim": 256,
+        "intermediate_size": 5120,
+        "moe_intermediate_size": 512,
+        "shared_expert_intermediate_size": 512,
+        "num_experts": 512,
+        "num_experts_per_tok": 10,
+        "full_attention_interval": 4,
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 32,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+        "vocab_size": 151936,
+    }
+    made = from_mapping("mine", hybrid)
+
+    assert (made.attending, made.linear_layers) == (12, 36)
+    assert made.linear_state > 0
+    assert kv_bytes_per_token(made) == 2 * 12 * 2 * 256 * 2
+    assert count(made).total == pytest.approx(80e9, rel=0.03)  # published as 80B
+
+
+def test_a_multimodal_config_is_read_at_its_text():
+    inner = {key: value for key, value in MIXTRAL.items() if key != "model_type"}
+    made = from_mapping("mine", {"model_type": "llava", "vision_config": {"hidden_size": 1}, "text_config": inner})
+
+    assert made.hidden == 4096
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": 0}, {"num_hidden_layers": None}, {"vocab_size": "many"}])
+def test_what_is_missing_is_named(change):
+    found = from_mapping("mine", {**MIXTRAL, **change})
+
+    assert found.missing == (next(iter(change)),)
