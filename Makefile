@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install demo test unit check fmt lint types imports crds docs sandbox-up sandbox-down clean
+.PHONY: help install demo test unit check fmt lint types imports crds docs bench bench-speed sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,12 @@ crds: install ## write crds/ and the chart's copy from the pydantic models
 	@$(BIN)/python -m pertoken.api.generate
 
 docs: crds ## write the generated reference pages
+
+bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about ten minutes)
+	@$(BIN)/python -m benchmarks.report $(ARGS)
+
+bench-speed: install ## simulated requests per second, and memory
+	@$(BIN)/python -m benchmarks.simulator_speed
 
 sandbox-up: install ## start control plane, Prometheus and fleet, and leave them running
 	@$(BIN)/sandbox up

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pertoken.cli.main import app
+from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.simulate import bench as benchmark
+from pertoken.simulate.ablations import ABLATIONS, foresight
 from pertoken.simulate.bench import UnknownPolicyError, bench, names
 from pertoken.simulate.bound import bounds_of, least_usd
 from pertoken.simulate.clairvoyant import clairvoyant, first_replicas
@@ -262,3 +264,74 @@ def test_the_operator_never_loads_the_simulator():
     code = "import pertoken.app, pertoken.cli.main, sys; print([m for m in sys.modules if m.startswith(('numba', 'joblib', 'pertoken.simulate'))])"  # noqa: E501
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Watching:
+    """pertoken, and what its planner was shown."""
+
+    def __init__(self, policy) -> None:
+        self.policy, self.worlds = policy, []
+        inner = policy.change
+
+        def change(world):
+            shown = world if inner is None else inner(world)
+            self.worlds.append((world, shown))
+            return shown
+
+        policy.change = change
+
+
+def watched(policy, seconds=300):
+    watching = Watching(policy)
+    run = Run(prepare(short(seconds, 3), 0), policy, {"chat/a100": 2})
+    run.go()
+    return watching
+
+
+def test_the_planner_learns_the_scenario_s_start_up_from_the_first_replicas():
+    policy = pertoken({})
+    run = Run(prepare(short(200, 2, coldStartSeconds=400), 0), policy, {"chat/a100": 2})
+    run.go()
+    learnt = policy.memory.services["bench/chat"].variants["a100"].start_seconds
+    assert 360 <= learnt <= 440
+
+
+def test_ablations_take_one_thing_away():
+    fixed = ABLATIONS["pertoken:fixed-cap"]()
+    seen = watched(fixed).worlds[-1][1]
+    assert all(variant.workload.cap is None for view in seen.services for variant in view.variants)
+    assert not ABLATIONS["pertoken:no-calibration"]().settings.calibrate
+    blind = ABLATIONS["pertoken:no-lookahead"]()
+    pods = watched(blind).worlds[-1][1].pods
+    assert pods
+    assert all(pod.created_at == pod.bound_at == pod.ready_at for pod in pods if pod.ready_at is not None)
+    assert not blind.memory.services["bench/chat"].variants["a100"].start_seconds
+    assert blind.settings.start_seconds == 0
+    worlds = watched(ABLATIONS["pertoken:requests"]()).worlds
+    real, shown = (one.metrics["default"].pods for one in worlds[-1])
+    assert real.keys() == shown.keys()
+    ratios = {
+        round(pod.values[Signal.GENERATION_TOKENS_PER_SECOND] / pod.histograms[LatencyKind.TTFT].cumulative[-1], 6)
+        for pod in shown.values()
+    }
+    assert len(ratios) == 1  # every pod's requests count the same
+    assert any(
+        real[key].values[Signal.GENERATION_TOKENS_PER_SECOND] != pod.values[Signal.GENERATION_TOKENS_PER_SECOND]
+        for key, pod in shown.items()
+    )
+
+
+def test_foresight_orders_before_demand_comes():
+    """A step in demand: replicas are ordered one start-up ahead."""
+    prepared = prepare(short(900, 3, coldStartSeconds=120), 0)
+    late = prepared.trace.take(
+        np.flatnonzero((prepared.trace.arrival > 500) | (np.arange(len(prepared.trace)) % 8 == 0))
+    )
+    stepped = replace(prepared, trace=late)
+    policy = foresight(stepped)
+    run = Run(stepped, policy, {"chat/a100": 1})
+    run.go()
+    ordered = run.timeline().ordered["chat/a100"]
+    times = run.timeline().times
+    rise = next(moment for moment, count in zip(times, ordered, strict=True) if count > 1)
+    assert 300 <= rise <= 420
