@@ -44,8 +44,8 @@ PRECISIONS: Final[dict[str, Precision]] = {
     for row in (
         Precision("bf16", 2.0),
         Precision("fp16", 2.0),
-        Precision("fp8", 1.0, "fp8", compute=0.8, expert_compute=0.8, activations=True),
-        Precision("int8", 1.0, "int8", compute=0.8, expert_compute=0.8, activations=True),
+        Precision("fp8", 1.0, "fp8", compute=0.8, bandwidth=0.95, expert_compute=0.8, activations=True),
+        Precision("int8", 1.0, "int8", compute=0.8, bandwidth=0.95, expert_compute=0.8, activations=True),
         Precision("int4", 0.53125, bandwidth=0.85, expert_bandwidth=0.56, expert_compute=0.76, bits4=True),
         Precision("mxfp4", 0.53125, bandwidth=0.85, expert_bandwidth=0.56, expert_compute=0.76, bits4=True),
         Precision(

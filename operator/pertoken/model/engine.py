@@ -21,11 +21,13 @@ EXPERT_ROW_BYTES: Final = 5.6  # per token, chosen expert, layer and unit of (2 
 MOE_LAYER_SECONDS: Final = 22e-6  # routing and grouping per layer with experts
 QUANTIZE_LAYER_SECONDS: Final = 7e-6  # kernels per layer that quantize activations
 EAGER_LAYER_SECONDS: Final = 30e-6  # kernel launches per layer that no CUDA graph hides
+NARROW_CACHE: Final = 0.7  # of the bandwidth that a bf16 KV cache is read at, where it has 8 bits
 RING_EXPONENT: Final = 0.5  # all-reduce over switched links: between in-network (0) and ring (1) reduction
 LATENCY_EXPONENT: Final = 0.33  # growth of an all-reduce's latency with the GPUs
 HOST_LINK: Final = 0.49  # of PCIe's peak, shared by all GPUs, once more than two meet in host memory
 HOST_LATENCY_SECONDS: Final = 1.6e-6  # of such an all-reduce, per GPU
 LINKED_PAIR: Final = 2
+BF16_BYTES: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ def engine_model(
         elementwise=(ELEMENTWISE_BYTES * model.hidden * blocks + EXPERT_ROW_BYTES * rows) / gpu.bandwidth,
         reduce_per_token=collectives.per_token,
         bandwidth=gpu.bandwidth * efficiency.bandwidth * (1.0 if plain else precision.bandwidth),
-        kv_bandwidth=gpu.bandwidth * efficiency.kv_bandwidth,
+        kv_bandwidth=gpu.bandwidth * efficiency.kv_bandwidth * (NARROW_CACHE if cached < BF16_BYTES else 1.0),
         expert_bandwidth=gpu.bandwidth * efficiency.expert_bandwidth * precision.expert_bandwidth,
         compute=gpu.flops_bf16 * efficiency.compute if plain else peak * efficiency.compute * precision.compute,
         attention_compute=gpu.flops_bf16 * efficiency.attention,
