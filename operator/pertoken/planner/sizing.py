@@ -210,11 +210,17 @@ def _dearness(variant: VariantFacts, capacity: Capacity) -> tuple[bool, float, s
 
 
 def _fill(order: list[VariantFacts], capacities: dict[str, Capacity], need: float) -> dict[str, int]:
-    """Give the rate to the cheapest variant first, up to its maximum; what none can carry is asked of the cheapest."""
+    """Give the rate to the cheapest variant first, up to its maximum; what none can carry is asked of the cheapest.
+
+    What the minimums of dearer variants carry anyway is not asked of cheaper ones.
+    """
     wanted, left = {}, need
+    anyway = sum(variant.spec.min_replicas * capacities[variant.name].rate for variant in order)
     for variant in order:
         rate = capacities[variant.name].rate
-        count = min(max(ceil(left / rate - EPSILON), variant.spec.min_replicas, 0), variant.spec.max_replicas)
+        anyway -= variant.spec.min_replicas * rate
+        asked = ceil((left - anyway) / rate - EPSILON)
+        count = min(max(asked, variant.spec.min_replicas, 0), variant.spec.max_replicas)
         wanted[variant.name] = count
         left = max(0.0, left - count * rate)
     if left > EPSILON and order:
