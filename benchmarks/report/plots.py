@@ -50,7 +50,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], required: float, title: str) -> F
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in {2, 3, 4, 5, 7, 15, 20, 30} else "")
-    axes.set_ylim(0, 104)
+    axes.set_ylim(0, 108)
     axes.set_xlabel("USD in the scored time")
     axes.set_ylabel("requests within the objectives, %")
     axes.set_title(title, fontsize=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from typer.testing import CliRunner
 
 from pertoken.cli.bench_history import manifests, summary
 from pertoken.cli.main import app
+from pertoken.domain.service import Parallelism
 from pertoken.simulate.bench import bench
+from pertoken.simulate.catalog_times import catalog_times
 from pertoken.simulate.history import (
     Replay,
     history_of,
@@ -25,6 +28,8 @@ from pertoken.simulate.history import (
 )
 from pertoken.simulate.prepare import prepare
 from pertoken.simulate.trace import TraceError
+from pertoken.simulate.truth import step_times
+from pertoken.simulate.work import bilinear
 
 SERVICE = """
 apiVersion: serving.pertoken.dev/v1alpha1
@@ -137,7 +142,7 @@ def test_commands_that_cannot_be_answered(service, tmp_path):
     free = tmp_path / "free.yaml"
     free.write_text(SERVICE.replace('  pricePerGPUHour: "1.49"\n', ""))
     other = tmp_path / "model.yaml"
-    other.write_text(SERVICE.replace("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct"))
+    other.write_text(SERVICE.replace("meta-llama/Llama-3.1-8B-Instruct", "nobody/knows-this-model"))
     empty = tmp_path / "empty.csv"
     empty.write_text(HEADER + "0,0,0,0,1\n60,0,0,0,1\n")
     for arguments, words in (
@@ -146,7 +151,7 @@ def test_commands_that_cannot_be_answered(service, tmp_path):
         (["--service", service, "--history", tmp_path / "no.csv"], "no.csv: cannot be read"),
         (["--service", two, "--history", good], "pool 'a100'"),
         (["--service", free, "--history", good], "pricePerGPUHour"),
-        (["--service", other, "--history", good, "--jobs", 1], "no step-time table"),
+        (["--service", other, "--history", good, "--jobs", 1], "knows-this-model"),
         (["--service", service, "--history", empty, "--jobs", 1], "no requests"),
         (["--service", service, "--history", good, "--lengths", tmp_path / "x.csv"], "--lengths"),
         (["--service", service, "--history", "prometheus"], "--prometheus-url: missing"),
@@ -157,6 +162,27 @@ def test_commands_that_cannot_be_answered(service, tmp_path):
         assert done.exit_code == 2, (arguments, done.output)
         assert words in done.stderr, (arguments, done.stderr)
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_model_without_tables_is_simulated_by_the_catalog_and_that_is_said(service, tmp_path):
+    service.write_text(SERVICE.replace("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct"))
+    file = constant(tmp_path / "h.csv", bins=4)
+    done = invoke("--service", service, "--history", file, "--policies", "static-best", "--seeds", 1, "--jobs", 1)
+    assert done.exit_code == 0, done.output
+    assert "no measured step times for a100" in done.stderr
+    assert "paid: 1.49 USD" in done.stdout
+
+
+def test_the_catalog_s_times_stand_near_the_measured_ones():
+    measured = step_times("meta-llama/Llama-3.1-8B-Instruct", "h100-sxm", 1)
+    parallel = Parallelism(tensor=1)
+    spec = SimpleNamespace(id="meta-llama/Llama-3.1-8B-Instruct", architecture=None)
+    modelled = catalog_times(spec, SimpleNamespace(quantization="", parallelism=parallel), "h100-sxm")
+    for batch, context in ((1, 1000), (32, 1000), (128, 2000)):
+        assert bilinear(modelled.decode, batch, context) == pytest.approx(
+            bilinear(measured.decode, batch, context), rel=0.25
+        )
+    assert modelled.kv_blocks(80, 0.92) == pytest.approx(measured.kv_blocks(80, 0.92), rel=0.15)
 
 
 def test_times_may_be_dates(service, tmp_path):

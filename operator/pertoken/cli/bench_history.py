@@ -75,8 +75,16 @@ def manifests(file: Path) -> tuple[ServiceSpec, tuple[PoolSpec, ...]]:
 
 def past(asked: Asked, folder: Path) -> Past:
     """Read the record; files that the replay needs go to `folder`. Mistakes end the command."""
-    from pertoken.simulate.history import Replay, read_history, scenario_of, write_history, write_series  # noqa: PLC0415
+    from pertoken.simulate.history import (  # noqa: PLC0415
+        Replay,
+        read_history,
+        scenario_of,
+        without_tables,
+        write_history,
+        write_series,
+    )
     from pertoken.simulate.trace import TraceError  # noqa: PLC0415
+    from pertoken.simulate.truth import TableMissingError  # noqa: PLC0415
 
     service, pools = manifests(asked.service)
     try:
@@ -91,7 +99,17 @@ def past(asked: Asked, folder: Path) -> Past:
     series = folder / "series.csv"
     write_series(series, history)
     replay = Replay(lengths=asked.lengths, cold_start=asked.cold_start)
-    return Past(history, scenario_of(service, pools, history, series, replay))
+    scenario = scenario_of(service, pools, history, series, replay)
+    try:
+        modelled = without_tables(scenario)
+    except TableMissingError as error:
+        refuse(f"--service {asked.service}: {error}")
+    if modelled:
+        say(
+            f"no measured step times for {', '.join(modelled)}: the catalog's model stands in for the hardware, which "
+            "policies that plan with it know better than they would"
+        )
+    return Past(history, scenario)
 
 
 def from_prometheus(asked: Asked, service: ServiceSpec) -> History:

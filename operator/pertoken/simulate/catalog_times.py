@@ -1,0 +1,55 @@
+"""Step-time tables out of the catalog's performance model, for models and GPUs without tables of measured kernels.
+
+The planner knows this model: on such tables it is better calibrated than it would be on hardware. Only histories use
+them, and say so; scenarios compare policies on measured tables alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pertoken.catalog.architecture import from_config
+from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.domain.service import ModelSpec, VariantSpec
+from pertoken.model.perf import engine_model, iteration_time, prefill_time
+from pertoken.simulate.truth import StepTimes, Table, TableMissingError
+
+BATCHES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+CONTEXTS: Final = (64.0, 512.0, 2048.0, 8192.0, 32768.0, 131072.0)
+CHUNKS: Final = (1.0, 64.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0)
+PASTS: Final = (0.0, 2048.0, 8192.0, 32768.0, 131072.0)
+
+
+def catalog_times(spec: ModelSpec, variant: VariantSpec, accelerator: str) -> StepTimes:
+    """The variant's replica in the planner's own model.
+
+    Raises:
+        TableMissingError: the catalog does not know the model or the GPU, or the weights do not fit.
+    """
+    gpu = find_gpu(accelerator)
+    model = from_config(spec.id, spec.architecture) if spec.architecture else find_model(spec.id)
+    if isinstance(gpu, Unknown) or isinstance(model, Unknown):
+        raise TableMissingError(str(gpu if isinstance(gpu, Unknown) else model))
+    quantization = variant.quantization
+    if quantization in {"", "bf16"}:
+        quantization = quantization_of(spec.id) or quantization
+    engine = engine_model(model, gpu, variant.parallelism, quantization)
+    if engine.kv_capacity <= 0 or engine.kv_bytes <= 0:
+        raise TableMissingError(
+            f"{spec.id} does not fit on {variant.parallelism.gpus} x {accelerator}, or keeps no KV cache"
+        )
+    decode = tuple(
+        tuple(1e3 * iteration_time(engine, 0.0, 0.0, batch, batch * context) for context in CONTEXTS)
+        for batch in BATCHES
+    )
+    prefill = tuple(tuple(1e3 * prefill_time(engine, chunk, past) for past in PASTS) for chunk in CHUNKS)
+    return StepTimes(
+        model=spec.id,
+        gpu=gpu.id,
+        tensor=variant.parallelism.tensor,
+        weights_gib=engine.weights_gib,
+        reserve_gib=max(0.0, engine.memory_gib - engine.weights_gib),
+        kv_bytes_per_token=round(engine.kv_bytes),
+        decode=Table(BATCHES, CONTEXTS, decode),
+        prefill=Table(CHUNKS, PASTS, prefill),
+    )
