@@ -51,6 +51,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], required: float, title: str) -> F
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in {2, 3, 4, 5, 7, 15, 20, 30} else "")
     axes.set_ylim(0, 108)
+    axes.set_xlim(right=max(x for x, _ in points.values()) * 1.35)  # room for the last label
     axes.set_xlabel("USD in the scored time")
     axes.set_ylabel("requests within the objectives, %")
     axes.set_title(title, fontsize=10)
@@ -62,7 +63,7 @@ def _labelled(points: Mapping[str, tuple[float, float]]) -> list[tuple[str, tupl
     """Labels near each other are put at different heights."""
     placed: list[tuple[str, tuple[float, float], int]] = []
     for name, (x, y) in sorted(points.items(), key=lambda item: (item[1][0], item[1][1])):
-        near = {s for _, (u, v), s in placed if abs(x / u - 1.0) < 0.22 and abs(y - v) < 4.0}
+        near = {s for _, (u, v), s in placed if abs(x / u - 1.0) < 0.35 and abs(y - v) < 4.5}
         shift = next(s for s in (4, -10, 14, -20, 24, -30, 34, -40, 44, -50, 54) if s not in near)
         placed.append((name, (x, y), shift))
     return placed
@@ -84,7 +85,8 @@ def timelines(found: Mapping[str, Any], policies: Sequence[str], title: str) -> 
         below.step([t / 60.0 for t in one["times"]], total, where="post", label=name, linewidth=width)
     below.set_ylabel("Ready replicas")
     below.set_xlabel("minutes")
-    below.set_ylim(bottom=0)
-    below.legend(fontsize=8, loc="upper left", ncols=2)
+    below.set_yscale("log", base=2)
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     below.grid(alpha=0.3)
+    figure.legend(*below.get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=len(shown))
     return figure
