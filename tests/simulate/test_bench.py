@@ -164,7 +164,7 @@ def test_bound_grows_with_attainment_and_with_minimum_replicas():
 
 
 def test_same_seed_same_bytes_in_one_process_or_two():
-    policies = ["hpa-running", "pertoken", "clairvoyant"]
+    policies = ["hpa-running", "pertoken", "static-best"]
     alone, together = (bench(SHORT, policies, [0, 1], jobs=jobs) for jobs in (1, 2))
     assert json.dumps(alone.rows) == json.dumps(together.rows)
     assert page(alone) == page(together)
