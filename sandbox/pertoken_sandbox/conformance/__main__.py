@@ -22,7 +22,11 @@ from pertoken_sandbox.processes import ProcessFailed
 from pertoken_sandbox.report import Progress, say
 
 RESULTS = Path(__file__).with_name("results.json")
+STEPPED = "pertoken_sandbox.conformance.stepped"
 BROKEN = 2
+
+Kept = dict[str, tuple[Outcome, Outcome]]
+"""Of each case: vLLM's scheduler in virtual time, and vLLM served in real time."""
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -44,7 +48,8 @@ def main(
         try:
             programs = environment.ensure()
             for name in chosen:
-                kept[name] = _play(name, programs, state)
+                served = _play(name, programs, state)
+                kept[name] = (_step(name, served, programs, state), served)
                 _keep(kept)
         except (environment.EnvironmentUnavailable, ProcessFailed, played.RequestFailed) as error:
             say(f"conformance: {error}\nlogs: {state}")
@@ -59,26 +64,34 @@ def _play(name: str, programs: Path, state: Path) -> Outcome:
         return played.play(case, server)
 
 
-def _report(kept: dict[str, Outcome]) -> None:
+def _step(name: str, served: Outcome, programs: Path, state: Path) -> Outcome:
+    """The same requests at the same instants through vLLM's scheduler alone, in virtual time."""
+    sent = state / f"sent-{name}.json"
+    sent.write_text(json.dumps(served.sent_at), encoding="utf-8")
+    return _outcome(json.loads(environment.python(programs, STEPPED, [name, str(sent)])))
+
+
+def _report(kept: Kept) -> None:
     if not kept:
         say("conformance: no kept results of vLLM: run without --again first")
         sys.exit(BROKEN)
     outcomes: dict[str, list[Outcome]] = {}
     for name in (each for each in CASES if each in kept):
-        case, real = CASES[name](), kept[name]
-        outcomes[name] = [real, emulated.run(case, real.sent_at), simulated.run(case, real.sent_at)]
-    real, emulator, _ = next(iter(outcomes.values()))
+        case, both = CASES[name](), kept[name]
+        sent = both[0].sent_at
+        outcomes[name] = [*both, emulated.run(case, sent), simulated.run(case, sent)]
+    _, real, emulator, _ = next(iter(outcomes.values()))
     write_section("engines", comparison(outcomes))
     write_section("families", family_differences(real.families, emulator.families))
     print(comparison(outcomes))
     print(family_differences(real.families, emulator.families))
 
 
-def _kept() -> dict[str, Outcome]:
+def _kept() -> Kept:
     if not RESULTS.is_file():
         return {}
     raw = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return {name: _outcome(one) for name, one in raw["cases"].items()}
+    return {name: (_outcome(stepped), _outcome(served)) for name, (stepped, served) in raw["cases"].items()}
 
 
 def _outcome(raw: dict[str, object]) -> Outcome:
@@ -93,11 +106,11 @@ def _outcome(raw: dict[str, object]) -> Outcome:
     )
 
 
-def _keep(kept: dict[str, Outcome]) -> None:
+def _keep(kept: Kept) -> None:
     record = {
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),  # noqa: TID251 - the report is dated
         "vllm": environment.VERSION,
-        "cases": {name: asdict(one) for name, one in kept.items()},
+        "cases": {name: [asdict(one) for one in both] for name, both in kept.items()},
     }
     RESULTS.write_text(json.dumps(_rounded(record), indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
 

@@ -15,6 +15,7 @@ from pertoken_sandbox.report import Progress, say
 VERSION = "0.32.0"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 SERVER = "vllm"
+SOURCES = Path(__file__).parents[2]
 POLL_SECONDS = 0.5
 TAIL_BYTES = 2000
 
@@ -45,6 +46,24 @@ def ensure() -> Path:
             if not (home / "complete").is_file():
                 _install(home)
     return home / "bin"
+
+
+def python(programs: Path, module: str, arguments: list[str]) -> str:
+    """Run a module of this package inside the environment; what it printed.
+
+    Raises:
+        EnvironmentUnavailable: it ended with an error (the end of its log is in the message).
+    """
+    done = subprocess.run(
+        [str(programs / "python"), "-m", module, *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCES), "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise EnvironmentUnavailable(f"{module} ended with status {done.returncode}:\n{done.stderr[-TAIL_BYTES:]}")
+    return done.stdout
 
 
 def _install(home: Path) -> None:

@@ -152,7 +152,7 @@ def _outcome(run: _Run, grown: dict[str, float], page: str, late: tuple[float, f
     running, waiting = run.gauges.means()
     answers = run.answers
     return Outcome(
-        "vLLM",
+        "vLLM, served",
         [each.sent for each in answers],
         max(each.last for each in answers),
         Latency(

@@ -32,7 +32,7 @@ NOT_EMULATED = ("vllm:estimated_",)
 
 
 def comparison(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
-    """One table per case: vLLM first, then the others with their ratio to it."""
+    """One table per case: the first engine, then the others with their ratio to it."""
     parts: list[str] = []
     for name, engines in outcomes.items():
         case = CASES[name]()
@@ -42,20 +42,21 @@ def comparison(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
 
 
 def _table(engines: Sequence[Outcome]) -> str:
-    real, *others = engines
-    header = ["", real.engine] + [text for one in others for text in (one.engine, "ratio")]
+    base_engine, *others = engines
+    header = ["", base_engine.engine] + [text for one in others for text in (one.engine, "ratio")]
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
     for title, read, form in FIGURES:
-        base = read(real)
+        base = read(base_engine)
         cells = [title, form.format(base)]
         for one in others:
             cells += [form.format(read(one)), _ratio(read(one), base)]
         lines.append("| " + " | ".join(cells) + " |")
-    if real.late_ms is not None:
-        lines.append(
-            f"\nThe real engine began its steps {real.late_ms[0]:.1f} ms after their modelled start in the mean "
-            f"(p95 {real.late_ms[1]:.1f} ms)."
-        )
+    lines.extend(
+        f"\nIn {one.engine}, steps began {one.late_ms[0]:.0f} ms after their modelled start in the mean "
+        f"(p95 {one.late_ms[1]:.0f} ms)."
+        for one in engines
+        if one.late_ms is not None
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, VOCABULARY, Case
-from pertoken_sandbox.conformance.environment import SERVER
-from pertoken_sandbox.conformance.worker import SEQUENCES, STEPS_FILE
+from pertoken_sandbox.conformance.environment import SERVER, SOURCES
+from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE
 from pertoken_sandbox.fleet.process import answers
+from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS
 from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
 from pertoken_sandbox.report import Progress
 
 READY_SECONDS: Final = 240.0
-SOURCES: Final = Path(__file__).parents[2]
+SERVED_BLOCK_TOKENS: Final = 32  # vLLM's attention on CPUs takes no smaller blocks; a GPU's have 16
 WORKER: Final = "pertoken_sandbox.conformance.worker.TimedWorker"
 
 _MODEL = {
@@ -76,7 +77,8 @@ def command(case: Case, programs: Path, model: Path, port: int) -> tuple[str, ..
         "--skip-tokenizer-init",
         "--enforce-eager",
         f"--max-model-len={CONTEXT}",
-        f"--num-gpu-blocks-override={case.kv_blocks + 1}",
+        f"--block-size={SERVED_BLOCK_TOKENS}",
+        f"--num-gpu-blocks-override={case.kv_blocks * BLOCK_TOKENS // SERVED_BLOCK_TOKENS + 1}",
         f"--max-num-seqs={case.max_num_seqs}",
         f"--max-num-batched-tokens={BATCHED_TOKENS}",
         f"--worker-cls={WORKER}",

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE, StepReader
 from pertoken_sandbox.conformance.table import step_clock
 
 if TYPE_CHECKING:
@@ -29,56 +29,6 @@ if TYPE_CHECKING:
             """Draw the tokens."""
 else:
     from vllm.v1.worker.cpu_worker import CPUWorker
-
-STEPS_FILE = "PERTOKEN_CONFORMANCE_STEPS"
-SEQUENCES = "PERTOKEN_CONFORMANCE_SEQUENCES"
-
-
-@dataclass(frozen=True, slots=True)
-class StepContent:
-    """What the scheduler put into one step.
-
-    Attributes:
-        decodes: sequences that get one token.
-        context: KV tokens that they read.
-        chunks: prompt chunks as (tokens, tokens before them).
-        carried: whether a request is under way since an earlier step, so that this step follows on another.
-    """
-
-    decodes: int
-    context: int
-    chunks: tuple[tuple[int, int], ...]
-    carried: bool
-
-
-class StepReader:
-    """Tells decodes from prompt chunks in vLLM's scheduler output."""
-
-    def __init__(self) -> None:
-        self._prompts: dict[str, int] = {}  # prompt tokens of the requests under way
-
-    def read(self, output: Any) -> StepContent:
-        """The content of the step; finished requests are forgotten first."""
-        for name in output.finished_req_ids:
-            self._prompts.pop(name, None)
-        carried = bool(self._prompts)
-        decodes = context = 0
-        chunks: list[tuple[int, int]] = []
-        scheduled = output.num_scheduled_tokens
-        for new in output.scheduled_new_reqs:
-            self._prompts[new.req_id] = len(new.prompt_token_ids)
-            chunks.append((scheduled[new.req_id], new.num_computed_tokens))
-        cached = output.scheduled_cached_reqs
-        for name, computed, generated in zip(
-            cached.req_ids, cached.num_computed_tokens, cached.num_output_tokens, strict=True
-        ):
-            last_out = self._prompts[name] + generated - 1  # every token but the newest is in the cache
-            if name not in cached.resumed_req_ids and generated and computed >= last_out:
-                decodes += 1
-                context += computed
-            else:
-                chunks.append((scheduled[name], computed))
-        return StepContent(decodes, context, tuple(chunks), carried)
 
 
 class TimedWorker(CPUWorker):

@@ -3,14 +3,16 @@
 Scheduling follows vLLM v1 (``vllm.v1.core.sched.scheduler``): running requests first, one token per decode, then the
 rest of the ``max_num_batched_tokens`` budget to prompts, first come first served; a prompt is admitted when a sequence
 slot is free and its whole length fits into free KV blocks; when a decode finds no free block the request admitted last
-is preempted, loses its blocks and is recomputed (prompt and the tokens generated so far).
+is preempted and gives its blocks back; what of them nobody has taken when it is admitted again is a prefix hit, the
+rest (prompt and the tokens generated so far) is recomputed. Blocks are given out in the order in which they came back,
+a request's last ones first.
 
 A step costs O(changes), not O(batch): every decode grows by one token per step, so the step at which a sequence ends
 is known when it begins to decode (a heap), and the steps at which it needs a new block recur every 16 (a phase count).
 """
 
 import heapq
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
 from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS
@@ -25,8 +27,8 @@ class Request:
 
     __slots__ = (
         "admitted_at", "arrival", "cached_tokens", "computed", "decode_base", "decoding", "finished_at",
-        "first_scheduled_at", "first_token_at", "generated", "input_tokens", "last_token_at", "order", "output_tokens",
-        "preemptions", "prefix_ids", "target",
+        "first_scheduled_at", "first_token_at", "generated", "input_tokens", "last_token_at", "left_blocks",
+        "left_until", "order", "output_tokens", "preemptions", "prefix_ids", "shown_ids", "target",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,9 @@ class Request:
         self.decoding = False
         self.cached_tokens = 0
         self.preemptions = 0
+        self.left_blocks = (0, 0)  # blocks given back when preempted: all, and those that were full
+        self.left_until = 0  # the engine's count of blocks given out up to which all of them are still there
+        self.shown_ids = 0  # leading ids of `prefix_ids` that the engine's running requests offer to others through it
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class StepResult:
     """Requests that went on after preemption, with the seconds since their last token."""
     finished: list[Request] = field(default_factory=list)
     preempted: int = 0
+    waiting: int = 0
+    """Requests left in the queue when the step was scheduled: what vLLM's gauge shows after it."""
     admitted: list[Request] = field(default_factory=list)
 
     @property
@@ -118,8 +125,10 @@ class Engine:
         self._decoding = 0
         self._context = 0  # KV tokens of the decodes
         self._used_blocks = 0
+        self._taken_blocks = 0  # blocks given out so far
         self._order = 0
-        self._prefix: OrderedDict[int, None] = OrderedDict()
+        self._prefix: OrderedDict[int, None] = OrderedDict()  # in free blocks, least recently used first
+        self._shown: Counter[int] = Counter()  # in blocks of running requests
 
     @property
     def busy(self) -> bool:
@@ -182,6 +191,7 @@ class Engine:
         self._finish.clear()
         self._phase = [0] * BLOCK_TOKENS
         self._decoding = self._context = self._used_blocks = 0
+        self._shown.clear()
         return lost
 
     def step(self, now: float) -> StepResult:
@@ -193,6 +203,7 @@ class Engine:
         budget -= sum(tokens for _, tokens in scheduled)
         if not result.preempted:
             self._admit(budget, result, scheduled)
+        result.waiting = len(self.waiting)
         result.decodes, result.context_tokens = self._decoding, self._context
         result.duration = self._clock.seconds(self._decoding, self._context, result.chunks, now)
         self._advance(result, scheduled)
@@ -202,23 +213,30 @@ class Engine:
         phase = self._decode_steps % BLOCK_TOKENS
         while self._phase[phase] > self.config.kv_blocks - self._used_blocks:
             self._preempt_last(result)
-        self._used_blocks += self._phase[phase]
+        self._take(self._phase[phase])
+
+    def _take(self, blocks: int) -> None:
+        """Give out free blocks."""
+        self._used_blocks += blocks
+        self._taken_blocks += blocks
 
     def _preempt_last(self, result: StepResult) -> None:
         order = next(reversed(self._running))
         request = self._running.pop(order)
+        held = self._held_tokens(request) if request.decoding else request.computed
+        request.left_until = self._taken_blocks + self.config.kv_blocks - self._used_blocks
+        request.left_blocks = (_blocks(held), held // BLOCK_TOKENS)
+        self._used_blocks -= _blocks(held)
         if request.decoding:
             request.generated = self.generated_tokens(request)
             request.last_token_at = result.start
             self._decoding -= 1
-            context = self._held_tokens(request)
-            self._context -= context
-            self._used_blocks -= _blocks(context)
+            self._context -= held
             self._phase[self._phase_of(request)] -= 1
             request.decoding = False
         else:
-            self._used_blocks -= _blocks(request.computed)
             self._prefilling.remove(request)
+        self._hide(request)
         request.computed = 0
         request.target = request.input_tokens + request.generated
         request.order = 0  # stale heap entries are known by it
@@ -238,7 +256,8 @@ class Engine:
         if needed > self.config.kv_blocks - self._used_blocks:
             self._preempt_last(result)
             return []
-        self._used_blocks += needed
+        self._take(needed)
+        self._show(request, request.computed + tokens)
         result.chunks.append((tokens, request.computed))
         return [(request, tokens)]
 
@@ -258,9 +277,12 @@ class Engine:
                 request.cached_tokens = self._cached(request)
                 result.admitted.append(request)
                 request.computed = request.cached_tokens
-                self._used_blocks += _blocks(request.computed)
+            else:
+                request.computed = self._still_there(request)
+            self._used_blocks += _blocks(request.computed)
             tokens = min(request.target - request.computed, budget)
-            self._used_blocks += _blocks(request.computed + tokens) - _blocks(request.computed)
+            self._take(_blocks(request.computed + tokens) - _blocks(request.computed))
+            self._show(request, request.computed + tokens)
             result.chunks.append((tokens, request.computed))
             scheduled.append((request, tokens))
             budget -= tokens
@@ -316,9 +338,34 @@ class Engine:
         request.decoding = False
         request.last_token_at = request.finished_at = end
         result.finished.append(request)
-        for block in request.prefix_ids:
-            self._prefix[block] = None
-            self._prefix.move_to_end(block)
+        self._hide(request)
+
+    def _show(self, request: Request, computed: int) -> None:
+        """Offer the prompt's leading ids to others as soon as they are scheduled to be computed, as vLLM does."""
+        ids = request.prefix_ids
+        covered = len(ids) if computed >= request.input_tokens else computed // PREFIX_TOKENS
+        for block in ids[request.shown_ids : covered]:
+            self._shown[block] += 1
+            self._prefix.pop(block, None)
+        request.shown_ids = max(request.shown_ids, min(covered, len(ids)))
+
+    def _hide(self, request: Request) -> None:
+        """The request gives its blocks back: its ids stay in free blocks, the last of them the first to go."""
+        for block in reversed(request.prefix_ids[: request.shown_ids]):
+            self._shown[block] -= 1
+            if not self._shown[block]:
+                del self._shown[block]
+                self._prefix[block] = None
+                self._prefix.move_to_end(block)
+        request.shown_ids = 0
+
+    def _still_there(self, request: Request) -> int:
+        """Tokens of a preempted request whose blocks nobody has taken since."""
+        if not self.config.prefix_caching:
+            return 0
+        every, full = request.left_blocks
+        left = min(full, every - max(0, self._taken_blocks - request.left_until))
+        return max(0, min(left, (request.target - 1) // BLOCK_TOKENS)) * BLOCK_TOKENS
 
     def _held_tokens(self, request: Request) -> int:
         """KV tokens of a decoding request: what its prefill computed and one per decode step since."""
@@ -330,10 +377,11 @@ class Engine:
         return (request.decode_base - request.computed) % BLOCK_TOKENS
 
     def _cached(self, request: Request) -> int:
-        """Prompt tokens whose KV is still there from earlier requests.
+        """Prompt tokens whose KV is there from other requests.
 
-        Finished requests' prefixes stay in free blocks, least recently used ones go first. A hit spares computation;
-        the hit tokens are counted as this request's own blocks (no sharing), which errs on the safe side.
+        Prefixes of running requests are there, those of finished ones stay in free blocks, least recently used ones go
+        first. A hit spares computation; the hit tokens are counted as this request's own blocks (no sharing), which
+        errs on the safe side.
         """
         if not request.prefix_ids or not self.config.prefix_caching:
             return 0
@@ -342,7 +390,7 @@ class Engine:
             self._prefix.popitem(last=False)
         hits = 0
         for block in request.prefix_ids:
-            if block not in self._prefix:
+            if block not in self._prefix and block not in self._shown:
                 break
             hits += 1
         # The last token is always computed, else there would be nothing to sample from.

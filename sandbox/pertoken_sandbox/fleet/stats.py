@@ -108,6 +108,7 @@ class EngineStats:
             self._finish(request)
         self.preemptions += step.preempted
         self.sample(engine)
+        self.waiting = step.waiting  # what came during the step is not in the scheduler's queue yet
 
     def sample(self, engine: Engine) -> None:
         """Take the gauges from the engine."""

@@ -45,7 +45,9 @@ class LiveRun:
     """What one autoscaler did.
 
     Attributes:
-        seconds, bound, ready: once a second since the trace began: pods that hold a GPU, pods that serve.
+        seconds, bound, ready, draining: once a second since the trace began: pods that hold a GPU, and of these
+            those that serve and those that finish what they have.
+        started: pods that were seen.
         replica_hours: of pods that held a GPU, until the trace's end.
         attained: share of the requests within both objectives; unfinished ones are misses.
     """
@@ -54,6 +56,8 @@ class LiveRun:
     seconds: list[float]
     bound: list[int]
     ready: list[int]
+    draining: list[int]
+    started: int
     replica_hours: float
     usd: float
     tokens: int
@@ -73,6 +77,8 @@ class _Account:
     seconds: list[float] = field(default_factory=list)
     bound: list[int] = field(default_factory=list)
     ready: list[int] = field(default_factory=list)
+    draining: list[int] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
     pod_seconds: float = 0.0
 
     def look(self, stage: Stage, seconds: float) -> None:
@@ -84,6 +90,8 @@ class _Account:
         self.seconds.append(round(seconds, 3))
         self.bound.append(len(mine))
         self.ready.append(sum(1 for pod in mine if pod["serving"]))
+        self.draining.append(sum(1 for pod in mine if pod["draining"]))
+        self.names |= {pod["name"] for pod in mine}
 
 
 def run(peer: str, state_dir: Path) -> LiveRun:
@@ -200,6 +208,8 @@ def _result(peer: str, stage: Stage, account: _Account) -> LiveRun:
         account.seconds,
         account.bound,
         account.ready,
+        account.draining,
+        len(account.names),
         hours,
         hours * price,
         total["input_tokens"] + total["output_tokens"],
