@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install demo test unit check fmt lint types imports crds docs bench bench-speed sandbox-up sandbox-down clean
+.PHONY: help install conformance peers demo test unit check fmt lint types imports crds docs bench bench-speed sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,12 @@ bench: install ## run every policy on the shipped scenarios and write docs/bench
 
 bench-speed: install ## simulated requests per second, and memory
 	@$(BIN)/python -m benchmarks.simulator_speed
+
+conformance: install ## the real vLLM on the CPU beside the emulated engine and the simulator (6 GB, opt-in)
+	@$(BIN)/python -m pertoken_sandbox.conformance $(ARGS)
+
+peers: install ## the real HPA controller, the real KEDA and pertoken, live on the same trace (20 minutes, opt-in)
+	@$(BIN)/python -m pertoken_sandbox.peers $(ARGS)
 
 sandbox-up: install ## start control plane, Prometheus and fleet, and leave them running
 	@$(BIN)/sandbox up
