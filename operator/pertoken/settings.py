@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     canary_seconds: float = Field(default=60.0, ge=0)
     tolerance: float = Field(default=0.05, ge=0, lt=1)
     headroom: float = Field(default=0.05, ge=0, lt=1)
-    forecast_quantile: float = Field(default=0.8, ge=0.5, lt=1)
+    forecast_quantile: float = Field(default=0.9, ge=0.5, lt=1)
     start_seconds: float = Field(default=120.0, ge=0, description="Expected start-up time until it is observed.")
     backlog_seconds: float = Field(default=60.0, gt=0)
     min_index_requests: int = Field(default=20, ge=1)

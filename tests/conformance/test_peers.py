@@ -87,7 +87,8 @@ def test_the_comparing_scenario_moves_between_the_bounds(followed: follow.Follow
 
 
 def test_live_and_simulated_stand_side_by_side(followed: follow.Followed):
-    run = LiveRun("hpa-queue", [0.0, 10.0], [4, 6], [4, 5], [0, 0], 6, 0.02, 0.0298, 200_000, 100, 0.9, 1500.0, None)
+    run = LiveRun("hpa-queue", [0.0, 10.0], [4, 6], [4, 4], 0.02, 0.0298, 200_000, 100, 0.9, 1500.0, None, [0, 1], 6)
+    assert run.cold_start == pytest.approx(5.0)
     table = side_by_side({"hpa-queue": run})
     assert "| 0.020 | 0.030 | 0.1490 | 90.0% | 1500 ms | - | 5.0 | 4 to 6 |" in table
     assert f"{followed.replica_hours / 0.02:.3f}" in following({"hpa-queue": run}, {"hpa-queue": [followed]})

@@ -99,11 +99,13 @@ def test_noise_asks_for_headroom_and_the_quantile_decides_how_much():
     assert 0.05 < wide.headroom < 0.35
 
 
-def test_before_errors_are_known_the_floor_counts():
-    found = forecast(samples([1000.0] * 5), LEAD, CYCLE)
+@pytest.mark.parametrize(("lead", "headroom"), [(30.0, 0.05), (120.0, 0.1), (480.0, 0.2), (1e6, MAX_HEADROOM)])
+def test_before_errors_are_known_head_room_is_guessed_from_the_lead(lead, headroom):
+    found = forecast(samples([1000.0] * 5), lead, CYCLE)
 
     assert found.headroom is None
-    assert found.needed(0.1) == pytest.approx(1100.0)
+    assert found.needed(0.0) == pytest.approx(1000.0 * (1 + headroom))
+    assert found.needed(0.8) == pytest.approx(1800.0)
 
 
 def test_nobody_plans_below_the_present():

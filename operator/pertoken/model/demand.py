@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,7 @@ MAX_GROWTH: Final = 1.5  # a forecast never exceeds this multiple of the present
 SETTLING_CYCLES: Final = 16  # at first demand is a step from nothing: no forecast is judged by it
 MIN_ERRORS: Final = 12  # forecasts that came true before their errors say anything
 MAX_HEADROOM: Final = 0.5
+GUESSED_HEADROOM: Final = 0.1  # at a lead of two minutes
 TREND_DAMPING: Final = 0.7
 SHARPNESS: Final = 4.0  # weight of an expert = (its mean absolute error) ^ -SHARPNESS
 MEMORY_OF_ERRORS: Final = 0.97  # per cycle
@@ -85,18 +87,20 @@ class Forecast:
 
     Attributes:
         work: generated tokens and weighted prompt tokens per second.
-        headroom: relative error to be ready for; None before enough forecasts have come true.
+        headroom: relative error to be ready for, learnt; None before enough forecasts have come true.
         present: the same of the latest sample, below which nobody should plan.
+        guess: head-room for as long as none is learnt: errors of a random walk grow with the root of the lead.
     """
 
     work: float = 0.0
     headroom: float | None = None
     present: float = 0.0
+    guess: float = 0.0
 
     def needed(self, least_headroom: float) -> float:
-        """Work to be ready for; `least_headroom` is used until errors are known and is a floor afterwards."""
-        headroom = least_headroom if self.headroom is None else max(self.headroom, least_headroom)
-        return max(self.work * (1.0 + headroom), self.present)
+        """Work to be ready for, with at least this head-room."""
+        headroom = self.guess if self.headroom is None else self.headroom
+        return max(self.work * (1.0 + max(headroom, least_headroom)), self.present)
 
 
 def demand_of(served: Served, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:
@@ -158,7 +162,8 @@ def forecast(
     mixed = experts @ _weights(experts, said, true, series)
     judged = mixed[said] > 0
     misses = series[true][judged] / mixed[said][judged] - 1.0
-    return Forecast(float(mixed[-1]), _quantile(misses, q), float(series[-1]))
+    guess = min(GUESSED_HEADROOM * sqrt(lead / cycle / SHORT_CYCLES), MAX_HEADROOM)
+    return Forecast(float(mixed[-1]), _quantile(misses, q), float(series[-1]), guess)
 
 
 def _experts(series: Floats, cycles: float) -> Floats:

@@ -42,8 +42,8 @@ class Setting:
     target_factor: float = 0.75
     decode: float = 1.18
     prefill: float = 1.12
-    image_pull_seconds: float = 1.0
-    load_seconds: float = 4.0
+    image_pull_seconds: float = 0.5
+    load_seconds: float = 2.5
     judged_seconds: float = 120.0
     window_seconds: float = 20.0
     keep: bool = False
@@ -111,6 +111,7 @@ class Setting:
             "START_SECONDS": self.image_pull_seconds + self.load_seconds,
             "BACKLOG_SECONDS": 60 / self.speed,
             "RESYNC_SECONDS": 30,
+            "FORECAST_QUANTILE": 0.8,  # 0.9 by default; the static fleet was found with hindsight and has no head-room
         }
         return {
             f"PERTOKEN_{name}": f"{value:g}" if isinstance(value, float) else str(value)

@@ -228,8 +228,8 @@ ROWS: Final[Mapping[str, Row]] = {
 }
 
 PERTOKEN_GRID: Final[tuple[Settings, ...]] = tuple(
-    {"headroom": headroom, "tolerance": tolerance}
-    for headroom, tolerance in _cross((0.1, 0.1), (0.05, 0.1, 0.2), (0.05, 0.1, 0.2))
+    {"forecast_quantile": quantile, "tolerance": tolerance}
+    for quantile, tolerance in _cross((0.9, 0.05), (0.7, 0.9, 0.97), (0.0, 0.05, 0.1))
 )
 """pertoken's own knobs (fields of `PlannerSettings`), searched by the same rule with the same number of trials."""
 
