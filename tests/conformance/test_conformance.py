@@ -33,12 +33,13 @@ def test_cases_fit_the_engine_and_do_what_they_are_for(case: Case):
     assert outcome.waiting > 0
 
 
-def test_emulator_and_simulator_are_one_scheduler():
+def test_emulator_and_simulator_are_one_scheduler(case: Case):
     """Both were written from vLLM's rules, apart; on the same instants they agree step by step."""
-    case = CASES["conversation"]()
     sent = [each.at for each in case.requests]
     one, other = emulated.run(case, sent), simulated.run(case, sent)
     assert one.counts.steps == other.counts.steps
+    assert one.counts.preemptions == other.counts.preemptions
+    assert one.counts.prefix_hits == other.counts.prefix_hits
     assert one.counts.queue_seconds == pytest.approx(other.counts.queue_seconds, abs=1e-6)
     assert one.latency.ttft_ms == pytest.approx(other.latency.ttft_ms, abs=1e-5)
     for mine, theirs in zip(one.latency.itl_ms, other.latency.itl_ms, strict=True):

@@ -41,6 +41,8 @@ class Job:
     decoding: bool = False
     cached: int = 0
     scheduled: bool = False
+    shown: int = 0
+    left: tuple = (0, 0, 0)  # of a preempted job: blocks given back, full ones, blocks taken until which all are there
     first: float = math.nan
     last: float = math.nan
 
@@ -59,6 +61,7 @@ class Replica:
     next_at: float = math.inf
     pending: list = field(default_factory=list)
     stepping: bool = False
+    taken: int = 0  # KV blocks given out so far
     preemptions: int = 0
     steps: int = 0
     cached_tokens: int = 0
@@ -126,13 +129,24 @@ class Replica:
     def finish(self, job, end):
         job.last = end
         self.running.remove(job)
-        for block in job.prefix:
-            if block in self.cache:
-                self.cache.remove(block)
-            self.cache.append(block)
+        self.hide(job)
 
-    def preempt(self):
+    def hide(self, job):
+        """Blocks that no other running job shows stay in free memory, a prompt's last ones the first to go."""
+        for block in reversed(job.prefix[: job.shown]):
+            if not any(block in other.prefix[: other.shown] for other in self.running):
+                self.cache.append(block)
+        job.shown = 0
+
+    def show(self, job, computed):
+        covered = len(job.prefix) if computed >= job.inputs else computed // 512
+        job.shown = max(job.shown, min(covered, len(job.prefix)))
+        self.cache = [block for block in self.cache if block not in job.prefix[: job.shown]]
+
+    def preempt(self, free):
         job = self.running.pop()
+        job.left = (blocks(job.computed), job.computed // 16, self.taken + free)
+        self.hide(job)
         job.computed, job.target, job.decoding = 0, job.inputs + job.generated, False
         self.waiting.insert(0, job)
         self.preemptions += 1
@@ -144,8 +158,9 @@ class Replica:
         while True:
             preempted = False
             while self.growth() > self.free:
-                self.preempt()
+                self.preempt(self.free)
                 preempted = True
+            self.taken += self.growth()
             preempted = self.schedule(preempted)
             decoding = [job for job in self.running if job.decoding]
             if self.pending or decoding or not preempted:
@@ -182,8 +197,10 @@ class Replica:
                 continue
             needed = blocks(job.computed + tokens) - blocks(job.computed)
             if needed > free:
-                self.preempt()
+                self.preempt(free)
                 return True
+            self.taken += needed
+            self.show(job, job.computed + tokens)
             self.pending.append((job, tokens))
             budget -= tokens
             free -= needed
@@ -196,9 +213,14 @@ class Replica:
             if not job.scheduled:
                 job.scheduled = True
                 job.cached = job.computed = self.hits(job, free)
-                free -= blocks(job.computed)
+            else:
+                job.computed = self.still_there(job)
+            free -= blocks(job.computed)
             tokens = min(job.target - job.computed, budget)
-            free -= blocks(job.computed + tokens) - blocks(job.computed)
+            needed = blocks(job.computed + tokens) - blocks(job.computed)
+            free -= needed
+            self.taken += needed
+            self.show(job, job.computed + tokens)
             self.pending.append((job, tokens))
             budget -= tokens
         return preempted
@@ -210,9 +232,17 @@ class Replica:
         if not job.prefix:
             return 0
         count = 0
-        while count < len(job.prefix) and job.prefix[count] in self.cache:
+        shown = {block for other in self.running for block in other.prefix[: other.shown]}
+        while count < len(job.prefix) and (job.prefix[count] in self.cache or job.prefix[count] in shown):
             count += 1
         return min(count * 512, job.inputs - 1) // 16 * 16
+
+    def still_there(self, job):
+        """Tokens of a preempted job in full blocks that nobody has taken since."""
+        if not self.kind.prefix_cache:
+            return 0
+        every, full, until = job.left
+        return max(0, min(full, every - max(0, self.taken - until), (job.target - 1) // 16)) * 16
 
 
 def serve(jobs, replicas):

@@ -89,6 +89,9 @@ CASES = {
     "blocks run short": (load(4, 150, 0.05), Kind(TIMES, 900), Truth(noise=0.06), 64, 1),
     "small chunks": (load(5, 120, 0.1), Kind(TIMES, 3000, budget=256), Truth(decode=1.3, prefill=0.7), 64, 1),
     "prefixes": (load(6, 200, 0.1, inputs=(600, 6000), blocks=60), Kind(TIMES, 4000), Truth(), 32, 2),
+    "prefixes and few blocks": (
+        load(8, 150, 0.05, inputs=(300, 4000), blocks=12), Kind(TIMES, 900), Truth(noise=0.06), 64, 1,
+    ),
     "eager batch": (load(7, 700, 0.002, inputs=(1, 20), outputs=(50, 300)), Kind(TIMES, 20000), EXACT, 600, 1),
     "bursts at one instant": (
         [(float(i // 20) * 3.0, 500 + i, 5 + i % 7, ()) for i in range(100)], Kind(TIMES, 20000), Truth(), 16, 3,
@@ -101,9 +104,9 @@ def test_equals_a_step_by_step_engine(name):
     rows, kind, truth, cap, replicas = CASES[name]
     fleet, jobs, engines = both(rows, kind, truth, cap, replicas)
     assert_equal(fleet, jobs, engines)
-    if name == "blocks run short":
+    if name in {"blocks run short", "prefixes and few blocks"}:
         assert engines[0].preemptions > 5
-    if name == "prefixes":
+    if name.startswith("prefixes"):
         assert engines[0].cached_tokens > 5000
 
 
@@ -114,16 +117,21 @@ def test_looking_at_the_figures_changes_nothing():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.floats(0, 20), st.integers(1, 2500), st.integers(1, 150)), min_size=1, max_size=40),
+    st.lists(
+        st.tuples(st.floats(0, 20), st.integers(1, 2500), st.integers(1, 150), st.integers(0, 4)),
+        min_size=1,
+        max_size=40,
+    ),
     st.integers(1, 12),
     st.sampled_from([190, 260, 400, 5000]),
     st.sampled_from([64, 300, 2048]),
     st.integers(1, 3),
 )
 def test_equals_on_any_load(rows, cap, kv_blocks, budget, replicas):
-    """Law: whatever the load and the limits, every token time and every preemption agrees."""
+    """Law: whatever load, limits and shared prefixes, every token time, preemption and prefix hit agrees."""
     kind = Kind(TIMES, kv_blocks, budget=budget)
-    assert_equal(*both([(*row, ()) for row in rows], kind, Truth(), cap, replicas))
+    shared = [(at, tokens, outputs, tuple(range(first, first + tokens // 512))) for at, tokens, outputs, first in rows]
+    assert_equal(*both(shared, kind, Truth(), cap, replicas))
 
 
 def test_inter_token_histogram_counts_every_gap():
@@ -143,7 +151,7 @@ def test_equals_the_sandbox_emulator():
     engine_module = pytest.importorskip("pertoken_sandbox.fleet.engine")
     truth_module = pytest.importorskip("pertoken_sandbox.fleet.truth")
     profiles = pytest.importorskip("pertoken_sandbox.fleet.profiles")
-    rows = load(11, 150, 0.15)
+    rows = load(11, 150, 0.15, blocks=40)
     kind = Kind(TIMES, 2000)
     fleet, _, _ = both(rows, kind, EXACT, 32, 1)
     config = engine_module.EngineConfig(32, kind.budget, kind.kv_blocks, kind.longest)
@@ -152,7 +160,7 @@ def test_equals_the_sandbox_emulator():
     clock = truth_module.StepClock(profile, quiet, "one")
     clock.configure(32, started=-math.inf)
     engine = engine_module.Engine(config, clock)
-    requests = [engine_module.Request(tokens, outputs, arrival) for arrival, tokens, outputs, _ in rows]
+    requests = [engine_module.Request(tokens, outputs, arrival, ids) for arrival, tokens, outputs, ids in rows]
     now, cursor = 0.0, 0
     while cursor < len(requests) or engine.busy:
         if not engine.busy:

@@ -383,7 +383,7 @@ class Engine:
         first. A hit spares computation; the hit tokens are counted as this request's own blocks (no sharing), which
         errs on the safe side.
         """
-        if not request.prefix_ids or not self.config.prefix_caching:
+        if not self.config.prefix_caching:
             return 0
         room = (self.config.kv_blocks - self._used_blocks) * BLOCK_TOKENS // PREFIX_TOKENS
         while len(self._prefix) > room:

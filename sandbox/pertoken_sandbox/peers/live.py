@@ -56,8 +56,6 @@ class LiveRun:
     seconds: list[float]
     bound: list[int]
     ready: list[int]
-    draining: list[int]
-    started: int
     replica_hours: float
     usd: float
     tokens: int
@@ -65,6 +63,19 @@ class LiveRun:
     attained: float
     ttft_p95_ms: float | None
     itl_p95_ms: float | None
+    draining: list[int] = field(default_factory=list)
+    started: int = 0
+
+    @property
+    def cold_start(self) -> float | None:
+        """Mean seconds from a pod's first sight to its readiness, by Little's law; None where pods were not told apart.
+
+        The replicas of the beginning were ready before.
+        """
+        begun = self.started - self.bound[0]
+        waited = sum(self.bound) - sum(self.ready) - sum(self.draining)
+        span = self.seconds[-1] / max(1, len(self.seconds) - 1)
+        return waited * span / begun if self.draining and begun > 0 else None
 
     @property
     def usd_per_million(self) -> float:
@@ -208,8 +219,6 @@ def _result(peer: str, stage: Stage, account: _Account) -> LiveRun:
         account.seconds,
         account.bound,
         account.ready,
-        account.draining,
-        len(account.names),
         hours,
         hours * price,
         total["input_tokens"] + total["output_tokens"],
@@ -217,4 +226,6 @@ def _result(peer: str, stage: Stage, account: _Account) -> LiveRun:
         of_log(stage.request_log, clients["backlog"], objectives) or 0.0,
         clients["ttft_ms"]["p95"],
         clients["itl_ms"]["p95"],
+        account.draining,
+        len(account.names),
     )

@@ -7,7 +7,7 @@ import math
 from pertoken.simulate.engine import layout as at
 from pertoken.simulate.engine.compiled import Ints, Reals, compiled
 from pertoken.simulate.engine.layout import BLOCK
-from pertoken.simulate.engine.lists import heap_forget, heap_push, heap_remove, link_first, remember_prefix, unlink
+from pertoken.simulate.engine.lists import heap_forget, heap_push, heap_remove, hide_prefix, link_first, unlink
 
 _LOG_RATIO = math.log(at.LATENCY_RATIO)
 
@@ -80,7 +80,7 @@ def _score(ints: Ints, reals: Reals, service: int, q: int, between: float) -> No
 
 @compiled
 def _end_request(ints: Ints, reals: Reals, s: int, q: int, end: float) -> None:
-    """Last token: count, free the record, remember the prompt's prefix."""
+    """Last token: count, free the record, leave the prompt's prefix behind."""
     r, t, service = ints[s + at.REALS_AT], ints[q + at.Q_REALS_AT], ints[s + at.SERVICE_AT]
     unlink(ints, s + at.RUN_HEAD, q)
     ints[s + at.RUNNING] -= 1
@@ -97,7 +97,7 @@ def _end_request(ints: Ints, reals: Reals, s: int, q: int, end: float) -> None:
     if ints[at.H_RECORD] >= 0:
         reals[ints[at.H_RECORD] + 2 * trace] = reals[t + at.T_FIRST]
         reals[ints[at.H_RECORD] + 2 * trace + 1] = end
-    remember_prefix(ints, s, trace)
+    hide_prefix(ints, s, q)
     free_record(ints, q)
 
 
@@ -114,8 +114,17 @@ def stop_decoding(ints: Ints, s: int, q: int) -> None:
 
 @compiled
 def preempt_last(ints: Ints, reals: Reals, s: int, now: float) -> None:
-    """Take the blocks of the request admitted last; it waits at the head of the queue and is recomputed."""
+    """Take the blocks of the request admitted last; it waits at the head of the queue, and what is lost is recomputed.
+
+    Blocks are given out in the order in which they came back, so its own go when all that are free now are gone, the
+    last of them first.
+    """
     q = ints[s + at.RUN_TAIL]
+    held = ints[q + at.Q_COMPUTED]
+    if ints[q + at.Q_DECODING] == 1:
+        held += ints[s + at.DECODE_STEPS] - ints[q + at.Q_BASE]
+    ints[q + at.Q_LEFT_ALL], ints[q + at.Q_LEFT_FULL] = blocks(held), held // BLOCK
+    ints[q + at.Q_LEFT_UNTIL] = ints[s + at.TAKEN] + ints[ints[s + at.KIND_AT] + at.K_BLOCKS] - ints[s + at.USED]
     unlink(ints, s + at.RUN_HEAD, q)
     ints[s + at.RUNNING] -= 1
     if ints[q + at.Q_DECODING] == 1:
@@ -126,12 +135,30 @@ def preempt_last(ints: Ints, reals: Reals, s: int, now: float) -> None:
     else:
         ints[s + at.USED] -= blocks(ints[q + at.Q_COMPUTED])
         ints[s + at.PREFILLING] = -1
+    hide_prefix(ints, s, q)
     ints[q + at.Q_COMPUTED] = 0
     ints[q + at.Q_TARGET] = ints[q + at.Q_INPUT] + ints[q + at.Q_GENERATED]
     link_first(ints, s + at.WAIT_HEAD, q)
     ints[s + at.WAITING] += 1
     ints[s + at.QUEUED_TOKENS] += ints[q + at.Q_TARGET]
     reals[ints[s + at.REALS_AT] + at.N_PREEMPTED] += 1
+
+
+@compiled
+def still_there(ints: Ints, s: int, q: int) -> int:
+    """Tokens of a preempted request in full blocks that nobody has taken since; its last token is always computed."""
+    if ints[ints[s + at.KIND_AT] + at.K_PREFIX_CACHE] == 0:
+        return 0
+    left = ints[q + at.Q_LEFT_ALL] - max(0, ints[s + at.TAKEN] - ints[q + at.Q_LEFT_UNTIL])
+    left = min(left, ints[q + at.Q_LEFT_FULL], (ints[q + at.Q_TARGET] - 1) // BLOCK)
+    return max(0, left) * BLOCK
+
+
+@compiled
+def take(ints: Ints, s: int, count: int) -> None:
+    """Give out free KV blocks (or take back what was only planned)."""
+    ints[s + at.USED] += count
+    ints[s + at.TAKEN] += count
 
 
 @compiled

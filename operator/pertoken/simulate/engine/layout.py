@@ -37,12 +37,13 @@ NOISE_CLIP: Final = 2.0  # standard deviations; keeps the lower bound of the cos
 C_SCORE_FROM, C_SCORE_UNTIL, C_NOISE, C_SLOW_START, C_SLOW_SECONDS, C_COLUMNS = range(6)
 
 # Integers of one slot. *_AT are offsets: of its reals, its service, its kind, its LRU list, its heap and its schedule.
+# USED: KV blocks that sequences hold; TAKEN: blocks given out since the start.
 (
     ACTIVE, READY, SERVICE, VARIANT, UID, CAP, RUNNING, WAITING, DECODING, DECODE_STEPS, CONTEXT,
-    USED, PREFILLING, RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, HEAP, PLANNED, MIXED,
+    USED, TAKEN, PREFILLING, RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, HEAP, PLANNED, MIXED,
     SCHEDULED, NOISE_SLOT, QUEUED_TOKENS, LRU_HEAD, LRU_TAIL, LRU_COUNT, INDEX,
     REALS_AT, SERVICE_AT, KIND_AT, LRU_AT, HEAP_AT, SCHEDULE_AT, PHASE, SLOT_COLUMNS,
-) = range(35)  # fmt: skip
+) = range(36)  # fmt: skip
 
 # Reals of one slot: start of the run, its first step's seconds, growth per step, speed, when it began to serve, noise
 # factor of the present noise slot, last time a request ended; then counters from 0 at its start; then histograms.
@@ -54,11 +55,12 @@ C_SCORE_FROM, C_SCORE_UNTIL, C_NOISE, C_SLOW_START, C_SLOW_SECONDS, C_COLUMNS = 
 H_TTFT, H_PER_TOKEN, H_BETWEEN = range(3)
 SLOT_REALS: Final = BUCKETS + 3 * MAX_EDGES
 
-# Integers and reals of one request record.
+# Integers and reals of one request record. SHOWN: leading prefix ids that the running request offers to others. LEFT_*:
+# what a preempted request gave back (blocks in all, full ones), and the slot's TAKEN until which all of them are there.
 (
     Q_TRACE, Q_INPUT, Q_OUTPUT, Q_COMPUTED, Q_TARGET, Q_GENERATED, Q_BASE, Q_DECODING, Q_CACHED, Q_PREV, Q_NEXT,
-    Q_REALS_AT, Q_COLUMNS,
-) = range(13)  # fmt: skip
+    Q_REALS_AT, Q_SHOWN, Q_LEFT_ALL, Q_LEFT_FULL, Q_LEFT_UNTIL, Q_COLUMNS,
+) = range(17)  # fmt: skip
 T_ARRIVAL, T_ADMITTED, T_SCHEDULED, T_FIRST, T_LAST, T_COLUMNS = range(6)
 
 # Integers of one service; then the number of ready replicas and their handles.
@@ -202,7 +204,8 @@ def empty_state(sizes: Sizes, records: int) -> State:
     header[H_TRACE_LENGTH] = sizes.requests
     header[H_PREFIX_AT] = whole.take(sizes.requests + 1 if sizes.prefix_ids else 0)
     header[H_PREFIX] = whole.take(sizes.prefix_refs)
-    lru = whole.take(2 * sizes.prefix_ids * sizes.slots)
+    prefixes_of_slot = 3 * sizes.prefix_ids  # LRU list: the one before, the one after; running requests that show it
+    lru = whole.take(prefixes_of_slot * sizes.slots)
     header[H_PREFIXES], header[H_CAP] = sizes.prefix_ids, sizes.cap
     header[H_NEXT_AT] = real.take(sizes.slots)
     header[H_CONFIG] = real.take(C_COLUMNS)
@@ -217,7 +220,7 @@ def empty_state(sizes: Sizes, records: int) -> State:
     rows = np.arange(sizes.slots)
     slots[:, INDEX] = rows
     slots[:, REALS_AT] = slots_f + rows * SLOT_REALS
-    slots[:, LRU_AT] = lru + rows * 2 * sizes.prefix_ids
+    slots[:, LRU_AT] = lru + rows * prefixes_of_slot
     slots[:, HEAP_AT] = header[H_SLOTS] + rows * slot_width + SLOT_COLUMNS + BLOCK
     slots[:, SCHEDULE_AT] = slots[:, HEAP_AT] + 2 * (sizes.cap + 1)
     services = _shaped(ints, int(header[H_SERVICES]), (sizes.services, int(header[H_SERVICE_WIDTH])))
@@ -228,7 +231,8 @@ def empty_state(sizes: Sizes, records: int) -> State:
     steps = np.array(graph_sizes())
     padded = int(header[H_PADDED])
     ints[padded : padded + MAX_GRAPH + 1] = steps[np.searchsorted(steps, np.arange(MAX_GRAPH + 1))]
-    ints[lru : lru + 2 * sizes.prefix_ids * sizes.slots] = -2
+    links = _shaped(ints, lru, (sizes.slots, prefixes_of_slot))
+    links[:, : 2 * sizes.prefix_ids] = -2
     state = State(sizes, ints, reals)
     state.view()
     state.next_at[:] = np.inf

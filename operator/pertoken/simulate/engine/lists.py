@@ -130,38 +130,57 @@ def lru_touch(ints: Ints, s: int, block: int) -> None:
 
 
 @compiled
-def lru_shrink(ints: Ints, s: int, room: int) -> None:
-    """Forget least recently used blocks until at most `room` are left."""
+def lru_remove(ints: Ints, s: int, block: int) -> None:
+    """Take a prefix block out of the list, if it is in it."""
     before = ints[s + at.LRU_AT]
     after = before + ints[at.H_PREFIXES]
-    while ints[s + at.LRU_COUNT] > max(room, 0):
-        head = ints[s + at.LRU_HEAD]
-        newer = ints[after + head]
+    older, newer = ints[before + block], ints[after + block]
+    if older == -2:
+        return
+    if older >= 0:
+        ints[after + older] = newer
+    else:
         ints[s + at.LRU_HEAD] = newer
-        if newer >= 0:
-            ints[before + newer] = -1
-        else:
-            ints[s + at.LRU_TAIL] = -1
-        ints[before + head], ints[after + head] = -2, -2
-        ints[s + at.LRU_COUNT] -= 1
+    if newer >= 0:
+        ints[before + newer] = older
+    else:
+        ints[s + at.LRU_TAIL] = older
+    ints[before + block], ints[after + block] = -2, -2
+    ints[s + at.LRU_COUNT] -= 1
+
+
+@compiled
+def lru_shrink(ints: Ints, s: int, room: int) -> None:
+    """Forget least recently used blocks until at most `room` are left."""
+    while ints[s + at.LRU_COUNT] > max(room, 0):
+        lru_remove(ints, s, ints[s + at.LRU_HEAD])
+
+
+@compiled
+def _shown_at(ints: Ints, s: int) -> int:
+    """Offset of the counts of running requests that show a prefix block."""
+    return ints[s + at.LRU_AT] + 2 * ints[at.H_PREFIXES]
 
 
 @compiled
 def leading_blocks(ints: Ints, s: int, trace: int) -> int:
-    """How many of a prompt's leading prefix blocks the replica holds."""
+    """How many of a prompt's leading prefix blocks the replica holds, in running requests or in free blocks."""
     first, last = ints[ints[at.H_PREFIX_AT] + trace], ints[ints[at.H_PREFIX_AT] + trace + 1]
-    ids = ints[at.H_PREFIX]
+    ids, shown = ints[at.H_PREFIX], _shown_at(ints, s)
     hits = 0
-    while first + hits < last and lru_holds(ints, s, ints[ids + first + hits]):
+    while first + hits < last:
+        block = ints[ids + first + hits]
+        if ints[shown + block] == 0 and not lru_holds(ints, s, block):
+            break
         hits += 1
     return hits
 
 
 @compiled
 def cached_tokens(ints: Ints, s: int, q: int) -> int:
-    """Prompt tokens of a request whose KV is still there: leading blocks that earlier requests left.
+    """Prompt tokens of a request whose KV is there: leading blocks that other requests hold or left.
 
-    They live in free KV blocks, least recently used ones go first; the last prompt token is always computed.
+    What they left lives in free KV blocks, least recently used ones go first; the last prompt token is always computed.
     """
     kind = ints[s + at.KIND_AT]
     if ints[at.H_PREFIXES] == 0 or ints[kind + at.K_PREFIX_CACHE] == 0:
@@ -174,10 +193,41 @@ def cached_tokens(ints: Ints, s: int, q: int) -> int:
 
 
 @compiled
-def remember_prefix(ints: Ints, s: int, trace: int) -> None:
-    """A request has ended: its prompt's blocks stay in the cache."""
+def show_prefix(ints: Ints, s: int, q: int, computed: int) -> None:
+    """Offer the prompt's leading blocks to others as soon as they are scheduled to be computed, as vLLM does."""
     if ints[at.H_PREFIXES] == 0:
         return
-    offsets, ids = ints[at.H_PREFIX_AT], ints[at.H_PREFIX]
-    for index in range(ints[offsets + trace], ints[offsets + trace + 1]):
-        lru_touch(ints, s, ints[ids + index])
+    first = ints[ints[at.H_PREFIX_AT] + ints[q + at.Q_TRACE]]
+    covered = ints[ints[at.H_PREFIX_AT] + ints[q + at.Q_TRACE] + 1] - first
+    if computed < ints[q + at.Q_INPUT]:
+        covered = min(covered, computed // at.PREFIX_TOKENS)
+    ids, shown = ints[at.H_PREFIX], _shown_at(ints, s)
+    for index in range(ints[q + at.Q_SHOWN], covered):
+        block = ints[ids + first + index]
+        ints[shown + block] += 1
+        lru_remove(ints, s, block)
+    ints[q + at.Q_SHOWN] = max(ints[q + at.Q_SHOWN], covered)
+
+
+@compiled
+def hide_prefix(ints: Ints, s: int, q: int) -> None:
+    """The request gives its blocks back: they stay as free blocks, the prompt's last ones the first to go."""
+    if ints[at.H_PREFIXES] == 0:
+        return
+    first = ints[ints[at.H_PREFIX_AT] + ints[q + at.Q_TRACE]]
+    ids, shown = ints[at.H_PREFIX], _shown_at(ints, s)
+    for index in range(ints[q + at.Q_SHOWN] - 1, -1, -1):
+        block = ints[ids + first + index]
+        ints[shown + block] -= 1
+        if ints[shown + block] == 0:
+            lru_touch(ints, s, block)
+    ints[q + at.Q_SHOWN] = 0
+
+
+@compiled
+def forget_prefixes(ints: Ints, s: int) -> None:
+    """The replica's cache is gone."""
+    lru_shrink(ints, s, 0)
+    shown = _shown_at(ints, s)
+    for block in range(ints[at.H_PREFIXES]):
+        ints[shown + block] = 0

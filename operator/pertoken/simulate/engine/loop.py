@@ -7,7 +7,7 @@ import math
 from pertoken.simulate.engine import layout as at
 from pertoken.simulate.engine.compiled import Ints, Reals, compiled
 from pertoken.simulate.engine.events import blocks, free_record, leave, scored
-from pertoken.simulate.engine.lists import leading_blocks, link, lru_shrink
+from pertoken.simulate.engine.lists import forget_prefixes, leading_blocks, link
 from pertoken.simulate.engine.scheduler import finish_run, interrupt, settle
 from pertoken.simulate.engine.timing import mixed
 
@@ -67,7 +67,7 @@ def _choose(ints: Ints, service: int, trace: int) -> int:
 def _deliver(ints: Ints, reals: Reals, s: int, q: int, now: float) -> None:
     """Queue a request at a replica."""
     t = ints[q + at.Q_REALS_AT]
-    for column in (at.Q_COMPUTED, at.Q_GENERATED, at.Q_DECODING, at.Q_CACHED):
+    for column in (at.Q_COMPUTED, at.Q_GENERATED, at.Q_DECODING, at.Q_CACHED, at.Q_SHOWN):
         ints[q + column] = 0
     ints[q + at.Q_TARGET] = ints[q + at.Q_INPUT]
     reals[t + at.T_ADMITTED] = now
@@ -197,7 +197,7 @@ def lose_all(ints: Ints, reals: Reals, s: int, now: float) -> None:
 @compiled
 def empty_slot(ints: Ints, reals: Reals, s: int) -> None:
     """Make a slot as new."""
-    lru_shrink(ints, s, 0)
+    forget_prefixes(ints, s)
     for column in range(at.INDEX):
         ints[s + column] = 0
     for column in (at.PREFILLING, at.RUN_HEAD, at.RUN_TAIL, at.WAIT_HEAD, at.WAIT_TAIL, at.LRU_HEAD, at.LRU_TAIL):

@@ -2,8 +2,8 @@
 
 Order as in vLLM v1 (``vllm.v1.core.sched.scheduler``): running sequences first, one token per decode; then the rest of
 the token budget to prompts, first come first served. A prompt is admitted when a sequence slot is free and its whole
-length fits into free KV blocks. A decode that finds no free block preempts the request admitted last, which loses its
-blocks and is recomputed.
+length fits into free KV blocks. A decode that finds no free block preempts the request admitted last, which gives its
+blocks back; what others have taken of them when it is admitted again is recomputed.
 
 While no prompt is computed and nobody finishes, the batch stands, and many steps are one *run*: the table makes their
 durations an arithmetic series, so a run is advanced in closed form, exactly.
@@ -15,9 +15,17 @@ import math
 
 from pertoken.simulate.engine import layout as at
 from pertoken.simulate.engine.compiled import Ints, Reals, compiled
-from pertoken.simulate.engine.events import blocks, finish_decodes, first_token, observe, preempt_last
+from pertoken.simulate.engine.events import (
+    blocks,
+    finish_decodes,
+    first_token,
+    observe,
+    preempt_last,
+    still_there,
+    take,
+)
 from pertoken.simulate.engine.layout import BLOCK
-from pertoken.simulate.engine.lists import cached_tokens, link, unlink
+from pertoken.simulate.engine.lists import cached_tokens, link, show_prefix, unlink
 from pertoken.simulate.engine.timing import decode_line, noise_factor, prefill_ms, run_seconds, steps_within
 
 
@@ -66,7 +74,7 @@ def _advance_run(ints: Ints, reals: Reals, s: int, steps: int) -> None:
     """Apply `steps` pure decode steps; nobody finishes before the run's last one."""
     r = ints[s + at.REALS_AT]
     seconds = _count_run(ints, reals, s, steps)
-    ints[s + at.USED] += _growth_blocks(ints, s, steps)
+    take(ints, s, _growth_blocks(ints, s, steps))
     ints[s + at.DECODE_STEPS] += steps
     ints[s + at.CONTEXT] += steps * ints[s + at.DECODING]
     ints[s + at.PLANNED] -= steps
@@ -159,7 +167,8 @@ def _schedule_prompts(ints: Ints, reals: Reals, s: int, now: float, preempted: b
             if needed > total - ints[s + at.USED]:
                 preempt_last(ints, reals, s, now)
                 return True
-            ints[s + at.USED] += needed
+            take(ints, s, needed)
+            show_prefix(ints, s, q, computed + tokens)
             ints[schedule], ints[schedule + 1] = q, tokens
             count, budget = 1, budget - tokens
     while not preempted and ints[s + at.WAIT_HEAD] >= 0 and budget > 0 and ints[s + at.RUNNING] < ints[s + at.CAP]:
@@ -186,8 +195,13 @@ def _admit(ints: Ints, reals: Reals, s: int, q: int, now: float, budget: int) ->
         reals[t + at.T_SCHEDULED] = now
         ints[q + at.Q_CACHED] = cached_tokens(ints, s, q)
         ints[q + at.Q_COMPUTED] = ints[q + at.Q_CACHED]
-    tokens = min(ints[q + at.Q_TARGET] - ints[q + at.Q_COMPUTED], budget)
-    ints[s + at.USED] += blocks(ints[q + at.Q_COMPUTED] + tokens)
+    else:
+        ints[q + at.Q_COMPUTED] = still_there(ints, s, q)
+    computed = ints[q + at.Q_COMPUTED]
+    tokens = min(ints[q + at.Q_TARGET] - computed, budget)
+    ints[s + at.USED] += blocks(computed)
+    take(ints, s, blocks(computed + tokens) - blocks(computed))
+    show_prefix(ints, s, q, computed + tokens)
     return tokens
 
 
@@ -222,7 +236,7 @@ def _plan(ints: Ints, reals: Reals, s: int, now: float) -> None:
             preempt_last(ints, reals, s, now)
             preempted = True
         own = _growth_blocks(ints, s, 1)  # the decodes' own blocks of this step come first
-        ints[s + at.USED] += own
+        take(ints, s, own)
         preempted = _schedule_prompts(ints, reals, s, now, preempted)
         again = preempted and ints[s + at.SCHEDULED] == 0 and ints[s + at.DECODING] == 0
     number = int(now / at.NOISE_SECONDS)
@@ -240,7 +254,7 @@ def _plan(ints: Ints, reals: Reals, s: int, now: float) -> None:
     if ints[s + at.DECODING] == 0:
         reals[next_at] = math.inf
         return
-    ints[s + at.USED] -= own  # a run counts its blocks as it goes
+    take(ints, s, -own)  # a run counts its blocks as it goes
     milliseconds, growth, most = decode_line(ints, reals, kind, ints[s + at.DECODING], ints[s + at.CONTEXT])
     reals[r + at.STEP], reals[r + at.GROWTH] = milliseconds * factor, growth * factor
     ints[s + at.PLANNED] = 1 if preempted else _run_length(ints, reals, s, now, most)
