@@ -120,7 +120,7 @@ def test_step_reader_tells_decodes_from_chunks():
 
 
 def test_step_times_are_slow_beside_the_real_engines_overhead_and_grow():
-    clock = step_clock(64)
+    clock = step_clock(64, 1.0)
     empty, full = clock.seconds(1, 100, [], 0.0), clock.seconds(64, 64 * 2000, [], 0.0)
     assert 0.03 <= empty < full
     assert clock.seconds(1, 100, [(2048, 0)], 0.0) > clock.seconds(1, 100, [(16, 0)], 0.0)

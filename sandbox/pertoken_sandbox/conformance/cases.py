@@ -28,6 +28,7 @@ class Case:
     Attributes:
         kv_blocks: usable blocks of 16 tokens (vLLM itself keeps one more).
         requests: by arrival.
+        stretch: step times are the table's times this, where the real model's own prefill on a CPU needs the room.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Case:
     max_num_seqs: int
     kv_blocks: int
     requests: tuple[Arrival, ...]
+    stretch: float = 1.0
 
     def limits(self) -> EngineConfig:
         """The same limits as the sandbox's engine reads them."""
@@ -102,10 +104,12 @@ def _pressure_case() -> Case:
 def _prefix_case() -> Case:
     return Case(
         "prefix-cache",
-        "90 s of the Mooncake synthetic trace, prompts cut at 3,200 tokens; 24 sequences, KV cache of 80,000 tokens",
+        "45 s of the Mooncake synthetic trace, prompts cut at 3,200 tokens, arrivals and steps four times as slow; "
+        "24 sequences, KV cache of 80,000 tokens",
         max_num_seqs=24,
         kv_blocks=5000,
-        requests=shared_prefixes(Cut(920.0, 90.0, 0.35)),
+        requests=shared_prefixes(Cut(920.0, 45.0, 0.35, speed=0.25)),
+        stretch=4.0,
     )
 
 

@@ -16,7 +16,7 @@ from pertoken_sandbox.fleet.virtual import mean_itl_ms
 
 def run(case: Case, sent_at: Sequence[float]) -> Outcome:
     """Serve the case's requests, sent at these instants (s)."""
-    engine = Engine(case.limits(), step_clock(case.max_num_seqs))
+    engine = Engine(case.limits(), step_clock(case.max_num_seqs, case.stretch))
     stats = EngineStats(CONTEXT, {}, 0.0)
     requests = [
         Request(each.input_tokens, each.output_tokens, at, each.prefix_ids)

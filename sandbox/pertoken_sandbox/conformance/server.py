@@ -12,7 +12,7 @@ from typing import Final
 
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, VOCABULARY, Case
 from pertoken_sandbox.conformance.environment import SERVER, SOURCES
-from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE
+from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE, STRETCH
 from pertoken_sandbox.fleet.process import answers
 from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS
 from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
@@ -102,6 +102,7 @@ def serving(case: Case, programs: Path, state: Path) -> Iterator[Server]:
         "PYTHONPATH": str(SOURCES),
         STEPS_FILE: str(steps),
         SEQUENCES: str(case.max_num_seqs),
+        STRETCH: str(case.stretch),
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",

@@ -80,7 +80,7 @@ def _config(case: Case) -> FleetConfig:
         kinds=[Kind(times, case.kv_blocks, BATCHED_TOKENS, CONTEXT)],
         objectives=[Objective()],
         edges=[Edges(stats.ttft.edges, stats.tpot.edges, stats.itl.edges)],
-        truth=Truth(spread=0.0, noise=0.0, slow_start=0.0),
+        truth=Truth(case.stretch, case.stretch, spread=0.0, noise=0.0, slow_start=0.0),
         slots=1,
         record=True,
     )

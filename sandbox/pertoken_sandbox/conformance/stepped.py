@@ -92,7 +92,7 @@ def _scheduler(case: Case, model: Path) -> tuple[Any, Callable[[int, float], Any
 
 def _run(case: Case, sent_at: Sequence[float], scheduler: Any, make: Callable[[int, float], Any]) -> Outcome:
     outputs = import_module("vllm.v1.outputs")
-    clock, reader = step_clock(case.max_num_seqs), StepReader()
+    clock, reader = step_clock(case.max_num_seqs, case.stretch), StepReader()
     lives = [_Life() for _ in case.requests]
     pending = deque(sorted(range(len(sent_at)), key=lambda index: sent_at[index]))
     gauges, sampled, now = Gauges(), 0, 0.0

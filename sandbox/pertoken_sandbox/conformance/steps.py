@@ -7,6 +7,7 @@ from typing import Any, Final
 
 STEPS_FILE: Final = "PERTOKEN_CONFORMANCE_STEPS"  # environment: where the worker notes its steps
 SEQUENCES: Final = "PERTOKEN_CONFORMANCE_SEQUENCES"  # environment: max_num_seqs
+STRETCH: Final = "PERTOKEN_CONFORMANCE_STRETCH"  # environment: of step times
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ def profile() -> Profile:
     return Profile("modelled", gpu, 1, 1.0, 1.0, 0.0, 1024, DECODE, PREFILL)
 
 
-def step_clock(max_num_seqs: int) -> StepClock:
-    """Durations of steps without noise, batches padded to the sizes of CUDA graphs as on a GPU."""
-    clock = StepClock(profile(), EXACT, "conformance")
+def step_clock(max_num_seqs: int, stretch: float) -> StepClock:
+    """Durations of steps without noise, `stretch` times the table's, batches padded to CUDA-graph sizes as on a GPU."""
+    clock = StepClock(profile(), EXACT, "conformance", slow_factor=stretch)
     clock.configure(max_num_seqs, started=0.0)
     return clock

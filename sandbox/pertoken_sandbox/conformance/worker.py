@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE, StepReader
+from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE, STRETCH, StepReader
 from pertoken_sandbox.conformance.table import step_clock
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class TimedWorker(CPUWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._clock = step_clock(int(os.environ[SEQUENCES]))
+        self._clock = step_clock(int(os.environ[SEQUENCES]), float(os.environ[STRETCH]))
         self._reader = StepReader()
         self._due = 0.0
         self._log = Path(os.environ[STEPS_FILE]).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - as the worker
