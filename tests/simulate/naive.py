@@ -171,13 +171,13 @@ class Replica:
             return
         context = sum(job.computed for job in decoding)
         if self.pending:
-            total = sum(tokens for _, tokens in self.pending)
+            total = len(decoding) + sum(tokens for _, tokens in self.pending)
             attended = sum(tokens * (tokens + 2 * job.computed) for job, tokens in self.pending)
             past = (attended - total * total) / (2 * total)
             ms = interpolate(self.kind.times.prefill, total, past) * self.truth.prefill
             if decoding:
-                floor = self.kind.times.prefill.ms[0][0] * self.truth.decode
-                ms += max(0.0, self.decode_ms(len(decoding), context) - floor)
+                alone = self.decode_ms(len(decoding), 0)
+                ms = max(ms, alone) + max(0.0, self.decode_ms(len(decoding), context) - alone)
         else:
             ms = self.decode_ms(len(decoding), context)
         seconds = ms * self.factor(now) / 1000

@@ -50,7 +50,6 @@ class StepClock:
         self.speed = slow_factor * (1 + self._random.uniform(-config.spread, config.spread))
         self._noise = self._random.gauss(0.0, config.noise)
         self._shock = config.noise * math.sqrt(1 - config.noise_memory**2)
-        self._floor_ms = profile.prefill.ms[0][0]
         self._padded: list[int] = []
         self._eager_above = 0
         self._started = 0.0
@@ -78,19 +77,19 @@ class StepClock:
     def seconds(self, batch: int, context_tokens: int, chunks: list[tuple[int, int]], now: float) -> float:
         """Duration in s of a step with ``batch`` decodes and the prompt ``chunks`` (tokens, past), begun at ``now``.
 
-        The weights are read once for all of a step's tokens, so the part of a prefill that only reads them is counted
-        for the first part of a mixed step alone.
+        In a mixed step decoded tokens go through the same matrix products as the prompts' tokens, and read their own
+        contexts besides.
         """
-        floor = self._floor_ms
         ms = self.decode_ms(batch, context_tokens)
         if chunks:
-            total = attended = 0
+            total, attended = batch, 0
             for tokens, past in chunks:
                 total += tokens
                 attended += tokens * (tokens + 2 * past)
-            # Attention is linear in tokens x past: several prompts equal one chunk behind this (maybe negative) past.
-            prefill = self.prefill_ms(total, (attended - total * total) / (2 * total))
-            ms = prefill if not batch else prefill + max(0.0, ms - floor * self._config.decode)
+            # Attention is linear in tokens x past: several prompts (and decodes, which have none of a prompt's) equal
+            # one chunk behind this (maybe negative) past.
+            alone = self.decode_ms(batch, 0)
+            ms = max(0.0, ms - alone) + max(alone, self.prefill_ms(total, (attended - total * total) / (2 * total)))
         config = self._config
         self._noise = config.noise_memory * self._noise + self._random.gauss(0.0, self._shock)
         factor = self.speed * math.exp(self._noise)

@@ -7,7 +7,15 @@ import math
 from pertoken.simulate.engine import layout as at
 from pertoken.simulate.engine.compiled import Ints, Reals, compiled
 from pertoken.simulate.engine.layout import BLOCK
-from pertoken.simulate.engine.lists import heap_forget, heap_push, heap_remove, hide_prefix, link_first, unlink
+from pertoken.simulate.engine.lists import (
+    heap_forget,
+    heap_push,
+    heap_remove,
+    heap_step,
+    hide_prefix,
+    link_first,
+    unlink,
+)
 
 _LOG_RATIO = math.log(at.LATENCY_RATIO)
 
@@ -197,9 +205,8 @@ def first_token(ints: Ints, reals: Reals, s: int, q: int, end: float) -> None:
 @compiled
 def finish_decodes(ints: Ints, reals: Reals, s: int, end: float) -> None:
     """End the requests whose last token just came out."""
-    keys = ints[s + at.HEAP_AT]
-    held = keys + ints[at.H_CAP] + 1
-    while ints[s + at.HEAP] > 0 and ints[keys] <= ints[s + at.DECODE_STEPS]:
+    held = ints[s + at.HEAP_AT] + ints[at.H_CAP] + 1
+    while ints[s + at.HEAP] > 0 and heap_step(ints, s) <= ints[s + at.DECODE_STEPS]:
         q = ints[held]
         heap_remove(ints, s, 0)
         stop_decoding(ints, s, q)

@@ -218,7 +218,7 @@ def _kinds(state: State, config: FleetConfig) -> None:
     for index, kind in enumerate(config.kinds):
         integers, reals = state.kinds[index], state.kinds_f[index]
         integers[: at.K_DECODE] = kind.kv_blocks, kind.budget, kind.longest, int(kind.prefix_cache)
-        reals[: at.X_TABLES] = truth.decode, truth.prefill, kind.times.prefill.ms[0][0], EAGER_FACTOR
+        reals[: at.X_TABLES] = truth.decode, truth.prefill, EAGER_FACTOR
         for place, table in enumerate((kind.times.decode, kind.times.prefill)):
             rows, columns = len(table.rows), len(table.columns)
             integers[at.K_DECODE + 2 * place : at.K_DECODE + 2 * place + 2] = rows, columns

@@ -18,6 +18,7 @@ BLOCK: Final = 16  # tokens of one KV block
 PREFIX_TOKENS: Final = 512  # tokens of one id of `prefix_ids`
 MAX_GRAPH: Final = 512  # largest batch with a CUDA graph
 MAX_EDGES: Final = 32
+ORDER_BITS: Final = 32  # low bits of a key in the heap of ends: who began to decode first also ends first
 AXIS: Final = 16  # room for one axis of a step-time table
 LATENCY_BINS: Final = 4096
 LATENCY_FIRST: Final = 1e-4  # seconds, upper edge of bin 0
@@ -37,13 +38,13 @@ NOISE_CLIP: Final = 2.0  # standard deviations; keeps the lower bound of the cos
 C_SCORE_FROM, C_SCORE_UNTIL, C_NOISE, C_SLOW_START, C_SLOW_SECONDS, C_COLUMNS = range(6)
 
 # Integers of one slot. *_AT are offsets: of its reals, its service, its kind, its LRU list, its heap and its schedule.
-# USED: KV blocks that sequences hold; TAKEN: blocks given out since the start.
+# USED: KV blocks that sequences hold; TAKEN: blocks given out since the start; BEGUN: sequences that began to decode.
 (
     ACTIVE, READY, SERVICE, VARIANT, UID, CAP, RUNNING, WAITING, DECODING, DECODE_STEPS, CONTEXT,
-    USED, TAKEN, PREFILLING, RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, HEAP, PLANNED, MIXED,
+    USED, TAKEN, PREFILLING, RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, HEAP, BEGUN, PLANNED, MIXED,
     SCHEDULED, NOISE_SLOT, QUEUED_TOKENS, LRU_HEAD, LRU_TAIL, LRU_COUNT, INDEX,
     REALS_AT, SERVICE_AT, KIND_AT, LRU_AT, HEAP_AT, SCHEDULE_AT, PHASE, SLOT_COLUMNS,
-) = range(36)  # fmt: skip
+) = range(37)  # fmt: skip
 
 # Reals of one slot: start of the run, its first step's seconds, growth per step, speed, when it began to serve, noise
 # factor of the present noise slot, last time a request ended; then counters from 0 at its start; then histograms.
@@ -77,7 +78,7 @@ SERVICE_REALS: Final = F_BINS + 2 * LATENCY_BINS
 
 # Integers and reals of one kind of engine.
 K_BLOCKS, K_BUDGET, K_LONGEST, K_PREFIX_CACHE, K_DECODE, K_PREFILL, K_REALS_AT, K_COLUMNS = 0, 1, 2, 3, 4, 6, 8, 9
-X_DECODE, X_PREFILL, X_FLOOR, X_EAGER, X_TABLES = range(5)
+X_DECODE, X_PREFILL, X_EAGER, X_TABLES = range(4)
 TABLE_REALS: Final = 2 * AXIS + AXIS * AXIS  # rows, columns, values
 KIND_REALS: Final = X_TABLES + 2 * TABLE_REALS
 

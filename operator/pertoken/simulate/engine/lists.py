@@ -46,8 +46,10 @@ def unlink(ints: Ints, head: int, q: int) -> None:
 
 
 @compiled
-def heap_push(ints: Ints, s: int, key: int, q: int) -> None:
-    """Note the decode step at which a request ends."""
+def heap_push(ints: Ints, s: int, step: int, q: int) -> None:
+    """Note the decode step at which a request ends; of several at one step the one that began first comes first."""
+    ints[s + at.BEGUN] += 1
+    key = (step << at.ORDER_BITS) + ints[s + at.BEGUN]
     keys = ints[s + at.HEAP_AT]
     held = keys + ints[at.H_CAP] + 1
     index = ints[s + at.HEAP]
@@ -59,6 +61,12 @@ def heap_push(ints: Ints, s: int, key: int, q: int) -> None:
         ints[keys + index], ints[held + index] = ints[keys + parent], ints[held + parent]
         index = parent
     ints[keys + index], ints[held + index] = key, q
+
+
+@compiled
+def heap_step(ints: Ints, s: int) -> int:
+    """Decode step at which the next request ends; there must be one."""
+    return ints[ints[s + at.HEAP_AT]] >> at.ORDER_BITS
 
 
 @compiled

@@ -25,7 +25,7 @@ from pertoken.simulate.engine.events import (
     take,
 )
 from pertoken.simulate.engine.layout import BLOCK
-from pertoken.simulate.engine.lists import cached_tokens, link, show_prefix, unlink
+from pertoken.simulate.engine.lists import cached_tokens, heap_step, link, show_prefix, unlink
 from pertoken.simulate.engine.timing import decode_line, noise_factor, prefill_ms, run_seconds, steps_within
 
 
@@ -207,21 +207,23 @@ def _admit(ints: Ints, reals: Reals, s: int, q: int, now: float, budget: int) ->
 
 @compiled
 def _mixed_ms(ints: Ints, reals: Reals, s: int) -> float:
-    """Milliseconds of the step with the scheduled chunks. Weights are read once for decodes and prompts together.
+    """Milliseconds of the step with the scheduled chunks.
 
-    Attention is linear in tokens x past, so several prompts equal one chunk behind a (maybe negative) mean past.
+    Decoded tokens go through the same matrix products as the prompts' tokens and read their own contexts besides.
+    Attention is linear in tokens x past, so several prompts (and decodes, which have none of a prompt's) equal one
+    chunk behind a (maybe negative) mean past.
     """
-    kind, schedule = ints[s + at.KIND_AT], ints[s + at.SCHEDULE_AT]
-    total, attended = 0.0, 0.0
+    kind, schedule, decoding = ints[s + at.KIND_AT], ints[s + at.SCHEDULE_AT], ints[s + at.DECODING]
+    total, attended = float(decoding), 0.0
     for index in range(ints[s + at.SCHEDULED]):
         tokens = float(ints[schedule + 2 * index + 1])
         total += tokens
         attended += tokens * (tokens + 2.0 * ints[ints[schedule + 2 * index] + at.Q_COMPUTED])
     milliseconds = prefill_ms(ints, reals, kind, total, (attended - total * total) / (2.0 * total))
-    if ints[s + at.DECODING] > 0:
-        x = ints[kind + at.K_REALS_AT]
-        floor = reals[x + at.X_FLOOR] * reals[x + at.X_DECODE]
-        milliseconds += max(0.0, decode_line(ints, reals, kind, ints[s + at.DECODING], ints[s + at.CONTEXT])[0] - floor)
+    if decoding > 0:
+        alone = decode_line(ints, reals, kind, decoding, 0)[0]
+        contexts = decode_line(ints, reals, kind, decoding, ints[s + at.CONTEXT])[0] - alone
+        milliseconds = max(milliseconds, alone) + max(0.0, contexts)
     return milliseconds
 
 
@@ -265,7 +267,7 @@ def _plan(ints: Ints, reals: Reals, s: int, now: float) -> None:
 def _run_length(ints: Ints, reals: Reals, s: int, now: float, most: float) -> int:
     """Steps until somebody finishes, the table bends, the noise changes, or blocks run short."""
     r = ints[s + at.REALS_AT]
-    steps = ints[ints[s + at.HEAP_AT]] - ints[s + at.DECODE_STEPS]
+    steps = heap_step(ints, s) - ints[s + at.DECODE_STEPS]
     if most < steps:
         steps = int(most)
     left = (ints[s + at.NOISE_SLOT] + 1) * at.NOISE_SECONDS - now
