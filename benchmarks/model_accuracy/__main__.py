@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from benchmarks.model_accuracy import command_line, dynamics, kernels, served_fit, serving
+from benchmarks.model_accuracy import command_line, dynamics, kernels, replayed, served_fit, serving
 from benchmarks.model_accuracy.report import say
 
 
@@ -40,6 +40,7 @@ def main(
         _served(measured, what)
     if simulated is not None:
         dynamics.report(simulated)
+        replayed.report(simulated)
 
 
 def _kernels(path: Path, what: What) -> None:

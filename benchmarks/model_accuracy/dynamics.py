@@ -3,7 +3,8 @@
 Per setting (device, model, scheduler, shape) two gains are learnt from its lowest rate alone: decode from the time per
 output token, prefill from the time to first token. All higher rates are judged. Absolute speeds do not matter then:
 what is judged is how latency grows with load, which the planner's steady state has to know.
-Rows that replay a trace of mixed lengths are left out (a mean request does not describe them).
+The reference has no output head where its row says so; then the model has none either. Rows that replay a trace of
+mixed lengths are left out (a mean request does not describe them).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ BLOCK: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One simulated run; seconds, tokens, requests per second."""
+    """One simulated run; seconds, tokens, requests per second; how many requests, from which seed."""
 
     setting: tuple[str, ...]
     engine: Engine
@@ -41,6 +42,8 @@ class Row:
     ttft: float
     inter_token: float
     tokens_per_second: float
+    requests: int
+    seed: int
     lowest_ttft: float = 0.0
 
     @property
@@ -66,6 +69,8 @@ def _row(raw: dict[str, str]) -> Row:
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         raise TypeError(f"not in the catalog: {raw['model']} {raw['device']}")
     coefficients = engine_model(model, gpu, Parallelism(tensor=int(raw["tp"])))
+    if raw["lm_head_modelled"] == "0":
+        coefficients = replace(coefficients, head_bytes=0.0, head_flops=0.0)
     engine = Engine(
         coefficients.with_batched_tokens(int(raw["chunk_or_max_tokens"])),
         cap=int(raw["batch_cap"]),
@@ -80,6 +85,8 @@ def _row(raw: dict[str, str]) -> Row:
         ttft=float(raw["ttft_mean_ms"]) / 1e3,
         inter_token=float(raw["tpot_mean_ms"]) / 1e3,
         tokens_per_second=float(raw["out_tok_s"]),
+        requests=int(raw["num_requests"]),
+        seed=int(raw["seed"]),
     )
 
 
@@ -118,7 +125,7 @@ def judge(rows: Sequence[Row]) -> list[Judged]:
 def report(path: Path) -> None:
     """Errors by prefill share, and overloads."""
     judged = judge(read(path))
-    say("\n## Dynamics")
+    say("\n## Dynamics: the steady state in closed form")
     lines = []
     steady = [(one.row, one.point) for one in judged if one.point is not None and not one.row.overloaded]
     for low, high in ((0.0, BUSY[0]), BUSY, (0.0, BUSY[1]), (BUSY[1], 1.0)):

@@ -11,7 +11,7 @@ from typing import Final
 from pertoken.catalog.architecture import from_config
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
 from pertoken.domain.service import ModelSpec, VariantSpec
-from pertoken.model.perf import engine_model, iteration_time, prefill_time
+from pertoken.model.perf import EngineModel, engine_model, iteration_time, prefill_time
 from pertoken.simulate.truth import StepTimes, Table, TableMissingError
 
 BATCHES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
@@ -38,15 +38,20 @@ def catalog_times(spec: ModelSpec, variant: VariantSpec, accelerator: str) -> St
         raise TableMissingError(
             f"{spec.id} does not fit on {variant.parallelism.gpus} x {accelerator}, or keeps no KV cache"
         )
+    return tabulated(engine, spec.id, gpu.id, variant.parallelism.tensor)
+
+
+def tabulated(engine: EngineModel, model: str, gpu: str, tensor: int) -> StepTimes:
+    """A replica's coefficients as tables."""
     decode = tuple(
         tuple(1e3 * iteration_time(engine, 0.0, 0.0, batch, batch * context) for context in CONTEXTS)
         for batch in BATCHES
     )
     prefill = tuple(tuple(1e3 * prefill_time(engine, chunk, past) for past in PASTS) for chunk in CHUNKS)
     return StepTimes(
-        model=spec.id,
-        gpu=gpu.id,
-        tensor=variant.parallelism.tensor,
+        model=model,
+        gpu=gpu,
+        tensor=tensor,
         weights_gib=engine.weights_gib,
         reserve_gib=max(0.0, engine.memory_gib - engine.weights_gib),
         kv_bytes_per_token=round(engine.kv_bytes),
