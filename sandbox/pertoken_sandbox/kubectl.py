@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 REQUEST_TIMEOUT_SECONDS = 60
+CRD_SECONDS = 30.0
 
 
 class KubectlFailed(Exception):
@@ -59,6 +61,24 @@ class Kubectl:
     def apply_files(self, files: Iterable[Path]) -> str:
         """Apply manifest files, server-side."""
         return self("apply", "--server-side", "--force-conflicts", *(f"--filename={path}" for path in files))
+
+    def await_crd(self, *names: str) -> None:
+        """Wait until custom resource definitions are served.
+
+        Raises:
+            KubectlFailed: one is not after half a minute.
+        """
+        deadline = time.monotonic() + CRD_SECONDS
+        for name in names:
+            while True:
+                try:
+                    self("wait", "--for=condition=Established", f"crd/{name}", f"--timeout={CRD_SECONDS:.0f}s")
+                except KubectlFailed:  # `kubectl wait` fails at once on one that has no conditions yet
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+                else:
+                    break
 
     def as_user(self, kubeconfig: Path) -> Kubectl:
         """The same program with other credentials."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
+from pertoken_sandbox.kubectl import Kubectl
 
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
@@ -68,15 +67,5 @@ def crds(control_plane) -> Kubectl:
     """Kubectl of a control plane that serves pertoken's kinds."""
     kubectl = control_plane.kubectl
     kubectl.apply_files(sorted((ROOT / "crds").glob("*.yaml")))
-    deadline = time.monotonic() + 30
-    for plural in ("inferenceservices", "acceleratorpools"):
-        while True:
-            try:
-                kubectl("wait", "--for=condition=Established", f"crd/{plural}.serving.pertoken.dev", "--timeout=30s")
-            except KubectlFailed:  # no conditions yet
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-            else:
-                break
+    kubectl.await_crd("inferenceservices.serving.pertoken.dev", "acceleratorpools.serving.pertoken.dev")
     return kubectl

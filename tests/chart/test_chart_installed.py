@@ -54,24 +54,9 @@ def helm(plane):
 @pytest.fixture(scope="module")
 def installed(helm, kubectl) -> str:
     notes = helm("install", "pertoken", str(CHART), "--create-namespace", "--set", "replicaCount=0")
-    for plural in ("inferenceservices", "acceleratorpools"):
-        established(kubectl, f"{plural}.serving.pertoken.dev")
+    kubectl.await_crd("inferenceservices.serving.pertoken.dev", "acceleratorpools.serving.pertoken.dev")
     kubectl("create", "namespace", "team")
     return notes
-
-
-def established(kubectl: Kubectl, crd: str) -> None:
-    """Wait until a CRD is served; `kubectl wait` fails on one that has no conditions yet."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            kubectl("wait", "--for=condition=Established", f"crd/{crd}", "--timeout=30s")
-        except KubectlFailed:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
 
 
 def service(name: str, variants: list[Json]) -> Json:
@@ -254,7 +239,7 @@ def test_kserve_keeps_its_name(kubectl):
     # KServe's conversion webhook is not running here; reading needs none.
     document["spec"].pop("conversion", None)
     kubectl.apply(document)
-    established(kubectl, "inferenceservices.serving.kserve.io")
+    kubectl.await_crd("inferenceservices.serving.kserve.io")
     kubectl.apply(service("ours", [owned()]))
     theirs = {
         "apiVersion": "serving.kserve.io/v1beta1",

@@ -102,7 +102,7 @@ def start(cluster: Cluster, stack: ExitStack) -> None:
     )
     cluster.kubectl.apply(*registration(GROUP, "v1beta1", NAMESPACE, secure)[:1])
     cluster.kubectl.apply_files(custom_resources())
-    cluster.kubectl("wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
+    cluster.kubectl.await_crd("scaledobjects.keda.sh")
     for name, argv in (("keda-operator", operator), ("keda-adapter", adapter)):
         process = ManagedProcess(Command(name, argv, environment), state)
         stack.callback(process.stop)
