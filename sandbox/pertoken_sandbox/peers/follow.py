@@ -93,7 +93,7 @@ def scenario(folder: Path) -> Scenario:
             "services": [_service()],
             "pools": [_pool()],
             "traces": {SERVICE: {"file": path.name, "durationSeconds": TRACE_SECONDS / SPEED}},
-            "coldStartSeconds": setting.image_pull_seconds + setting.load_seconds + CLUSTER_SECONDS,
+            "coldStartSeconds": setting.load_seconds + CLUSTER_SECONDS,  # a node pulls an image once
             "coldStartSpread": 0.15,
             "drainSeconds": DRAIN_SECONDS,
             "scrapeSeconds": SCRAPE_SECONDS,

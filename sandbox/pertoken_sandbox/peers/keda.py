@@ -45,13 +45,13 @@ def ensure(part: str) -> Path:
 
 
 def custom_resources() -> list[Path]:
-    """KEDA's CRDs, from the module's own folder in Go's cache.
+    """KEDA's CRDs, from the module's own folder in Go's cache; its operator stops after two minutes if one is missing.
 
     Raises:
         BuildFailed: Go is missing or the module cannot be fetched.
     """
     folder = go_module_dir(MODULE, f"v{VERSION}", "keda")
-    return sorted((folder / "config" / "crd" / "bases").glob("keda.sh_*.yaml"))
+    return sorted((folder / "config" / "crd" / "bases").glob("*keda.sh_*.yaml"))
 
 
 def start(cluster: Cluster, stack: ExitStack) -> None:

@@ -123,6 +123,7 @@ def run(peer: str, state_dir: Path) -> LiveRun:
         _await_replicas(stage)
         time.sleep(SETTLE_SECONDS)
         account = _play(peer, stage)
+        _check_autoscaler(stage)
         return _result(peer, stage, account)
 
 
@@ -204,6 +205,14 @@ def _play(peer: str, stage: Stage) -> _Account:
             time.sleep(max(0.0, 1.0 - (time.monotonic() - began - seconds)))
         account.look(stage, length)
     return account
+
+
+def _check_autoscaler(stage: Stage) -> None:
+    """An autoscaler that lost its metric stood still: such a run says nothing."""
+    for scaler in stage.cluster.kubectl.json("get", "horizontalpodautoscalers", "-n", NAMESPACE)["items"]:
+        for condition in scaler["status"].get("conditions", ()):
+            if condition["type"] == "ScalingActive" and condition["status"] != "True":
+                raise StageError(f"the autoscaler was not active at the end: {condition['message']}")
 
 
 def _result(peer: str, stage: Stage, account: _Account) -> LiveRun:
