@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from pertoken.simulate.page import pareto
 
 OWN, KNOWING, PEER = "tab:red", "tab:green", "tab:blue"
 FORESEEING = ("clairvoyant", "static-peak", "static-best")
+TOP = 108.0  # upper end of the attainment axis, %
+FRAME, LETTER, LINE = (620.0, 375.0), 4.2, 9.0  # points: the axes, the width of a letter, the height of a line of names
+SHIFTS = (4, -10, 14, -20, 24, -30, 34, -40, 44, -50, 54)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -50,7 +54,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], required: float, title: str) -> F
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in {2, 3, 4, 5, 7, 15, 20, 30} else "")
-    axes.set_ylim(0, 108)
+    axes.set_ylim(0, TOP)
     axes.set_xlim(right=max(x for x, _ in points.values()) * 1.35)  # room for the last label
     axes.set_xlabel("USD in the scored time")
     axes.set_ylabel("requests within the objectives, %")
@@ -60,12 +64,22 @@ def scatter(rows: Sequence[Mapping[str, Any]], required: float, title: str) -> F
 
 
 def _labelled(points: Mapping[str, tuple[float, float]]) -> list[tuple[str, tuple[float, float], int]]:
-    """Labels near each other are put at different heights."""
+    """Names with the height (points) above their dot at which they overlap no name placed before them."""
+    least, most = min(x for x, _ in points.values()), max(x for x, _ in points.values())
     placed: list[tuple[str, tuple[float, float], int]] = []
+    taken: list[tuple[float, float, float]] = []
     for name, (x, y) in sorted(points.items(), key=lambda item: (item[1][0], item[1][1])):
-        near = {s for _, (u, v), s in placed if abs(x / u - 1.0) < 0.35 and abs(y - v) < 4.5}
-        shift = next(s for s in (4, -10, 14, -20, 24, -30, 34, -40, 44, -50, 54) if s not in near)
+        left = FRAME[0] * log(x / least) / log(1.35 * most / least)
+        right, height = left + LETTER * len(name), FRAME[1] * y / TOP
+
+        def free(shift: int, left: float = left, right: float = right, height: float = height) -> bool:
+            return all(
+                abs(height + shift - other) >= LINE or left >= end or begin >= right for begin, end, other in taken
+            )
+
+        shift = next(filter(free, SHIFTS), SHIFTS[0])
         placed.append((name, (x, y), shift))
+        taken.append((left, right, height + shift))
     return placed
 
 
