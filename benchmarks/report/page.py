@@ -18,8 +18,9 @@ INTRO: Final = """# Benchmarks
 What autoscaling policies cost and how they serve, on recorded traffic and simulated engines. Written by `make bench`
 (`python -m benchmarks.report`); every figure below comes from its runs. How to run your own: [bench.md](bench.md);
 the peers' rules: [policies.md](policies.md). The simulator equals a naive step-by-step engine to 1e-6
-(`tests/simulate/test_engine_exact.py`); it is a simulator all the same, and its step times are tables of measured
-kernels, not a rack of GPUs.
+(`tests/simulate/test_engine_exact.py`) and was laid beside vLLM's own scheduler and the live HPA controller and KEDA
+([conformance.md](conformance.md)); it is a simulator all the same, and its step times are tables of measured kernels,
+not a rack of GPUs.
 
 Means over {seeds} seeds, ± half of the 95 % interval (Student's t) where room allows. A seed changes the jitter of
 repeated arrivals, the replicas' speeds, the step noise and the start-up times. **Attained** is the share of requests
