@@ -230,6 +230,20 @@ class ManagedProcess:
         return True
 
 
+def stop_recorded(folder: Path) -> list[str]:
+    """End whatever was started with its records anywhere below a folder, what was started last first.
+
+    Returns:
+        Names of the processes that ran.
+    """
+    records = sorted(folder.rglob("run/*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    recorded = [ManagedProcess(Command(file.stem, ()), file.parent.parent) for file in records]
+    alive = [each for each in recorded if each.running]
+    for each in alive:
+        each.stop()
+    return [each.name for each in alive]
+
+
 def free_ports(count: int) -> list[int]:
     """Free loopback ports below the range that the kernel gives to outgoing connections.
 

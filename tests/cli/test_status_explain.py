@@ -42,6 +42,13 @@ def test_a_row_takes_figures_and_verdicts_from_the_status():
     assert (found["withinCostTarget"], found["withinLatencyTarget"], found["ready"]) == ("False", None, "True")
 
 
+def test_who_is_not_ready_is_told_why_first():
+    lost = {"type": "Ready", "status": "False", "reason": "PrometheusUnreachable", "message": "no connection"}
+    found = row({**SERVICE, "status": {**SERVICE["status"], "conditions": [lost]}})
+
+    assert (row(SERVICE)["reason"], found["reason"]) == ("DemandRose", "PrometheusUnreachable")
+
+
 def test_an_object_without_status_makes_a_row_without_figures():
     bare = {"metadata": {"namespace": "chat", "name": "new"}}
 

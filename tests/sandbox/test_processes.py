@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pertoken_sandbox.processes import Command, Identity, ManagedProcess, ProcessFailed, free_ports
+from pertoken_sandbox.processes import Command, Identity, ManagedProcess, ProcessFailed, free_ports, stop_recorded
 
 SLEEP = Command("sleeper", (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"))
 STUBBORN = Command(
@@ -54,6 +54,20 @@ def test_start_twice_starts_once_and_stop_ends_it(tmp_path):
     assert gone(pid, 0)
     assert not process.running
     process.stop()
+
+
+def test_whatever_was_started_below_a_folder_is_stopped(tmp_path):
+    first = ManagedProcess(Command("first", SLEEP.argv), tmp_path, detached=True)
+    second = ManagedProcess(Command("second", SLEEP.argv), tmp_path / "part", detached=True)
+    for process in (first, second):
+        process.start()
+        process.wait_ready(lambda process=process: up(process), 10)
+    pids = [pid_of(first), pid_of(second)]
+    assert stop_recorded(tmp_path) == ["second", "first"]
+    assert not first.running
+    assert not second.running
+    assert all(gone(pid, 0) for pid in pids)
+    assert stop_recorded(tmp_path) == []
 
 
 def test_another_handle_on_the_folder_finds_and_stops_it(tmp_path):
@@ -138,7 +152,8 @@ def started_by_another(tmp_path: Path, *, detached: bool) -> tuple[subprocess.Po
         process.start()
         process.wait_ready(lambda: "up" in process.log.read_text(), 20)
         print(process.identity.pid, flush=True)
-        time.sleep(600)
+        while True:
+            time.sleep(0.1)  # a signal that comes just before a sleep does not cut it short
     """)
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

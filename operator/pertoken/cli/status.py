@@ -41,7 +41,10 @@ def status_command(
 def row(item: Json) -> dict[str, Any]:
     """What the table and the data formats show of one service."""
     status = item.get("status") or {}
-    verdicts = {condition["type"]: condition["status"] for condition in status.get("conditions") or ()}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    verdicts = {kind: condition["status"] for kind, condition in conditions.items()}
+    # Whoever is not ready wants to know why, before why the replicas are as they are.
+    reason = conditions["Ready"]["reason"] if verdicts.get("Ready") == "False" else status.get("reason")
     return {
         "namespace": item["metadata"]["namespace"],
         "name": item["metadata"]["name"],
@@ -54,5 +57,5 @@ def row(item: Json) -> dict[str, Any]:
         "withinCostTarget": verdicts.get("WithinCostTarget"),
         "withinLatencyTarget": verdicts.get("WithinLatencyTarget"),
         "ready": verdicts.get("Ready"),
-        "reason": status.get("reason"),
+        "reason": reason,
     }

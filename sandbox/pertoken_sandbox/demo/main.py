@@ -40,7 +40,7 @@ from pertoken_sandbox.demo.summary import (
 )
 from pertoken_sandbox.demo.watch import Account, Watcher
 from pertoken_sandbox.kubectl import KubectlFailed
-from pertoken_sandbox.processes import ProcessFailed
+from pertoken_sandbox.processes import ProcessFailed, stop_recorded
 
 TRACE_SECONDS = 3502.0
 START_TIMEOUT_SECONDS = 120.0
@@ -74,9 +74,12 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for picture and logs.")] = Path("demo-out"),
     kubeconfig: Annotated[Path | None, typer.Option(help="Use this cluster instead of booting one.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+    stop: Annotated[Path | None, typer.Option(help="Stop what --keep left running with its state there.")] = None,
 ) -> None:
     """Play a real hour of traffic against an emulated GPU fleet and let pertoken hold the cost of tokens."""
     console = Console()
+    if stop is not None:
+        sys.exit(_stop(stop, console))
     setting = replace(Setting(), target_factor=target_factor, speed=speed, keep=keep)
     signal.signal(signal.SIGTERM, _interrupt)
     state_dir = Path(tempfile.mkdtemp(prefix="pertoken-demo-"))
@@ -91,6 +94,19 @@ def demo(
     if code != BROKEN and not (keep and code != INTERRUPTED):
         shutil.rmtree(state_dir, ignore_errors=True)
     sys.exit(code)
+
+
+def _stop(state_dir: Path, console: Console) -> int:
+    """Take down a kept demo; 2 where there is none."""
+    if not (state_dir / "requests.jsonl").is_file():
+        console.print(f"--stop: {state_dir}: expected the folder that --keep named", highlight=False)
+        return BROKEN
+    stopped = stop_recorded(state_dir)
+    shutil.rmtree(state_dir)
+    console.print(
+        f"stopped: {', '.join(stopped) or 'nothing ran'}; removed {state_dir}", highlight=False, soft_wrap=True
+    )
+    return 0
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
@@ -132,7 +148,13 @@ def _play(setting: Setting, folders: _Folders, kubeconfig: Path | None, console:
         code = _conclude(watcher, measured, terms, out, console)
         if setting.keep:
             stack.pop_all()
-            console.print(f"left running; export KUBECONFIG={cluster.kubeconfig}; state in {state_dir}")
+            console.print(
+                f"left running, state in {state_dir}\n"
+                f"  export KUBECONFIG={cluster.kubeconfig}\n"
+                f'  make demo ARGS="--stop {state_dir}"   # when done',
+                soft_wrap=True,
+                highlight=False,
+            )
         return code
 
 

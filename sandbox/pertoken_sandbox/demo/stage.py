@@ -119,6 +119,7 @@ def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> St
         ensure("prometheus"),
         state_dir / "prometheus",
         Scraping(fleet.urls, interval_seconds=1.0),
+        detached=detached,
     )
     prometheus.start()
     stack.callback(prometheus.stop)
