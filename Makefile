@@ -51,7 +51,7 @@ crds: install ## write crds/ and the chart's copy from the pydantic models
 
 docs: crds ## write the generated reference pages
 
-bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (ten to twenty minutes)
+bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about five minutes)
 	@$(BIN)/python -m benchmarks.report $(ARGS)
 
 bench-speed: install ## simulated requests per second, and memory

@@ -65,6 +65,7 @@ def test_the_explanation_names_what_an_operator_asks():
     assert "batch 21.0 of at most 64: cap 64 kept" in text
     assert "decode 1.18, prefill 1.05 times the modelled time" in text
     assert "one more token USD/1M: 0.20" in text
+    assert "4.0 requests/s, ? input and ? output tokens/s; ? requests wait" in text
     assert text.index("Ready=True") < text.index("WithinCostTarget=False") < text.index("Novel=Unknown")
 
 

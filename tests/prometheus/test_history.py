@@ -22,6 +22,9 @@ PER_MINUTE = {
 }
 
 
+GAP = range(140, 152)  # minutes without a replica count
+
+
 def pods_at(minute):
     """One replica, then two."""
     return ("chat-1", "chat-2") if minute >= 90 else ("chat-1",)
@@ -49,7 +52,7 @@ def lines(end):
             labels = f'namespace="llm",pod="{pod}",engine="0",model_name="chat"'
             yield f"vllm:num_requests_running{{{labels}}} 3 {start + minute * 60}"
     yield "# TYPE kube_deployment_status_replicas gauge"
-    for minute in range(HOURS * 60 + 1):
+    for minute in sorted({*range(HOURS * 60 + 1)} - {*GAP}):
         labels, count = 'namespace="llm",deployment="chat"', len(pods_at(minute)) + 1
         yield f"kube_deployment_status_replicas{{{labels}}} {count} {start + minute * 60}"
     yield "# EOF"
@@ -114,7 +117,9 @@ def test_traffic_and_replicas_of_the_service_alone(past):
     assert outputs / requests == pytest.approx(200, rel=1e-6)
     assert found.counts[0][10:15] == pytest.approx([60.0] * 5, rel=0.02)  # two minutes each
     assert found.counts[0][-10:-5] == pytest.approx([120.0] * 5, rel=0.02)
-    assert {round(value) for value in found.replicas["a100"]} == {2, 3}
+    assert {round(value) for value in found.replicas["a100"]} == {2, 3}  # a gap is no scale-down
+    assert 4 <= found.held <= 6
+    assert found.unknown == 0
 
 
 def test_pods_that_answered_where_nothing_else_counts(past):
@@ -123,6 +128,7 @@ def test_pods_that_answered_where_nothing_else_counts(past):
     assert found.source.startswith("pods that answered")
     assert found.replicas["a100"][10] == 1
     assert found.replicas["a100"][-10] == 2
+    assert found.held == 0
     with pytest.raises(HistoryUnavailable, match="no replica counts"):
         read_history(MetricsProfile(past), asked(workloads=other | {"b": other["a100"]}))
 

@@ -139,6 +139,8 @@ def from_prometheus(asked: Asked, service: ServiceSpec) -> History:
     say(f"{len(found.starts)} steps from {asked.url}; replicas from {found.source}")
     if found.unknown:
         say(f"{found.unknown} of them have no traffic on record though replicas existed: taken for none")
+    if found.held:
+        say(f"{found.held} of them have no replica count on record: taken to be as before")
     return history_of(
         np.array(found.starts),
         [np.array(column) for column in found.counts],

@@ -86,7 +86,7 @@ def _demand(demand: Mapping[str, Any]) -> Iterator[str]:
     if now:
         yield (
             f"{now.get('requestsPerSecond', '?')} requests/s, {now.get('inputTokensPerSecond', '?')} input and "
-            f"{now.get('outputTokensPerSecond', '?')} output tokens/s; {now.get('waiting', '0')} requests wait"
+            f"{now.get('outputTokensPerSecond', '?')} output tokens/s; {now.get('waiting', '?')} requests wait"
         )
     if ahead.get("outputTokensPerSecond"):
         yield f"{ahead['outputTokensPerSecond']} output tokens/s expected in {demand.get('leadSeconds', '?')} s"

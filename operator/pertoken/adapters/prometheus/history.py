@@ -28,6 +28,7 @@ MAX_POINTS: Final = 10_000  # below the 11,000 that Prometheus answers per serie
 LEAST_STEP: Final = 120.0  # two samples even of a scrape job that runs once a minute
 DAY: Final = 86_400.0
 MODEL_LABEL: Final = "model_name"
+ANSWERED: Final = "pods that answered (starting ones are not seen)"
 TRAFFIC: Final = (
     Signal.FINISHED_PER_SECOND,
     Signal.FINISHED_INPUT_TOKENS_PER_SECOND,
@@ -73,6 +74,7 @@ class Found:
         counts: finished requests, their input and their output tokens in each step.
         replicas: mean of each step, by variant.
         unknown: steps for which Prometheus had no traffic though replicas existed; they count as without traffic.
+        held: steps for which it had no replica count; the one before stands (at the beginning the first known).
         source: where the replicas come from, in words.
     """
 
@@ -80,6 +82,7 @@ class Found:
     counts: tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
     replicas: Mapping[str, tuple[float, ...]]
     unknown: int
+    held: int
     source: str
 
 
@@ -103,7 +106,7 @@ def read_history(profile: MetricsProfile, asked: Asked, timeout: float = 120.0) 
             f"no finished requests in {asked.days:g} days for {MODEL_LABEL}={asked.served_name!r} in namespace "
             f"{asked.namespace!r}; check model.servedName and the Prometheus url"
         )
-    replicas, words = _replicas(source, asked, row, moments, step)
+    replicas, held, words = _replicas(source, asked, row, moments, step)
     first = next(index for index, value in enumerate(series[0]) if not math.isnan(value))
     shown = range(first, points)  # before that there was no record, which is not the same as no traffic
     unknown = sum(1 for i in shown if math.isnan(series[0][i]) and any(found[i] > 0 for found in replicas.values()))
@@ -111,8 +114,9 @@ def read_history(profile: MetricsProfile, asked: Asked, timeout: float = 120.0) 
     return Found(
         tuple(moments[i] - step for i in shown),
         (requests, inputs, outputs),
-        {name: tuple(_zero(found[i]) for i in shown) for name, found in replicas.items()},
+        {name: tuple(found[i] for i in shown) for name, found in replicas.items()},
         unknown,
+        sum(1 for i in shown if i in held),
         words,
     )
 
@@ -136,16 +140,30 @@ def _traffic(row: EngineMetrics, asked: Asked, signal: Signal, step: float) -> s
 
 def _replicas(
     source: _Ranges, asked: Asked, row: EngineMetrics, moments: Sequence[float], step: float
-) -> tuple[dict[str, list[float]], str]:
-    """By the first source that knows every variant."""
+) -> tuple[dict[str, list[float]], set[int], str]:
+    """By the first source that knows every variant, with the steps that had no count, and the source in words."""
     for words, queries in _replica_queries(asked, row, step):
         found = {name: source.values(query, moments, step) for name, query in queries.items()}
-        if all(any(not math.isnan(value) for value in values) for values in found.values()):
-            return found, words
+        if not all(any(not math.isnan(value) for value in values) for values in found.values()):
+            continue
+        if words is ANSWERED:  # no pod that answers is no pod, whereas a gauge that is not there is a gap
+            return {name: [_zero(value) for value in values] for name, values in found.items()}, set(), words
+        gaps = {i for values in found.values() for i, value in enumerate(values) if math.isnan(value)}
+        return {name: _filled(values) for name, values in found.items()}, gaps, words
     raise HistoryUnavailable(
         f"no replica counts: neither kube-state-metrics nor pertoken_variant_current_replicas knows all of "
         f"{', '.join(sorted(asked.workloads))}; give a CSV instead"
     )
+
+
+def _filled(values: Sequence[float]) -> list[float]:
+    """Gaps take the value before them; those at the beginning the first one known."""
+    last = next(value for value in values if not math.isnan(value))
+    filled = []
+    for value in values:
+        last = last if math.isnan(value) else value
+        filled.append(last)
+    return filled
 
 
 def _replica_queries(asked: Asked, row: EngineMetrics, step: float) -> Iterator[tuple[str, dict[str, str]]]:
@@ -168,7 +186,7 @@ def _replica_queries(asked: Asked, row: EngineMetrics, step: float) -> Iterator[
     )
     if len(asked.workloads) == 1 and row.presence is not None:
         seen = f"max by (namespace, pod) (max_over_time({_matched(row.presence, asked, row)}[{window}]))"
-        yield "pods that answered (starting ones are not seen)", dict.fromkeys(asked.workloads, f"count({seen})")
+        yield ANSWERED, dict.fromkeys(asked.workloads, f"count({seen})")
 
 
 def _named(workload: WorkloadRef, label: str) -> list[tuple[str, str, str]]:
