@@ -17,7 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from pertoken.catalog.served import Served
 from pertoken.model.calibrate import MAX_GAIN, MIN_GAIN
@@ -39,7 +41,8 @@ NEARLY_FULL: Final = 0.7  # share of the cache from which on points tell of its 
 FAR: Final = 2.5  # standard deviations of noise at which a point's weight has halved
 OUTLIER: Final = 5.0  # standard deviations: reported
 _ROUNDS: Final = 20
-_SWEEPS: Final = 4
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,40 +171,21 @@ def _with_first_token(engine: EngineModel, served: Served, points: Sequence[Poin
     ]
     if not parts:
         return gains
-    found = (0.0, 0.0, 0.0)
+    terms, residuals = (np.array(column, np.float64) for column in zip(*parts, strict=True))
+    found: Floats = np.zeros(3)
     for _ in range(_ROUNDS):
-        found = _weighted(parts, found)
-    low, high = SLOPE_BOUNDS
-    clients, prompt = (min(max(slope, low), high) for slope in found[1:])
-    factor = min(max(found[0], log(TTFT_BOUNDS[0])), log(TTFT_BOUNDS[1]))
+        found = _weighted(terms, residuals, found)
+    clients, prompt = (float(slope) for slope in np.clip(found[1:], *SLOPE_BOUNDS))
+    factor = min(max(float(found[0]), log(TTFT_BOUNDS[0])), log(TTFT_BOUNDS[1]))
     return replace(gains, ttft=exp(factor), ttft_clients=clients, ttft_input=prompt)
 
 
-_Three = tuple[float, float, float]
-
-
-def _weighted(parts: Sequence[tuple[_Three, float]], found: _Three) -> _Three:
-    """One round of iteratively reweighted least squares with Gaussian priors: three unknowns, by Gauss-Seidel."""
-    noise = TTFT_NOISE
-    priors = (1.0 / TTFT_PRIOR**2, 1.0 / SLOPE_PRIOR**2, 1.0 / SLOPE_PRIOR**2)
-    weights = [
-        1.0 / (noise * noise * (1.0 + ((residual - _dot(terms, found)) / (TTFT_FAR * noise)) ** 2))
-        for terms, residual in parts
-    ]
-    values = list(found)
-    for _ in range(_SWEEPS):
-        for i in range(3):
-            pull, grip = 0.0, priors[i]
-            for (terms, residual), weight in zip(parts, weights, strict=True):
-                rest = residual - sum(terms[j] * values[j] for j in range(3) if j != i)
-                pull += weight * terms[i] * rest
-                grip += weight * terms[i] * terms[i]
-            values[i] = pull / grip
-    return (values[0], values[1], values[2])
-
-
-def _dot(one: _Three, other: _Three) -> float:
-    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+def _weighted(terms: Floats, residuals: Floats, found: Floats) -> Floats:
+    """One round of iteratively reweighted least squares with Gaussian priors."""
+    far = (residuals - terms @ found) / (TTFT_FAR * TTFT_NOISE)
+    weighted = terms.T / (TTFT_NOISE * TTFT_NOISE * (1.0 + far * far))
+    priors = np.diag([1.0 / TTFT_PRIOR**2, 1.0 / SLOPE_PRIOR**2, 1.0 / SLOPE_PRIOR**2])
+    return np.asarray(np.linalg.solve(weighted @ terms + priors, weighted @ residuals), np.float64)
 
 
 def _weight(residual: float, noise: float) -> float:
