@@ -86,26 +86,25 @@ def until(ask: Any, seconds: float = 20.0) -> Any:
     return got
 
 
-def settled(reader: KubeReader, ref: WorkloadRef) -> Any:
-    """The workload once its controller has caught up, so that its version rests."""
-
-    def ask() -> Any:
-        fact = scalable_fact(reader.get(ref))
-        pods = [pod for pod in reader.list("pods").items if pod["metadata"]["namespace"] == ref.namespace]
-        return fact if fact.observed and fact.rolled and len(pods) == fact.replicas else None
-
-    return until(ask)
+def scaled_at_its_version(reader: KubeReader, writer: KubeWriter, ref: WorkloadRef, replicas: int) -> str:
+    """Scale at the version just read; that version, or "" where a controller wrote a status in between."""
+    version = scalable_fact(reader.get(ref)).resource_version
+    if reader.scale(ref)["metadata"]["resourceVersion"] != version:
+        return ""
+    try:
+        writer.set_replicas(ref, replicas, version)
+    except Conflict:
+        return ""
+    return version
 
 
 def test_a_stale_scale_is_a_conflict_and_a_current_one_is_ours(reader, writer, namespace):
     writer.apply(deployment(namespace), "someone")
     ref = WorkloadRef("apps/v1", "Deployment", namespace, "chat")
-    before = settled(reader, ref)
-    assert reader.scale(ref)["metadata"]["resourceVersion"] == before.resource_version
-    writer.set_replicas(ref, 3, before.resource_version)
+    stale = until(lambda: scaled_at_its_version(reader, writer, ref, 3))
     with pytest.raises(Conflict, match="modified"):
-        writer.set_replicas(ref, 9, before.resource_version)
-    after = settled(reader, ref)
+        writer.set_replicas(ref, 9, stale)
+    after = scalable_fact(reader.get(ref))
     assert after.replicas == 3
     assert after.replicas_manager == "pertoken-scaler"
     with pytest.raises(Refused, match=r"spec\.replicas"):
