@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     canary_seconds: float = Field(default=60.0, ge=0)
     tolerance: float = Field(default=0.05, ge=0, lt=1)
     headroom: float = Field(default=0.05, ge=0, lt=1)
-    forecast_quantile: float = Field(default=0.9, ge=0.5, lt=1)
+    attainment_margin: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of the misses that an objective allows which plans leave unused."
+    )
     start_seconds: float = Field(default=120.0, ge=0, description="Expected start-up time until it is observed.")
     backlog_seconds: float = Field(default=60.0, gt=0)
     min_index_requests: int = Field(default=20, ge=1)
@@ -101,7 +103,7 @@ class Settings(BaseSettings):
             canary_seconds=self.canary_seconds,
             tolerance=self.tolerance,
             headroom=self.headroom,
-            forecast_quantile=self.forecast_quantile,
+            attainment_margin=self.attainment_margin,
             start_seconds=self.start_seconds,
             backlog_seconds=self.backlog_seconds,
             min_index_requests=self.min_index_requests,

@@ -134,26 +134,33 @@ class ScalingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ScalingRules:
-    """Stabilization window and rate limits of one direction."""
+    """Stabilization window and rate limits of one direction.
 
-    stabilization_seconds: int
+    Attributes:
+        stabilization_seconds: None leaves the window to the planner.
+        policies: none leave the rate to the planner.
+    """
+
+    stabilization_seconds: int | None
     policies: tuple[ScalingPolicy, ...]
     select: SelectPolicy = SelectPolicy.MAX
+
+    @property
+    def window(self) -> int:
+        """Seconds of the stabilization window; 0 where it is left open."""
+        return self.stabilization_seconds or 0
 
 
 DEFAULT_SCALE_UP = ScalingRules(
     stabilization_seconds=0,
     policies=(ScalingPolicy(PolicyType.PERCENT, 100, 15), ScalingPolicy(PolicyType.PODS, 4, 15)),
 )
-DEFAULT_SCALE_DOWN = ScalingRules(
-    stabilization_seconds=300,
-    policies=(ScalingPolicy(PolicyType.PERCENT, 100, 15),),
-)
+DEFAULT_SCALE_DOWN = ScalingRules(stabilization_seconds=None, policies=())
 
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """How fast replicas may move, shaped and defaulted as in HPA v2."""
+    """How fast replicas may move, shaped as in HPA v2; downwards it is learnt unless it is said."""
 
     scale_up: ScalingRules = DEFAULT_SCALE_UP
     scale_down: ScalingRules = DEFAULT_SCALE_DOWN

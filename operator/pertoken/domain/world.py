@@ -54,7 +54,7 @@ class PlannerSettings:
         canary_seconds: how long the first pod with a new cap must serve well before the others follow.
         tolerance: relative demand change that does not move replicas down.
         headroom: share of the expected demand that is at least added for what the forecast misses.
-        forecast_quantile: share of forecasts whose error the learnt head-room covers.
+        attainment_margin: share of the misses that an objective allows which planning leaves unused.
         start_seconds: expected time from pod creation to Ready until it has been observed.
         backlog_seconds: time in which a standing queue is to be worked off.
         min_index_requests: finished requests in the window below which the cost index is Unknown.
@@ -67,7 +67,7 @@ class PlannerSettings:
     canary_seconds: float = 60.0
     tolerance: float = 0.05
     headroom: float = 0.05
-    forecast_quantile: float = 0.9
+    attainment_margin: float = 0.2
     start_seconds: float = 120.0
     backlog_seconds: float = 60.0
     min_index_requests: int = 20

@@ -5,9 +5,10 @@ are asked for, tokens per second may stand still), so prompt tokens and generate
 weighed by the GPU time of each. Served tokens alone are capped by capacity, so what piles up is added.
 
 Forecast at the start-up lead: four experts (last value, mean over two minutes, mean over five, damped trend) weighted
-by how they did lately on this very series at this very lead, and a head-room that is the quantile of what the mixture
-missed (split conformal). No expert wins everywhere: on real traces "last value" is hard to beat at 5-20 minutes, means
-win on noisy ones, trends on ramps.
+by how they did lately on this very series at this very lead. No expert wins everywhere: on real traces "last value" is
+hard to beat at 5-20 minutes, means win on noisy ones, trends on ramps. What the mixture missed so far makes the cases
+to be ready for: the capacity is the least with which the expected share of requests within the objectives, over all
+cases, is what the percentile asks for.
 """
 
 from __future__ import annotations
@@ -19,20 +20,26 @@ from typing import Any, Final
 
 import numpy as np
 
+from pertoken.model.edge import work_to_carry
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 SHORT_CYCLES: Final = 8  # two minutes at the usual 15 s
 LONG_CYCLES: Final = 20
-HISTORY_CYCLES: Final = 80  # kept: 20 minutes
+HISTORY_CYCLES: Final = 160  # kept: 40 minutes
 MAX_GROWTH: Final = 1.5  # a forecast never exceeds this multiple of the present level
 SETTLING_CYCLES: Final = 16  # at first demand is a step from nothing: no forecast is judged by it
-MIN_ERRORS: Final = 12  # forecasts that came true before their errors say anything
-MAX_HEADROOM: Final = 0.5
-GUESSED_HEADROOM: Final = 0.1  # at a lead of two minutes
+MIN_ERRORS: Final = 12  # forecasts that came true before their errors weigh the experts
+MAX_HEADROOM: Final = 0.5  # over the forecast, unless more was asked for within the history
+GUESSED_DEVIATION: Final = 0.08  # standard deviation of the relative error at a lead of two minutes; see `_guess`
+LEAST_CASE: Final = 0.05  # of the forecast
 TREND_DAMPING: Final = 0.7
 SHARPNESS: Final = 4.0  # weight of an expert = (its mean absolute error) ^ -SHARPNESS
-MEMORY_OF_ERRORS: Final = 0.97  # per cycle
+MEMORY_OF_LOSSES: Final = 0.97  # per cycle, for the experts' weights
+MEMORY_OF_MISSES: Final = 0.985  # per cycle, for the cases
+# Five points and weights that have the first moments of a standard normal variable.
+NORMAL_CASES: Final = ((-1.85, 0.0444), (-0.95, 0.2889), (0.0, 0.3334), (0.95, 0.2889), (1.85, 0.0444))
 INPUT_WEIGHT: Final = 0.08  # GPU time of a prompt token / of a generated one, where no model tells
 
 
@@ -87,20 +94,29 @@ class Forecast:
 
     Attributes:
         work: generated tokens and weighted prompt tokens per second.
-        headroom: relative error to be ready for, learnt; None before enough forecasts have come true.
-        present: the same of the latest sample, below which nobody should plan.
-        guess: head-room for as long as none is learnt: errors of a random walk grow with the root of the lead.
+        present: the same of now, below which nobody should plan.
+        cases: work that may be asked for instead, and the probability of each.
+        trust: weight in them of what was learnt; the rest is guessed from the lead.
+        ceiling: most to be ready for.
     """
 
     work: float = 0.0
-    headroom: float | None = None
     present: float = 0.0
-    guess: float = 0.0
+    cases: tuple[tuple[float, float], ...] = ()
+    trust: float = 0.0
+    ceiling: float = 0.0
 
-    def needed(self, least_headroom: float) -> float:
-        """Work to be ready for, with at least this head-room."""
-        headroom = self.guess if self.headroom is None else self.headroom
-        return max(self.work * (1.0 + max(headroom, least_headroom)), self.present)
+    def needed(self, least_headroom: float, percentile: int, margin: float) -> float:
+        """Work to be ready for.
+
+        Args:
+            least_headroom: added to the forecast in any case.
+            percentile: of requests that shall keep the objectives.
+            margin: share of the misses allowed that planning leaves unused.
+        """
+        aim = (percentile + margin * (100 - percentile)) / 100.0
+        found = min(work_to_carry(self.cases, percentile, aim), self.ceiling) if self.cases else 0.0
+        return max(self.work * (1.0 + least_headroom), self.present, found)
 
 
 def demand_of(served: Served, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:
@@ -143,7 +159,12 @@ def mean_request(samples: Sequence[DemandSample], cycle: float) -> tuple[float, 
 
 
 def forecast(
-    samples: Sequence[DemandSample], lead: float, cycle: float = 15.0, *, weight: float = INPUT_WEIGHT, q: float = 0.9
+    samples: Sequence[DemandSample],
+    lead: float,
+    cycle: float = 15.0,
+    *,
+    weight: float = INPUT_WEIGHT,
+    stay: float = 0.0,
 ) -> Forecast:
     """Work expected `lead` seconds after the last sample.
 
@@ -152,37 +173,60 @@ def forecast(
         lead: seconds ahead.
         cycle: seconds between two samples; the experts reach back a number of cycles.
         weight: GPU time of a prompt token in units of a generated token's.
-        q: share of forecasts that the head-room shall cover.
+        stay: seconds that a request is in the system. Fluctuations that are shorter average out in the batch, so
+            forecasts are judged by, and the present is, a mean over it.
     """
     if not samples:
         return Forecast()
     series = np.array([sample.input_tokens * weight + sample.output_tokens for sample in samples])
-    experts = _experts(series, lead / cycle)
+    ahead = lead / cycle
+    experts = _experts(series, ahead)
     said, true = _outcomes(np.array([sample.at for sample in samples]), lead)
     mixed = experts @ _weights(experts, said, true, series)
-    judged = mixed[said] > 0
-    misses = series[true][judged] / mixed[said][judged] - 1.0
-    guess = min(GUESSED_HEADROOM * sqrt(lead / cycle / SHORT_CYCLES), MAX_HEADROOM)
-    return Forecast(float(mixed[-1]), _quantile(misses, q), float(series[-1]), guess)
+    felt = _mean(series, np.arange(1, len(series) + 1), max(1, round(stay / cycle)))
+    # Misses are relative to the level lately, not to the forecast alone: after a lull any burst would be infinite.
+    level = np.maximum(mixed, np.cumsum(series) / np.arange(1, len(series) + 1))
+    judged = level[said] > 0
+    misses = ((felt[true] - mixed[said])[judged] / level[said][judged]) * level[-1]
+    work = float(mixed[-1])
+    ceiling = max(work * (1.0 + MAX_HEADROOM), float(felt.max()))
+    cases, trust = _cases(work, misses, ahead)
+    return Forecast(work, float(felt[-1]), cases, trust, ceiling)
+
+
+def _cases(work: float, misses: Floats, ahead: float) -> tuple[tuple[tuple[float, float], ...], float]:
+    """What may come, with probabilities, and how much of them is learnt.
+
+    Forecasts that overlap miss alike: as many count as independent as leads fit into the time that is remembered.
+    """
+    weights = MEMORY_OF_MISSES ** np.arange(len(misses) - 1, -1, -1.0)
+    independent = float(weights.sum()) / max(ahead, 1.0)
+    trust = independent / (independent + 1.0)
+    deviation = min(GUESSED_DEVIATION * sqrt(ahead / SHORT_CYCLES), MAX_HEADROOM)
+    found = [(work * deviation * z, (1.0 - trust) * share) for z, share in NORMAL_CASES]
+    if len(misses):
+        found += zip(misses.tolist(), (trust * weights / weights.sum()).tolist(), strict=True)
+    return tuple((max(work + miss, LEAST_CASE * work), probability) for miss, probability in found), trust
 
 
 def _experts(series: Floats, cycles: float) -> Floats:
     """What each expert said at each instant of the value `cycles` later; one row per instant."""
     ends = np.arange(1, len(series) + 1)
-    sums = np.concatenate(([0.0], np.cumsum(series)))
-
-    def mean(end: Integers, span: int) -> Floats:
-        begin = np.maximum(0, end - span)
-        found: Floats = (sums[end] - sums[begin]) / np.maximum(end - begin, 1)
-        return found
-
-    short, long = mean(ends, SHORT_CYCLES), mean(ends, LONG_CYCLES)
-    slope = (short - mean(np.maximum(ends - SHORT_CYCLES, 1), SHORT_CYCLES)) / SHORT_CYCLES
+    short, long = _mean(series, ends, SHORT_CYCLES), _mean(series, ends, LONG_CYCLES)
+    slope = (short - _mean(series, np.maximum(ends - SHORT_CYCLES, 1), SHORT_CYCLES)) / SHORT_CYCLES
     ahead = short + slope * (SHORT_CYCLES / 2 + TREND_DAMPING * cycles)
     trend = np.clip(ahead, 0.0, np.maximum(series, short) * MAX_GROWTH)
     # The first minutes of a service are a step from nothing, not a trend to be followed.
     trend = np.where(ends >= 2 * SHORT_CYCLES, trend, series)
     return np.stack((series, short, long, trend), axis=1)
+
+
+def _mean(series: Floats, ends: Integers, span: int) -> Floats:
+    """Means over the `span` values before each end; fewer at the start."""
+    sums = np.concatenate(([0.0], np.cumsum(series)))
+    begins = np.maximum(0, ends - span)
+    found: Floats = (sums[ends] - sums[begins]) / np.maximum(ends - begins, 1)
+    return found
 
 
 def _outcomes(times: Floats, lead: float) -> tuple[Integers, Integers]:
@@ -196,29 +240,11 @@ def _weights(experts: Floats, said: Integers, true: Integers, series: Floats) ->
     """By discounted mean absolute error; before enough came true, last value and short mean."""
     if len(said) < MIN_ERRORS:
         return np.array([0.5, 0.5, 0.0, 0.0])
-    ages = _discounts(len(said))
+    ages = MEMORY_OF_LOSSES ** np.arange(len(said) - 1, -1, -1.0)
     losses = ages @ np.abs(experts[said] - series[true][:, None]) / ages.sum()
     scores = (losses + 1e-3 * series.mean() + 1e-9) ** -SHARPNESS
     weights: Floats = scores / scores.sum()
     return weights
-
-
-def _discounts(count: int) -> Floats:
-    """Weights of `count` errors, latest last."""
-    found: Floats = MEMORY_OF_ERRORS ** np.arange(count - 1, -1, -1.0)
-    return found
-
-
-def _quantile(misses: Floats, q: float) -> float | None:
-    """Split-conformal quantile, never negative; misses count less the longer ago they were (latest last)."""
-    if len(misses) < MIN_ERRORS:
-        return None
-    order = np.argsort(misses, kind="stable")
-    reached = np.cumsum(_discounts(len(misses))[order])
-    # The forecast that is about to be made counts as one more error, of unknown size.
-    place = int(np.searchsorted(reached, q * (reached[-1] + 1.0)))
-    miss = float(misses[order[min(place, len(misses) - 1)]])
-    return min(max(miss, 0.0), MAX_HEADROOM)
 
 
 def blend(old: float | None, new: float, cycles: float, *, horizon: float = SHORT_CYCLES) -> float:

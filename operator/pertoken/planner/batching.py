@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 
 from pertoken.catalog.engines import GRAPH_SIZES, graph_ceiling
 from pertoken.domain.cluster import BatchCap
@@ -26,6 +26,7 @@ from pertoken.planner.assess import Assessment
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 
 BINDING_SHARE = 0.8  # of the cap in use: the cap holds requests back
+FEW_PREEMPTIONS = 0.02  # per request
 MIN_SAMPLES = 12  # calibrated observations before a restart is decided on
 MIN_HISTORY = 40  # cycles of demand before it: the first requests are not like the later ones
 
@@ -67,14 +68,28 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
     unknown = _too_early(facts, variant)
     if unknown:
         return replace(kept, message=f"cap {cap.value} kept until {unknown}")
-    targets = variant.targets(facts.targets)
-    # A full engine's mean is held to the objective itself; what is learnt of tails concerns percentiles.
     limit = cap_limit(variant.engine, load, facts.targets, batching)
-    ideal = ideal_cap(variant.engine, load, targets, limit, batching)
+    ideal = ideal_cap(variant.engine, load, facts.targets, limit, batching)
     if ideal is None or abs(ideal - cap.value) / cap.value < facts.settings.cap_change_threshold:
         return kept
-    found = _lower(cap, ideal, limit) if ideal < cap.value else _raise(facts, variant, (cap, ideal), load, need)
+    if ideal > cap.value:
+        found = _raise(facts, variant, (cap, ideal), load, need)
+    elif _full_before(facts, variant, load):
+        words = f"cap {cap.value} is never reached: the KV cache is full before latency is at risk"
+        found = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, words)
+    else:
+        found = _lower(cap, ideal, limit)
     return _timing(found, cap, variant, facts) if found.change else found
+
+
+def _full_before(facts: ServiceFacts, variant: VariantFacts, load: Load) -> bool:
+    """The KV cache ends batches before latency does, and without preempting much: a lower cap would only cost."""
+    if variant.engine is None:
+        return False
+    fits = kv_sequences(variant.engine.kv_tokens, load.resident, 0.0, 0.0)
+    quick = cap_limit(replace(variant.engine, kv_capacity=inf), load, facts.targets, variant.spec.batching)
+    preempted = variant.total(Signal.PREEMPTIONS_PER_SECOND) or 0.0
+    return fits <= CAP_ROOM * quick and preempted <= FEW_PREEMPTIONS * facts.memory.demand[-1].requests
 
 
 def _too_early(facts: ServiceFacts, variant: VariantFacts) -> str:
@@ -155,7 +170,7 @@ def _replicas_saved(
         return 0
     counts = []
     for cap in caps:
-        found = sustainable_rate(replace(variant.engine, cap=cap), load, variant.targets(facts.targets))
+        found = sustainable_rate(replace(variant.engine, cap=cap), load, facts.targets)
         if not isinstance(found, Sustainable):
             return 0
         counts.append(max(ceil(need / (found.rate * variant.ranks) - 1e-9), variant.spec.min_replicas, 1))

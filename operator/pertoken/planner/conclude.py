@@ -27,7 +27,7 @@ from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.guard import HANDS_OFF_SECONDS, REVERTS, command
 from pertoken.planner.judge import cost_figures, judge_cost, judge_latency, judge_target, latency_figures
 from pertoken.planner.ledger import account
-from pertoken.planner.memory import ServiceMemory, VariantMemory
+from pertoken.planner.memory import Pressure, ServiceMemory, VariantMemory
 from pertoken.planner.place import PoolState
 from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
 from pertoken.planner.roll_state import Allowed, RollStep
@@ -52,6 +52,7 @@ _SEVERITY = (
     Reason.DEMAND_ROSE,
     Reason.DEMAND_FELL,
 )
+PRESSURE_SECONDS = 600.0  # kept: rate window and longest stay of a request
 _SIZED = ("sizing", "feedback")
 _NUMBERS = (
     ("requests_per_second", "demand", " requests/s"),
@@ -240,7 +241,7 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     judgements = {
         "TargetFound": judge_target(facts),
         "MetricsAvailable": draft.assessment.judgement,
-        "AbleToScale": _able(finals, facts),
+        "AbleToScale": _able(finals, draft),
         "ScalingLimited": _limit(limits),
         "WithinCostTarget": judge_cost(cost, figures, summed.bill.priced, facts.settings.min_index_requests),
         "WithinLatencyTarget": judge_latency(facts, draft.sizing.wishes),
@@ -302,7 +303,7 @@ def _headline(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     return finals[0].reason if finals else Reason.AT_DESIRED
 
 
-def _able(finals: list[_Final], facts: ServiceFacts) -> Judgement:
+def _able(finals: list[_Final], draft: Draft) -> Judgement:
     if not finals:
         return Judgement(Verdict.FALSE, Reason.TARGET_NOT_FOUND, "no variant has a usable scale target")
     for final in finals:
@@ -316,7 +317,7 @@ def _able(finals: list[_Final], facts: ServiceFacts) -> Judgement:
         return Judgement(Verdict.TRUE, Reason.READY_FOR_SCALE, words)
     held = [final for final in finals if final.reason is Reason.STABILIZED]
     if held:
-        seconds = facts.spec.behavior.scale_down.stabilization_seconds
+        seconds = draft.behavior.scale_down.window
         words = f"{held[0].variant.name} held within the stabilization window of {seconds} s"
         return Judgement(Verdict.TRUE, Reason.STABILIZED, words)
     return Judgement(Verdict.TRUE, Reason.AT_DESIRED, f"{sum(final.desired for final in finals)} replicas as desired")
@@ -389,7 +390,7 @@ def _remember(draft: Draft, finals: list[_Final], raw: Mapping[str, int], *, act
     }
     # What is known of a variant whose target is gone for a moment is kept.
     kept = {name: memory.variants[name] for name, _ in facts.missing if name in memory.variants}
-    memory = replace(memory, variants={**kept, **variants})
+    memory = replace(memory, variants={**kept, **variants}, pressure=_pressure(draft))
     words, reason = draft.conflict
     if reason is Reason.CONFLICTING_MANAGER and facts.now >= memory.conflicted_until:
         until = facts.now + HANDS_OFF_SECONDS
@@ -397,8 +398,14 @@ def _remember(draft: Draft, finals: list[_Final], raw: Mapping[str, int], *, act
     return memory
 
 
+def _pressure(draft: Draft) -> tuple[Pressure, ...]:
+    facts, found = draft.facts, draft.sizing.utilization
+    kept = tuple(one for one in facts.memory.pressure if facts.now - one.at <= PRESSURE_SECONDS)
+    return kept if found is None else (*kept, Pressure(facts.now, float(f"{found:.4g}")))
+
+
 def _remember_variant(draft: Draft, final: _Final, raw: int, *, acts: bool) -> VariantMemory:
-    variant, facts, behavior = final.variant, draft.facts, draft.facts.spec.behavior
+    variant, facts, behavior = final.variant, draft.facts, draft.behavior
     memory = variant.memory
     if draft.assessment.grade is not Grade.HOLD:
         memory = replace(memory, recommendations=remember(memory.recommendations, raw, behavior, facts.now))

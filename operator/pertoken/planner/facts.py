@@ -110,15 +110,6 @@ class VariantFacts:
         values = [metrics.values[signal] for metrics in self.measured if signal in metrics.values]
         return sum(values) / len(values) if values else None
 
-    def targets(self, targets: Targets) -> Targets:
-        """The objectives as the model has to meet them: corrected for tails that it underrates here."""
-        memory = self.memory
-        return replace(
-            targets,
-            inter_token=_eased(targets.inter_token, memory.tail_inter_token),
-            ttft=_eased(targets.ttft, memory.tail_ttft),
-        )
-
     def seasoned(self, now: float, window: float) -> tuple[PodMetrics, ...]:
         """Measured pods without fresh ones: a router sends those a rush of prompts, which their latencies tell of."""
         ready_at = {pod.key: pod.ready_at for pod in self.living if pod.ready_at is not None}
@@ -213,11 +204,6 @@ class ServiceFacts:
     def with_memory(self, memory: ServiceMemory) -> ServiceFacts:
         """The same facts beside another memory."""
         return replace(self, memory=memory)
-
-
-def _eased(objective: float | None, tail: float) -> float | None:
-    """On a grid of 2 % of the correction, so that results can be memoised."""
-    return None if objective is None else objective / (round(tail * 50) / 50)
 
 
 def gather(view: ServiceView, world: World, memory: ServiceMemory | None, now: float) -> ServiceFacts:

@@ -146,7 +146,7 @@ def _least(facts: ServiceFacts) -> tuple[Reachable | None, float | None]:
         engine = type(variant.engine)(
             variant.engine.model, variant.engine.gains, batching.max_sequences, variant.engine.kv_capacity
         )
-        point = sustainable_rate(engine, load, variant.targets(facts.targets))
+        point = sustainable_rate(engine, load, facts.targets)
         if isinstance(point, Sustainable):
             least = reachable(point, load, variant.usd_per_hour / variant.ranks)
             if least is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.model.calibrate import MIN_BATCH, Observation
@@ -17,7 +18,9 @@ from pertoken.model.demand import (
     growth_of,
     mean_request,
 )
-from pertoken.model.histogram import merge, quantile
+from pertoken.model.edge import Edge, Kept
+from pertoken.model.edge import learn as learn_edge
+from pertoken.model.histogram import merge, quantile, share_within
 from pertoken.model.steady import Load, at_batch
 from pertoken.planner.assess import Assessment, Grade
 from pertoken.planner.facts import ServiceFacts, VariantFacts
@@ -32,6 +35,9 @@ START_SECONDS_BOUNDS = (1.0, 3600.0)
 START_WEIGHT = 0.3
 TAIL_BOUNDS = (0.8, 1.6)
 TAIL_WEIGHT = 0.05
+LONGEST_STAY = 300.0  # seconds that a request is followed back to the load it met
+SURE_SHARE = 0.1  # width of what histograms say of a share
+CALIBRATED_SAMPLES = 15  # before them utilization is not known
 INDEPENDENT_PODS = 4.0  # as many pods tell as much as any number of them
 
 
@@ -42,7 +48,7 @@ def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
     memory = replace(memory, variants=variants)
     if assessment.grade is Grade.HOLD:
         return memory
-    memory = replace(memory, idle_since=_idle_since(facts))
+    memory = replace(memory, idle_since=_idle_since(facts), edge=_edge(facts, assessment))
     before = memory.shape or _first_shape(facts)
     if before is None:
         return memory
@@ -50,6 +56,49 @@ def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
     kept = tuple(old for old in memory.demand if oldest <= old.at < facts.now)
     demand = (*kept, _sample(facts, before, kept))
     return replace(memory, demand=demand, shape=_shape(facts, before, demand))
+
+
+def _edge(facts: ServiceFacts, assessment: Assessment) -> Edge:
+    """The share of requests within the objectives, laid beside the load that they met."""
+    edge, memory = facts.memory.edge, facts.memory
+    settled = not facts.settings.calibrate or all(
+        variant.memory.calibration.samples >= CALIBRATED_SAMPLES for variant in facts.variants if variant.measured
+    )
+    if assessment.grade < Grade.NORMAL or memory.shape is None or not settled:
+        return edge
+    steps = [pod.values[Signal.STEP_SECONDS] for pod in facts.flowing if Signal.STEP_SECONDS in pod.values]
+    stay = min(memory.shape.output_tokens * sum(steps) / len(steps), LONGEST_STAY) if steps else 0.0
+    since = facts.now - facts.window - stay
+    met = [one.utilization for one in memory.pressure if one.at >= since]
+    if not sum(met) > 0 or memory.pressure[0].at > since:
+        return edge
+    kept = _share_kept(facts)
+    if kept is None:
+        return edge
+    # Busy cycles hold more requests.
+    utilization = sum(one * one for one in met) / sum(met)
+    return learn_edge(edge, Kept(utilization, *kept), facts.targets.percentile)
+
+
+def _share_kept(facts: ServiceFacts) -> tuple[float, float] | None:
+    """Share of requests within all objectives (at least: misses may coincide), and how many requests a cycle tells of.
+
+    None where no objective is set, or the histograms' edges do not say.
+    """
+    missed, events = 0.0, inf
+    for kind, objective in (
+        (LatencyKind.TIME_PER_OUTPUT_TOKEN, facts.targets.inter_token),
+        (LatencyKind.TTFT, facts.targets.ttft),
+    ):
+        histogram = facts.seasoned_histogram(kind)
+        if objective is None or histogram is None:
+            continue
+        low, high = share_within(histogram, objective)
+        if high - low > SURE_SHARE:
+            return None
+        missed += 1.0 - (low + high) / 2.0
+        events = min(events, histogram.cumulative[-1] * facts.settings.cycle_seconds)
+    return (max(0.0, 1.0 - missed), events) if events < inf else None
 
 
 def _first_shape(facts: ServiceFacts) -> Shape | None:
@@ -133,7 +182,12 @@ def _sample(facts: ServiceFacts, shape: Shape, before: tuple[DemandSample, ...])
     in_flight = backlog + (facts.flow(Signal.RUNNING) or 0.0)
     growth = growth_of(before, backlog, in_flight, facts.now, facts.window)
     found = demand_of(served, (shape.input_tokens, shape.output_tokens), growth)
-    return DemandSample(facts.now, *found, backlog, in_flight)
+    return DemandSample(facts.now, *(_short(value) for value in (*found, backlog, in_flight)))
+
+
+def _short(value: float) -> float:
+    """Five digits: many samples are kept, and written to the cluster."""
+    return float(f"{value:.5g}")
 
 
 def _idle_since(facts: ServiceFacts) -> float | None:
@@ -180,37 +234,27 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
             weight=weight,
         )
         calibration = calibrate(calibration, variant.base_model, observation, facts.now)
-    return _tails(facts, variant, replace(memory, calibration=calibration), load.rounded())
+    return _tail(facts, variant, replace(memory, calibration=calibration), load.rounded())
 
 
-def _tails(facts: ServiceFacts, variant: VariantFacts, memory: VariantMemory, load: Load) -> VariantMemory:
-    """How far the measured percentiles lie from the modelled ones, as far as the histograms' edges are sure of it."""
-    serving = len(variant.measured)
+def _tail(facts: ServiceFacts, variant: VariantFacts, memory: VariantMemory, load: Load) -> VariantMemory:
+    """How far the measured inter-token percentile lies from the modelled one, as far as bucket edges are sure of it."""
     batch = variant.batch
-    if variant.engine is None or not serving or batch is None or batch < MIN_BATCH:
+    if variant.engine is None or not variant.measured or batch is None or batch < MIN_BATCH:
         return memory
-    point = at_batch(variant.engine, load, batch, facts.targets)
-    learnt = _tail(facts, variant, LatencyKind.TIME_PER_OUTPUT_TOKEN, (memory.tail_inter_token, point.inter_token_tail))
-    memory = replace(memory, tail_inter_token=learnt)
-    if (variant.total(Signal.WAITING) or 0.0) > QUEUED_WAITING * serving:
-        return memory  # times to first token tell of the queue
-    return replace(memory, tail_ttft=_tail(facts, variant, LatencyKind.TTFT, (memory.tail_ttft, point.ttft_tail)))
-
-
-def _tail(facts: ServiceFacts, variant: VariantFacts, kind: LatencyKind, known: tuple[float, float]) -> float:
-    old, modelled = known
+    modelled = at_batch(variant.engine, load, batch, facts.targets).inter_token_tail
     pods = variant.seasoned(facts.now, facts.window)
-    found = [metrics.histograms[kind] for metrics in pods if kind in metrics.histograms]
-    merged = merge(found) if found else None
-    if merged is None or modelled <= 0:
-        return old
-    events = merged.cumulative[-1] * facts.window
-    bounds = quantile(merged, facts.targets.percentile / 100.0) if events >= MANY_REQUESTS else None
+    kind = LatencyKind.TIME_PER_OUTPUT_TOKEN
+    merged = merge(found) if (found := [pod.histograms[kind] for pod in pods if kind in pod.histograms]) else None
+    if merged is None or modelled <= 0 or merged.cumulative[-1] * facts.window < MANY_REQUESTS:
+        return memory
+    bounds = quantile(merged, facts.targets.percentile / 100.0)
     if bounds is None:
-        return old
+        return memory
     nearest = min(max(modelled, bounds.low), bounds.high)
     low, high = TAIL_BOUNDS
-    return old + TAIL_WEIGHT * (min(max(nearest / modelled, low), high) - old)
+    step = min(max(nearest / modelled, low), high) - memory.tail_inter_token
+    return replace(memory, tail_inter_token=memory.tail_inter_token + TAIL_WEIGHT * step)
 
 
 def _start_seconds(variant: VariantFacts) -> float | None:

@@ -9,10 +9,11 @@ from typing import Any, Final
 from pertoken.domain.identity import ServiceKey
 from pertoken.model.calibrate import Calibration
 from pertoken.model.demand import DemandSample
+from pertoken.model.edge import Edge
 from pertoken.planner.codec import CodecError, decode, encode
 from pertoken.planner.ledger import Ledger
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class VariantMemory:
 
     Attributes:
         start_seconds: learnt time from having a node to Ready.
-        tail_inter_token, tail_ttft: measured percentile / modelled one.
+        tail_inter_token: measured percentile / modelled one.
         ours: pertoken has set the replicas before.
         reverts: instants at which somebody else took a change back.
         fed_back_at: last time that measured latency alone added a replica.
@@ -89,7 +90,6 @@ class VariantMemory:
     changes: tuple[Change, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
     tail_inter_token: float = 1.0
-    tail_ttft: float = 1.0
     start_seconds: float | None = None
     command: Command | None = None
     ours: bool = False
@@ -111,6 +111,14 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Pressure:
+    """Load over the modelled sustainable rate of the replicas that served, at an instant."""
+
+    at: float
+    utilization: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceMemory:
     """History of one service.
 
@@ -119,7 +127,9 @@ class ServiceMemory:
         seen_since: first cycle that saw it.
         fresh_since: since when its metrics have been fresh without a gap, None while they are not.
         shape: mean request.
-        demand: samples of the last quarter of an hour, oldest first.
+        demand: samples of the last forty minutes, oldest first.
+        edge: utilization at which the percentile is just kept.
+        pressure: utilizations lately, oldest first.
         idle_since: no request since, None while there are some.
         panic_until: no scale-down before.
         conflicted_until, conflict: hands off until, and from whom.
@@ -131,6 +141,8 @@ class ServiceMemory:
     fresh_since: float | None = None
     shape: Shape | None = None
     demand: tuple[DemandSample, ...] = ()
+    edge: Edge = field(default_factory=Edge)
+    pressure: tuple[Pressure, ...] = ()
     idle_since: float | None = None
     panic_until: float = 0.0
     conflicted_until: float = 0.0

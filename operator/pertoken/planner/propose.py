@@ -9,6 +9,7 @@ from pertoken.domain.cluster import PodFact
 from pertoken.domain.identity import PodKey
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Behavior
 from pertoken.domain.world import ServiceView, World
 from pertoken.planner import assess as assessing
 from pertoken.planner.allocate import Option, Request
@@ -27,10 +28,11 @@ from pertoken.planner.guard import (
 from pertoken.planner.learn import learn
 from pertoken.planner.ledger import Ledger, finished_since, post
 from pertoken.planner.memory import Memory, ServiceMemory
-from pertoken.planner.sizing import Sizing, Wish, demand_figures, size
-from pertoken.planner.stabilize import History, limit_rate, stabilize
+from pertoken.planner.sizing import Sizing, Wish, demand_figures, lead_seconds, size
+from pertoken.planner.stabilize import History, limit_rate, resolved, stabilize
 
 DEFAULT_WINDOW_SECONDS = 86400
+PROVEN = 0.5  # of a forecast's cases that are learnt
 # Variants that must not grow in place of another either.
 _FROZEN = frozenset(
     {
@@ -65,6 +67,13 @@ class Draft:
     withdrawn: Mapping[str, int]
     conflict: tuple[str, Reason | None]
     inactive: Reason | None
+
+    @property
+    def behavior(self) -> Behavior:
+        """How fast the service may move in this cycle."""
+        facts = self.facts
+        proven = self.sizing.trust >= PROVEN
+        return resolved(facts.spec.behavior, lead_seconds(facts), facts.settings.cycle_seconds, proven=proven)
 
     @property
     def request(self) -> Request:
@@ -183,12 +192,14 @@ def _stabilized(draft: Draft, variant: VariantFacts, wish: Wish, limits: list[tu
         kept = Reason.QUEUE_BACKLOG if grade is Grade.PANIC else Reason.METRICS_WARMING_UP
         draft.trace.add("stabilize", (wanted, variant.steady), kept, variant=wish.variant)
         return replace(wish, replicas=variant.steady, reason=kept)
-    behavior = facts.spec.behavior
+    behavior = draft.behavior
     since = facts.memory.seen_since
     history = History(since, variant.memory.recommendations, variant.memory.changes)
     held = stabilize(wanted, variant.steady, behavior, history, facts.now)
     if grade is Grade.PANIC and wanted > variant.steady:
         held = type(held)(wanted)
+    if wish.reason is Reason.IDLE and not facts.spec.behavior.scale_down.policies:
+        return replace(wish, replicas=held.replicas, reason=held.reason or wish.reason)
     rated = limit_rate(held.replicas, variant.steady, behavior, history, facts.now)
     limit = rated.reason or held.reason
     if limit is None:

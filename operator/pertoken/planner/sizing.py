@@ -34,7 +34,7 @@ FEEDBACK_SHARE = 0.1  # of the replicas added at a time
 MIN_EVENTS = 20.0  # in the window, for a measured percentile
 SAFE_SHARE = 0.95  # of the objective that a consolidation may reach
 LATENCY_HEADROOM = 1.5  # replicas that `optimize: Latency` may spend on head-room, as a multiple
-IDLE_RATE = 1e-6
+LONGEST_STAY = 300.0  # seconds over which demand is averaged at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,10 @@ class Capacity:
     point: Sustainable
     rate: float
     unreachable: Unreachable | None = None
+
+    def at_edge(self, edge: float) -> Capacity:
+        """What is really carried: the percentile is lost before, or after, the modelled rate."""
+        return replace(self, rate=self.rate * edge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,15 @@ class Sizing:
 
     Attributes:
         rate: requests per second to be carried, with head-room and backlog; None without a model.
+        utilization: present load over the modelled sustainable rate of what serves; None without a model.
+        trust: how much of the forecast's cases is learnt, 0 to 1.
     """
 
     wishes: tuple[Wish, ...]
     demand: DemandFigures
     rate: float | None = None
+    utilization: float | None = None
+    trust: float = 0.0
 
 
 def capacity_of(engine: Engine, load: Load, targets: Targets, ranks: int = 1) -> Capacity | None:
@@ -124,16 +132,16 @@ def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
         variant.name: found
         for variant in facts.variants
         if variant.engine is not None
-        and (found := capacity_of(variant.engine, load, variant.targets(facts.targets), variant.ranks)) is not None
+        and (found := capacity_of(variant.engine, load, facts.targets, variant.ranks)) is not None
     }
     if len(capacities) < len(facts.variants):
         return _size_generic(facts, demand, trace)
+    capacities = {name: found.at_edge(facts.memory.edge.rounded) for name, found in capacities.items()}
     order = sorted(facts.variants, key=lambda variant: _dearness(variant, capacities[variant.name]))
     weight = input_weight(capacities[order[0].name], load)
     settings = facts.settings
-    ahead = forecast(
-        facts.memory.demand, demand.lead_seconds, settings.cycle_seconds, weight=weight, q=settings.forecast_quantile
-    )
+    stay = min(load.output_tokens * capacities[order[0].name].point.point.inter_token, LONGEST_STAY)
+    ahead = forecast(facts.memory.demand, demand.lead_seconds, settings.cycle_seconds, weight=weight, stay=stay)
     known = _Modelled(load, capacities, demand, ahead, load.input_tokens * weight + load.output_tokens)
     return _size_modelled(facts, assessment, trace, known, order)
 
@@ -168,7 +176,9 @@ def _size_modelled(
     serving = sum(variant.ready for variant in facts.variants)
     # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
     drain = max(0.0, facts.backlog - serving) / max(settings.backlog_seconds, lead)
-    need = known.rate(known.ahead.needed(settings.headroom)) + drain
+    margin, percentile = settings.attainment_margin, facts.targets.percentile
+    needed = known.ahead.needed(settings.headroom, percentile, margin)
+    need = known.rate(needed) + drain
     least = _fill(order, known.capacities, need)
     with_tolerance = _fill(order, known.capacities, need * (1.0 + settings.tolerance))
     spent = _economy(facts, known, (least, with_tolerance), rate)
@@ -195,12 +205,16 @@ def _size_modelled(
             batch=point.point.batch,
             bound_by=point.binding,
             lead_seconds=lead,
-            forecast_headroom=known.ahead.headroom,
+            forecast_headroom=needed / max(known.ahead.work, EPSILON) - 1.0,
+            edge=facts.memory.edge.rounded,
         )
     if not idle and not eased:
         wishes = _feedback(facts, order, wishes, trace, known)
     tokens = rate * known.load.output_tokens
-    return Sizing(tuple(wishes), replace(known.demand, forecast_output_tokens_per_second=tokens), need)
+    carried = sum(variant.ready * known.capacities[variant.name].rate for variant in order)
+    pressure = known.rate(known.ahead.present) / carried * facts.memory.edge.rounded if carried > 0 else None
+    figures = replace(known.demand, forecast_output_tokens_per_second=tokens)
+    return Sizing(tuple(wishes), figures, need, pressure, known.ahead.trust)
 
 
 def _dearness(variant: VariantFacts, capacity: Capacity) -> tuple[bool, float, str]:
@@ -260,7 +274,7 @@ def _economy(
         return {variant.name: more}, {variant.name: max(more, counts[1][variant.name])}
     if cost.when_infeasible is WhenInfeasible.KEEP_COST and affordable < least and variant.engine is not None:
         factor = float(cost.hard_limit_factor)
-        targets = variant.targets(facts.targets)
+        targets = facts.targets
         eased = Targets(
             None if targets.inter_token is None else targets.inter_token * factor,
             None if targets.ttft is None else targets.ttft * factor,

@@ -1,14 +1,21 @@
-"""Slow down changes of replicas: stabilization windows and rate limits, with the meaning they have in HPA v2."""
+"""Slow down changes of replicas: stabilization windows and rate limits, with the meaning they have in HPA v2.
+
+Where nothing is said of scaling down, it takes its time from the start-up: who gives a replica up and wants it back
+waits for, and pays, one start-up. So a lower recommendation must have held for that long (a rent-or-buy rule: never
+more than twice the cost of the best choice in hindsight), and at most half of the replicas go in that time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Behavior, PolicyType, ScalingRules, SelectPolicy
+from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPolicy
 from pertoken.planner.memory import Change, Recommendation
+
+UNPROVEN_CYCLES = 20  # five minutes at the usual 15 s, as HPA holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,22 @@ class Limited:
     reason: Reason | None = None
 
 
+def resolved(behavior: Behavior, lead: float, cycle: float, *, proven: bool) -> Behavior:
+    """The behaviour with what the user left open.
+
+    Args:
+        behavior: as specified.
+        lead: seconds from ordering a replica to its service.
+        cycle: seconds between two plans.
+        proven: forecasts at this lead have come true often enough to be trusted.
+    """
+    down = behavior.scale_down
+    window = ceil(lead if proven else max(lead, UNPROVEN_CYCLES * cycle))
+    seconds = window if down.stabilization_seconds is None else down.stabilization_seconds
+    half = ScalingPolicy(PolicyType.PERCENT, 50, max(1, ceil(lead)))
+    return replace(behavior, scale_down=replace(down, stabilization_seconds=seconds, policies=down.policies or (half,)))
+
+
 def stabilize(wanted: int, current: int, behavior: Behavior, history: History, now: float) -> Limited:
     """Hold a recommendation that recent ones contradict.
 
@@ -41,12 +64,12 @@ def stabilize(wanted: int, current: int, behavior: Behavior, history: History, n
     a whole down window has been watched (after a start without memory) nothing goes down.
     """
     if wanted > current:
-        window = behavior.scale_up.stabilization_seconds
+        window = behavior.scale_up.window
         least = min((r.replicas for r in history.recommendations if now - r.at <= window), default=wanted)
         held = max(min(least, wanted), current)
         return Limited(held, Reason.STABILIZED if held < wanted else None)
     if wanted < current:
-        window = behavior.scale_down.stabilization_seconds
+        window = behavior.scale_down.window
         if now - history.observed_since < window:
             return Limited(current, Reason.STABILIZED)
         most = max((r.replicas for r in history.recommendations if now - r.at <= window), default=wanted)
@@ -106,7 +129,7 @@ def remember(
     history: Sequence[Recommendation], wanted: int, behavior: Behavior, now: float
 ) -> tuple[Recommendation, ...]:
     """The recommendations to keep: those that some window can still ask for."""
-    keep = max(behavior.scale_up.stabilization_seconds, behavior.scale_down.stabilization_seconds)
+    keep = max(behavior.scale_up.window, behavior.scale_down.window)
     return (*(r for r in history if now - r.at <= keep), Recommendation(now, wanted))
 
 

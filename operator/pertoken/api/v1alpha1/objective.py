@@ -108,7 +108,8 @@ class ScalingRulesModel(Strict):
         default=None,
         ge=0,
         le=3600,
-        description="How long earlier recommendations are considered, in seconds. Default: 0 up, 300 down.",
+        description="How long earlier recommendations are considered, in seconds. Default: 0 up; down, as long as a "
+        "replica takes to serve, and at least five minutes until forecasts have proven themselves.",
     )
     select_policy: Literal["Max", "Min", "Disabled"] | None = Field(
         default=None,
@@ -119,7 +120,7 @@ class ScalingRulesModel(Strict):
         min_length=1,
         max_length=LIST_LENGTH,
         json_schema_extra=ATOMIC,
-        description="Rate limits. Default up: 100 % or 4 pods per 15 s; down: 100 % per 15 s.",
+        description="Rate limits. Default up: 100 % or 4 pods per 15 s; down: 50 % while a replica takes to serve.",
     )
 
 

@@ -153,9 +153,9 @@ class Hpa:
 
     def _behaved(self, now: float, current: int, proposal: int, bounds: tuple[int, int], behavior: Behavior) -> int:
         up, down = behavior.scale_up, behavior.scale_down
-        low = min([proposal, *self._within(now, up.stabilization_seconds)])
-        high = max([proposal, *self._within(now, down.stabilization_seconds)])
-        self._remember(now, proposal, max(up.stabilization_seconds, down.stabilization_seconds))
+        low = min([proposal, *self._within(now, up.window)])
+        high = max([proposal, *self._within(now, down.window)])
+        self._remember(now, proposal, max(up.window, down.window))
         wanted = min(max(current, low), high)
         if wanted > current:
             return min(wanted, bounds[1], max(self._limit(now, current, up, 1), current))

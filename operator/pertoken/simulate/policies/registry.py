@@ -228,8 +228,8 @@ ROWS: Final[Mapping[str, Row]] = {
 }
 
 PERTOKEN_GRID: Final[tuple[Settings, ...]] = tuple(
-    {"forecast_quantile": quantile, "tolerance": tolerance}
-    for quantile, tolerance in _cross((0.9, 0.05), (0.7, 0.9, 0.97), (0.0, 0.05, 0.1))
+    {"attainment_margin": margin, "tolerance": tolerance}
+    for margin, tolerance in _cross((0.2, 0.05), (0.0, 0.2, 0.5), (0.0, 0.05, 0.1))
 )
 """pertoken's own knobs (fields of `PlannerSettings`), searched by the same rule with the same number of trials."""
 
