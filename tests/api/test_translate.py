@@ -96,7 +96,7 @@ def test_unset_maximum_follows_the_minimum(service):
     assert accepted(service).spec.variants[0].max_replicas == 3
 
 
-def test_behavior_takes_hpa_defaults_per_field(service):
+def test_behavior_takes_defaults_per_field(service):
     service["spec"]["behavior"] = {
         "scaleUp": {"selectPolicy": "Disabled"},
         "scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]},
@@ -104,7 +104,7 @@ def test_behavior_takes_hpa_defaults_per_field(service):
     behavior = accepted(service).spec.behavior
     assert behavior.scale_up.select is SelectPolicy.DISABLED
     assert behavior.scale_up.policies == DEFAULT_SCALE_UP.policies
-    assert behavior.scale_down.stabilization_seconds == 300
+    assert behavior.scale_down.stabilization_seconds is None
     assert [(p.type, p.value) for p in behavior.scale_down.policies] == [(PolicyType.PODS, 1)]
 
 

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pertoken.model.demand import (
+    HISTORY_CYCLES,
     LONG_CYCLES,
     MAX_GROWTH,
     MAX_HEADROOM,
@@ -68,12 +69,18 @@ def test_the_mean_request_is_a_ratio_of_sums_so_a_lag_cancels():
     assert mean_request([], CYCLE) == (0.0, 0.0, 0.0)
 
 
-def test_a_flat_series_is_forecast_flat_and_needs_no_headroom():
-    found = forecast(samples([2000.0] * LONG_ENOUGH), LEAD, CYCLE)
+def headroom(found):
+    """Over the forecast, for the 95th percentile."""
+    return found.needed(0.0, 95, 0.0) / found.work - 1.0
+
+
+def test_a_flat_series_is_forecast_flat_and_needs_hardly_any_headroom():
+    found = forecast(samples([2000.0] * HISTORY_CYCLES), LEAD, CYCLE)
 
     assert found.work == pytest.approx(2000.0)
-    assert found.headroom == 0.0
-    assert found.needed(0.1) == pytest.approx(2200.0)
+    assert found.trust > 0.9
+    assert headroom(found) < 0.01
+    assert found.needed(0.1, 95, 0.0) == pytest.approx(2200.0)
 
 
 def test_a_ramp_is_followed_by_the_trend():
@@ -90,26 +97,43 @@ def test_a_fall_is_followed_not_anticipated():
     assert 950.0 <= found.work <= 1250.0
 
 
-def test_noise_asks_for_headroom_and_the_quantile_decides_how_much():
-    noisy = samples([1000.0 + 200.0 * ((7 * i) % 11 - 5) / 5 for i in range(80)])
-
-    wide, narrow = forecast(noisy, LEAD, CYCLE, q=0.9), forecast(noisy, LEAD, CYCLE, q=0.5)
-
-    assert wide.headroom > narrow.headroom
-    assert 0.05 < wide.headroom < 0.35
+def noisy(share):
+    return samples([1000.0 * (1.0 + share * ((7 * i) % 11 - 5) / 5) for i in range(HISTORY_CYCLES)])
 
 
-@pytest.mark.parametrize(("lead", "headroom"), [(30.0, 0.05), (120.0, 0.1), (480.0, 0.2), (1e6, MAX_HEADROOM)])
-def test_before_errors_are_known_head_room_is_guessed_from_the_lead(lead, headroom):
+def test_noise_asks_for_headroom_and_more_noise_for_more():
+    calm, wild = forecast(noisy(0.1), LEAD, CYCLE), forecast(noisy(0.3), LEAD, CYCLE)
+
+    assert 0.0 < headroom(calm) < headroom(wild) < MAX_HEADROOM
+
+
+def test_noise_shorter_than_a_requests_stay_averages_out():
+    assert headroom(forecast(noisy(0.3), LEAD, CYCLE, stay=300.0)) < 0.25 * headroom(forecast(noisy(0.3), LEAD, CYCLE))
+
+
+def test_the_margin_leaves_misses_unused():
+    found = forecast(noisy(0.2), LEAD, CYCLE)
+
+    assert found.needed(0.0, 95, 0.5) > found.needed(0.0, 95, 0.0) > found.needed(0.0, 80, 0.0)
+
+
+def test_peaks_that_recur_are_planned_for_beyond_the_usual_ceiling():
+    spiky = samples([4000.0 if i % 10 < 2 else 500.0 for i in range(HISTORY_CYCLES)])
+
+    assert forecast(spiky, 180.0, CYCLE).needed(0.0, 95, 0.0) > 3500.0
+
+
+@pytest.mark.parametrize(("lead", "least", "most"), [(30.0, 0.0, 0.03), (120.0, 0.02, 0.06), (480.0, 0.08, 0.16)])
+def test_before_errors_are_known_headroom_is_guessed_from_the_lead(lead, least, most):
     found = forecast(samples([1000.0] * 5), lead, CYCLE)
 
-    assert found.headroom is None
-    assert found.needed(0.0) == pytest.approx(1000.0 * (1 + headroom))
-    assert found.needed(0.8) == pytest.approx(1800.0)
+    assert found.trust == 0.0
+    assert least < headroom(found) < most
+    assert found.needed(0.8, 95, 0.0) == pytest.approx(1800.0)
 
 
 def test_nobody_plans_below_the_present():
-    assert Forecast(1000.0, 0.05, 3000.0).needed(0.1) == 3000.0
+    assert Forecast(1000.0, 3000.0).needed(0.1, 95, 0.0) == 3000.0
 
 
 def test_no_samples_no_forecast():
@@ -122,14 +146,15 @@ def test_prompt_tokens_count_by_their_weight():
     assert forecast(one, LEAD, weight=0.1).work == pytest.approx(300.0)
 
 
-@given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), q=st.floats(0.5, 0.99))
-def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, q):
-    found = forecast(samples(values), lead, CYCLE, q=q)
+@given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), stay=st.floats(0, 300))
+def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, stay):
+    found = forecast(samples(values), lead, CYCLE, stay=stay)
 
     assert 0.0 <= found.work <= max(values) * MAX_GROWTH + 1e-6
-    assert found.present == values[-1]
-    assert found.needed(0.0) >= values[-1]
-    assert found.headroom is None or 0.0 <= found.headroom <= MAX_HEADROOM
+    assert min(values) - 1e-6 <= found.present <= max(values) + 1e-6
+    assert found.present <= found.needed(0.0, 95, 0.4) <= max(found.ceiling, found.present) + 1e-6
+    assert 0.0 <= found.trust < 1.0
+    assert sum(probability for _, probability in found.cases) == pytest.approx(1.0)
 
 
 @given(values=st.lists(st.floats(1, 1e4), min_size=2, max_size=60), factor=st.floats(0.1, 100))

@@ -6,7 +6,7 @@ from lab import plant, service_spec, variant_spec
 
 from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Batching, BatchingMode
+from pertoken.domain.service import Batching, BatchingMode, Behavior, PolicyType, ScalingPolicy, ScalingRules
 from pertoken.planner.memory import EMPTY
 
 
@@ -151,6 +151,8 @@ def test_scaling_up_goes_on_during_a_roll():
 
 def test_scaling_down_waits_for_the_roll():
     made = full()
+    slow = Behavior(scale_down=ScalingRules(300, (ScalingPolicy(PolicyType.PERCENT, 100, 15),)))
+    made.services["chat"] = replace(made.services["chat"], behavior=slow)
     while not of(made, SetBatchCap):
         made.step()
     made.rates["chat"] = 1.0

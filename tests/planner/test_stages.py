@@ -34,7 +34,7 @@ from pertoken.planner.judge import judge_cost
 from pertoken.planner.ledger import Ledger
 from pertoken.planner.memory import EMPTY, Change, Memory, PoolMemory, Recommendation, from_json, to_json
 from pertoken.planner.place import PoolState, pool_states
-from pertoken.planner.stabilize import History, limit_rate, stabilize
+from pertoken.planner.stabilize import History, limit_rate, resolved, stabilize
 
 
 def rules(window=0, *policies, select=SelectPolicy.MAX):
@@ -42,6 +42,7 @@ def rules(window=0, *policies, select=SelectPolicy.MAX):
 
 
 PODS2 = ScalingPolicy(PolicyType.PODS, 2, 60)
+DOWN_300 = Behavior(scale_down=ScalingRules(300, (ScalingPolicy(PolicyType.PERCENT, 100, 15),)))
 HALF = ScalingPolicy(PolicyType.PERCENT, 50, 60)
 
 
@@ -108,7 +109,24 @@ def test_scale_down_policies(wanted, policies, select, changes, expected):
 def test_stabilization(wanted, since, past, expected):
     history = History(since, tuple(Recommendation(1000.0 + at, count) for at, count in past))
 
-    assert stabilize(wanted, 5, Behavior(), history, 1000.0).replicas == expected
+    assert stabilize(wanted, 5, DOWN_300, history, 1000.0).replicas == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "lead", "proven", "window", "policy"),
+    [
+        (Behavior(), 170.2, True, 171, (50, 171)),
+        (Behavior(), 170.2, False, 300, (50, 171)),
+        (Behavior(), 600.0, False, 600, (50, 600)),
+        (DOWN_300, 60.0, True, 300, (100, 15)),
+    ],
+    ids=["as long as a start-up", "five minutes until forecasts are proven", "slow starters", "what is said stands"],
+)
+def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, lead, proven, window, policy):
+    found = resolved(given, lead, 15.0, proven=proven).scale_down
+
+    assert found.window == window
+    assert [(one.value, one.period_seconds) for one in found.policies] == [policy]
 
 
 def test_an_up_window_takes_the_lowest():

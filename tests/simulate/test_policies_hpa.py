@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pertoken.domain.service import (
-    DEFAULT_SCALE_DOWN,
     DEFAULT_SCALE_UP,
     Behavior,
     PolicyType,
@@ -16,6 +15,8 @@ from pertoken.domain.service import (
     SelectPolicy,
 )
 from pertoken.simulate.policies.hpa import Hpa, HpaSettings, PodReadings, by_average, by_pods, by_value, combine
+
+HPA_DOWN = ScalingRules(300, (ScalingPolicy(PolicyType.PERCENT, 100, 15),))  # as Kubernetes documents it
 
 
 @pytest.mark.parametrize(
@@ -96,19 +97,19 @@ def test_without_behavior_at_most_doubling_and_five_minutes_of_patience():
 
 
 def test_default_behavior_doubles_or_adds_four_per_quarter_minute():
-    behavior = Behavior(DEFAULT_SCALE_UP, DEFAULT_SCALE_DOWN)
+    behavior = Behavior(DEFAULT_SCALE_UP, HPA_DOWN)
     assert run(Hpa(HpaSettings(behavior)), [50, 50, 50, 50], 1) == [5, 10, 20, 40]
 
 
 def test_rate_limit_counts_from_the_start_of_the_period():
     up = ScalingRules(0, (ScalingPolicy(PolicyType.PODS, 1, 60),))
-    hpa = Hpa(HpaSettings(Behavior(up, DEFAULT_SCALE_DOWN)))
+    hpa = Hpa(HpaSettings(Behavior(up, HPA_DOWN)))
     assert run(hpa, [9] * 9, 2) == [3, 3, 3, 3, 4, 4, 4, 4, 5]
 
 
 def test_rate_limit_adds_up_every_change_of_its_period():
     up = ScalingRules(0, (ScalingPolicy(PolicyType.PODS, 3, 60),))
-    hpa = Hpa(HpaSettings(Behavior(up, DEFAULT_SCALE_DOWN)))
+    hpa = Hpa(HpaSettings(Behavior(up, HPA_DOWN)))
     # One pod each at seconds 0, 15 and 30 use up the three of the minute; the first is free again after second 60.
     assert run(hpa, [3, 4, 5, 9, 9, 9, 9], 2) == [3, 4, 5, 5, 6, 7, 8]
 
@@ -132,7 +133,7 @@ def test_scale_down_one_pod_per_two_minutes_after_its_window():
 
 def test_up_window_takes_the_least_recommendation():
     up = ScalingRules(30, (ScalingPolicy(PolicyType.PERCENT, 100, 15),))
-    assert run(Hpa(HpaSettings(Behavior(up, DEFAULT_SCALE_DOWN))), [8, 3, 8, 8, 8], 2) == [2, 2, 3, 6, 8]
+    assert run(Hpa(HpaSettings(Behavior(up, HPA_DOWN))), [8, 3, 8, 8, 8], 2) == [2, 2, 3, 6, 8]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_up_window_takes_the_least_recommendation():
 )
 def test_selection_of_policies(select, wanted):
     policies = (ScalingPolicy(PolicyType.PERCENT, 100, 60), ScalingPolicy(PolicyType.PODS, 1, 60))
-    hpa = Hpa(HpaSettings(Behavior(ScalingRules(0, policies, select), DEFAULT_SCALE_DOWN)))
+    hpa = Hpa(HpaSettings(Behavior(ScalingRules(0, policies, select), HPA_DOWN)))
     assert hpa.sync(0.0, 4, 50, (1, 100)) == wanted
 
 
@@ -152,7 +153,13 @@ def test_zero_is_off_and_bounds_are_taken_at_once():
 
 
 proposals = st.lists(st.integers(0, 60), min_size=1, max_size=60)
-behaviors = st.sampled_from([None, Behavior(), Behavior(ScalingRules(30, (ScalingPolicy(PolicyType.PODS, 2, 60),)))])
+behaviors = st.sampled_from(
+    [
+        None,
+        Behavior(DEFAULT_SCALE_UP, HPA_DOWN),
+        Behavior(ScalingRules(30, (ScalingPolicy(PolicyType.PODS, 2, 60),)), HPA_DOWN),
+    ]
+)
 
 
 @given(proposals, st.integers(1, 30), behaviors)
