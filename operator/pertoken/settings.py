@@ -60,7 +60,10 @@ class Settings(BaseSettings):
     tolerance: float = Field(default=0.05, ge=0, lt=1)
     headroom: float = Field(default=0.05, ge=0, lt=1)
     attainment_margin: float = Field(
-        default=0.4, ge=0, lt=1, description="Share of the misses that an objective allows which plans leave unused."
+        default=0.4,
+        ge=-1,
+        lt=1,
+        description="Share of the misses that an objective allows which plans leave unused; negative: plan for more.",
     )
     start_seconds: float = Field(default=120.0, ge=0, description="Expected start-up time until it is observed.")
     backlog_seconds: float = Field(default=60.0, gt=0)

@@ -48,13 +48,16 @@ def test_the_ideal_is_a_captured_size_within_bounds():
     assert ideal_cap(ENGINE, LOAD, Targets(0.04, 5.0), 24, Batching(min_sequences=8, max_sequences=24)) == 24
 
 
-def decided(cap, rate, replicas=2, inter_token=0.04, **batching):
+def decided(cap, rate, replicas=2, inter_token=0.04, cache=(None, 0.0), **batching):
     made = plant(rate=rate, replicas=replicas, gpus=replicas, cap=cap, slow=1.1)
+    made.kv_capacity = cache[0]
     variants = (variant_spec(batching=Batching(**{"max_sequences": 512, **batching})),)
     latency = LatencyObjective(5.0, inter_token)
     made.services["chat"] = service_spec(variants=variants, latency=latency, mode=Mode.RECOMMEND)
     made.deployments["chat"].spec = variants[0]
     made.run(600)
+    made.preemptions = cache[1]  # what preempts teaches no step times, so it begins late
+    made.step()
     return made.decision().variants[0]
 
 
@@ -87,3 +90,14 @@ def test_a_large_cap_that_breaks_latency_is_lowered():
 
     assert found.desired_cap < 100
     assert found.cap_reason is not Reason.BATCH_CAP_KEPT
+
+
+def test_a_large_cap_stays_where_the_cache_keeps_batches_small_unless_it_preempts():
+    full_at_40 = 40 * LOAD.resident
+
+    calm = decided(256, rate=5, cache=(full_at_40, 0.0))
+    thrashing = decided(256, rate=5, cache=(full_at_40, 1.0))
+
+    assert calm.cap_reason is Reason.BATCH_CAP_KEPT
+    assert "KV cache is full before" in calm.cap_message
+    assert thrashing.desired_cap < 64

@@ -8,6 +8,7 @@ from lab import START, Deployment, generic, plant, service_spec, variant_spec
 from pertoken.domain.plan import SetReplicas, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode
+from pertoken.model.edge import PRIOR_EDGE
 from pertoken.planner.memory import EMPTY, from_json, to_json
 
 
@@ -35,6 +36,29 @@ def test_demand_that_doubles_and_falls_is_followed_and_latency_kept():
     made.run(2400)
     assert made.replicas() == 2
     assert judgement(made, "WithinLatencyTarget").verdict is Verdict.TRUE
+
+
+def test_where_a_replica_loses_its_percentile_is_learnt_and_costs_replicas():
+    even, uneven = plant(rate=20, replicas=3, slow=1.1), plant(rate=20, replicas=3, slow=1.1)
+    uneven.wide = 0.4
+    for made in (even, uneven):
+        made.act = False
+        made.run(1500)
+    edges = [made.memory.services["llm/chat"].edge.value for made in (even, uneven)]
+    carried = [made.decision().variants[0].capacity_per_replica for made in (even, uneven)]
+
+    assert edges[1] < min(PRIOR_EDGE, edges[0]) - 0.05
+    assert carried[1] < carried[0]
+
+
+def test_a_replica_that_starts_slowly_is_not_given_up_lightly():
+    quick, slow = plant(rate=30, replicas=6, slow=1.1), plant(rate=30, replicas=6, slow=1.1, start_seconds=600.0)
+    for made in (quick, slow):
+        made.run(1800)
+        made.rates["chat"] = 8.0
+        made.run(480)
+
+    assert quick.replicas() < slow.replicas()
 
 
 def test_over_provisioning_is_removed_so_that_the_index_falls():

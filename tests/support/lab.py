@@ -164,6 +164,9 @@ class Plant:
     slow: float = 1.0
     start_seconds: float = 60.0
     bad_cap: int | None = None
+    kv_capacity: float | None = None  # None: the model's
+    preemptions: float = 0.0
+    wide: float = 0.1  # sigma of time per output token around its mean
     now: float = START
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     memory: Memory = EMPTY
@@ -274,7 +277,7 @@ class Plant:
         points = [point for point, _ in pod.history]
         mean = lambda pick: sum(pick(point) for point in points) / len(points)  # noqa: E731
         rate, batch = round(mean(lambda p: p.rate), 4), round(mean(lambda p: p.batch), 4)
-        capacity = self.engine(pod.variant, pod.cap).model.kv_capacity
+        capacity = self.kv_capacity or self.engine(pod.variant, pod.cap).model.kv_capacity
         context = self.load.resident
         waiting = pod.history[-1][1]
         return {
@@ -289,7 +292,7 @@ class Plant:
             Signal.FINISHED_PER_SECOND: rate,
             Signal.FINISHED_INPUT_TOKENS_PER_SECOND: rate * self.load.input_tokens,
             Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND: rate * self.load.output_tokens,
-            Signal.PREEMPTIONS_PER_SECOND: 0.0,
+            Signal.PREEMPTIONS_PER_SECOND: self.preemptions,
             Signal.KV_CAPACITY_TOKENS: capacity,
             Signal.KV_USAGE: min(1.0, points[-1].batch * context / capacity),
             Signal.GPU_UTILIZATION: min(1.0, batch / 4),
@@ -302,7 +305,7 @@ class Plant:
         point, waiting = pod.history[-1]
         delay = waiting / point.rate if point.rate > 0 else 0.0
         return {
-            LatencyKind.TIME_PER_OUTPUT_TOKEN: spread(point.inter_token, point.rate),
+            LatencyKind.TIME_PER_OUTPUT_TOKEN: spread(point.inter_token, point.rate, sigma=self.wide),
             LatencyKind.TTFT: spread(point.ttft + delay, point.rate, sigma=0.4),
         }
 

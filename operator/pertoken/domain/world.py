@@ -54,7 +54,7 @@ class PlannerSettings:
         canary_seconds: how long the first pod with a new cap must serve well before the others follow.
         tolerance: relative demand change that does not move replicas down.
         headroom: share of the expected demand that is at least added for what the forecast misses.
-        attainment_margin: share of the misses that an objective allows which planning leaves unused.
+        attainment_margin: share of an objective's allowed misses that plans leave unused; below 0 they take more.
         start_seconds: expected time from pod creation to Ready until it has been observed.
         backlog_seconds: time in which a standing queue is to be worked off.
         min_index_requests: finished requests in the window below which the cost index is Unknown.
