@@ -16,7 +16,7 @@ from pertoken.cli.bench_history import manifests, summary
 from pertoken.cli.main import app
 from pertoken.domain.service import Parallelism
 from pertoken.simulate.bench import bench
-from pertoken.simulate.catalog_times import catalog_times
+from pertoken.simulate.catalog_times import catalog_times, times_of
 from pertoken.simulate.history import (
     Replay,
     history_of,
@@ -169,7 +169,7 @@ def test_a_model_without_tables_is_simulated_by_the_catalog_and_that_is_said(ser
     file = constant(tmp_path / "h.csv", bins=4)
     done = invoke("--service", service, "--history", file, "--policies", "static-best", "--seeds", 1, "--jobs", 1)
     assert done.exit_code == 0, done.output
-    assert "no measured step times for a100" in done.stderr
+    assert "no measured step times for my/a100" in done.stderr
     assert "paid: 1.49 USD" in done.stdout
 
 
@@ -183,6 +183,32 @@ def test_the_catalog_s_times_stand_near_the_measured_ones():
             bilinear(measured.decode, batch, context), rel=0.25
         )
     assert modelled.kv_blocks(80, 0.92) == pytest.approx(measured.kv_blocks(80, 0.92), rel=0.15)
+
+
+def test_what_stands_in_is_bent_alike_every_time_and_never_far():
+    spec = SimpleNamespace(id="Qwen/Qwen2.5-7B-Instruct", architecture=None)
+    variant = SimpleNamespace(quantization="", parallelism=Parallelism(tensor=1))
+    plain = catalog_times(spec, variant, "h100-sxm")
+    (found, measured), (again, _) = (times_of(spec, variant, "h100-sxm") for _ in range(2))
+
+    assert not measured
+    assert found == again
+    for kind in ("decode", "prefill"):
+        pairs = zip(getattr(found, kind).ms, getattr(plain, kind).ms, strict=True)
+        ratios = {round(one / other, 6) for row, others in pairs for one, other in zip(row, others, strict=True)}
+        assert len(ratios) > 4
+        assert all(0.8 < ratio < 1.35 for ratio in ratios)
+
+
+def test_measured_tables_serve_unquantized_models_alone():
+    spec = SimpleNamespace(id="meta-llama/Llama-3.1-8B-Instruct", architecture=None)
+
+    def measured(quantization):
+        variant = SimpleNamespace(quantization=quantization, parallelism=Parallelism(tensor=1))
+        return times_of(spec, variant, "h100-sxm")[1]
+
+    assert measured("bf16")
+    assert not measured("fp8")
 
 
 def test_times_may_be_dates(service, tmp_path):

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pertoken.cli.bench_history import Asked, past, summary, workspace
+from pertoken.cli.bench_history import Asked, past, say_what_stands_in, summary, workspace
 from pertoken.cli.rendering import Output, print_data, refuse
 
 if TYPE_CHECKING:  # they load the compiler
@@ -92,6 +92,7 @@ def _run(file: Path, policies: Sequence[str], options: Options) -> None:
         scenario = load(file)
     except ScenarioError as error:
         refuse(*error.mistakes)
+    say_what_stands_in(scenario, str(file))
     result = _simulate(scenario, policies, options, str(file))
     _hand_out(result, options)
     show(result.rows, scenario.name, options.output)

@@ -79,12 +79,10 @@ def past(asked: Asked, folder: Path) -> Past:
         Replay,
         read_history,
         scenario_of,
-        without_tables,
         write_history,
         write_series,
     )
     from pertoken.simulate.trace import TraceError  # noqa: PLC0415
-    from pertoken.simulate.truth import TableMissingError  # noqa: PLC0415
 
     service, pools = manifests(asked.service)
     try:
@@ -100,15 +98,7 @@ def past(asked: Asked, folder: Path) -> Past:
     write_series(series, history)
     replay = Replay(lengths=asked.lengths, cold_start=asked.cold_start)
     scenario = scenario_of(service, pools, history, series, replay)
-    try:
-        modelled = without_tables(scenario)
-    except TableMissingError as error:
-        refuse(f"--service {asked.service}: {error}")
-    if modelled:
-        say(
-            f"no measured step times for {', '.join(modelled)}: the catalog's model stands in for the hardware, which "
-            "policies that plan with it know better than they would"
-        )
+    say_what_stands_in(scenario, f"--service {asked.service}")
     return Past(history, scenario)
 
 
@@ -146,6 +136,22 @@ def from_prometheus(asked: Asked, service: ServiceSpec) -> History:
         [np.array(column) for column in found.counts],
         {name: np.array(values) for name, values in found.replicas.items()},
     )
+
+
+def say_what_stands_in(scenario: Scenario, source: str) -> None:
+    """Name the variants whose hardware is simulated without measured step times."""
+    from pertoken.simulate.history import without_tables  # noqa: PLC0415
+    from pertoken.simulate.truth import TableMissingError  # noqa: PLC0415
+
+    try:
+        modelled = without_tables(scenario)
+    except TableMissingError as error:
+        refuse(f"{source}: {error}")
+    if modelled:
+        say(
+            f"no measured step times for {', '.join(modelled)}: the catalog's model, bent by fixed errors, stands in "
+            "for the hardware"
+        )
 
 
 def say(text: str) -> None:

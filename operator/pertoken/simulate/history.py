@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.simulate.bench import Result
-from pertoken.simulate.catalog_times import catalog_times
+from pertoken.simulate.catalog_times import times_of
 from pertoken.simulate.cluster import Timing
 from pertoken.simulate.fixed import ACTUAL
 from pertoken.simulate.observe import ScrapeConfig
 from pertoken.simulate.scenario import Scenario, Traffic
 from pertoken.simulate.trace import Cut, TraceError, read_text
-from pertoken.simulate.truth import TableMissingError, Truth, step_times
+from pertoken.simulate.truth import Truth
 
 TIME_COLUMNS: Final = ("time_s", "timestamp", "time")
 COUNTS: Final = ("requests", "input_tokens", "output_tokens")
@@ -193,7 +193,6 @@ def scenario_of(
         timing=Timing(cold_start=replay.cold_start),
         scrape=ScrapeConfig(),
         initial={f"{name}/{variant}": found[0][1] for variant, found in steps.items()},
-        catalog_times=True,
         recorded={(name, variant): found for variant, found in steps.items()},
         description=f"recorded traffic of {service.key}",
     )
@@ -209,11 +208,9 @@ def without_tables(scenario: Scenario) -> list[str]:
     found = []
     for service in scenario.services:
         for variant in service.variants:
-            try:
-                step_times(service.model.id, pools[variant.pool].accelerator, variant.parallelism.tensor)
-            except TableMissingError:
-                catalog_times(service.model, variant, pools[variant.pool].accelerator)
-                found.append(variant.name)
+            _, measured = times_of(service.model, variant, pools[variant.pool].accelerator)
+            if not measured:
+                found.append(f"{service.key.name}/{variant.name}")
     return found
 
 

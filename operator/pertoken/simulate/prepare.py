@@ -16,12 +16,12 @@ from pertoken.catalog.lookup import Unknown, find_gpu
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.simulate.arrivals import Drawing, draw, is_rate_series
-from pertoken.simulate.catalog_times import catalog_times
+from pertoken.simulate.catalog_times import times_of
 from pertoken.simulate.cluster import Node, Workload
 from pertoken.simulate.engine.fleet import Edges, FleetConfig, Kind, Objective
 from pertoken.simulate.scenario import GPUS_PER_NODE, Scenario, Traffic
 from pertoken.simulate.trace import Trace, TraceError, load_requests, merged
-from pertoken.simulate.truth import BLOCK_TOKENS, TableMissingError, step_times
+from pertoken.simulate.truth import BLOCK_TOKENS
 
 TAIL_SECONDS: Final = 1.0
 
@@ -130,13 +130,7 @@ def edges_of(service: ServiceSpec) -> Edges:
 
 
 def _kind(scenario: Scenario, service: ServiceSpec, variant: VariantSpec, pool: PoolSpec) -> Kind:
-    parallel = variant.parallelism
-    try:
-        times = step_times(service.model.id, pool.accelerator, parallel.tensor)
-    except TableMissingError:
-        if not scenario.catalog_times:
-            raise
-        times = catalog_times(service.model, variant, pool.accelerator)
+    times, _ = times_of(service.model, variant, pool.accelerator)
     gpu = find_gpu(pool.accelerator)
     if isinstance(gpu, Unknown):
         raise TraceError(f"pool {pool.name}: {gpu}")

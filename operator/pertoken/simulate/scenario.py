@@ -126,7 +126,6 @@ class Scenario:
         traffic: by the service's name.
         initial: replicas at the start by ``service/variant``; the others are found by `pertoken.simulate.prepare`.
         warmup: seconds that are served and not scored.
-        catalog_times: where no table of measured step times exists, the catalog's model stands in.
         recorded: replicas that were there, by (service, variant), for the policy `actual`.
     """
 
@@ -143,7 +142,6 @@ class Scenario:
     initial: Mapping[str, int] = field(default_factory=dict)
     memory_utilization: float = 0.92
     description: str = ""
-    catalog_times: bool = False
     recorded: Mapping[tuple[str, str], Steps] = field(default_factory=dict)
 
 
