@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 from pertoken.domain.identity import WorkloadRef
-from pertoken.planner.memory import EMPTY, Memory, from_json, to_json
+from pertoken.planner.memory import EMPTY, Memory, from_json, shortened, to_json
 from pertoken.ports import AdapterError, Clock, ClusterReader, ClusterWriter, Json, NotFound
 
 LOGGER = logging.getLogger(__name__)
@@ -17,6 +17,7 @@ LOGGER = logging.getLogger(__name__)
 KEY = "memory.json.zlib"
 FIELD_MANAGER = "pertoken-state"
 MAX_BYTES = 900_000  # a ConfigMap may hold 1 MiB
+DEMAND_CYCLES = (None, 40, 0)  # all, or as many of the last ones as fit
 
 
 @dataclass(slots=True)
@@ -48,9 +49,10 @@ class MemoryStore:
         """Write the memory if the last write is old enough; a failure is logged and tried again later."""
         if not force and self.clock.monotonic() - self._saved_at < self.interval_seconds:
             return
-        packed = zlib.compress(json.dumps(to_json(memory), separators=(",", ":")).encode(), 6)
-        if len(packed) > MAX_BYTES:
-            LOGGER.warning("planner memory of %d bytes does not fit a ConfigMap; it is not kept", len(packed))
+        sizes = (_packed(memory if cycles is None else shortened(memory, cycles)) for cycles in DEMAND_CYCLES)
+        packed = next((one for one in sizes if len(one) <= MAX_BYTES), None)
+        if packed is None:
+            LOGGER.warning("the memory of %d services does not fit a ConfigMap; it is not kept", len(memory.services))
             return
         try:
             self.writer.apply(self._manifest(packed), FIELD_MANAGER)
@@ -69,3 +71,7 @@ class MemoryStore:
             },
             "binaryData": {KEY: base64.b64encode(packed).decode()},
         }
+
+
+def _packed(memory: Memory) -> bytes:
+    return zlib.compress(json.dumps(to_json(memory), separators=(",", ":")).encode(), 6)

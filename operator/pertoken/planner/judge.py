@@ -148,7 +148,8 @@ def _least(facts: ServiceFacts) -> tuple[Reachable | None, float | None]:
         )
         point = sustainable_rate(engine, load, facts.targets)
         if isinstance(point, Sustainable):
-            least = reachable(point, load, variant.usd_per_hour / variant.ranks)
+            carried = variant.ranks * facts.memory.edge.rounded
+            least = reachable(point, load, variant.usd_per_hour / carried)
             if least is not None:
                 found.append(least)
     if not found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pertoken.domain.identity import ServiceKey
@@ -173,6 +173,15 @@ class Memory:
 
 
 EMPTY: Final = Memory()
+
+
+def shortened(memory: Memory, cycles: int) -> Memory:
+    """The same with the demand of the last `cycles` only: what forecasts missed is learnt anew, the rest stays."""
+    services = {
+        name: replace(one, demand=one.demand[len(one.demand) - cycles :] if cycles < len(one.demand) else one.demand)
+        for name, one in memory.services.items()
+    }
+    return replace(memory, services=services)
 
 
 def to_json(memory: Memory) -> dict[str, Any]:

@@ -281,7 +281,8 @@ def _economy(
             50,
         )
         floor = capacity_of(variant.engine, load, eased, variant.ranks)
-        hard = least if floor is None else ceil(rate / floor.rate - EPSILON)
+        carried = None if floor is None else floor.at_edge(facts.memory.edge.rounded).rate
+        hard = least if carried is None else ceil(rate / carried - EPSILON)
         fewer = max(affordable, hard, 1)
         return {variant.name: min(fewer, least)}, {variant.name: min(max(fewer, 1), counts[1][variant.name])}
     return counts
