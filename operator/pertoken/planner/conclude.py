@@ -401,7 +401,9 @@ def _remember(draft: Draft, finals: list[_Final], raw: Mapping[str, int], *, act
 def _pressure(draft: Draft) -> tuple[Pressure, ...]:
     facts, found = draft.facts, draft.sizing.utilization
     kept = tuple(one for one in facts.memory.pressure if facts.now - one.at <= PRESSURE_SECONDS)
-    return kept if found is None else (*kept, Pressure(facts.now, float(f"{found:.4g}")))
+    if found is None or (kept and facts.now - kept[-1].at < facts.settings.cycle_seconds / 2):
+        return kept
+    return (*kept, Pressure(facts.now, float(f"{found:.4g}")))
 
 
 def _remember_variant(draft: Draft, final: _Final, raw: int, *, acts: bool) -> VariantMemory:

@@ -72,6 +72,8 @@ def _edge(facts: ServiceFacts, assessment: Assessment) -> Edge:
     met = [one.utilization for one in memory.pressure if one.at >= since]
     if not sum(met) > 0 or memory.pressure[0].at > since:
         return edge
+    if facts.now - memory.pressure[-1].at < facts.settings.cycle_seconds / 2:
+        return edge  # planned again at once: what it shows has been learnt
     kept = _share_kept(facts)
     if kept is None:
         return edge
