@@ -169,7 +169,7 @@ def test_a_model_without_tables_is_simulated_by_the_catalog_and_that_is_said(ser
     file = constant(tmp_path / "h.csv", bins=4)
     done = invoke("--service", service, "--history", file, "--policies", "static-best", "--seeds", 1, "--jobs", 1)
     assert done.exit_code == 0, done.output
-    assert "no measured step times for my/a100" in done.stderr
+    assert "no measured step times for chat/a100" in done.stderr
     assert "paid: 1.49 USD" in done.stdout
 
 
