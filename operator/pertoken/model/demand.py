@@ -32,7 +32,7 @@ MAX_GROWTH: Final = 1.5  # a forecast never exceeds this multiple of the present
 SETTLING_CYCLES: Final = 16  # at first demand is a step from nothing: no forecast is judged by it
 MIN_ERRORS: Final = 12  # forecasts that came true before their errors weigh the experts
 MAX_HEADROOM: Final = 0.5  # over the forecast, unless more was asked for within the history
-GUESSED_DEVIATION: Final = 0.08  # standard deviation of the relative error at a lead of two minutes; see `_guess`
+GUESSED_DEVIATION: Final = 0.08  # standard deviation of the relative error at a lead of two minutes; see `_cases`
 LEAST_CASE: Final = 0.05  # of the forecast
 TREND_DAMPING: Final = 0.7
 SHARPNESS: Final = 4.0  # weight of an expert = (its mean absolute error) ^ -SHARPNESS

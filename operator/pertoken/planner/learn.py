@@ -85,16 +85,18 @@ def _edge(facts: ServiceFacts, assessment: Assessment) -> Edge:
 def _share_kept(facts: ServiceFacts) -> tuple[float, float] | None:
     """Share of requests within all objectives (at least: misses may coincide), and how many requests a cycle tells of.
 
-    None where no objective is set, or the histograms' edges do not say.
+    None where no objective is set, one is not measured, or the histograms' edges do not say.
     """
     missed, events = 0.0, inf
     for kind, objective in (
         (LatencyKind.TIME_PER_OUTPUT_TOKEN, facts.targets.inter_token),
         (LatencyKind.TTFT, facts.targets.ttft),
     ):
-        histogram = facts.seasoned_histogram(kind)
-        if objective is None or histogram is None:
+        if objective is None:
             continue
+        histogram = facts.seasoned_histogram(kind)
+        if histogram is None:
+            return None  # what is not measured was not kept
         low, high = share_within(histogram, objective)
         if high - low > SURE_SHARE:
             return None

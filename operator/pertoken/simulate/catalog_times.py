@@ -1,8 +1,8 @@
 """Step-time tables out of the catalog's performance model, for models and GPUs without tables of measured kernels.
 
 The planner knows this model, so the tables are bent away from it: a factor and a tilt for decode and for prefill, fixed
-for each model, GPU and parallelism, about as large as the model's errors on measured kernels (`docs/model.md`). Even so
-they are no measurements: the shipped scenarios do without, and whoever runs on them is told.
+for each model, GPU and parallelism, of the order of the model's larger errors on measured kernels (`docs/model.md`).
+Even so they are no measurements: the shipped scenarios do without, and whoever runs on them is told.
 """
 
 from __future__ import annotations
