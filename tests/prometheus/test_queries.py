@@ -22,7 +22,7 @@ from pertoken.adapters.prometheus.profile import (
     Tls,
 )
 from pertoken.adapters.prometheus.queries import duration, plan, quote, selector
-from pertoken.domain.signal import LatencyKind
+from pertoken.domain.signal import LatencyKind, Signal
 
 URL = "http://prometheus:9090"
 PAGE = Path(__file__).parents[1] / "fleet" / "data" / "vllm-0.32.0.prom"
@@ -171,3 +171,18 @@ def test_a_profile_can_be_read_from_plain_data():
     profile = TypeAdapter(MetricsProfile).validate_python(data)
     assert profile.engine.engines == ("sglang",)
     assert profile.credentials.bearer_token_file == Path("/run/token")
+
+
+@pytest.mark.parametrize("row", ENGINES.values(), ids=lambda row: row.name)
+def test_an_engine_offers_only_what_its_row_reads(row):
+    read = {*row.gauges, *row.rates} | ({Signal.KV_CAPACITY_TOKENS} if row.capacity else set())
+    assert row.offer.signals <= read
+    assert row.offer.histograms <= set(row.histograms)
+    assert not (row.offer.signals | row.offer.histograms) & row.sometimes
+    assert row.sometimes <= {*row.gauges, *row.rates, *row.histograms}, "what is never read cannot be missing"
+
+
+def test_engines_with_traffic_offer_what_scaling_down_asks_for():
+    needed = {Signal.RUNNING, Signal.WAITING, Signal.GENERATION_TOKENS_PER_SECOND, Signal.FINISHED_PER_SECOND}
+    for row in (engines.VLLM, engines.SGLANG, engines.TGI):
+        assert needed <= row.offer.signals, row.name

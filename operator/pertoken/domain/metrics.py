@@ -10,14 +10,27 @@ from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What an engine gives in every version and from its start, by its row of the engine table.
+
+    One of these that a pod does not show is gone; anything else may be absent for good reasons. GPU figures come from
+    another exporter and are in no offer.
+    """
+
+    signals: frozenset[Signal] = frozenset()
+    histograms: frozenset[LatencyKind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class PodMetrics:
-    """What one pod's series say. A signal without an entry is missing, never zero.
+    """What one pod's series say. A signal without an entry is missing, never zero; so is one that is stale.
 
     Attributes:
         age_seconds: age of the newest sample of the pod's series.
         values: signals; rates over the profile's window.
         counters: running totals (last value seen within the look-back, also of pods that are gone).
         histograms: latency distributions over the window.
+        engine: row of the engine table by which the pod was recognized; empty if unknown.
     """
 
     pod: PodKey
@@ -25,6 +38,7 @@ class PodMetrics:
     values: Mapping[Signal, float] = field(default_factory=dict)
     counters: Mapping[Counter, float] = field(default_factory=dict)
     histograms: Mapping[LatencyKind, Histogram] = field(default_factory=dict)
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class MetricsSnapshot:
         fresh_seconds: samples older than this are stale.
         gateway_queue: requests held before the engines, by (namespace, served model name).
         gateway_rejections_per_second: requests refused before the engines, same key.
+        offers: what each engine gives, by row of the engine table; empty where that is not known.
     """
 
     health: MetricsHealth
@@ -57,3 +72,4 @@ class MetricsSnapshot:
     pods: Mapping[PodKey, PodMetrics] = field(default_factory=dict)
     gateway_queue: Mapping[tuple[str, str], float] = field(default_factory=dict)
     gateway_rejections_per_second: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    offers: Mapping[str, Offer] = field(default_factory=dict)

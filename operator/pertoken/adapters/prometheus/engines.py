@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pertoken.domain.metrics import Offer
 from pertoken.domain.signal import Counter, LatencyKind, Signal
 
 
@@ -74,6 +75,7 @@ class EngineMetrics:
         rates: counters read as growth per second.
         histograms: base names of latency histograms (classic buckets).
         capacity: KV-cache tokens per rank as a label; engines with a gauge for it list it in `gauges`.
+        sometimes: signals that not every version of the engine has, or that begin with the first event.
     """
 
     name: str
@@ -86,6 +88,15 @@ class EngineMetrics:
     totals: Mapping[Counter, Metric] = field(default_factory=dict)
     histograms: Mapping[LatencyKind, Metric] = field(default_factory=dict)
     capacity: InfoLabel | None = None
+    sometimes: frozenset[Signal | LatencyKind] = frozenset()
+
+    @property
+    def offer(self) -> Offer:
+        """What a pod of this engine always shows. Means are left out: without an event there is none."""
+        signals = {*self.gauges, *self.rates}
+        if self.capacity:
+            signals.add(Signal.KV_CAPACITY_TOKENS)
+        return Offer(frozenset(signals - self.sometimes), frozenset(self.histograms.keys() - self.sometimes))
 
 
 VLLM = EngineMetrics(
@@ -133,6 +144,16 @@ VLLM = EngineMetrics(
         LatencyKind.INTER_TOKEN: Metric("vllm:inter_token_latency_seconds"),
     },
     capacity=InfoLabel("vllm:cache_config_info", "kv_cache_size_tokens"),
+    # What older versions and emulators of vLLM (llm-d-inference-sim 0.10) do not expose.
+    sometimes=frozenset(
+        {
+            Signal.STEPS_PER_SECOND,
+            Signal.CACHED_PROMPT_TOKENS_PER_SECOND,
+            Signal.PREEMPTIONS_PER_SECOND,
+            Signal.REJECTIONS_PER_SECOND,
+            LatencyKind.TIME_PER_OUTPUT_TOKEN,
+        }
+    ),
 )
 
 # Every tensor-parallel rank may expose the scheduler's gauges (--enable-metrics-for-all-schedulers): they are copies.
@@ -177,6 +198,14 @@ SGLANG = EngineMetrics(
         LatencyKind.TIME_PER_OUTPUT_TOKEN: Metric("sglang:request_time_per_output_token_seconds"),
         LatencyKind.INTER_TOKEN: Metric("sglang:inter_token_latency_seconds"),
     },
+    # The first two begin with the first cached token and the first retraction; the last is no longer made.
+    sometimes=frozenset(
+        {
+            Signal.CACHED_PROMPT_TOKENS_PER_SECOND,
+            Signal.PREEMPTIONS_PER_SECOND,
+            LatencyKind.TIME_PER_OUTPUT_TOKEN,
+        }
+    ),
 )
 
 # TGI knows no first-token time and no KV figures in tokens; per-request lengths are histograms of finished requests.
@@ -210,6 +239,7 @@ TGI = EngineMetrics(
         Counter.FINISHED_OUTPUT_TOKENS: Metric("tgi_request_generated_tokens_sum"),
     },
     histograms={LatencyKind.TIME_PER_OUTPUT_TOKEN: Metric("tgi_request_mean_time_per_token_duration")},
+    sometimes=frozenset({Signal.REJECTIONS_PER_SECOND}),
 )
 
 _TRT_REQUESTS = "nv_trt_llm_request_metrics"

@@ -18,7 +18,7 @@ from pertoken.adapters.prometheus.profile import EngineSource, Matcher, MetricsP
 from pertoken.domain.signal import LatencyKind
 
 TAG = "signal"
-AGE = "age"
+AGE = "age"  # of an engine's samples: followed by ":" and the row's name
 AGE_BEFORE = "age_before_it_vanished"
 SAMPLES = "samples_in_window"
 SAMPLES_BEFORE = "samples_in_lookback"
@@ -80,6 +80,11 @@ def plan(profile: MetricsProfile) -> Plan:
 def tag_of(metric: Metric) -> str:
     """The value of the label `signal` under which a metric's figure comes back."""
     return metric.name + "".join(f"[{label}{operator}{value}]" for label, operator, value in metric.matchers)
+
+
+def age_tag(row: EngineMetrics) -> str:
+    """The value of the label `signal` under which the age of an engine's pods comes back."""
+    return f"{AGE}:{row.name}"
 
 
 def quote(text: str) -> str:
@@ -144,7 +149,7 @@ def _age_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
     window, lookback = duration(profile.window_seconds), duration(profile.lookback_seconds)
     step = duration(profile.scrape_seconds)
     return [
-        _tagged(AGE, f"min by ({by}) (time() - timestamp({series}))"),
+        _tagged(age_tag(row), f"min by ({by}) (time() - timestamp({series}))"),
         _tagged(AGE_BEFORE, f"min by ({by}) (time() - max_over_time(timestamp({series})[{lookback}:{step}]))"),
         _tagged(SAMPLES, f"max by ({by}) (count_over_time({series}[{window}]))"),
         _tagged(SAMPLES_BEFORE, f"max by ({by}) (count_over_time({series}[{lookback}]))"),

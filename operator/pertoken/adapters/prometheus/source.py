@@ -48,6 +48,7 @@ class _Pod:
 
     age: float = math.inf
     gpu_age: float = math.inf
+    engine: str = ""
     values: dict[Signal, float] = field(default_factory=dict)
     counters: dict[Counter, float] = field(default_factory=dict)
     histograms: dict[LatencyKind, Histogram] = field(default_factory=dict)
@@ -141,6 +142,7 @@ class _Reading:
             gateway_rejections_per_second=self._by_model(
                 gateway, queries.GATEWAY_REFUSALS, self._profile.gateway.refusals
             ),
+            offers={row.name: row.offer for row in self._profile.engine.rows()},
         )
 
     def _tagged(self, query: queries.Query | None) -> dict[str, list[Sample]]:
@@ -153,9 +155,11 @@ class _Reading:
 
     def _read_ages(self) -> None:
         read, labels = self._tagged(self._plan.ages), self._engine_labels
-        for tag in (queries.AGE_BEFORE, queries.AGE):  # the living series' own age wins
-            for pod, age in self._per_pod(read, tag, labels).items():
-                self._pods[pod].age = max(0.0, age)
+        for pod, age in self._per_pod(read, queries.AGE_BEFORE, labels).items():
+            self._pods[pod].age = max(0.0, age)
+        for row in self._profile.engine.rows():  # the living series' own age wins
+            for pod, age in self._per_pod(read, queries.age_tag(row), labels).items():
+                self._pods[pod].age, self._pods[pod].engine = max(0.0, age), row.name
         within = self._per_pod(read, queries.SAMPLES, labels)
         before = self._per_pod(read, queries.SAMPLES_BEFORE, labels)
         self.gaps = frozenset(pod for pod in before if self._after_gap(pod, within.get(pod, 0.0), before[pod]))
@@ -244,4 +248,4 @@ def _labels(names: SeriesLabels) -> PodLabels:
 def _finished(key: PodKey, pod: _Pod) -> PodMetrics:
     """A pod with engine series is as old as those; one that only a GPU exporter knows is as old as its figures."""
     age = pod.age if math.isfinite(pod.age) else pod.gpu_age
-    return PodMetrics(key, age, pod.values, pod.counters, pod.histograms)
+    return PodMetrics(key, age, pod.values, pod.counters, pod.histograms, pod.engine)
