@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Helpers that several test folders share live beside them.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from clusterlab.audit import audited
 
 from pertoken_sandbox.binaries import debian_prometheus, ensure
 from pertoken_sandbox.controlplane import ControlPlane
@@ -15,8 +21,9 @@ from pertoken_sandbox.kubectl import Kubectl
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """The run's control plane, started by the first test that asks for it."""
-    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as started:
+    """The run's control plane, started by the first test that asks for it; it logs the operator's writes."""
+    folder = tmp_path_factory.mktemp("control-plane")
+    with ControlPlane(folder, audited(folder)) as started:
         yield started
 
 
