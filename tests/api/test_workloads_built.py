@@ -93,6 +93,39 @@ def test_a_shell_line_must_pass_the_cap_itself(service, pool):
     assert isinstance(build(service, pool), Rejected)
 
 
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        (None, ["--model=m --served-model-name=chat --max-num-seqs 512"]),
+        (["vllm serve m --max-num-seqs 512"], []),
+        (["sh", "-c", "vllm serve m --max-num-seqs 512"], []),
+        (["sh", "-c", "vllm serve m $FLAGS"], []),
+        (["sh", "-c", 'vllm serve m "$@"'], ["--", "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)", "--max-num-seqs=512"]),
+    ],
+)
+def test_a_cap_of_the_users_own_is_seen_in_every_form(service, pool, command, args):
+    engine_of(service).update(args=args, env=[{"name": "FLAGS", "value": "--max-num-seqs=512"}])
+    if command:
+        engine_of(service)["command"] = command
+    refused = build(service, pool)
+    assert isinstance(refused, Rejected)
+    assert "--max-num-seqs" in refused.message
+
+
+def test_a_shell_line_that_forwards_its_arguments_gets_the_cap(service, pool):
+    engine_of(service).update(command=["bash", "-c", 'exec vllm serve m "$@"', "--"], args=["--port=8000"])
+    workload = built(service, pool)
+    assert workload.reads_cap
+    assert container(workload)["args"][:2] == ["--port=8000", "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)"]
+    engine_of(service).update(command=["bash", "-c", 'exec vllm serve m "$@"'], args=[])  # the first one would be $0
+    assert isinstance(build(service, pool), Rejected)
+
+
+def test_code_on_the_command_line_takes_no_arguments(service, pool):
+    engine_of(service).update(command=["python3", "-c", "import engine; engine.run()"], args=[])
+    assert isinstance(build(service, pool), Rejected)
+
+
 def test_histogram_edges_stand_at_the_objectives(service, pool):
     args = container(built(service, pool))["args"]
     edges = json.loads(args[args.index("--custom-histogram-buckets") + 1])
@@ -121,6 +154,11 @@ def test_histogram_edges_are_left_alone_where_they_are_given_or_nothing_is_promi
         ("vllm/vllm-openai:v0.9.2", False),
         ("vllm/vllm-openai@sha256:abc", False),
         ("mirror.example:5000/serving:2026-01-01", False),
+        ("nvcr.io/nvidia/vllm:25.12-py3", False),
+        ("mirror.example/vllm-openai:25.12", False),
+        ("registry.example/team/vllm:v0.32.0", False),
+        ("lmsysorg/sglang:v0.32.0", False),
+        ("vllm/vllm-openai:v0." + "9" * 5000, False),
         ("", False),
     ],
 )

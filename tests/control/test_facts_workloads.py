@@ -145,6 +145,28 @@ def test_where_the_engine_reads_its_cap():
     assert scalable_fact(workload(spec={"template": in_proxy})).cap_key is None, "only the engine's own variable counts"
 
 
+def test_the_engine_of_a_group_is_its_leaders():
+    leader, worker = template(4), template(4)
+    leader["spec"]["containers"][1]["args"] = ["--max-num-seqs=16"]
+    worker["spec"]["containers"][1]["args"] = ["--max-num-seqs=99"]
+    group = {"leaderWorkerTemplate": {"size": 2, "leaderTemplate": leader, "workerTemplate": worker}}
+    obj = workload("LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1", spec={"template": None} | group)
+    engine = workload_fact(scalable_fact(obj), Surroundings()).engine
+    assert (engine.max_sequences, engine.source) == (16, "argument --max-num-seqs")
+
+
+def test_pertokens_own_cap_is_what_the_engine_runs_with():
+    variable = {"name": "PERTOKEN_MAX_NUM_SEQS", "valueFrom": {"configMapKeyRef": {"name": "chat-batch", "key": "cap"}}}
+    reading = template(4, [variable])
+    reading["spec"]["containers"][1]["args"] = ["--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)"]
+    fact = workload_fact(scalable_fact(workload(spec={"template": reading})), Surroundings(cap=BatchCap(88)))
+    assert (fact.engine.max_sequences, fact.engine.source) == (88, "pertoken's ConfigMap")
+    reading["spec"]["containers"][1]["args"].append("--max-num-seqs=16")
+    scalable = scalable_fact(workload(spec={"template": reading}))
+    assert scalable.cap_key is None
+    assert workload_fact(scalable, Surroundings()).engine.max_sequences == 16
+
+
 # As a real API server writes them: the entry of the scale subresource has no time.
 APPLIED = {
     "manager": "argocd",

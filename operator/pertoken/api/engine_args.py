@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pertoken.api.command_line import CommandLine, command_line
 from pertoken.api.errors import FieldError
+from pertoken.api.launch import CAP_VARIABLE, read_launch, sets
+from pertoken.catalog.releases import VLLM, release_of
 from pertoken.domain.service import Batching, BatchingMode, Engine, LatencyObjective
 
 Json = dict[str, Any]
 
-CAP_KEY: Final = "PERTOKEN_MAX_NUM_SEQS"
+CAP_KEY: Final = CAP_VARIABLE
 CAP_REFERENCE: Final = f"$({CAP_KEY})"
 CAP_FLAG: Final = {Engine.VLLM: "--max-num-seqs", Engine.SGLANG: "--max-running-requests"}
 DEFAULT_PORT: Final = {Engine.VLLM: 8000, Engine.SGLANG: 30000}  # of `vllm serve` and `sglang.launch_server`
@@ -23,7 +24,7 @@ BATCHED_TOKENS_FLAG: Final = "--max-num-batched-tokens"
 # seconds. `inter_token_latency` sets the edges of inter_token_latency and of request_time_per_output_token. The flag
 # came with 0.30.1; an older engine refuses to start with it.
 BUCKETS_FLAG: Final = "--custom-histogram-buckets"
-BUCKETS_SINCE: Final = (0, 31)
+BUCKETS_SINCE: Final = (0, 31, 0)
 # Default edges of vLLM 0.32 in seconds, read from its metrics page.
 TTFT_EDGES: Final = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
@@ -33,8 +34,6 @@ INTER_TOKEN_EDGES: Final = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0),
     *(2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
 )
-_VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.\d+)?(?:[-.+_].*)?")
-_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,13 @@ def complete_container(container: Json, settings: EngineSettings) -> EngineConta
     """The engine container with cap, histogram edges and a port named http; or what is in the way. Pure."""
     errors: list[FieldError] = []
     args = [*container.get("args", [])]
-    command = [*container.get("command", [])]
-    words = Words.of([*command, *args])
-    reads_cap = _cap_args(args, words, settings, errors)
     env = [*container.get("env", [])]
+    line = command_line({**container, "env": [*env, _cap_variable(settings)]})
+    reads_cap = _cap_args(args, container, line, settings, errors)
     if reads_cap:
         _cap_env(env, settings, errors)
-    _batched_tokens(args, words, settings, errors)
-    if _takes_buckets(container, words, settings):
+    _batched_tokens(args, line, settings, errors)
+    if _takes_buckets(container, line, settings):
         args += [BUCKETS_FLAG, histogram_buckets(settings.latency)]
     ports = _ports(container, settings, errors)
     if errors:
@@ -91,53 +89,23 @@ def complete_container(container: Json, settings: EngineSettings) -> EngineConta
     return EngineContainer(done, reads_cap, int(ports[0]["containerPort"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Command line of a container.
-
-    Attributes:
-        shell: the line is interpreted by a shell, so that further arguments would not reach the engine.
-    """
-
-    words: tuple[str, ...]
-    shell: bool
-
-    @classmethod
-    def of(cls, line: Iterable[Any]) -> Words:
-        """Split what is given to a shell into words, too."""
-        parts = [str(part) for part in line]
-        shell = bool(parts) and parts[0].rsplit("/", 1)[-1] in _SHELLS and any(_is_c(part) for part in parts[1:])
-        return cls(tuple(word for part in parts for word in part.split()) if shell else tuple(parts), shell)
-
-    def sets(self, flag: str) -> bool:
-        """Whether the flag is given, with ``=`` or without, dashes or underscores alike (vLLM takes both)."""
-        plain = flag.replace("_", "-")
-        return any(word.split("=", 1)[0].replace("_", "-") == plain for word in self.words)
-
-    @property
-    def mentions_cap(self) -> bool:
-        """The template itself refers to the cap's variable."""
-        return any(CAP_KEY in word for word in self.words)
-
-
-def _is_c(part: str) -> bool:
-    return re.fullmatch(r"-[a-z]*c", part) is not None
-
-
-def _cap_args(args: list[str], words: Words, settings: EngineSettings, errors: list[FieldError]) -> bool:
+def _cap_args(
+    args: list[str], container: Json, line: CommandLine, settings: EngineSettings, errors: list[FieldError]
+) -> bool:
     """Append the cap's flag; tells whether the container reads the cap."""
-    if words.mentions_cap:
+    template = {**container, "env": [*container.get("env", []), _cap_variable(settings)]}
+    if line.mentions(CAP_KEY) and read_launch(template).reads_cap:
         return True
     flag = CAP_FLAG.get(settings.engine)
     if flag is None:
         return False
     fixed = settings.batching.mode is BatchingMode.FIXED
-    if words.sets(flag):
+    if sets(line, flag):
         if not fixed:
             advice = f"drop {flag} so that pertoken can set the batch cap, or set batching.mode to Fixed"
             errors.append(FieldError(f"{settings.path}.args", flag, advice))
         return False
-    if words.shell:
+    if not takes_more(line):
         if not fixed:
             advice = f"a shell line must itself pass {flag}={CAP_REFERENCE}; or set batching.mode to Fixed"
             errors.append(FieldError(f"{settings.path}.args", None, advice))
@@ -146,48 +114,55 @@ def _cap_args(args: list[str], words: Words, settings: EngineSettings, errors: l
     return True
 
 
+def takes_more(line: CommandLine) -> bool:
+    """Whether arguments at the end of the line reach the engine; those of ``sh -c`` and ``python -c`` do not."""
+    return line.forwards and not (not line.in_shell and "-c" in line.words)
+
+
+def _cap_variable(settings: EngineSettings) -> Json:
+    reference = {"name": settings.cap_config_map, "key": CAP_KEY}
+    return {"name": CAP_KEY, "valueFrom": {"configMapKeyRef": reference}}
+
+
 def _cap_env(env: list[Json], settings: EngineSettings, errors: list[FieldError]) -> None:
     if any(entry.get("name") == CAP_KEY for entry in env):
         errors.append(FieldError(f"{settings.path}.env", CAP_KEY, "pertoken sets this variable: drop it"))
         return
-    reference = {"name": settings.cap_config_map, "key": CAP_KEY}
-    env.append({"name": CAP_KEY, "valueFrom": {"configMapKeyRef": reference}})
+    env.append(_cap_variable(settings))
 
 
-def _batched_tokens(args: list[str], words: Words, settings: EngineSettings, errors: list[FieldError]) -> None:
+def _batched_tokens(args: list[str], line: CommandLine, settings: EngineSettings, errors: list[FieldError]) -> None:
     tokens = settings.batching.max_batched_tokens
     if tokens is None:
         return
     variant = settings.path.split(".podTemplate", 1)[0]
-    if settings.engine is not Engine.VLLM or words.shell:
+    if settings.engine is not Engine.VLLM or not takes_more(line):
         advice = "only an owned vllm engine that is started without a shell takes it"
         errors.append(FieldError(f"{variant}.batching.maxBatchedTokens", tokens, advice))
-    elif words.sets(BATCHED_TOKENS_FLAG):
+    elif sets(line, BATCHED_TOKENS_FLAG):
         advice = f"set it here or by {BATCHED_TOKENS_FLAG} in the template, not both"
         errors.append(FieldError(f"{variant}.batching.maxBatchedTokens", tokens, advice))
     else:
         args.append(f"{BATCHED_TOKENS_FLAG}={tokens}")
 
 
-def _takes_buckets(container: Json, words: Words, settings: EngineSettings) -> bool:
+def _takes_buckets(container: Json, line: CommandLine, settings: EngineSettings) -> bool:
     promised = settings.latency.ttft_seconds or settings.latency.inter_token_seconds or settings.latency.stall_seconds
     return (
         settings.engine is Engine.VLLM
         and bool(promised)
-        and not words.shell
-        and not words.sets(BUCKETS_FLAG)
+        and takes_more(line)
+        and not sets(line, BUCKETS_FLAG)
         and knows_buckets(str(container.get("image", "")))
     )
 
 
 def knows_buckets(image: str) -> bool:
-    """Whether an image's tag names a vLLM that has the flag. Unknown tags count as old: too new a flag is fatal."""
-    name = image.split("@", 1)[0].rsplit("/", 1)[-1]
-    tag = name.partition(":")[2]
-    if tag in {"latest", "nightly"}:
-        return "vllm" in image
-    version = _VERSION.fullmatch(tag)
-    return version is not None and (int(version[1]), int(version[2])) >= BUCKETS_SINCE
+    """Whether an image is a vLLM that has the flag. Unknown versions count as old: too new a flag is fatal."""
+    release = release_of(image)
+    if release is None or release.engine != VLLM:
+        return False
+    return release.newest or (release.version is not None and release.version >= BUCKETS_SINCE)
 
 
 def histogram_buckets(latency: LatencyObjective) -> str:

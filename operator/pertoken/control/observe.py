@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pertoken.api.launch import CAP_VARIABLE
+from pertoken.catalog.gpus import Gpu
+from pertoken.catalog.lookup import Unknown, find_gpu
 from pertoken.control.facts import NamespaceFact, by_name, resolve_pods
 from pertoken.control.inventory import Snapshot
 from pertoken.control.objects import CapObject, PoolObject, Refusal, ServiceObject
 from pertoken.control.workloads import (
-    CAP_VARIABLE,
     ScalableFact,
     Surroundings,
     group_of,
@@ -192,8 +194,15 @@ def _workload(
         autoscalers=around.autoscalers,
         cap=_cap(scalable, service, surveyed.caps),
         resource=pools[variant.pool].resource_name,
+        gpu=_whole_gpu(pools[variant.pool]),
     )
     return workload_fact(scalable, here)
+
+
+def _whole_gpu(pool: PoolSpec) -> Gpu | None:
+    """The pool's GPU where one unit of its resource is a whole one; a slice has another memory."""
+    gpu = find_gpu(pool.accelerator)
+    return None if isinstance(gpu, Unknown) or pool.gpu_fraction != 1 or "mig" in pool.resource_name else gpu
 
 
 def _cap(scalable: ScalableFact, service: ServiceSpec, caps: Mapping[tuple[str, str], BatchCap]) -> BatchCap | None:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pertoken.api.launch import CAP_VARIABLE, Launch, read_launch
+from pertoken.catalog.gpus import Gpu
 from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
 from pertoken.control.quantities import epoch
 from pertoken.domain.cluster import BatchCap, PodFact, WorkloadFact
 from pertoken.domain.identity import WorkloadRef
 from pertoken.ports import Json
 
-CAP_VARIABLE = "PERTOKEN_MAX_NUM_SEQS"
 KEDA_LABEL = "scaledobject.keda.sh/name"
 
 
@@ -33,7 +34,8 @@ class ScalableFact:
         requests: extended resources of one replica by its template (all pods of a LeaderWorkerSet group).
         observed: the controller has seen the newest generation.
         rolled: by its own status, all existing pods are of the newest template.
-        cap_key: ConfigMap key from which the engine container reads its batch cap; None if it does not.
+        cap_key: ConfigMap key from which the engine reads its batch cap; None if it does not.
+        launch: how the engine is started.
         replicas_manager: field manager that last set spec.replicas.
     """
 
@@ -44,6 +46,7 @@ class ScalableFact:
     observed: bool
     rolled: bool
     cap_key: ConfigKey | None
+    launch: Launch
     replicas_manager: str
     resource_version: str
 
@@ -74,6 +77,7 @@ class Surroundings:
         autoscalers: all known HPAs.
         cap: the batch cap read from pertoken's ConfigMap, None if the template reads none.
         resource: extended resource that `gpus_per_replica` counts.
+        gpu: on which the pods run, if they have whole ones; None if that is not known.
     """
 
     pods: Iterable[PodFact] = ()
@@ -81,6 +85,7 @@ class Surroundings:
     autoscalers: Iterable[AutoscalerFact] = ()
     cap: BatchCap | None = None
     resource: str = "nvidia.com/gpu"
+    gpu: Gpu | None = None
 
 
 def group_of(api_version: str) -> str:
@@ -92,6 +97,8 @@ def group_of(api_version: str) -> str:
 def scalable_fact(obj: Json) -> ScalableFact:
     """Parse any kind with spec.replicas and a pod template (or a LeaderWorkerSet's two)."""
     meta, spec = obj["metadata"], obj.get("spec") or {}
+    container = _engine_container(_engine_pod_spec(spec))
+    launch = read_launch(container)
     return ScalableFact(
         ref=WorkloadRef(obj["apiVersion"], obj["kind"], meta["namespace"], meta["name"]),
         uid=meta["uid"],
@@ -99,7 +106,8 @@ def scalable_fact(obj: Json) -> ScalableFact:
         requests=_requests_per_replica(spec),
         observed=_observed(obj),
         rolled=_rolled(obj),
-        cap_key=_cap_key(_engine_pod_spec(spec)),
+        cap_key=_cap_key(container) if launch.reads_cap else None,
+        launch=launch,
         replicas_manager=replicas_manager(meta.get("managedFields") or ()),
         resource_version=meta.get("resourceVersion", ""),
     )
@@ -132,6 +140,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         replicas_manager=target.replicas_manager,
         foreign_autoscaler=rivals[0] if rivals else "",
         resource_version=target.resource_version,
+        engine=target.launch.settings(around.gpu, None if around.cap is None else around.cap.value),
     )
 
 
@@ -181,16 +190,16 @@ def _pod_spec(template: Json | None) -> Json:
     return dict((template or {}).get("spec") or {})
 
 
-def _cap_key(pod_spec: Json) -> ConfigKey | None:
-    engine = engine_container(pod_spec)
-    for container in pod_spec.get("containers") or ():
-        if container["name"] != engine:
-            continue
-        for variable in container.get("env") or ():
-            source = (variable.get("valueFrom") or {}).get("configMapKeyRef")
-            if variable["name"] == CAP_VARIABLE and source:
-                return ConfigKey(source["name"], source["key"])
-    return None
+def _engine_container(pod_spec: Json) -> Json:
+    name = engine_container(pod_spec)
+    return next((dict(each) for each in pod_spec.get("containers") or () if each["name"] == name), {})
+
+
+def _cap_key(container: Json) -> ConfigKey | None:
+    """Of two entries of one name the kubelet takes the last."""
+    entries = [entry for entry in container.get("env") or () if entry["name"] == CAP_VARIABLE]
+    source = (entries[-1].get("valueFrom") or {}).get("configMapKeyRef") if entries else None
+    return ConfigKey(source["name"], source["key"]) if source else None
 
 
 def _observed(obj: Json) -> bool:

@@ -88,6 +88,23 @@ class BatchCap:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the engine of a workload runs with, whoever set it, per engine process (data-parallel rank).
+
+    Attributes:
+        max_sequences: sequences that it runs at most; None if that is not known.
+        batched_tokens: tokens of one step at most (the prefill chunk of SGLang); None if that is not known.
+        source: where `max_sequences` comes from, in words, or why it is not known.
+        batched_tokens_source: the same of `batched_tokens`.
+    """
+
+    max_sequences: int | None = None
+    batched_tokens: int | None = None
+    source: str = "unknown: the template was not read"
+    batched_tokens_source: str = "unknown: the template was not read"
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadFact:
     """One scale target as the API server shows it.
 
@@ -99,6 +116,7 @@ class WorkloadFact:
         replicas_manager: field manager that last set spec.replicas, empty if unknown.
         foreign_autoscaler: an HPA or ScaledObject that targets the same workload, empty if none.
         resource_version: of the object from which `replicas` was read.
+        engine: what a container that starts now runs with.
     """
 
     ref: WorkloadRef
@@ -110,6 +128,7 @@ class WorkloadFact:
     replicas_manager: str = ""
     foreign_autoscaler: str = ""
     resource_version: str = ""
+    engine: EngineSettings = EngineSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,230 @@
+"""What a pod template tells about the engine that it starts: its batch cap and prefill chunk, and who set them. Pure.
+
+A figure is taken from the command line as the kubelet and the shell make it, then from the defaults of the release.
+What a file, a start script or a Secret decides stays unknown, and is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pertoken.api.command_line import SHELLS, CommandLine, Unresolved, command_line
+from pertoken.catalog.gpus import Gpu
+from pertoken.catalog.releases import LLM_D_SIM, SGLANG, VLLM, BatchDefaults, Release, batch_defaults, release_of
+from pertoken.domain.cluster import EngineSettings
+
+CAP_VARIABLE: Final = "PERTOKEN_MAX_NUM_SEQS"
+SEQUENCE_FLAGS: Final = ("--max-num-seqs", "--max-running-requests")  # vLLM and what imitates it; SGLang
+TOKEN_FLAGS: Final = ("--max-num-batched-tokens", "--chunked-prefill-size")
+CONFIG_FLAG: Final = "--config"
+# With these, a default is no longer that of the table.
+SHIFTING_FLAGS: Final = {
+    "max_sequences": ("--performance-mode",),
+    "batched_tokens": (
+        *("--performance-mode", "--no-enable-chunked-prefill", "--enable-chunked-prefill"),
+        *("--enable-dp-attention", "--dp-size", "--dp", "--data-parallel-size"),
+    ),
+}
+MAX_FIGURE: Final = 10_000_000
+_NUMBER: Final = re.compile(r"(\d{1,9})([kKmM]?)")
+_FACTORS: Final = {"": 1, "k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576}
+_PROGRAMS: Final = {"vllm": VLLM, "sglang": SGLANG, "llm-d-inference-sim": LLM_D_SIM}
+_MODULE: Final = re.compile(r"(vllm|sglang)(?:\.[\w.]+)?")
+_PYTHON: Final = re.compile(r"(?:.*/)?python[\d.]*")
+_SHOWN: Final = 40
+_Options = tuple[tuple[str, ...], tuple[tuple[str, str | None], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A count that a command line sets.
+
+    Attributes:
+        value: None where it is not known.
+        source: where it comes from, or why it is not known.
+        variable: environment variable that holds it, where the manifest does not tell the value.
+    """
+
+    value: int | None
+    source: str
+    variable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a container starts its engine.
+
+    Attributes:
+        max_sequences, batched_tokens: as the command line sets them; None where it does not.
+        release: the engine's own image; None for another one.
+        config_file: that the command line names; empty without one.
+        hidden_by: the program that decides where that is no known engine; empty otherwise.
+        shifted: figures whose default something else on the command line changes, with that flag.
+        reads_cap: the engine takes its batch cap from `CAP_VARIABLE`.
+    """
+
+    max_sequences: Figure | None
+    batched_tokens: Figure | None
+    release: Release | None
+    config_file: str
+    hidden_by: str
+    shifted: Mapping[str, str]
+    reads_cap: bool
+
+    def settings(self, gpu: Gpu | None, cap: int | None = None) -> EngineSettings:
+        """What the engine runs with.
+
+        Args:
+            gpu: a whole one, on which it runs; None if that is not known.
+            cap: pertoken's own, where the engine reads it.
+        """
+        row = None if self.release is None else batch_defaults(self.release, gpu)
+        sequences = self._figure("max_sequences", self.max_sequences, row)
+        tokens = self._figure("batched_tokens", self.batched_tokens, row)
+        if self.reads_cap:
+            missing = f"unknown: {CAP_VARIABLE} is in no ConfigMap of pertoken's"
+            sequences = Figure(cap, missing if cap is None else "pertoken's ConfigMap")
+        return EngineSettings(sequences.value, tokens.value, sequences.source, tokens.source)
+
+    def _figure(self, name: str, given: Figure | None, row: BatchDefaults | None) -> Figure:
+        if given is not None:
+            return given
+        obstacle = self._obstacle(name)
+        if obstacle:
+            return _unknown(obstacle)
+        default = None if row is None else row.max_sequences if name == "max_sequences" else row.batched_tokens
+        if default is None:
+            return _unknown(f"no default of {self.release} is known here")
+        return Figure(default, f"default of {self.release}")
+
+    def _obstacle(self, name: str) -> str:
+        """Why a figure that is not on the command line is not the release's default; empty if it is."""
+        if self.config_file:
+            return f"the file {_short(self.config_file)} may set it"
+        if self.hidden_by:
+            return f"{_short(self.hidden_by)} decides"
+        if self.release is None:
+            return "the image is no engine's own"
+        return f"{self.shifted[name]} changes the default of {self.release}" if name in self.shifted else ""
+
+
+def read_launch(container: Mapping[str, Any]) -> Launch:
+    """Read a container of a pod template that the API server has accepted."""
+    line = command_line(container)
+    release = release_of(str(container.get("image") or ""))
+    options = [(command, tuple(_options(command))) for command in line.commands]
+    sequences = _last_of(options, SEQUENCE_FLAGS)
+    return Launch(
+        max_sequences=sequences,
+        batched_tokens=_last_of(options, TOKEN_FLAGS),
+        release=release,
+        config_file=next((_text(value) for _, given in options for flag, value in given if flag == CONFIG_FLAG), ""),
+        hidden_by=_hidden_by(container, line, release),
+        shifted={
+            name: found
+            for name, flags in SHIFTING_FLAGS.items()
+            if (found := next((flag for _, given in options for flag, _ in given if flag in flags), ""))
+        },
+        reads_cap=_reads_cap(container, line, sequences, release),
+    )
+
+
+def sets(line: CommandLine, flag: str) -> bool:
+    """Whether the flag is given, with ``=`` or without, dashes or underscores alike (vLLM takes both)."""
+    return any(given == flag for command in line.commands for given, _ in _options(command))
+
+
+def _options(command: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
+    """Flags in dashes with what follows them."""
+    for index, word in enumerate(command):
+        if not word.startswith("--"):
+            continue
+        name, given, value = word.partition("=")
+        following = command[index + 1] if index + 1 < len(command) else None
+        yield name.replace("_", "-"), value if given else following
+
+
+def _last_of(options: list[_Options], flags: tuple[str, ...]) -> Figure | None:
+    """The last one given holds; engines that differ (branches of a script) leave it open."""
+    found: list[Figure | None] = []
+    for command, given in options:
+        here = [_count(flag, value) for flag, value in given if flag in flags]
+        if here or _engine_of(command):
+            found.append(here[-1] if here else None)
+    if all(figure is None for figure in found):
+        return None
+    if any(figure != found[0] for figure in found):
+        return _unknown("the start script sets it to different values")
+    return found[-1]
+
+
+def _count(flag: str, text: str | None) -> Figure:
+    if text is None:
+        return _unknown(f"{flag} has no value")
+    open_end = Unresolved.of(text)
+    if open_end is not None:
+        return Figure(None, f"unknown: {flag} takes {_short(str(open_end))}", open_end.name)
+    found = _NUMBER.fullmatch(text.strip())
+    value = int(found[1]) * _FACTORS[found[2]] if found else 0
+    if not 0 < value <= MAX_FIGURE:
+        return _unknown(f"{flag} is {_short(text)}, no count")
+    return Figure(value, f"argument {flag}")
+
+
+def _hidden_by(container: Mapping[str, Any], line: CommandLine, release: Release | None) -> str:
+    """What stands between the manifest and the engine, so that a flag that is not there may still be given."""
+    if line.too_long:
+        return "a line too long to be read"
+    if not container.get("command"):  # the image's own entry point, which the engines' own images make the engine
+        return "" if release or _engines(line) else "the image's entry point"
+    if _engines(line):
+        return ""
+    first = next((word for word in line.words if word.rsplit("/", 1)[-1] not in SHELLS), "the command")
+    return _text(first)
+
+
+def _engines(line: CommandLine) -> list[str]:
+    return [engine for command in line.commands if (engine := _engine_of(command))]
+
+
+def _engine_of(command: tuple[str, ...]) -> str:
+    """The engine that a simple command runs: ``vllm serve``, ``python -m sglang.launch_server``, and the like."""
+    for index, word in enumerate(command):
+        if word.startswith("-"):
+            continue
+        program = word.rsplit("/", 1)[-1]
+        if program in _PROGRAMS:
+            return _PROGRAMS[program]
+        if _PYTHON.fullmatch(word) and command[index + 1 : index + 2] == ("-m",):
+            module = _MODULE.fullmatch("".join(command[index + 2 : index + 3]))
+            return _PROGRAMS[module[1]] if module else ""
+    return ""
+
+
+def _reads_cap(
+    container: Mapping[str, Any], line: CommandLine, sequences: Figure | None, release: Release | None
+) -> bool:
+    """The last value decides. Where a program hides the flag, naming the variable is taken for reading it."""
+    if sequences is not None:
+        return sequences.variable == CAP_VARIABLE
+    given = any(entry.get("name") == CAP_VARIABLE for entry in container.get("env") or ())
+    if not _hidden_by(container, line, release):
+        return False
+    return given or line.mentions(CAP_VARIABLE)
+
+
+def _unknown(why: str) -> Figure:
+    return Figure(None, f"unknown: {why}")
+
+
+def _text(word: str | None) -> str:
+    found = Unresolved.of(word or "")
+    return str(found) if found else word or "(no name)"
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _SHOWN else plain[: _SHOWN - 1] + "…"
