@@ -15,8 +15,8 @@ from pertoken.model.pool_bill import holdings, next_gpu_price, pool_bill
 POOL = PoolSpec("p", "a100-sxm-80gb", price_per_gpu_hour=Decimal("2.95"))
 
 
-def pod(bound, deleted=None, gpus=1):
-    return PodFact(PodKey("n", "p"), "u", {"nvidia.com/gpu": gpus}, bound_at=bound, deleted_at=deleted)
+def pod(bound, deleted=None, gpus=1, **more):
+    return PodFact(PodKey("n", "p"), "u", {"nvidia.com/gpu": gpus}, bound_at=bound, deleted_at=deleted, **more)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,29 @@ def pod(bound, deleted=None, gpus=1):
         (pod(10, 40, gpus=4), 0, 100, 120),
         (pod(200), 0, 100, 0),
         (pod(0, 10), 50, 100, 0),
+        (pod(10, finished=True, finished_at=30), 0, 100, 20),
+        (pod(10, 90, finished=True, finished_at=30), 0, 100, 20),
+        (pod(10, 20, finished=True, finished_at=30), 0, 100, 10),
+        (pod(10, finished=True, finished_at=5), 0, 100, 0),
+        (pod(10, finished=True, finished_at=300), 0, 100, 90),
+        (pod(None, finished=True, finished_at=30), 0, 100, 0),
+        (pod(10, finished=True), 0, 100, 0),
     ],
-    ids=["never bound", "bound within", "gone within", "four GPUs", "bound later", "gone before"],
+    ids=[
+        "never bound",
+        "bound within",
+        "gone within",
+        "four GPUs",
+        "bound later",
+        "gone before",
+        "ended within",
+        "ended, gone later",
+        "gone, ended later",
+        "ended before it was bound",
+        "ends later",
+        "ended without a node",
+        "ended, nothing tells when",
+    ],
 )
 def test_gpu_time_runs_from_bound_to_gone(held, start, end, seconds):
     assert bill([held], POOL, start, end).gpu_seconds == seconds
@@ -56,10 +77,13 @@ def test_without_price_the_time_is_known_and_the_money_is_not():
 instants = st.floats(0, 1e9, allow_nan=False)
 pods = st.lists(
     st.builds(
-        lambda bound, length, gpus: pod(bound, None if length is None else bound + length, gpus),
+        lambda bound, length, gpus, end: pod(
+            bound, None if length is None else bound + length, gpus, finished=end is not None, finished_at=end
+        ),
         instants,
         st.none() | st.floats(0, 1e6),
         st.integers(1, 16),
+        st.none() | instants,
     ),
     max_size=6,
 )
@@ -111,8 +135,9 @@ def test_a_split_needs_weights(bad):
         ({"bound_at": 10, "ready_at": -5}, 0),
         ({"bound_at": 10, "terminating": True}, 0),
         ({"bound_at": None}, 0),
+        ({"bound_at": 10, "finished": True, "finished_at": 60}, 0),
     ],
-    ids=["ready within", "ready later", "not ready", "ready before", "terminating", "not bound"],
+    ids=["ready within", "ready later", "not ready", "ready before", "terminating", "not bound", "ended"],
 )
 def test_warming_lasts_from_bound_to_ready(facts, seconds):
     held = PodFact(PodKey("n", "p"), "u", {"nvidia.com/gpu": 1}, **facts)
@@ -125,6 +150,10 @@ def test_warming_lasts_from_bound_to_ready(facts, seconds):
 
 def on(node, bound, deleted=None, gpus=1):
     return replace(pod(bound, deleted, gpus), node=node)
+
+
+def ended_on(node, bound, end):
+    return replace(pod(bound, finished=True, finished_at=end), node=node)
 
 
 NODES = {"a": 8, "b": 8}
@@ -140,6 +169,7 @@ NODES = {"a": 8, "b": 8}
         (replace(POOL, committed_gpus=4), [("x", on("a", 0)), ("y", on("b", 50))], {"x": 100, "y": 50}, 150 + 100),
         (replace(POOL, committed_gpus=4), [("x", on("a", 0, gpus=6))], {"x": 600}, 0),
         (replace(POOL, committed_gpus=4), [], {}, 400),
+        (replace(POOL, billing=Billing.PER_NODE), [("x", ended_on("a", 0, 40))], {"x": 40}, 280),
         (replace(POOL, committed_gpus=12, billing=Billing.PER_NODE), [("x", on("a", 0))], {"x": 100}, 1100),
     ],
     ids=[
@@ -150,6 +180,7 @@ NODES = {"a": 8, "b": 8}
         "commitment partly used",
         "beyond the commitment",
         "commitment unused",
+        "a node whole until the pod ends",
         "commitment beyond the node",
     ],
 )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from lab import EDGES, START, generic, plant, pool_spec, spread
+from lab import EDGES, START, Pod, generic, plant, pool_spec, spread
 
 from pertoken.api.status import StatusContext, service_status
 from pertoken.domain.identity import ServiceKey
@@ -210,3 +210,40 @@ def test_the_status_shows_the_lines():
     assert set(shown["attribution"]) >= {"input", "output", "outputLow", "outputHigh", "work", "idle", "unallocated"}
     assert shown["attribution"]["unallocated"] == "62"
     assert float(shown["goodLow"]) > 0
+
+
+def test_failed_pods_cost_nothing_from_their_end():
+    """A node that refuses every second pod leaves a heap of failed ones beside the three that serve."""
+    made = plant(rate=6.0, replicas=3, act=False)
+    made.run(60)
+    before = account_of(made).bill.usd
+    began = made.now
+    for index in range(9):
+        made.pods.append(
+            Pod(f"failed-{index}", "chat", made.now, None, node="n0", bound=made.now, ended=made.now + 20 + index)
+        )
+    made.run(300)
+
+    cost, figures = made.decision().cost, made.last.pools[0]
+
+    assert cost.spend_per_hour == pytest.approx(3 * 2.00)
+    assert figures.spend_per_hour_usd == pytest.approx(3 * 2.00)
+    assert (figures.used, figures.free) == (3, 13)
+    # The bill was posted last at the beginning of the last cycle.
+    until = made.now - made.settings.cycle_seconds
+    held = 3 * (until - began + made.settings.cycle_seconds) + sum(20 + index for index in range(9))
+    assert float(account_of(made).bill.usd - before) == pytest.approx(held * 2.00 / 3600)
+    assert made.decision().variants[0].ready == 3
+
+
+def test_a_bill_that_a_restart_goes_on_with_counts_an_ended_pod_once():
+    made, restarted = (plant(rate=6.0, replicas=3, act=False) for _ in range(2))
+    for lab in (made, restarted):
+        lab.run(60)
+        lab.ready("chat")[0].ended = lab.now - 7.0
+        lab.run(30)
+    restarted.memory = from_json(to_json(restarted.memory))
+    for lab in (made, restarted):
+        lab.run(60)
+
+    assert account_of(restarted).bill == account_of(made).bill

@@ -111,6 +111,7 @@ class Pod:
     started: float | None = None
     ready: float | None = None
     deleted: float | None = None
+    ended: float | None = None  # phase Failed since
     unschedulable: float | None = None
     crashed: bool = False
     finished: float = 0.0
@@ -131,6 +132,8 @@ class Pod:
             engine_started_at=self.started,
             ready_at=self.ready,
             deleted_at=self.deleted,
+            finished=self.ended is not None,
+            finished_at=self.ended,
             unschedulable_since=self.unschedulable,
             crashed=self.crashed,
             message="CrashLoopBackOff" if self.crashed else "",
@@ -188,7 +191,7 @@ class Plant:
     # -- the cluster -----------------------------------------------------------------------------------------
 
     def living(self, name: str) -> list[Pod]:
-        return [pod for pod in self.pods if pod.variant == name and pod.deleted is None]
+        return [pod for pod in self.pods if pod.variant == name and pod.deleted is None and pod.ended is None]
 
     def ready(self, name: str) -> list[Pod]:
         return [pod for pod in self.living(name) if pod.ready is not None]
@@ -203,7 +206,7 @@ class Plant:
                 self.count += 1
                 self.pods.append(Pod(f"{name}-{self.count:03d}", name, self.now, None, gpus=deployment.gpus))
         for pod in self.pods:
-            if pod.deleted is None:
+            if pod.deleted is None and pod.ended is None:
                 self.advance_pod(pod)
 
     def advance_pod(self, pod: Pod) -> None:
@@ -225,7 +228,8 @@ class Plant:
         for found in self.nodes:
             if found.labels["pool"] != pool or not found.schedulable:
                 continue
-            used = sum(pod.gpus for pod in self.pods if pod.node == found.name and pod.deleted is None)
+            holding = [pod for pod in self.pods if pod.node == found.name and pod.deleted is None and pod.ended is None]
+            used = sum(pod.gpus for pod in holding)
             if found.allocatable["nvidia.com/gpu"] - used >= gpus:
                 return found.name
         return None
@@ -267,7 +271,7 @@ class Plant:
                 Counter.FINISHED_INPUT_TOKENS: pod.inputs,
                 Counter.FINISHED_OUTPUT_TOKENS: pod.outputs,
             }
-            if pod.ready is None or not pod.history or pod.deleted is not None:
+            if pod.ready is None or not pod.history or pod not in self.living(pod.variant):
                 pods[key] = PodMetrics(key, 5.0, {}, counters)
                 continue
             pods[key] = PodMetrics(key, 5.0, self.values(pod), counters, self.histograms(pod))

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pertoken.control.pod_end import finished, finished_at
 from pertoken.control.quantities import epoch, whole_units
 from pertoken.domain.cluster import NodeFact, PodFact
 from pertoken.domain.identity import PodKey, WorkloadRef
@@ -150,7 +151,8 @@ def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | Non
         engine_started_at=epoch(((engine.get("state") or {}).get("running") or {}).get("startedAt")),
         ready_at=_true_since(conditions.get("Ready")),
         terminating="deletionTimestamp" in meta,
-        finished=status.get("phase") in {"Succeeded", "Failed"},
+        finished=finished(obj),
+        finished_at=finished_at(obj) if finished(obj) else None,
         unschedulable_since=epoch(scheduled.get("lastTransitionTime")) or created if unschedulable else None,
         crashed=bool(broken) or restarts > 0,
         restarts=restarts,

@@ -65,7 +65,7 @@ class Inventory:
         """Store a new or changed object."""
         uid = obj["metadata"]["uid"]
         self._touch(plural, uid)
-        parsed = self._parsers[plural](obj)
+        parsed = self._ended(uid, self._parsers[plural](obj))
         if parsed is None:
             self._remove(plural, uid)
         else:
@@ -126,6 +126,16 @@ class Inventory:
     def _touch(self, plural: str, uid: str) -> None:
         if plural in self._open:
             self._open[plural].touched.add(uid)
+
+    def _ended(self, uid: str, parsed: Any) -> Any:
+        """A finished pod keeps the end known first; where nothing tells of it, it is when the pod was first seen so."""
+        if not isinstance(parsed, PodFact) or not parsed.finished:
+            return parsed
+        before = self._objects[PODS].get(uid)
+        known = before.finished_at if isinstance(before, PodFact) and before.finished else None
+        if known is None:
+            known = self._clock.now() if parsed.finished_at is None else parsed.finished_at
+        return replace(parsed, finished_at=known)
 
     def _remove(self, plural: str, uid: str) -> None:
         gone = self._objects[plural].pop(uid, None)

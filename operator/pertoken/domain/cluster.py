@@ -34,9 +34,11 @@ class PodFact:
         deleted_at: when the object vanished; None while it exists. Vanished pods are kept for the bill and for
             their last counters.
         terminating: deletion was asked for.
+        finished: its containers have ended for good (phase Failed or Succeeded: evicted, refused by the node, done).
+        finished_at: when that was; None where nothing tells.
         unschedulable_since: when the scheduler said Unschedulable, None otherwise.
-        crashed: the engine container is waiting in CrashLoopBackOff or the like, or has restarted since it started;
-            the words of the kubelet are in `message`.
+        crashed: the engine container is waiting in CrashLoopBackOff or the like, or has restarted since it started.
+        message: words of Kubernetes for what keeps it from serving: the kubelet's, else the scheduler's.
     """
 
     key: PodKey
@@ -52,6 +54,7 @@ class PodFact:
     deleted_at: float | None = None
     terminating: bool = False
     finished: bool = False
+    finished_at: float | None = None
     unschedulable_since: float | None = None
     crashed: bool = False
     restarts: int = 0
@@ -59,13 +62,31 @@ class PodFact:
 
     @property
     def ready(self) -> bool:
-        """Serving: Ready, not terminating, still there."""
-        return self.ready_at is not None and not self.terminating and self.deleted_at is None
+        """Serving: Ready, not terminating, not ended, still there."""
+        return self.ready_at is not None and not self.terminating and not self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Finished or gone: it holds nothing any more, though the object of a finished pod may stay for days."""
+        return self.finished or self.deleted_at is not None
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it let go of its GPUs; None while it holds them, or holds none since it never got a node.
+
+        The scheduler gives a pod's devices away once its phase is Failed or Succeeded. Where nothing tells when that
+        was, the pod is taken to have held nothing: a bill may miss a little, it never counts what was free.
+        """
+        if not self.finished:
+            return self.deleted_at
+        if self.finished_at is None:
+            return self.bound_at
+        return self.finished_at if self.deleted_at is None else min(self.finished_at, self.deleted_at)
 
     @property
     def holds_gpus(self) -> bool:
-        """Bound to a node and not gone: its GPUs are occupied and billed."""
-        return self.bound_at is not None and self.deleted_at is None and not self.finished
+        """Bound to a node and not ended: its GPUs are occupied and billed."""
+        return self.bound_at is not None and not self.ended
 
 
 @dataclass(frozen=True, slots=True)

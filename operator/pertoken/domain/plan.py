@@ -117,7 +117,7 @@ class CostFigures:
 
     Attributes:
         index: bill / tokens at the price list; None without enough traffic or price.
-        bill_usd: all GPU time from bound to deleted pod, in the window.
+        bill_usd: all GPU time of pods from bound to their end, in the window.
         window_seconds: part of the window that has been observed.
         finished_requests, input_tokens, cached_input_tokens, output_tokens: of finished requests in the window.
         blended: USD per million tokens, input and output counted alike.

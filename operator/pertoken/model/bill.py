@@ -91,13 +91,18 @@ def time_bill(gpu_microseconds: int, pool: PoolSpec) -> Bill:
 
 
 def pod_bill(pod: PodFact, pool: PoolSpec, start: float, end: float) -> Bill:
-    """One pod's share of a bill: its GPUs from bound to gone, within [start, end)."""
+    """One pod's share of a bill: its GPUs from bound to its end, within [start, end)."""
+    first, last = held_within(pod, start, end)
+    return time_bill((last - first) * pod.requests.get(pool.resource_name, 0), pool)
+
+
+def held_within(pod: PodFact, start: float, end: float) -> tuple[int, int]:
+    """From when to when a pod held its node's GPUs within [start, end), in microseconds; an empty span for never."""
     if pod.bound_at is None:
-        return Bill()
-    units = pod.requests.get(pool.resource_name, 0)
+        return micros(start), micros(start)
     first = max(micros(pod.bound_at), micros(start))
-    gone = micros(end) if pod.deleted_at is None else min(micros(pod.deleted_at), micros(end))
-    return time_bill(max(0, gone - first) * units, pool)
+    last = micros(end) if pod.ended_at is None else min(micros(pod.ended_at), micros(end))
+    return first, max(first, last)
 
 
 def bill(pods: Iterable[PodFact], pool: PoolSpec, start: float, end: float) -> Bill:
@@ -108,12 +113,12 @@ def bill(pods: Iterable[PodFact], pool: PoolSpec, start: float, end: float) -> B
 def pod_phases(pod: PodFact, pool: PoolSpec, start: float, end: float) -> tuple[Bill, Bill]:
     """A pod's bill before it first served (bound, image pull, model load), and from then on.
 
-    A pod that is terminating or gone is no longer warming, even when it has lost its readiness.
+    A pod that is terminating or has ended is no longer warming, even when it has lost its readiness.
     """
     if pod.ready_at is not None:
         ready = min(end, max(start, pod.ready_at))
     else:
-        ready = start if pod.terminating or pod.deleted_at is not None else end
+        ready = start if pod.terminating or pod.ended else end
     return pod_bill(pod, pool, start, ready), pod_bill(pod, pool, ready, end)
 
 

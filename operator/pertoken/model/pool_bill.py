@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.pool import Billing, PoolSpec
-from pertoken.model.bill import EXACT, Bill, micros, time_bill, total_bill
+from pertoken.model.bill import EXACT, Bill, held_within, micros, time_bill, total_bill
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,8 @@ def holdings(pods: Iterable[tuple[str, PodFact]], pool: PoolSpec, start: float, 
     found = []
     for holder, pod in pods:
         units = pod.requests.get(pool.resource_name, 0)
-        if pod.bound_at is None or units <= 0:
-            continue
-        first = max(micros(pod.bound_at), micros(start))
-        last = micros(end) if pod.deleted_at is None else min(micros(pod.deleted_at), micros(end))
-        if last > first:
+        first, last = held_within(pod, start, end)
+        if units > 0 and last > first:
             found.append(Holding(holder, pod.node or "", units, first, last))
     return tuple(found)
 

@@ -259,9 +259,7 @@ def _variant(
         ready=len(ready) // per_replica,
         starting=max(0, workload.replicas - len(ready) // per_replica),
         measured=measured,
-        flowing=_measured(
-            [*ready, *(pod for pod in view.pods if pod.terminating and pod.deleted_at is None)], snapshot
-        ),
+        flowing=_measured([*ready, *(pod for pod in view.pods if pod.terminating and not pod.ended)], snapshot),
         silent=max(0, expected // per_replica - len(measured)),
         base_model=None,
         engine=None,

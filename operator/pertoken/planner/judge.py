@@ -46,11 +46,6 @@ def cost_figures(facts: ServiceFacts, account: Account, wishes: Sequence[Wish]) 
     scaled = _prices(stated, index, prices)
     low, high = _good(facts, usd if enough else None, tokens)
     least, least_index = _least(facts)
-    spend = [
-        variant.usd_per_hour * sum(1 for pod in variant.view.pods if pod.holds_gpus)
-        for variant in facts.variants
-        if variant.usd_per_hour is not None
-    ]
     return CostFigures(
         index=index,
         bill_usd=None if usd is None else float(usd),
@@ -68,12 +63,24 @@ def cost_figures(facts: ServiceFacts, account: Account, wishes: Sequence[Wish]) 
         per_thousand_requests=float(usd) / tokens.requests * 1000 if usd is not None and enough else None,
         reachable=None if least is None else least.blended,
         reachable_index=least_index,
-        spend_per_hour=sum(spend) if len(spend) == len(facts.variants) and spend else None,
+        spend_per_hour=_spend_per_hour(facts),
         attribution=None if stated is None else _attribution(stated, account.charged),
         good_low=low,
         good_high=high,
         joules_per_token=_joules_per_token(account) if enough else None,
     )
+
+
+def _spend_per_hour(facts: ServiceFacts) -> float | None:
+    """USD per hour of the GPUs that pods hold now; None where a variant's pool has no price."""
+    spend = 0.0
+    for variant in facts.variants:
+        pool = variant.pool
+        if pool is None or pool.price_per_gpu_hour is None:
+            return None
+        units = sum(pod.requests.get(pool.resource_name, 0) for pod in variant.view.pods if pod.holds_gpus)
+        spend += float(pool.price_per_gpu_hour * pool.gpu_fraction) * units
+    return spend if facts.variants else None
 
 
 def _prices(
