@@ -30,6 +30,7 @@ class Reason(StrEnum):
     METRICS_FRESH = "MetricsFresh"
     METRICS_STALE = "MetricsStale"
     METRICS_MISSING = "MetricsMissing"
+    SIGNALS_MISSING = "SignalsMissing"
     METRICS_WARMING_UP = "MetricsWarmingUp"
     PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
     PROMETHEUS_PARTIAL = "PrometheusPartial"

@@ -28,6 +28,7 @@ from pertoken.planner.facts import ServiceFacts, VariantFacts
 BINDING_SHARE = 0.8  # of the cap in use: the cap holds requests back
 FEW_PREEMPTIONS = 0.02  # per request
 MIN_SAMPLES = 12  # calibrated observations before a restart is decided on
+FEW_ARRIVALS = 3.0  # requests in a rate window below which there is no traffic to suit a cap to
 MIN_HISTORY = 40  # cycles of demand before it: the first requests are not like the later ones
 
 
@@ -88,7 +89,7 @@ def _full_before(facts: ServiceFacts, variant: VariantFacts, load: Load) -> bool
         return False
     fits = kv_sequences(variant.engine.kv_tokens, load.resident, 0.0, 0.0)
     quick = cap_limit(replace(variant.engine, kv_capacity=inf), load, facts.targets, variant.spec.batching)
-    preempted = variant.total(Signal.PREEMPTIONS_PER_SECOND) or 0.0
+    preempted = variant.seen(Signal.PREEMPTIONS_PER_SECOND)
     return fits <= CAP_ROOM * quick and preempted <= FEW_PREEMPTIONS * facts.memory.demand[-1].requests
 
 
@@ -96,8 +97,11 @@ def _too_early(facts: ServiceFacts, variant: VariantFacts) -> str:
     """What has to be known before a restart is decided on; empty when it is."""
     if facts.settings.calibrate and variant.memory.calibration.samples < MIN_SAMPLES:
         return "the model is calibrated"
-    if len(facts.memory.demand) < MIN_HISTORY:
+    demand = facts.memory.demand
+    if len(demand) < MIN_HISTORY:
         return f"demand has been seen for {MIN_HISTORY} cycles"
+    if facts.now > demand[-1].at or demand[-1].requests * facts.window < FEW_ARRIVALS:
+        return "requests arrive again: what is known of them was learnt from traffic that has ceased"
     return ""
 
 
@@ -150,9 +154,8 @@ def _raise(
     facts: ServiceFacts, variant: VariantFacts, change: tuple[BatchCap, int], load: Load, need: float | None
 ) -> CapDecision:
     cap, ideal = change
-    batch = variant.batch or 0.0
-    waiting = variant.total(Signal.WAITING) or 0.0
-    if waiting > 0 and batch >= BINDING_SHARE * cap.value:
+    batch, waiting = variant.batch, variant.seen(Signal.WAITING)
+    if waiting > 0 and batch is not None and batch >= BINDING_SHARE * cap.value:
         message = f"{waiting:.0f} requests wait at a cap of {cap.value} while latency has room: {ideal}"
         return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
     saved = _replicas_saved(facts, variant, (cap.value, ideal), load, need)

@@ -148,8 +148,10 @@ def busy_share(metrics: PodMetrics | None) -> float | None:
         return None
     steps = metrics.values.get(Signal.STEPS_PER_SECOND)
     duration = metrics.values.get(Signal.STEP_SECONDS)
-    if steps is not None and (duration is not None or steps == 0):
-        return min(1.0, steps * (duration or 0.0))
+    if steps == 0:
+        return 0.0
+    if steps is not None and duration is not None:
+        return min(1.0, steps * duration)
     return metrics.values.get(Signal.GPU_UTILIZATION)
 
 
@@ -176,8 +178,12 @@ def _charged(facts: ServiceFacts, tokens: Tokens) -> Charged:
 def _weights(facts: ServiceFacts) -> tuple[Weights, float, float]:
     """Shapley weights, and output's at both ends; the price list, or all alike, where no model knows the engine."""
     load = facts.load
-    shares = [(variant, variant.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0) for variant in facts.variants]
-    known = [(v, share, v.batch) for v, share in shares if v.engine is not None and v.batch is not None and share > 0]
+    shares = [(variant, variant.total(Signal.GENERATION_TOKENS_PER_SECOND)) for variant in facts.variants]
+    known = [
+        (v, share, v.batch)
+        for v, share in shares
+        if v.engine is not None and v.batch is not None and share is not None and share > 0
+    ]
     total = sum(share for _, share, _ in known)
     if load is None or total <= 0:
         cost = facts.spec.cost

@@ -1,12 +1,13 @@
 """Frozen dataclasses to JSON and back, by their type hints: compact (fields by position) and exact.
 
-Floats keep all their digits, decimals travel as text, so that a replayed cycle is equal bit for bit.
+Floats keep all their digits, decimals travel as text, so that a replayed cycle is equal bit for bit. New fields are
+added at the end of their dataclass and with a default, so that what an earlier version wrote is still read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -61,7 +62,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _generic_reader(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         readers = [_reader(hint) for _, hint in _shape(kind)]
-        return lambda data: _build(kind, readers, data)
+        least = sum(1 for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING)
+        return lambda data: _build(kind, readers, max(least, 1), data)
     if kind is Decimal:
         return lambda data: Decimal(_a(str, data))
     if kind is float:
@@ -82,11 +84,12 @@ def _generic_reader(kind: Any) -> Callable[[Any], Any]:
     return lambda data: {str(key): value(entry) for key, entry in _a(dict, data).items()}
 
 
-def _build(kind: type, readers: list[Callable[[Any], Any]], data: Any) -> Any:
+def _build(kind: type, readers: list[Callable[[Any], Any]], least: int, data: Any) -> Any:
+    """An instance from its fields in order; trailing ones that the writer did not know yet take their defaults."""
     entries = _a(list, data)
-    if len(entries) != len(readers):
+    if not least <= len(entries) <= len(readers):
         raise CodecError(f"{kind.__name__} has {len(readers)} fields, got {len(entries)}")
-    return kind(*(reader(entry) for reader, entry in zip(readers, entries, strict=True)))
+    return kind(*(reader(entry) for reader, entry in zip(readers, entries, strict=False)))
 
 
 def _a(kind: Any, data: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pertoken.domain.plan import (
     Action,
     CalibrationFigures,
+    CostFigures,
     Decision,
     EvictPod,
     Judgement,
@@ -28,6 +29,7 @@ from pertoken.planner.guard import HANDS_OFF_SECONDS, REVERTS, command
 from pertoken.planner.judge import cost_figures, judge_cost, judge_latency, judge_target, latency_figures
 from pertoken.planner.ledger import account
 from pertoken.planner.memory import Pressure, ServiceMemory, VariantMemory
+from pertoken.planner.needs import Purpose
 from pertoken.planner.place import PoolState
 from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
 from pertoken.planner.roll_state import Allowed, RollStep
@@ -53,7 +55,7 @@ _SEVERITY = (
     Reason.DEMAND_FELL,
 )
 PRESSURE_SECONDS = 600.0  # kept: rate window and longest stay of a request
-_SIZED = ("sizing", "feedback")
+_SIZED = ("sizing", "feedback", "queue")
 _NUMBERS = (
     ("requests_per_second", "demand", " requests/s"),
     ("with_headroom", "with head-room", ""),
@@ -63,6 +65,8 @@ _NUMBERS = (
     ("measured_seconds", "at", " s"),
     ("objective_seconds", "objective", " s"),
 )
+# Reasons that take replicas away whatever is measured.
+_GIVING_UP = frozenset({Reason.UNSCHEDULABLE_WITHDRAWN})
 _FALLING = frozenset({Reason.STABILIZED, Reason.SCALE_DOWN_LIMITED, Reason.METRICS_WARMING_UP})
 _BLOCKING = frozenset(
     {
@@ -134,7 +138,7 @@ def _finish(
     cap = decide_cap(facts, variant, draft.assessment, _need(draft, wish))
     acts = draft.inactive is None and draft.conflict[1] is None
     # A count that is only held up by a window is about to fall: pods that will go need no new cap.
-    quiet = granted == variant.steady and wish.reason not in _FALLING
+    quiet = granted == variant.steady and wish.reason not in _FALLING and wish.reason is not Reason.HELD_NO_METRICS
     step = RollStep(None, cap.reason, cap.message, on_new=variant.ready)
     if acts:
         started = variant.memory.roll
@@ -148,9 +152,12 @@ def _finish(
         step = roll_cap(facts, variant, cap, allowed)
         if step.roll is not None and step.roll.surge and (started is None or not started.surge):
             _reserve(facts, variant, pools)
-    step = _grown(step, granted)
+    held = wish.reason is Reason.HELD_NO_METRICS and granted <= variant.current
+    step = step if held else _grown(step, granted)
     desired = granted
-    if step.floor is not None and desired < step.floor:
+    if not draft.assessment.may_shrink and wish.reason not in _GIVING_UP and desired < variant.current:
+        desired = variant.current  # without all that it takes to shrink, what serves stays, an extra replica included
+    if step.floor is not None and desired < step.floor and not held:
         desired, reason = min(step.floor, max(variant.spec.max_replicas, granted)), Reason.BATCH_CHANGE_ROLLING
     cap_changed = step.reason, step.message
     draft.trace.add(
@@ -231,7 +238,7 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     cost = facts.spec.cost
     window = DEFAULT_WINDOW_SECONDS if cost is None else cost.window_seconds
     summed = account(facts.memory.ledger, facts.now, window)
-    figures = cost_figures(facts, summed, draft.sizing.wishes)
+    figures = cost_figures(facts, summed, draft.sizing.wishes, told=draft.assessment.allows(Purpose.COST))
     variants = tuple(_variant_decision(draft, final) for final in finals)
     variants += tuple(
         VariantDecision(name, 0, 0, 0, Reason.TARGET_NOT_FOUND, cap_message=gone.why) for name, gone in facts.missing
@@ -243,7 +250,7 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
         "MetricsAvailable": draft.assessment.judgement,
         "AbleToScale": _able(finals, draft),
         "ScalingLimited": _limit(limits),
-        "WithinCostTarget": judge_cost(cost, figures, summed.bill.priced, facts.settings.min_index_requests),
+        "WithinCostTarget": _within_cost(draft, figures, priced=summed.bill.priced),
         "WithinLatencyTarget": judge_latency(facts, draft.sizing.wishes),
         "Paused": _paused(facts),
         "Conflicted": _conflicted(draft),
@@ -265,6 +272,17 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
         acts=acts,
         trace=tuple(draft.trace.steps),
     )
+
+
+def _within_cost(draft: Draft, figures: CostFigures, *, priced: bool) -> Judgement:
+    """The cost condition. GPUs cost money while nobody tells what they finish: no index is made of that."""
+    facts, assessment = draft.facts, draft.assessment
+    if facts.spec.cost is not None and priced and not assessment.allows(Purpose.COST):
+        lacking = (
+            "; ".join(str(lack) for lack in assessment.lacks.get(Purpose.COST, ())) or assessment.judgement.message
+        )
+        return Judgement(Verdict.UNKNOWN, assessment.judgement.reason, f"finished tokens are not all told: {lacking}")
+    return judge_cost(facts.spec.cost, figures, priced, facts.settings.min_index_requests)
 
 
 def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
@@ -411,6 +429,7 @@ def _remember_variant(draft: Draft, final: _Final, raw: int, *, acts: bool) -> V
     memory = variant.memory
     if draft.assessment.grade is not Grade.HOLD:
         memory = replace(memory, recommendations=remember(memory.recommendations, raw, behavior, facts.now))
+        memory = replace(memory, delivered=draft.sizing.delivered.get(variant.name, memory.delivered))
     delta = final.desired - variant.current if acts else 0
     memory = replace(memory, changes=remember_change(memory.changes, delta, behavior, facts.now))
     if delta:

@@ -18,6 +18,7 @@ from pertoken.domain.service import ModelSpec, ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind, Signal
 from pertoken.domain.world import PlannerSettings, ServiceView, VariantView, World
 from pertoken.model.calibrate import for_key
+from pertoken.model.demand import DemandSample
 from pertoken.model.histogram import merge
 from pertoken.model.perf import EngineModel, engine_model
 from pertoken.model.steady import Engine, Load, Targets
@@ -58,6 +59,7 @@ class VariantFacts:
         base_model: step-time coefficients, None when model or GPU is not known or the engine is generic.
         engine: the same with gains, cap and KV capacity of now.
         usd_per_hour: of one replica, None without a price.
+        pods_per_replica: more than one where a replica spans several pods, of which one has metrics.
     """
 
     view: VariantView
@@ -73,6 +75,7 @@ class VariantFacts:
     base_model: EngineModel | None
     engine: Engine | None
     usd_per_hour: float | None
+    pods_per_replica: int = 1
 
     @property
     def spec(self) -> VariantSpec:
@@ -105,6 +108,10 @@ class VariantFacts:
         values = [metrics.values[signal] for metrics in self.measured if signal in metrics.values]
         return sum(values) if values else None
 
+    def seen(self, signal: Signal) -> float:
+        """Sum over the measured pods that tell. It may be more: only a rise may rest on it."""
+        return sum(metrics.values[signal] for metrics in self.measured if signal in metrics.values)
+
     def mean(self, signal: Signal) -> float | None:
         """Mean over the measured pods; None when no pod tells."""
         values = [metrics.values[signal] for metrics in self.measured if signal in metrics.values]
@@ -126,7 +133,13 @@ class VariantFacts:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """One service in this cycle; `missing` are variants whose scale target cannot be used."""
+    """One service in this cycle.
+
+    Attributes:
+        missing: variants whose scale target cannot be used.
+        gateway_queue, gateway_rejections: requests held, and refused per second, before the engines; None if unknown.
+        at_least: demand that is certainly there, in a cycle in which not all of it could be seen; None otherwise.
+    """
 
     view: ServiceView
     memory: ServiceMemory
@@ -138,6 +151,7 @@ class ServiceFacts:
     targets: Targets
     gateway_queue: float | None
     gateway_rejections: float | None
+    at_least: DemandSample | None = None
     merged: dict[LatencyKind, Histogram | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -173,10 +187,31 @@ class ServiceFacts:
         values = [metrics.values[signal] for metrics in self.flowing if signal in metrics.values]
         return sum(values) if values else None
 
+    def seen(self, signal: Signal) -> float:
+        """Sum over all pods that serve something and tell. It may be more: only a rise may rest on it."""
+        return sum(metrics.values[signal] for metrics in self.flowing if signal in metrics.values)
+
+    @property
+    def waiting(self) -> float | None:
+        """Requests that are seen to wait, in engines and at the gateway; None where nobody tells."""
+        told = [value for value in (self.total(Signal.WAITING), self.gateway_queue) if value is not None]
+        return sum(told) if told else None
+
     @property
     def backlog(self) -> float:
-        """Requests that wait, in engines and at the gateway."""
-        return (self.total(Signal.WAITING) or 0.0) + (self.gateway_queue or 0.0)
+        """Requests that are seen to wait. It may be more: only a rise, or a refusal to shrink, may rest on it."""
+        waiting = self.waiting
+        return 0.0 if waiting is None else waiting
+
+    @property
+    def samples(self) -> tuple[DemandSample, ...]:
+        """Demand so far; what is known to be there at least counts where the history ends below it."""
+        history, now = self.memory.demand, self.at_least
+        if now is None or not history:
+            return history
+        last = history[-1]
+        more = now.input_tokens > last.input_tokens or now.output_tokens > last.output_tokens
+        return (*history, now) if more and now.at > last.at else history
 
     def histogram(self, kind: LatencyKind) -> Histogram | None:
         """One distribution over all variants (merged once per cycle)."""
@@ -264,6 +299,7 @@ def _variant(
         base_model=None,
         engine=None,
         usd_per_hour=hourly,
+        pods_per_replica=per_replica,
     )
 
 

@@ -24,9 +24,9 @@ MAX_STEP = 2.0
 def generic_replicas(facts: ServiceFacts, variant: VariantFacts) -> tuple[int, Reason]:
     """Replicas that bring the busiest resource to its target, and why."""
     serving, steady = variant.ready, variant.steady
-    waiting = (variant.total(Signal.WAITING) or 0.0) + (facts.gateway_queue or 0.0)
+    waiting = variant.seen(Signal.WAITING) + (0.0 if facts.gateway_queue is None else facts.gateway_queue)
     if serving == 0:
-        woken = waiting > 0 or (facts.gateway_rejections or 0.0) > 0
+        woken = waiting > 0 or (facts.gateway_rejections is not None and facts.gateway_rejections > 0)
         return (max(steady, 1), Reason.QUEUE_BACKLOG) if woken else (steady, Reason.AT_DESIRED)
     shares = _shares(variant)
     wanted, reason = steady, Reason.WITHIN_TOLERANCE

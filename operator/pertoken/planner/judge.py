@@ -33,12 +33,19 @@ KNOWN_POWER = 0.9  # of the billed GPU time
 FAR = 1.5  # an estimate this far from the objective decides, even inside one bucket
 
 
-def cost_figures(facts: ServiceFacts, account: Account, wishes: Sequence[Wish]) -> CostFigures:
-    """Money over the window, prices that add up to it, and the least that the model reaches."""
+def cost_figures(facts: ServiceFacts, account: Account, wishes: Sequence[Wish], *, told: bool = True) -> CostFigures:
+    """Money over the window, prices that add up to it, and the least that the model reaches.
+
+    Args:
+        facts: of the service.
+        account: its sums over the window.
+        wishes: cheapest variant first.
+        told: whether all finished tokens are known at present; no figure per token is given else.
+    """
     tokens, bill = account.tokens, account.bill
     usd = bill.usd if bill.priced else None
     prices = None if facts.spec.cost is None else facts.spec.cost.prices
-    enough = tokens.requests >= facts.settings.min_index_requests
+    enough = told and tokens.requests >= facts.settings.min_index_requests
     index = None
     if usd is not None and prices is not None and enough:
         index = cost_index(usd, tokens, prices)
@@ -234,19 +241,23 @@ def _bounds(facts: ServiceFacts, kind: LatencyKind) -> tuple[float | None, float
 class _Measure:
     name: str
     kind: LatencyKind
-    objective: float | None
+    objective: float
 
 
 def judge_latency(facts: ServiceFacts, wishes: Sequence[Wish]) -> Judgement:
     """Whether the measured percentiles keep their objectives; requests that wait too long count as misses."""
     targets = facts.targets
-    measures = (
-        _Measure("time to first token", LatencyKind.TTFT, targets.ttft),
-        _Measure("inter-token latency", LatencyKind.TIME_PER_OUTPUT_TOKEN, targets.inter_token),
-    )
-    if all(measure.objective is None for measure in measures):
+    measures = [
+        _Measure(name, kind, objective)
+        for name, kind, objective in (
+            ("time to first token", LatencyKind.TTFT, targets.ttft),
+            ("inter-token latency", LatencyKind.TIME_PER_OUTPUT_TOKEN, targets.inter_token),
+        )
+        if objective is not None
+    ]
+    if not measures:
         return Judgement(Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET, "no latency objective is set")
-    found = [_judge_measure(facts, measure) for measure in measures if measure.objective is not None]
+    found = [_judge_measure(facts, measure) for measure in measures]
     worst = min(found, key=lambda judgement: (Verdict.FALSE, Verdict.UNKNOWN, Verdict.TRUE).index(judgement.verdict))
     unreachable = _unreachable(wishes)
     if worst.verdict is not Verdict.TRUE and unreachable:
@@ -275,7 +286,7 @@ def _unreachable(wishes: Sequence[Wish]) -> str:
 
 
 def _judge_measure(facts: ServiceFacts, measure: _Measure) -> Judgement:
-    objective = measure.objective or 0.0
+    objective = measure.objective
     percentile = facts.targets.percentile
     histogram = facts.histogram(measure.kind)
     if histogram is None or histogram.cumulative[-1] <= 0:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 
+from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.service import Engine
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.model.calibrate import MIN_BATCH, Observation
 from pertoken.model.calibrate import learn as calibrate
 from pertoken.model.demand import (
     HISTORY_CYCLES,
+    LONG_CYCLES,
     SHORT_CYCLES,
     DemandSample,
     Served,
@@ -23,13 +26,18 @@ from pertoken.model.edge import learn as learn_edge
 from pertoken.model.histogram import merge, quantile, share_within
 from pertoken.model.steady import Load, at_batch
 from pertoken.planner.assess import Assessment, Grade
+from pertoken.planner.delivered import queued_since
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
+from pertoken.planner.needs import Purpose
 
 FEW_REQUESTS = 3.0  # finished in a window before they say anything of the mean request
 MANY_REQUESTS = 20.0
 MOST_FLOW = 8.0  # output length by flow over that of finished requests: beyond it arrivals have all but stopped
 QUEUED_WAITING = 1.0  # per pod
+FLOWING_SHARE = 0.25  # of the mean rate of the last minutes: below it arrivals have ceased, and what is left is drained
+IDLE_UTILIZATION = 0.01  # of a GPU, mean over a rate window
+STEADY_SHARE = 0.5  # of the measured batch that present arrivals explain: below it the batch is being drained
 CONTEXT_BOUNDS = (0.5, 3.0)  # of the modelled mean resident context
 START_SECONDS_BOUNDS = (1.0, 3600.0)
 START_WEIGHT = 0.3
@@ -38,6 +46,14 @@ TAIL_WEIGHT = 0.05
 LONGEST_STAY = 300.0  # seconds that a request is followed back to the load it met
 SURE_SHARE = 0.1  # width of what histograms say of a share
 CALIBRATED_SAMPLES = 15  # before them utilization is not known
+FULL_CACHE = 0.95  # use of the KV cache from which on sequences may be preempted
+_CALIBRATED_BY = (
+    Signal.STEP_SECONDS,
+    Signal.DECODING_SEQUENCES,
+    Signal.PROMPT_TOKENS_PER_SECOND,
+    Signal.GENERATION_TOKENS_PER_SECOND,
+    Signal.WAITING,
+)
 INDEPENDENT_PODS = 4.0  # as many pods tell as much as any number of them
 
 
@@ -48,14 +64,31 @@ def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
     memory = replace(memory, variants=variants)
     if assessment.grade is Grade.HOLD:
         return memory
-    memory = replace(memory, idle_since=_idle_since(facts), edge=_edge(facts, assessment))
+    idle_since = _idle_since(facts) if assessment.allows(Purpose.IDLE) else None
+    memory = replace(memory, idle_since=idle_since, edge=_edge(facts, assessment))
     before = memory.shape or _first_shape(facts)
-    if before is None:
+    if before is None or not assessment.allows(Purpose.DEMAND):
         return memory
-    oldest = facts.now - HISTORY_CYCLES * facts.settings.cycle_seconds
-    kept = tuple(old for old in memory.demand if oldest <= old.at < facts.now)
-    demand = (*kept, _sample(facts, before, kept))
+    sample = _sample(facts, before, _recent(facts))
+    if sample is None:
+        return memory
+    demand = (*_recent(facts), sample)
     return replace(memory, demand=demand, shape=_shape(facts, before, demand))
+
+
+def demand_at_least(facts: ServiceFacts, assessment: Assessment) -> DemandSample | None:
+    """Demand that is certainly there in a cycle that shows only part of it; None when all is seen, or nothing."""
+    shape = facts.memory.shape
+    if assessment.grade is Grade.HOLD or assessment.allows(Purpose.DEMAND) or shape is None or not facts.flowing:
+        return None
+    prompts = facts.seen(Signal.PROMPT_TOKENS_PER_SECOND)
+    generated = facts.seen(Signal.GENERATION_TOKENS_PER_SECOND)
+    return DemandSample(facts.now, prompts / max(shape.input_tokens, 1.0), prompts, generated, facts.backlog)
+
+
+def _recent(facts: ServiceFacts) -> tuple[DemandSample, ...]:
+    oldest = facts.now - HISTORY_CYCLES * facts.settings.cycle_seconds
+    return tuple(old for old in facts.memory.demand if oldest <= old.at < facts.now)
 
 
 def _edge(facts: ServiceFacts, assessment: Assessment) -> Edge:
@@ -112,27 +145,31 @@ def _first_shape(facts: ServiceFacts) -> Shape | None:
     take. Generated tokens per request taken up do not have that bias but lag arrivals: both err downwards, so the
     larger is the better one.
     """
-    finished = facts.flow(Signal.FINISHED_PER_SECOND) or 0.0
-    inputs, outputs = (
+    finished, inputs, outputs = (
+        facts.flow(Signal.FINISHED_PER_SECOND),
         facts.flow(Signal.FINISHED_INPUT_TOKENS_PER_SECOND),
         facts.flow(Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND),
     )
-    if finished * facts.window < FEW_REQUESTS or inputs is None or outputs is None:
+    if finished is None or inputs is None or outputs is None or finished * facts.window < FEW_REQUESTS:
         return None
-    generated, taken_up = facts.flow(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0, _taken_up(facts) or 0.0
+    generated, taken_up = facts.flow(Signal.GENERATION_TOKENS_PER_SECOND), _taken_up(facts)
     length = outputs / finished
-    flow = generated / taken_up if taken_up > 0 else 0.0
-    return Shape(inputs / finished, max(length, min(flow, MOST_FLOW * length)), 0.0)
+    if generated is not None and taken_up:
+        length = max(length, min(generated / taken_up, MOST_FLOW * length))
+    return Shape(inputs / finished, length, 0.0)
 
 
 def _shape(facts: ServiceFacts, before: Shape, demand: tuple[DemandSample, ...]) -> Shape:
-    """Mean request over the last minutes; kept while there is no traffic to tell."""
+    """Mean request over the last minutes; kept while there is no traffic to tell.
+
+    Once arrivals cease, what goes on is the rest of the longest requests: no mean of anything.
+    """
     requests, inputs, outputs = mean_request(demand, facts.settings.cycle_seconds)
-    if requests < FEW_REQUESTS or outputs <= 0:
+    if requests < FEW_REQUESTS or outputs <= 0 or not _flows(demand):
         return before
     weight = min(1.0, requests / MANY_REQUESTS)
     prompts, cached = facts.flow(Signal.PROMPT_TOKENS_PER_SECOND), facts.flow(Signal.CACHED_PROMPT_TOKENS_PER_SECOND)
-    share = min(1.0, (cached or 0.0) / prompts) if prompts else before.cached_share
+    share = before.cached_share if not prompts or cached is None else min(1.0, cached / prompts)
     known = weight * SHORT_CYCLES
     fresh = Shape(
         blend(before.input_tokens, inputs, known),
@@ -141,6 +178,12 @@ def _shape(facts: ServiceFacts, before: Shape, demand: tuple[DemandSample, ...])
     )
     context = _context(facts, fresh)
     return replace(fresh, context=before.context if context is None else blend(before.context, context, weight))
+
+
+def _flows(demand: tuple[DemandSample, ...]) -> bool:
+    """Requests still arrive, at no small part of the rate of the last minutes."""
+    recent = demand[-LONG_CYCLES:]
+    return demand[-1].requests >= FLOWING_SHARE * sum(sample.requests for sample in recent) / len(recent)
 
 
 def _taken_up(facts: ServiceFacts) -> float | None:
@@ -160,8 +203,8 @@ def _context(facts: ServiceFacts, shape: Shape) -> float | None:
     for variant in facts.variants:
         for pod in variant.measured:
             values = pod.values
-            here = values.get(Signal.RUNNING, 0.0)
-            if here < 1.0 or Signal.KV_USAGE not in values or Signal.KV_CAPACITY_TOKENS not in values:
+            here = values.get(Signal.RUNNING)
+            if here is None or here < 1.0 or Signal.KV_USAGE not in values or Signal.KV_CAPACITY_TOKENS not in values:
                 continue
             tokens += values[Signal.KV_USAGE] * values[Signal.KV_CAPACITY_TOKENS]
             running += here
@@ -172,21 +215,44 @@ def _context(facts: ServiceFacts, shape: Shape) -> float | None:
     return min(max(tokens / running, low * modelled), high * modelled)
 
 
-def _sample(facts: ServiceFacts, shape: Shape, before: tuple[DemandSample, ...]) -> DemandSample:
-    """Demand now. Pods on their way out count: what they finish was asked for."""
-    prompts = facts.flow(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0
+def _sample(facts: ServiceFacts, shape: Shape, before: tuple[DemandSample, ...]) -> DemandSample | None:
+    """Demand now; None where pods serve and none of them tells. Pods on their way out count: it was asked for."""
+    flows = [
+        _flow(facts, signal)
+        for signal in (
+            Signal.PROMPT_TOKENS_PER_SECOND,
+            Signal.GENERATION_TOKENS_PER_SECOND,
+            Signal.RUNNING,
+            Signal.WAITING,
+        )
+    ]
+    if any(flow is None for flow in flows):
+        return None
+    prompts, generated, running, waiting = (flow for flow in flows if flow is not None)
     taken_up = _taken_up(facts)
+    # What is refused, and what waits at a gateway, is known only where something tells it: demand may be more.
+    refused = 0.0 if facts.gateway_rejections is None else facts.gateway_rejections
+    held = 0.0 if facts.gateway_queue is None else facts.gateway_queue
     served = Served(
         requests=prompts / max(shape.input_tokens, 1.0) if taken_up is None else taken_up,
         input_tokens=prompts,
-        output_tokens=facts.flow(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0,
-        rejections=(facts.flow(Signal.REJECTIONS_PER_SECOND) or 0.0) + (facts.gateway_rejections or 0.0),
+        output_tokens=generated,
+        rejections=facts.seen(Signal.REJECTIONS_PER_SECOND) + refused,
     )
-    backlog = (facts.flow(Signal.WAITING) or 0.0) + (facts.gateway_queue or 0.0)
-    in_flight = backlog + (facts.flow(Signal.RUNNING) or 0.0)
+    backlog = waiting + held
+    in_flight = backlog + running
     growth = growth_of(before, backlog, in_flight, facts.now, facts.window)
     found = demand_of(served, (shape.input_tokens, shape.output_tokens), growth)
     return DemandSample(facts.now, *(_short(value) for value in (*found, backlog, in_flight)))
+
+
+def _flow(facts: ServiceFacts, signal: Signal) -> float | None:
+    """Sum over all pods that serve something. Nothing flows where there is no pod; None where none of them tells."""
+    told = facts.flow(signal)
+    if told is not None:
+        return told
+    idle_counters = facts.flow(Signal.RUNNING) == 0 and facts.flow(Signal.WAITING) == 0
+    return 0.0 if idle_counters or not any(variant.ready for variant in facts.variants) else None
 
 
 def _short(value: float) -> float:
@@ -195,17 +261,29 @@ def _short(value: float) -> float:
 
 
 def _idle_since(facts: ServiceFacts) -> float | None:
-    busy = facts.backlog + (facts.total(Signal.RUNNING) or 0.0)
-    flow = (facts.total(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0) + (
-        facts.total(Signal.GENERATION_TOKENS_PER_SECOND) or 0
-    )
-    if busy > 0 or flow > 0 or (facts.gateway_rejections or 0.0) > 0:
+    """Since when nothing is asked for; None while something is, or while it cannot be told."""
+    if facts.backlog > 0 or (facts.gateway_rejections is not None and facts.gateway_rejections > 0):
+        return None
+    modelled = [variant for variant in facts.variants if variant.spec.engine is not Engine.GENERIC]
+    signals = (Signal.RUNNING, Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND)
+    flows = [_flow(facts, signal) for signal in signals]
+    if any(flow is not None and flow > 0 for flow in flows) or (modelled and None in flows):
+        return None
+    if any(_works(variant) for variant in facts.variants if variant.spec.engine is Engine.GENERIC):
         return None
     return facts.now if facts.memory.idle_since is None else facts.memory.idle_since
 
 
+def _works(variant: VariantFacts) -> bool:
+    """A pod of an engine without metrics of its own computes, or does not tell."""
+    return any(metrics.values.get(Signal.GPU_UTILIZATION, 1.0) > IDLE_UTILIZATION for metrics in variant.measured) or (
+        variant.ready > 0 and not variant.measured
+    )
+
+
 def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment) -> VariantMemory:
-    memory = replace(variant.memory, start_seconds=_start_seconds(variant))
+    since = queued_since(variant, facts.now)
+    memory = replace(variant.memory, start_seconds=_start_seconds(variant), queued_since=since)
     shape = facts.memory.shape
     if not facts.settings.calibrate or variant.base_model is None or shape is None:
         return memory
@@ -220,25 +298,34 @@ def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment)
         # A pod's first window still holds its warm-up.
         if facts.now - ready_at.get(pod.pod, facts.now) < facts.window:
             continue
-        values = pod.values
-        step = values.get(Signal.STEP_SECONDS)
-        batch = values.get(Signal.DECODING_SEQUENCES)
-        if step is None or batch is None:
-            continue
-        ranks = variant.ranks
-        observation = Observation(
-            step_seconds=step,
-            batch=batch / ranks,
-            request_rate=values.get(Signal.PROMPT_TOKENS_PER_SECOND, 0.0) / max(load.input_tokens, 1.0) / ranks,
-            load=load,
-            tokens=values.get(Signal.GENERATION_TOKENS_PER_SECOND, 0.0) * facts.window,
-            saturated=values.get(Signal.PREEMPTIONS_PER_SECOND, 0.0) > 0,
-            queued=values.get(Signal.WAITING, 0.0) > QUEUED_WAITING,
-            ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
-            weight=weight,
-        )
-        calibration = calibrate(calibration, variant.base_model, observation, facts.now)
+        observation = _observation(facts, variant, pod, load)
+        if observation is not None:
+            calibration = calibrate(calibration, variant.base_model, replace(observation, weight=weight), facts.now)
     return _tail(facts, variant, replace(memory, calibration=calibration), load.rounded())
+
+
+def _observation(facts: ServiceFacts, variant: VariantFacts, pod: PodMetrics, load: Load) -> Observation | None:
+    """What one pod tells of its engine's speed; None where it does not tell all, or its batch is being drained."""
+    values, ranks = pod.values, variant.ranks
+    if any(signal not in values for signal in _CALIBRATED_BY):
+        return None
+    step, batch = values[Signal.STEP_SECONDS], values[Signal.DECODING_SEQUENCES] / ranks
+    rate = values[Signal.PROMPT_TOKENS_PER_SECOND] / max(load.input_tokens, 1.0) / ranks
+    if rate * load.output_tokens * step < STEADY_SHARE * batch:
+        return None
+    return Observation(
+        step_seconds=step,
+        batch=batch,
+        request_rate=rate,
+        load=load,
+        tokens=values[Signal.GENERATION_TOKENS_PER_SECOND] * facts.window,
+        # An engine that does not count preemptions is taken as full where its cache is.
+        saturated=values[Signal.PREEMPTIONS_PER_SECOND] > 0
+        if Signal.PREEMPTIONS_PER_SECOND in values
+        else values.get(Signal.KV_USAGE, 1.0) > FULL_CACHE,
+        queued=values[Signal.WAITING] > QUEUED_WAITING,
+        ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
+    )
 
 
 def _tail(facts: ServiceFacts, variant: VariantFacts, memory: VariantMemory, load: Load) -> VariantMemory:

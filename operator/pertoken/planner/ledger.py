@@ -214,7 +214,7 @@ def finished_since(
     for pod in pods:
         before = ledger.counters.get(pod.uid)
         found = metrics.get(pod.uid)
-        now = None if found is None else _totals(found.counters)
+        now = None if found is None else _totals(found.counters, before)
         if now is None:
             if before is not None:
                 counters[pod.uid] = before
@@ -228,23 +228,26 @@ def finished_since(
     return tokens, counters
 
 
-def _totals(counters: Mapping[Counter, float]) -> Totals | None:
-    if Counter.FINISHED_REQUESTS not in counters:
+def _totals(counters: Mapping[Counter, float], before: Totals | None) -> Totals | None:
+    """One pod's totals; None where one of those that are billed is not told: then the next reading catches up."""
+    billed = (Counter.FINISHED_REQUESTS, Counter.FINISHED_INPUT_TOKENS, Counter.FINISHED_OUTPUT_TOKENS)
+    if any(counter not in counters for counter in billed):
         return None
-    return Totals(
-        counters[Counter.FINISHED_REQUESTS],
-        counters.get(Counter.FINISHED_INPUT_TOKENS, 0.0),
-        counters.get(Counter.FINISHED_OUTPUT_TOKENS, 0.0),
-        counters.get(Counter.CACHED_INPUT_TOKENS, 0.0),
-    )
+    cached = counters.get(Counter.CACHED_INPUT_TOKENS)
+    if cached is None:
+        # Not every engine counts cached tokens: all prompts are then billed as computed ones.
+        cached = Totals().cached_tokens if before is None else before.cached_tokens
+    requests, inputs, outputs = (counters[counter] for counter in billed)
+    return Totals(requests, inputs, outputs, cached)
 
 
 def _delta(before: Totals, now: Totals) -> Tokens:
     if now.requests < before.requests:
         before = Totals()
+    tokens = max(0.0, now.input_tokens - before.input_tokens)
     return Tokens(
         requests=now.requests - before.requests,
-        input=max(0.0, now.input_tokens - before.input_tokens),
-        cached=max(0.0, now.cached_tokens - before.cached_tokens),
+        input=tokens,
+        cached=min(max(0.0, now.cached_tokens - before.cached_tokens), tokens),
         output=max(0.0, now.output_tokens - before.output_tokens),
     )

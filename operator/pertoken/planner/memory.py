@@ -74,6 +74,21 @@ class Roll:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered:
+    """What full replicas delivered, as a share of what the model says of them.
+
+    Attributes:
+        key: of the pod template and model that it belongs to, as of a calibration.
+        share: at most 1.
+        at: when it was measured, seconds since the epoch.
+    """
+
+    key: str
+    share: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class VariantMemory:
     """History of one variant.
 
@@ -84,6 +99,8 @@ class VariantMemory:
         reverts: instants at which somebody else took a change back.
         fed_back_at: last time that measured latency alone added a replica.
         blocked_cap, blocked_until: a cap that was rolled back, and until when it is not tried again.
+        queued_since: since when every replica has had requests waiting without a break, None while one has not.
+        delivered: what replicas with a growing queue deliver; the model is not believed beyond it.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -98,6 +115,8 @@ class VariantMemory:
     roll: Roll | None = None
     blocked_cap: int | None = None
     blocked_until: float = 0.0
+    queued_since: float | None = None
+    delivered: Delivered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +153,7 @@ class ServiceMemory:
         panic_until: no scale-down before.
         conflicted_until, conflict: hands off until, and from whom.
         ledger: GPU time, money and tokens in the cost window.
+        told: names of the signals that not every engine has and that have been seen of this service.
     """
 
     uid: str
@@ -149,6 +169,7 @@ class ServiceMemory:
     conflict: str = ""
     ledger: Ledger = field(default_factory=Ledger)
     variants: Mapping[str, VariantMemory] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from pertoken.planner.guard import (
     spend_limit,
     unschedulable,
 )
-from pertoken.planner.learn import learn
+from pertoken.planner.learn import demand_at_least, learn
 from pertoken.planner.ledger import Ledger, finished_since, post
 from pertoken.planner.memory import Memory, ServiceMemory
 from pertoken.planner.sizing import Sizing, Wish, demand_figures, lead_seconds, size
@@ -85,7 +85,8 @@ class Draft:
             rate = 0.0 if wish.capacity is None else wish.capacity.rate
             gpus = max(variant.workload.gpus_per_replica, 0)
             ceiling = wish.replicas if wish.reason in _FROZEN else variant.spec.max_replicas
-            options.append(Option(wish.variant, variant.spec.pool, gpus, variant.steady, wish.replicas, ceiling, rate))
+            has = variant.current if wish.reason is Reason.HELD_NO_METRICS else variant.steady
+            options.append(Option(wish.variant, variant.spec.pool, gpus, has, wish.replicas, ceiling, rate))
         spec = self.facts.spec
         return Request(spec.key, spec.priority, self.facts.view.namespace_labels, tuple(options))
 
@@ -98,17 +99,20 @@ def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draf
     assessment = assessing.assess(facts)
     judgement = assessment.judgement
     trace.add("assess", ("", assessment.grade.name.lower()), judgement.reason, words=judgement.message)
-    learnt = learn(facts, assessment)
+    at_least = demand_at_least(facts, assessment)
+    learnt = assessing.noted(facts, learn(facts, assessment))
     serving = sum(variant.ready for variant in facts.variants)
     learnt = assessing.remember(learnt, assessment, (facts.backlog, serving), now, facts.settings.cycle_seconds)
     learnt = replace(learnt, ledger=_posted(facts, learnt, world))
     learnt_variants = {v.name: replace(v, memory=learnt.variants[v.name]) for v in facts.variants}
     facts = _with_variant_memories(facts.with_memory(learnt), learnt_variants)
+    facts = replace(facts, at_least=at_least)
     off = inactive(facts)
     contested = conflict(facts)
     if assessment.grade is Grade.HOLD or off is Reason.SWITCHED_OFF or not facts.variants:
         reason = Reason.SWITCHED_OFF if off is Reason.SWITCHED_OFF else Reason.HELD_NO_METRICS
-        held = tuple(Wish(variant.name, variant.steady, reason) for variant in facts.variants)
+        # What serves is held, the extra replica of a rolling change included.
+        held = tuple(Wish(variant.name, variant.current, reason) for variant in facts.variants)
         sizing = Sizing(held, demand_figures(facts))
     else:
         sizing = size(facts, assessment, trace)
@@ -169,7 +173,7 @@ def _limited(draft: Draft, memory: Memory) -> Draft:
             limits.append((bounded.reason, bounded.message))
         if hold or draft.inactive is Reason.SWITCHED_OFF:
             # Without metrics nothing falls; a minimum may still be reached.
-            replicas, reason = max(replicas, variant.steady), wish.reason
+            replicas, reason = max(replicas, variant.current), wish.reason
         guarded = _held(draft, variant, replace(wish, replicas=replicas, reason=reason), memory, withdrawn)
         if guarded.reason is Reason.POOL_BACKING_OFF:
             limits.append((guarded.reason, f"pool {variant.spec.pool} could not schedule pods lately"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
 from pertoken.domain.plan import DemandFigures
@@ -24,8 +25,10 @@ from pertoken.model.steady import (
     sustainable_rate,
 )
 from pertoken.planner.assess import Assessment
+from pertoken.planner.delivered import Work, measured, more_for_the_queue, share_of
 from pertoken.planner.facts import ServiceFacts, Trace, VariantFacts
 from pertoken.planner.generic import generic_replicas
+from pertoken.planner.memory import Delivered
 from pertoken.units import SECONDS_PER_HOUR
 
 EPSILON = 1e-9
@@ -79,6 +82,7 @@ class Sizing:
         rate: requests per second to be carried, with head-room and backlog; None without a model.
         utilization: present load over the modelled sustainable rate of what serves; None without a model.
         trust: how much of the forecast's cases is learnt, 0 to 1.
+        delivered: by variant, what full replicas were seen to deliver.
     """
 
     wishes: tuple[Wish, ...]
@@ -86,6 +90,7 @@ class Sizing:
     rate: float | None = None
     utilization: float | None = None
     trust: float = 0.0
+    delivered: Mapping[str, Delivered] = field(default_factory=dict)
 
 
 def capacity_of(engine: Engine, load: Load, targets: Targets, ranks: int = 1) -> Capacity | None:
@@ -108,9 +113,8 @@ def lead_seconds(facts: ServiceFacts) -> float:
 
 def demand_figures(facts: ServiceFacts) -> DemandFigures:
     """Demand now."""
-    samples = facts.memory.demand
-    waiting = facts.backlog if facts.total(Signal.WAITING) is not None or facts.gateway_queue is not None else None
-    figures = DemandFigures(lead_seconds=lead_seconds(facts), waiting=waiting, running=facts.total(Signal.RUNNING))
+    samples, lead = facts.samples, lead_seconds(facts)
+    figures = DemandFigures(lead_seconds=lead, waiting=facts.waiting, running=facts.total(Signal.RUNNING))
     if not samples:
         return figures
     latest = samples[-1]
@@ -126,7 +130,7 @@ def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
     """Wish for replicas: by the performance model where it knows model, GPU and requests, else by saturation."""
     demand = demand_figures(facts)
     load = facts.load
-    if load is None or not facts.memory.demand:
+    if load is None or not facts.samples:
         return _size_generic(facts, demand, trace)
     capacities = {
         variant.name: found
@@ -137,13 +141,29 @@ def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
     if len(capacities) < len(facts.variants):
         return _size_generic(facts, demand, trace)
     capacities = {name: found.at_edge(facts.memory.edge.rounded) for name, found in capacities.items()}
+    capacities, delivered = _believed(facts, capacities, load)
     order = sorted(facts.variants, key=lambda variant: _dearness(variant, capacities[variant.name]))
     weight = input_weight(capacities[order[0].name], load)
     settings = facts.settings
     stay = min(load.output_tokens * capacities[order[0].name].point.point.inter_token, LONGEST_STAY)
-    ahead = forecast(facts.memory.demand, demand.lead_seconds, settings.cycle_seconds, weight=weight, stay=stay)
+    ahead = forecast(facts.samples, demand.lead_seconds, settings.cycle_seconds, weight=weight, stay=stay)
     known = _Modelled(load, capacities, demand, ahead, load.input_tokens * weight + load.output_tokens)
-    return _size_modelled(facts, assessment, trace, known, order)
+    return replace(_size_modelled(facts, assessment, trace, known, order), delivered=delivered)
+
+
+def _believed(
+    facts: ServiceFacts, capacities: Mapping[str, Capacity], load: Load
+) -> tuple[dict[str, Capacity], dict[str, Delivered]]:
+    """Capacities as far as full replicas do not refute them, and what those delivered."""
+    bounded, delivered = {}, {}
+    for variant in facts.variants:
+        capacity = capacities[variant.name]
+        weight = input_weight(capacity, load)
+        found = measured(facts, variant, capacity.rate, Work(weight, load.input_tokens * weight + load.output_tokens))
+        bounded[variant.name] = capacity.at_edge(round(share_of(found, facts.now), 2))
+        if found is not None:
+            delivered[variant.name] = found
+    return bounded, delivered
 
 
 def input_weight(capacity: Capacity, load: Load) -> float:
@@ -207,9 +227,11 @@ def _size_modelled(
             lead_seconds=lead,
             forecast_headroom=needed / max(known.ahead.work, EPSILON) - 1.0,
             edge=facts.memory.edge.rounded,
+            believed=share_of(variant.memory.delivered, facts.now) if variant.memory.delivered else None,
         )
     if not idle and not eased:
         wishes = _feedback(facts, order, wishes, trace, known)
+        wishes = _queued(facts, order, wishes, trace)
     tokens = rate * known.load.output_tokens
     carried = sum(variant.ready * known.capacities[variant.name].rate for variant in order)
     pressure = known.rate(known.ahead.present) / carried * facts.memory.edge.rounded if carried > 0 else None
@@ -312,7 +334,7 @@ def _consolidate(
 
 def _latency_holds(facts: ServiceFacts, variant: VariantFacts, known: _Modelled, count: int) -> bool:
     """Measured latency, scaled by what the model says of fewer replicas, stays within the objectives."""
-    if variant.engine is None or variant.ready <= count or not facts.memory.demand:
+    if variant.engine is None or variant.ready <= count or not facts.samples:
         return True
     load = known.load
     served = known.rate(known.ahead.present) * _share(facts, variant) / variant.ranks
@@ -419,6 +441,17 @@ def _feedback(
         utilization=utilization,
     )
     return [replace(wish, replicas=more, reason=Reason.LATENCY_AT_RISK), *wishes[1:]]
+
+
+def _queued(facts: ServiceFacts, order: list[VariantFacts], wishes: list[Wish], trace: Trace) -> list[Wish]:
+    """A queue that grows adds replicas, whatever the model says."""
+    more = more_for_the_queue(facts, order, sum(wish.replicas for wish in wishes))
+    if not more:
+        return wishes
+    first, wish = order[0], wishes[0]
+    wanted = max(wish.replicas, first.steady) + more
+    trace.add("queue", (wish.replicas, wanted), Reason.QUEUE_BACKLOG, variant=first.name, waiting=facts.waiting)
+    return [replace(wish, replicas=wanted, reason=Reason.QUEUE_BACKLOG), *wishes[1:]]
 
 
 def _size_generic(facts: ServiceFacts, demand: DemandFigures, trace: Trace) -> Sizing:

@@ -1,0 +1,190 @@
+"""Which signals each decision needs, and which pods do not tell one of them.
+
+A signal that a pod does not tell is missing, never zero: the decisions that rest on it are not made, all others are.
+What a decision needs depends on the engine: a serving engine that a performance model describes is sized by its token
+rates, any other one by the use of its resources. Latency histograms are needed only once they have been seen: an
+engine that never had them is run without what rests on them, one that stops telling them does not shrink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.service import Engine
+from pertoken.domain.signal import Counter, LatencyKind, Signal
+from pertoken.model.steady import Targets
+from pertoken.planner.facts import ServiceFacts, VariantFacts
+
+NAMED_PODS: Final = 3  # in a message; the others are counted
+
+
+class Purpose(StrEnum):
+    """What signals are needed for, in the words of messages."""
+
+    SCALE_DOWN = "scale-down"
+    IDLE = "scale to zero"
+    DEMAND = "demand history"
+    COST = "cost index"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that every serving pod has to tell; any of the alternatives will do.
+
+    Attributes:
+        name: in the words of messages.
+        once_seen: needed only after it has been seen of this service: some engines never have it.
+        flow: a rate. Engines whose counters begin with the first event have none while a pod has nothing to do.
+    """
+
+    name: str
+    signals: tuple[Signal, ...] = ()
+    histograms: tuple[LatencyKind, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    once_seen: bool = False
+    flow: bool = False
+
+    def met(self, metrics: PodMetrics) -> bool:
+        """Whether a pod tells it."""
+        return (
+            any(signal in metrics.values for signal in self.signals)
+            or any(kind in metrics.histograms for kind in self.histograms)
+            or any(counter in metrics.counters for counter in self.counters)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A need that some serving pods do not meet."""
+
+    need: str
+    pods: tuple[str, ...]
+
+    def __str__(self) -> str:
+        named = ", ".join(self.pods[:NAMED_PODS])
+        more = len(self.pods) - NAMED_PODS
+        return f"{self.need} of {named}" + (f" and {more} more pods" if more > 0 else "")
+
+
+Lacks = Mapping[Purpose, tuple[Lack, ...]]
+
+RUNNING: Final = Need("running requests", (Signal.RUNNING,))
+WAITING: Final = Need("waiting requests", (Signal.WAITING,))
+PROMPTS: Final = Need("prompt tokens", (Signal.PROMPT_TOKENS_PER_SECOND,), flow=True)
+GENERATED: Final = Need("generated tokens", (Signal.GENERATION_TOKENS_PER_SECOND,), flow=True)
+FIRST_TOKEN: Final = Need("time to first token", histograms=(LatencyKind.TTFT,), once_seen=True, flow=True)
+TOKEN_TIME: Final = Need(
+    "inter-token latency",
+    histograms=(LatencyKind.TIME_PER_OUTPUT_TOKEN, LatencyKind.INTER_TOKEN),
+    once_seen=True,
+    flow=True,
+)
+FINISHED: Final = tuple(
+    Need(name, counters=(counter,), flow=True)
+    for name, counter in (
+        ("finished requests", Counter.FINISHED_REQUESTS),
+        ("input tokens of finished requests", Counter.FINISHED_INPUT_TOKENS),
+        ("output tokens of finished requests", Counter.FINISHED_OUTPUT_TOKENS),
+    )
+)
+KV_USE: Final = Need("KV cache use", (Signal.KV_USAGE, Signal.GPU_UTILIZATION))
+GPU_USE: Final = Need("GPU utilization", (Signal.GPU_UTILIZATION,))
+QUEUE: Final = Need("waiting requests", (Signal.WAITING,), once_seen=True)
+BUSY: Final = Need("running requests", (Signal.RUNNING,), once_seen=True)
+
+_TRAFFIC: Final = (RUNNING, WAITING, PROMPTS, GENERATED)
+_ONCE_SEEN: Final = (FIRST_TOKEN, TOKEN_TIME, QUEUE, BUSY)
+# Engines whose counters appear with the first event (prometheus_client in multiprocess mode).
+_BEGIN_WITH_TRAFFIC: Final = frozenset({Engine.SGLANG})
+
+
+def needs_of(variant: VariantFacts, targets: Targets) -> Mapping[Purpose, tuple[Need, ...]]:
+    """What each decision about one variant needs of its pods."""
+    if variant.spec.engine is Engine.GENERIC:
+        return {Purpose.SCALE_DOWN: (GPU_USE, QUEUE), Purpose.IDLE: (GPU_USE, QUEUE, BUSY)}
+    latency = (
+        *((FIRST_TOKEN,) if targets.ttft is not None else ()),
+        *((TOKEN_TIME,) if targets.inter_token is not None else ()),
+    )
+    use = () if variant.engine is not None else (KV_USE,)
+    return {
+        Purpose.SCALE_DOWN: (*_TRAFFIC, *use, *latency),
+        Purpose.IDLE: _TRAFFIC,
+        Purpose.DEMAND: _TRAFFIC,
+        Purpose.COST: FINISHED,
+    }
+
+
+def lacks_of(facts: ServiceFacts) -> Lacks:
+    """For each purpose, what serving pods do not tell. Empty tuples where all is told.
+
+    Pods that became Ready within the rate window are not expected to have rates yet. Of a replica that spans several
+    pods one has to tell.
+    """
+    found: dict[Purpose, dict[str, list[str]]] = {purpose: {} for purpose in Purpose}
+    for variant in facts.variants:
+        expected, told_by = _expected(variant, facts)
+        for purpose, needs in needs_of(variant, facts.targets).items():
+            for need in needs:
+                if need.once_seen and need.name not in facts.memory.told:
+                    continue
+                telling = {key for key, metrics in told_by.items() if _tells(variant, need, metrics)}
+                if len(telling) < len(expected) // variant.pods_per_replica:
+                    found[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
+    return {
+        purpose: tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
+        for purpose, lacking in found.items()
+    }
+
+
+def told(facts: ServiceFacts) -> tuple[str, ...]:
+    """Names of the needs that have been met by some pod of this service, the ones of earlier cycles included."""
+    seen = {
+        need.name
+        for variant in facts.variants
+        for need in _ONCE_SEEN
+        if any(need.met(metrics) for metrics in variant.measured)
+    }
+    return tuple(sorted({*facts.memory.told, *seen}))
+
+
+def words(lacks: Lacks) -> str:
+    """What is missing, of whom, and what is therefore not decided; empty when nothing is missing."""
+    by_lack: dict[Lack, list[Purpose]] = {}
+    for purpose, found in lacks.items():
+        for lack in found:
+            by_lack.setdefault(lack, []).append(purpose)
+    if not by_lack:
+        return ""
+    missing = "; ".join(str(lack) for lack in by_lack)
+    off = dict.fromkeys(purpose for purposes in by_lack.values() for purpose in purposes)
+    return f"missing: {missing}. Off until they are told: {', '.join(off)}"
+
+
+def _expected(variant: VariantFacts, facts: ServiceFacts) -> tuple[set[str], dict[str, PodMetrics]]:
+    """Names of the pods that must tell, and the metrics of those that tell anything."""
+    settled = {
+        pod.key: pod.key.name
+        for pod in variant.living
+        if pod.ready and pod.ready_at is not None and facts.now - pod.ready_at > facts.window
+    }
+    return set(settled.values()), {
+        settled[metrics.pod]: metrics for metrics in variant.measured if metrics.pod in settled
+    }
+
+
+def _tells(variant: VariantFacts, need: Need, metrics: PodMetrics) -> bool:
+    if need.met(metrics):
+        return True
+    if not need.flow or variant.spec.engine not in _BEGIN_WITH_TRAFFIC:
+        return False
+    # Nothing runs and nothing waits: the first event of this kind is still to come.
+    return _all_zero(metrics, (Signal.RUNNING, Signal.WAITING))
+
+
+def _all_zero(metrics: PodMetrics, signals: Iterable[Signal]) -> bool:
+    return all(metrics.values.get(signal) == 0 for signal in signals)

@@ -1,0 +1,91 @@
+"""Capacity is never believed above what full replicas with a growing queue deliver."""
+
+from dataclasses import replace
+
+import pytest
+from lab import plant
+
+from pertoken.domain.reasons import Reason
+from pertoken.domain.signal import Signal
+from pertoken.model.steady import at_batch
+from pertoken.planner.delivered import HALF_LIFE_SECONDS, share_of
+from pertoken.planner.memory import Delivered
+
+
+def hidden_cap(made, cap):
+    """Engines run with a cap that the planner is not told of."""
+    advance = made.advance_pod
+
+    def started(pod):
+        advance(pod)
+        if pod.started is not None:
+            pod.cap = cap
+
+    made.advance_pod = started
+    for pod in made.pods:
+        pod.cap = cap
+    return made
+
+
+@pytest.mark.parametrize("cap", [8, 16])
+def test_engines_with_a_cap_that_nobody_knows_are_sized_by_what_they_deliver(cap):
+    made = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), cap)
+    made.run(1500)
+    queues = []
+    made.run(3600, watch=lambda plant, _: queues.append(plant.queues["chat"]))
+    # Two replicas had 850 requests waiting; what is left is the try whether fewer replicas would do.
+    assert max(queues) < 60
+    assert sum(queues) / len(queues) < 15
+    carried = made.engine("chat", cap)
+    delivers = at_batch(carried, made.load, cap).rate * made.load.output_tokens
+    assert made.decision().variants[0].capacity_per_replica < 1.4 * delivers
+
+
+def test_a_growing_queue_adds_replicas_and_says_so():
+    made = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), 16)
+    reasons = set()
+    made.run(600, watch=lambda plant, _: reasons.add(plant.decision().variants[0].reason))
+    assert Reason.QUEUE_BACKLOG in reasons
+    assert made.replicas() >= 4
+
+
+def test_a_model_that_holds_is_not_doubted():
+    made = plant(rate=14.0, replicas=4)
+    made.run(1200)
+    made.rates["chat"] = 60.0
+    made.run(1800)
+    memory = made.memory.services["llm/chat"].variants["a100"]
+    assert share_of(memory.delivered, made.now) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("delivered", "after", "share"),
+    [
+        (None, 0.0, 1.0),
+        (Delivered("k", 0.5, 0.0), 0.0, 0.5),
+        (Delivered("k", 0.5, 0.0), HALF_LIFE_SECONDS, 0.75),
+        (Delivered("k", 0.5, 0.0), 20 * HALF_LIFE_SECONDS, 1.0),
+        (Delivered("k", 0.5, 10.0), 0.0, 0.5),
+    ],
+)
+def test_doubt_is_forgotten(delivered, after, share):
+    assert share_of(delivered, after) == pytest.approx(share, abs=1e-3)
+
+
+def test_a_standing_queue_that_is_not_told_proves_nothing():
+    made = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), 16)
+    show = made.metrics
+
+    def silent():
+        shown = show()
+        return replace(
+            shown,
+            pods={
+                key: replace(pod, values={name: value for name, value in pod.values.items() if name != Signal.WAITING})
+                for key, pod in shown.pods.items()
+            },
+        )
+
+    made.metrics = silent
+    made.run(900)
+    assert made.memory.services["llm/chat"].variants["a100"].delivered is None

@@ -1,0 +1,238 @@
+"""A signal that a pod does not tell is missing, never zero: what needs it is not decided, everything else is."""
+
+from dataclasses import replace
+
+import pytest
+from lab import generic, plant, service_spec, variant_spec
+
+from pertoken.domain.plan import Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.signal import Counter, LatencyKind, Signal
+
+RATES = frozenset(signal for signal in Signal if signal.value.endswith("per_second")) | {
+    Signal.DECODING_SEQUENCES,
+    Signal.STEP_SECONDS,
+    Signal.TTFT_MEAN_SECONDS,
+}
+HISTOGRAMS = frozenset(LatencyKind)
+NEEDED = (Signal.RUNNING, Signal.WAITING, Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND)
+
+
+class Veil:
+    """Hides signals from what a plant shows, on all pods or on the named ones."""
+
+    def __init__(self, made, signals=(), histograms=(), counters=(), pods=None) -> None:
+        self.hidden = frozenset((*signals, *histograms, *counters))
+        self.on, self.pods, self.show = False, pods, made.metrics
+        made.metrics = self.metrics
+
+    def metrics(self):
+        shown = self.show()
+        if not self.on:
+            return shown
+        return replace(shown, pods={key: self.veiled(key, pod) for key, pod in shown.pods.items()})
+
+    def veiled(self, key, pod):
+        if self.pods is not None and key.name not in self.pods:
+            return pod
+        return replace(
+            pod,
+            values={name: value for name, value in pod.values.items() if name not in self.hidden},
+            histograms={name: value for name, value in pod.histograms.items() if name not in self.hidden},
+            counters={name: value for name, value in pod.counters.items() if name not in self.hidden},
+        )
+
+
+def busy(**changes):
+    return plant(rate=20.0, replicas=3, **changes)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        *(frozenset({signal}) for signal in NEEDED),
+        RATES,
+        RATES | HISTOGRAMS,
+        HISTOGRAMS,
+        *((frozenset(Signal) - {left}) | HISTOGRAMS for left in Signal),
+    ],
+    ids=lambda hidden: "-".join(sorted(hidden)) if len(hidden) < 4 else f"{len(hidden)} hidden",
+)
+def test_nothing_falls_and_nothing_is_learnt_while_a_needed_signal_is_missing(hidden):
+    made = busy()
+    made.run(1800)
+    veil = Veil(made, signals=hidden & set(Signal), histograms=hidden & HISTOGRAMS)
+    before, memory = made.replicas(), made.memory.services["llm/chat"]
+    made.rates["chat"] = 20.0
+    veil.on = True
+    lowest = []
+    made.run(1800, watch=lambda plant, _: lowest.append(plant.replicas()))
+    assert min(lowest) >= before
+    after = made.memory.services["llm/chat"]
+    # What is missing leaves no zeros behind.
+    missing = not hidden.isdisjoint(NEEDED)
+    if missing:
+        assert after.demand[-1].at <= memory.demand[-1].at
+    assert after.shape.output_tokens == pytest.approx(memory.shape.output_tokens, rel=0.02)
+    assert after.idle_since is None
+    judgement = made.decision().judgements["MetricsAvailable"]
+    assert judgement.verdict is Verdict.FALSE
+    if judgement.reason is not Reason.METRICS_MISSING:  # no pod tells anything
+        assert judgement.reason is Reason.SIGNALS_MISSING
+        assert "chat-" in judgement.message
+
+
+@pytest.mark.parametrize("hidden", NEEDED)
+def test_one_pod_that_does_not_tell_is_named(hidden):
+    made = busy()
+    made.run(1200)
+    blind = made.ready("chat")[0].name
+    veil = Veil(made, signals=[hidden], pods={blind})
+    veil.on = True
+    before = made.replicas()
+    made.rates["chat"] = 2.0
+    made.run(1800)
+    assert made.replicas() == before
+    message = made.decision().judgements["MetricsAvailable"].message
+    assert f"of {blind}." in message
+    assert "scale-down" in message
+
+
+def test_the_fleet_does_not_overshoot_when_signals_come_back():
+    made = busy()
+    made.run(1800)
+    before = made.replicas()
+    veil = Veil(made, signals=RATES, histograms=HISTOGRAMS)
+    veil.on = True
+    made.run(900)
+    veil.on = False
+    highest = []
+    made.run(1200, watch=lambda plant, _: highest.append(plant.replicas()))
+    assert max(highest) <= before + 1
+
+
+def test_demand_that_is_seen_in_part_still_adds_replicas():
+    made = busy()
+    made.run(1200)
+    before = made.replicas()
+    veil = Veil(made, signals=[Signal.GENERATION_TOKENS_PER_SECOND], pods={made.ready("chat")[0].name})
+    veil.on = True
+    made.rates["chat"] = 70.0
+    made.run(600)
+    assert made.replicas() > before
+
+
+@pytest.mark.parametrize("hidden", [NEEDED, tuple(Signal), (Signal.RUNNING,), (Signal.PROMPT_TOKENS_PER_SECOND,)])
+def test_a_service_whose_traffic_is_not_told_is_not_idle(hidden):
+    spec = service_spec(min_replicas=0, variants=(variant_spec("chat", min_replicas=0),), idle_seconds=120)
+    made = plant(rate=10.0, replicas=2, services={"chat": spec})
+    made.deployments["chat"] = replace_spec(made.deployments["chat"], spec)
+    made.run(900)
+    Veil(made, signals=hidden, histograms=HISTOGRAMS).on = True
+    made.run(1800)
+    assert made.replicas() >= 1
+    assert made.decision().variants[0].reason is not Reason.IDLE
+
+
+def replace_spec(deployment, spec):
+    deployment.spec = spec.variants[0]
+    return deployment
+
+
+def test_no_replicas_and_silent_engines_are_no_fault():
+    spec = service_spec(min_replicas=0, variants=(variant_spec("chat", min_replicas=0),), idle_seconds=60)
+    made = plant(rate=0.0, replicas=1, services={"chat": spec})
+    made.deployments["chat"] = replace_spec(made.deployments["chat"], spec)
+    made.run(1800)
+    assert made.replicas() == 0
+    judgement = made.decision().judgements["MetricsAvailable"]
+    assert (judgement.verdict, judgement.reason) == (Verdict.TRUE, Reason.NO_TRAFFIC)
+
+
+def test_an_engine_that_never_had_latency_histograms_is_still_scaled():
+    made = plant(rate=6.0, replicas=5, with_histograms=False)
+    made.run(2400)
+    assert made.replicas() < 5
+    assert made.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [(Counter.FINISHED_OUTPUT_TOKENS,), (Counter.FINISHED_REQUESTS,), (Counter.FINISHED_INPUT_TOKENS,), tuple(Counter)],
+)
+def test_no_cost_index_is_made_of_tokens_that_nobody_tells(counters):
+    made = busy()
+    made.run(1800)
+    index = made.decision().cost.index
+    veil = Veil(made, counters=counters)
+    veil.on = True
+    made.run(900)
+    decision = made.decision()
+    assert decision.cost.index is None
+    verdict = decision.judgements["WithinCostTarget"]
+    assert (verdict.verdict, verdict.reason) == (Verdict.UNKNOWN, Reason.SIGNALS_MISSING)
+    # The totals catch up as soon as they are told again.
+    veil.on = False
+    made.run(60)
+    assert made.decision().cost.index == pytest.approx(index, rel=0.1)
+
+
+def test_cached_tokens_that_come_and_go_are_not_counted_twice():
+    made = busy()
+    show = made.metrics
+    cached = {"on": True}
+
+    def metrics():
+        shown = show()
+        counters = {Counter.CACHED_INPUT_TOKENS} if cached["on"] else set()
+        return replace(
+            shown,
+            pods={
+                key: replace(
+                    pod,
+                    counters={
+                        **pod.counters,
+                        **dict.fromkeys(counters, pod.counters[Counter.FINISHED_INPUT_TOKENS] / 2),
+                    },
+                )
+                for key, pod in shown.pods.items()
+            },
+        )
+
+    made.metrics = metrics
+    made.run(600)
+    cached["on"] = False
+    made.run(300)
+    cached["on"] = True
+    made.run(300)
+    cost = made.decision().cost
+    assert cost.cached_input_tokens <= cost.input_tokens / 2 * 1.01
+
+
+def test_a_generic_engine_without_utilization_holds():
+    made = plant(rate=12.0, replicas=4)
+    made.services["chat"] = generic(made.services["chat"])
+    made.deployments["chat"] = replace_spec(made.deployments["chat"], made.services["chat"])
+    veil = Veil(made, signals=[Signal.GPU_UTILIZATION])
+    made.run(600)
+    before = made.replicas()
+    veil.on = True
+    made.rates["chat"] = 0.5
+    made.run(1800)
+    assert made.replicas() == before
+
+
+def test_metrics_lost_in_the_middle_of_a_roll_keep_the_extra_replica():
+    made = plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18)
+    for _ in range(100):
+        made.step()
+        roll = made.memory.services["llm/chat"].variants["a100"].roll
+        if roll is not None and roll.surge and made.replicas() > roll.base:
+            break
+    else:
+        pytest.fail("no roll with an extra replica began")
+    with_surge = made.replicas()
+    made.outage = True
+    lowest = []
+    made.run(600, watch=lambda plant, _: lowest.append(plant.replicas()))
+    assert min(lowest) == max(lowest) == with_surge
