@@ -8,7 +8,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pertoken.adapters.kube.client import ClientOptions, KubeClient
@@ -102,7 +102,7 @@ class Operator:
     history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     beat: float = 0.0
     catalog: tuple[object, ...] | None = None
-    _seen: dict[str, tuple[int, str, bool]] = field(default_factory=dict)
+    _seen: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Watch, cycle and serve until `stop` is set. A fault of any part ends all: a restart is the cure."""
@@ -172,6 +172,9 @@ class Operator:
         except AdapterError as error:
             LOGGER.warning("listing %s failed, trying again: %s", plural, error)
             return False
+        except Exception:
+            LOGGER.exception("listing %s failed, trying again", plural)
+            return False
         ghosts = self.inventory.finish_resync(resync, listing.items)
         if ghosts:
             LOGGER.info("%d %s had vanished without an event", ghosts, plural)
@@ -200,7 +203,7 @@ class Operator:
     def _matters(self, obj: dict[str, Any], *, deleted: bool) -> bool:
         """Only generation, annotations and deletion wake the cycle: its own status writes must not."""
         meta = obj["metadata"]
-        face = (int(meta.get("generation", 0)), str(sorted((meta.get("annotations") or {}).items())), deleted)
+        face = (str(meta.get("generation")), str(sorted((meta.get("annotations") or {}).items())), deleted)
         changed = self._seen.get(meta["uid"]) != face
         self._seen[meta["uid"]] = face
         if deleted:
@@ -228,13 +231,10 @@ class Operator:
         rules = Rules(frozenset(self.settings.target_kinds), self.settings.owned_workloads == "All")
         surveyed = survey(snapshot, rules, self._unwatched(snapshot))
         refused = {refusal.uid: refusal for refusal in self.keeper.keep(surveyed)}
-        self.surveyed = Surveyed(
+        self.surveyed = replace(
+            surveyed,
             services=tuple(service for service in surveyed.services if service.uid not in refused),
-            pools=surveyed.pools,
             refusals={**surveyed.refusals, **refused},
-            namespaces=surveyed.namespaces,
-            scalables=surveyed.scalables,
-            caps=surveyed.caps,
         )
         return snapshot
 
@@ -356,7 +356,12 @@ def build(settings: Settings, log_control: LogControl) -> tuple[Operator, LeaseE
         store=MemoryStore(reader, writer, clock, settings.operator_namespace),
         metrics=OperatorMetrics(
             clock,
-            ProcessState(leadership.valid, lambda: inventory.synced, lambda: inventory.resync_age_seconds),
+            ProcessState(
+                leadership.valid,
+                lambda: inventory.synced,
+                lambda: inventory.resync_age_seconds,
+                lambda: inventory.unreadable,
+            ),
         ),
         log_control=log_control,
         sources=sources,

@@ -22,6 +22,7 @@ from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching
+from pertoken.raw.values import Malformed
 
 
 def engine_of(service):
@@ -280,9 +281,22 @@ def test_cap_survives_writing_and_reading(cap):
     assert parse_cap(config_map) == cap
 
 
-@pytest.mark.parametrize("data", [None, {}, {"PERTOKEN_MAX_NUM_SEQS": "many"}, {"PERTOKEN_MAX_NUM_SEQS": "-3"}])
-def test_a_cap_that_is_no_number_is_none(data):
+@pytest.mark.parametrize("data", [None, {}, {"OTHER": "8"}])
+def test_a_config_map_without_the_key_holds_no_cap(data):
     assert parse_cap({"metadata": {}, "data": data}) is None
+
+
+@pytest.mark.parametrize("text", ["many", "-3", "0", "²", "١٢", "1e3", " 8", "8.0", "", "9" * 19, "9" * 5000])
+def test_a_cap_that_is_no_count_is_refused_by_its_field(text):
+    with pytest.raises(Malformed, match=r"^data\.PERTOKEN_MAX_NUM_SEQS: "):
+        parse_cap({"metadata": {}, "data": {"PERTOKEN_MAX_NUM_SEQS": text}})
+
+
+@pytest.mark.parametrize("stamp", ["nan", "inf", "1e999", "-1", "9" * 5000])
+def test_a_cap_without_a_time_of_change_was_always_there(stamp):
+    marks = {"pertoken.dev/changed-at": stamp, "pertoken.dev/previous": "9" * 5000}
+    obj = {"metadata": {"annotations": marks}, "data": {"PERTOKEN_MAX_NUM_SEQS": "8"}}
+    assert parse_cap(obj) == BatchCap(8)
 
 
 def test_foreign_annotations_do_not_crash():

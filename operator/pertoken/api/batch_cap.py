@@ -12,6 +12,7 @@ from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
 from pertoken.domain.service import Batching
+from pertoken.raw.values import MOST_SEQUENCES, Malformed, seconds, whole_number
 
 PREVIOUS: Final = "pertoken.dev/previous"
 CHANGED_AT: Final = "pertoken.dev/changed-at"
@@ -85,20 +86,22 @@ def cap_config_map(document: CapDocument) -> Json:
 
 
 def parse_cap(config_map: Mapping[str, Any]) -> BatchCap | None:
-    """A cap read back; None when the ConfigMap holds no whole number, e.g. after someone edited it."""
-    text = (config_map.get("data") or {}).get(CAP_KEY, "")
-    if not text.isdecimal():
+    """A cap read back; None when the ConfigMap has no such key.
+
+    Raises:
+        Malformed: someone has edited it, so that no cap is known.
+    """
+    text = (config_map.get("data") or {}).get(CAP_KEY)
+    if text is None:
         return None
+    value = whole_number(text, MOST_SEQUENCES)
+    if not value:
+        raise Malformed(f"data.{CAP_KEY}", text, f"a whole number from 1 to {MOST_SEQUENCES}")
     annotations = (config_map.get("metadata") or {}).get("annotations") or {}
-    previous = annotations.get(PREVIOUS, "")
-    try:
-        changed_at = float(annotations.get(CHANGED_AT, "0"))
-    except ValueError:
-        changed_at = 0.0
     return BatchCap(
-        value=int(text),
-        previous=int(previous) if previous.isdecimal() else None,
-        changed_at=changed_at,
+        value=value,
+        previous=whole_number(annotations.get(PREVIOUS), MOST_SEQUENCES) or None,
+        changed_at=seconds(annotations.get(CHANGED_AT)) or 0.0,
         rolled_back=annotations.get(ROLLED_BACK) == "true",
         completed=annotations.get(COMPLETED, "true") == "true",
     )

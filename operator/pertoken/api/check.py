@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from pertoken.api.errors import FieldError, Rejected, nearest, shown
+from pertoken.api.errors import FieldError, Rejected, nearest
 from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS
 from pertoken.api.source import Document, Unreadable, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
@@ -16,6 +16,7 @@ from pertoken.api.workloads import WorkloadRequest, build_workload
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
+from pertoken.raw.values import shown
 
 # Stands in for a pool that is not in the files: nothing is known of its nodes and resource.
 _UNKNOWN_POOL: Final = PoolSpec(name="", accelerator="", resource_name="")

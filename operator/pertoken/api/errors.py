@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails
 from pertoken.api.crd import structural
 from pertoken.api.rules import Rule, located
 from pertoken.api.v1alpha1.base import AMOUNT_PATTERN, DNS_LABEL
+from pertoken.raw.values import shown
 
-MAX_SHOWN: Final = 60
 SUGGESTION_CUTOFF: Final = 0.6
+MAX_NAME: Final = 100  # comparing takes time that grows with the square of the length
 AMOUNT_EXPECTED: Final = 'a decimal number in quotes, such as "0.80"'
 
 
@@ -47,22 +48,6 @@ class Rejected:
     def message(self) -> str:
         """All mistakes in one line."""
         return "; ".join(str(error) for error in self.errors)
-
-
-def shown(value: Any) -> str:
-    """A value as it may stand in a line: short, text in quotes."""
-    if value is None:
-        return "missing"
-    if isinstance(value, Mapping):
-        text = "{" + ", ".join(str(key) for key in value) + "}"
-    elif isinstance(value, list):
-        text = f"list of {len(value)}"
-    elif isinstance(value, bool):
-        text = str(value).lower()
-    else:
-        text = f'"{value}"' if isinstance(value, str) else str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 
 def rule_errors(obj: Mapping[str, Any], rules: Iterable[Rule]) -> list[FieldError]:
@@ -143,6 +128,8 @@ def _pattern(pattern: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a misspelt one most likely means."""
+    if len(name) > MAX_NAME:
+        return None
     by_lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=SUGGESTION_CUTOFF)
     return by_lower[near[0]] if near else None

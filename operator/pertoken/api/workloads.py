@@ -14,6 +14,7 @@ from pertoken.api.v1alpha1 import API_VERSION
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
+from pertoken.raw.values import whole_number
 
 ENGINE: Final = "engine"
 SERVICE_LABEL: Final = "serving.pertoken.dev/service"
@@ -126,21 +127,23 @@ def replicas_claim(ref: WorkloadRef, replicas: int) -> Json:
 def _gpu_errors(request: WorkloadRequest, path: str) -> tuple[FieldError, ...]:
     """The template's GPUs must be those that the parallelism needs."""
     resource, wanted = request.pool.resource_name, request.variant.parallelism.gpus
+    if not resource:
+        return ()
     asked = [_requested(container, resource) for container in request.template["spec"]["containers"]]
-    total = sum(asked)
-    if total == wanted or not resource:
+    counts = [0 if amount is None else whole_number(amount) for amount in asked]
+    total = sum(count or 0 for count in counts)
+    if total == wanted and None not in counts:
         return ()
     where = f'{path}.spec.containers[].resources.limits["{resource}"]'
-    return (FieldError(where, total or None, f"{wanted} in sum: parallelism is tensor x pipeline x data"),)
+    shown = next((amount for amount, count in zip(asked, counts, strict=True) if count is None), total or None)
+    return (FieldError(where, shown, f"{wanted} in sum: parallelism is tensor x pipeline x data"),)
 
 
-def _requested(container: Json, resource: str) -> int:
+def _requested(container: Json, resource: str) -> Any:
+    """What a container asks for, as it is written; None if it asks for nothing."""
     resources = container.get("resources") or {}
-    for part in ("limits", "requests"):
-        text = str((resources.get(part) or {}).get(resource, ""))
-        if text.isdecimal():
-            return int(text)
-    return 0
+    stated = [(resources.get(part) or {}).get(resource) for part in ("limits", "requests")]
+    return next((amount for amount in stated if amount is not None), None)
 
 
 def _place(spec: Json, pool: PoolSpec) -> None:

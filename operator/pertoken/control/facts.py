@@ -12,8 +12,10 @@ from pertoken.control.quantities import epoch, whole_units
 from pertoken.domain.cluster import NodeFact, PodFact
 from pertoken.domain.identity import PodKey, WorkloadRef
 from pertoken.ports import Json
+from pertoken.raw.values import MOST_DIGITS, count
 
 ENGINE_CONTAINER = "engine"
+REVISION = "deployment.kubernetes.io/revision"
 LWS_NAME_LABEL = "leaderworkerset.sigs.k8s.io/name"
 LWS_API_VERSION = "leaderworkerset.x-k8s.io/v1"
 GPU_TAINT = "nvidia.com/gpu"
@@ -76,15 +78,17 @@ def namespace_fact(obj: Json) -> NamespaceFact:
 def replicaset_fact(obj: Json) -> ReplicaSetFact:
     """What of a ReplicaSet is needed to resolve owners and to see rollouts."""
     meta = obj["metadata"]
-    asked = (obj.get("spec") or {}).get("replicas", 1)
-    revision = (meta.get("annotations") or {}).get("deployment.kubernetes.io/revision", "0")
+    asked = count((obj.get("spec") or {}).get("replicas"), "spec.replicas", default=1)
+    running = count((obj.get("status") or {}).get("replicas"), "status.replicas")
     return ReplicaSetFact(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],
         owner=controller_of(obj),
-        replicas=max(int(asked), int((obj.get("status") or {}).get("replicas", 0))),
-        revision=int(revision) if revision.isdigit() else 0,
+        replicas=max(asked, running),
+        revision=count(
+            (meta.get("annotations") or {}).get(REVISION), f"metadata.annotations[{REVISION}]", most=10**MOST_DIGITS
+        ),
     )
 
 
@@ -135,7 +139,7 @@ def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | Non
     scheduled = conditions.get("PodScheduled") or {}
     engine = _status_of(status, engine_container(spec))
     broken = _broken_words(engine, status.get("initContainerStatuses") or ())
-    restarts = int(engine.get("restartCount", 0))
+    restarts = count(engine.get("restartCount"), "status.containerStatuses[].restartCount")
     created = epoch(meta.get("creationTimestamp")) or 0.0
     unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     node = spec.get("nodeName") or None

@@ -3,20 +3,31 @@
 Watches lose objects that vanish while a watch is expired, so every kind is also listed at start and every few
 minutes (`begin_resync` / `finish_resync`); planning waits until each kind was listed once. The store holds small parsed
 values, one parse per event. All methods run in the event loop's thread; a snapshot is immutable and may leave it.
+
+Objects are written by users: one that cannot be parsed is kept as `Unreadable`, in place of what was known of it
+before, and never disturbs the others.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pertoken.control.pace import RateLimiter
+from pertoken.control.unreadable import MOST_NAME, Unreadable, unreadable
 from pertoken.domain.cluster import PodFact
 from pertoken.ports import Clock, Json
+
+LOGGER = logging.getLogger(__name__)
 
 Parser = Callable[[Json], Any]
 
 PODS = "pods"
+TOLD_PER_SECOND = 1.0  # log lines on objects that cannot be parsed
+TOLD_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +36,12 @@ class Snapshot:
 
     Attributes:
         vanished_pods: pods whose object is gone, kept for their bill and their last counters.
+        unreadable: objects that are there and could not be parsed.
     """
 
     objects: Mapping[str, Mapping[str, Any]]
     vanished_pods: tuple[PodFact, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
     def of(self, plural: str) -> tuple[Any, ...]:
         """All parsed objects of one kind."""
@@ -52,6 +65,8 @@ class Inventory:
         self._clock = clock
         self._keep_vanished_seconds = keep_vanished_seconds
         self._objects: dict[str, dict[str, Any]] = {plural: {} for plural in parsers}
+        self._unreadable: dict[str, dict[str, Unreadable]] = {plural: {} for plural in parsers}
+        self._telling = RateLimiter(TOLD_PER_SECOND, TOLD_AT_ONCE, clock)
         self._vanished: dict[str, PodFact] = {}
         self._open: dict[str, Resync] = {}
         self._synced_at: dict[str, float] = {}
@@ -62,19 +77,35 @@ class Inventory:
         return tuple(self._parsers)
 
     def put(self, plural: str, obj: Json) -> None:
-        """Store a new or changed object."""
-        uid = obj["metadata"]["uid"]
+        """Store a new or changed object. Never raises for what the object holds."""
+        uid = _uid(obj)
         self._touch(plural, uid)
-        parsed = self._ended(uid, self._parsers[plural](obj))
+        try:
+            parsed = self._ended(uid, self._parsers[plural](obj))
+        except Exception as error:  # noqa: BLE001 - users write these objects: no form of one may end the process
+            self._refuse(unreadable(plural, uid, obj, error), error)
+            return
+        self._unreadable[plural].pop(uid, None)
         if parsed is None:
             self._remove(plural, uid)
         else:
             self._objects[plural][uid] = parsed
 
+    def _refuse(self, refused: Unreadable, error: Exception) -> None:
+        """What was known before is no longer true, and the pod of an unreadable object has not vanished."""
+        plural, uid = refused.plural, refused.uid
+        self._objects[plural].pop(uid, None)
+        before = self._unreadable[plural].get(uid)
+        self._unreadable[plural][uid] = refused
+        if (before is None or before.why != refused.why) and self._telling.try_take():
+            LOGGER.warning("%s", refused)
+            LOGGER.debug("parsing failed", exc_info=error)
+
     def drop(self, plural: str, obj: Json) -> None:
         """Forget a deleted object."""
-        uid = obj["metadata"]["uid"]
+        uid = _uid(obj)
         self._touch(plural, uid)
+        self._unreadable[plural].pop(uid, None)
         self._remove(plural, uid)
 
     def assume_terminating(self, uid: str) -> None:
@@ -94,12 +125,14 @@ class Inventory:
         plural = resync.plural
         listed = set()
         for obj in items:
-            uid = obj["metadata"]["uid"]
+            uid = _uid(obj)
             listed.add(uid)
             if uid not in resync.touched:
                 self.put(plural, obj)
-        ghosts = [uid for uid in self._objects[plural] if uid not in listed and uid not in resync.touched]
+        known = (*self._objects[plural], *self._unreadable[plural])
+        ghosts = [uid for uid in known if uid not in listed and uid not in resync.touched]
         for uid in ghosts:
+            self._unreadable[plural].pop(uid, None)
             self._remove(plural, uid)
         self._open.pop(plural, None)
         self._synced_at[plural] = self._clock.monotonic()
@@ -117,11 +150,17 @@ class Inventory:
             return None
         return self._clock.monotonic() - min(self._synced_at.values())
 
+    @property
+    def unreadable(self) -> Mapping[str, int]:
+        """How many objects of each kind could not be parsed."""
+        return Counter({plural: len(found) for plural, found in self._unreadable.items()})
+
     def snapshot(self) -> Snapshot:
         """An immutable copy of everything; the values themselves are frozen."""
         self._expire_vanished()
         objects = {plural: dict(items) for plural, items in self._objects.items()}
-        return Snapshot(objects=objects, vanished_pods=tuple(self._vanished.values()))
+        refused = tuple(one for found in self._unreadable.values() for one in found.values())
+        return Snapshot(objects=objects, vanished_pods=tuple(self._vanished.values()), unreadable=refused)
 
     def _touch(self, plural: str, uid: str) -> None:
         if plural in self._open:
@@ -145,3 +184,12 @@ class Inventory:
     def _expire_vanished(self) -> None:
         horizon = self._clock.now() - self._keep_vanished_seconds
         self._vanished = {uid: pod for uid, pod in self._vanished.items() if (pod.deleted_at or 0.0) > horizon}
+
+
+def _uid(obj: Any) -> str:
+    """The object's uid; what lacks one is known by its name, or not at all."""
+    meta = obj.get("metadata") if isinstance(obj, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return ""
+    uid = meta.get("uid")
+    return uid if isinstance(uid, str) and uid else f"{meta.get('namespace')}/{meta.get('name')}"[:MOST_NAME]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,9 +10,10 @@ from dataclasses import dataclass, field
 from pertoken.api.launch import CAP_VARIABLE
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.lookup import Unknown, find_gpu
-from pertoken.control.facts import NamespaceFact, by_name, resolve_pods
+from pertoken.control.facts import NamespaceFact, ReplicaSets, by_name, resolve_pods
 from pertoken.control.inventory import Snapshot
 from pertoken.control.objects import CapObject, PoolObject, Refusal, ServiceObject
+from pertoken.control.unreadable import in_doubt, without_room, words
 from pertoken.control.workloads import (
     ScalableFact,
     Surroundings,
@@ -25,6 +27,8 @@ from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
+
+LOGGER = logging.getLogger(__name__)
 
 OWNED_LABEL = "pertoken.dev/owned-workloads"
 OWNED_VALUE = "enabled"
@@ -45,7 +49,12 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """A snapshot made sense of: who takes part, who is refused and why."""
+    """A snapshot made sense of: who takes part, who is refused and why.
+
+    Attributes:
+        doubts: accepted services, by uid, of whose objects one cannot be read: they are planned, and nothing of them is
+            changed.
+    """
 
     services: tuple[ServiceObject, ...]
     pools: tuple[PoolObject, ...]
@@ -53,6 +62,15 @@ class Surveyed:
     namespaces: Mapping[str, Mapping[str, str]]
     scalables: Mapping[WorkloadRef, ScalableFact]
     caps: Mapping[tuple[str, str], BatchCap]
+    doubts: Mapping[str, Doubt] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why a service is held as it is: something that belongs to it is not known."""
+
+    reason: Reason
+    message: str
 
 
 def survey(snapshot: Snapshot, rules: Rules, extra: Iterable[ScalableFact] = ()) -> Surveyed:
@@ -72,14 +90,35 @@ def survey(snapshot: Snapshot, rules: Rules, extra: Iterable[ScalableFact] = ())
     for service in sorted(snapshot.of("inferenceservices"), key=lambda service: service.key):
         if service.deleting:
             continue
-        refusal = _refuse_service(service, known, rules, namespaces)
+        try:
+            refusal = _refuse_service(service, known, rules, namespaces)
+        except Exception as error:
+            LOGGER.exception("%s could not be judged", service.key)
+            refusal = Refusal(service.uid, Reason.INVALID_SPEC, f"the spec cannot be judged: {words(error)}")
         if refusal is None:
             services.append(service)
         else:
             refusals[service.uid] = refusal
     scalables = {fact.ref: fact for fact in (*snapshot.of("deployments"), *extra)}
     caps = {(cap.namespace, cap.name): cap.cap for cap in snapshot.of("configmaps") if isinstance(cap, CapObject)}
-    return Surveyed(tuple(services), pools, refusals, namespaces, scalables, caps)
+    doubts = _doubts(services, snapshot)
+    return Surveyed(tuple(services), pools, refusals, namespaces, scalables, caps, doubts)
+
+
+def _doubts(services: Iterable[ServiceObject], snapshot: Snapshot) -> dict[str, Doubt]:
+    targets = {service.uid: [v.workload for v in service.spec.variants] if service.spec else [] for service in services}
+    found = in_doubt(snapshot.unreadable, {ref for refs in targets.values() for ref in refs}, _links(snapshot))
+    doubts = {}
+    for uid, refs in targets.items():
+        blamed = next((found[ref] for ref in refs if ref in found), None)
+        if blamed is not None:
+            message = f"{blamed}; nothing is changed until it can be read"
+            doubts[uid] = Doubt(Reason.OBJECT_UNREADABLE, message)
+    return doubts
+
+
+def _links(snapshot: Snapshot) -> ReplicaSets:
+    return by_name(snapshot.of("replicasets"))
 
 
 def _pools(found: Iterable[PoolObject], nodes: Iterable[NodeFact]) -> tuple[tuple[PoolObject, ...], dict[str, Refusal]]:
@@ -140,31 +179,19 @@ def build_world(
     settings: PlannerSettings,
 ) -> World:
     """The world of one cycle: accepted services and pools, every pod that holds a device, and the metrics."""
-    replicasets = by_name(snapshot.of("replicasets"))
+    replicasets = _links(snapshot)
     pods = resolve_pods(snapshot.of("pods"), replicasets)
     vanished = resolve_pods(snapshot.vanished_pods, replicasets)
     index = _Index()
     for pod in (*pods, *vanished):
         if pod.workload is not None:
             index.pods[pod.workload].append(pod)
-    nodes = tuple(sorted(snapshot.of("nodes"), key=lambda node: node.name))
+    nodes = without_room(sorted(snapshot.of("nodes"), key=lambda node: node.name), snapshot.unreadable)
     pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
     autoscalers = tuple(snapshot.of("horizontalpodautoscalers"))
     around = Surroundings(pods=pods, replicasets=snapshot.of("replicasets"), autoscalers=autoscalers)
-    services = tuple(
-        ServiceView(
-            spec=service.spec,
-            variants=tuple(
-                VariantView(
-                    variant, _workload(service.spec, variant, surveyed, pools, around), _own_pods(variant, index)
-                )
-                for variant in service.spec.variants
-            ),
-            namespace_labels=surveyed.namespaces.get(service.key.namespace, {}),
-        )
-        for service in surveyed.services
-        if service.spec is not None
-    )
+    views = (_view(service, surveyed, pools, around, index) for service in surveyed.services)
+    services = tuple(view for view in views if view is not None)
     return World(
         services=services,
         pools=tuple(PoolView(spec, tuple(n for n in nodes if spec.selects(n.labels))) for spec in pools.values()),
@@ -172,6 +199,38 @@ def build_world(
         metrics=dict(metrics),
         settings=settings,
     )
+
+
+def _view(
+    service: ServiceObject, surveyed: Surveyed, pools: Mapping[str, PoolSpec], around: Surroundings, index: _Index
+) -> ServiceView | None:
+    spec = service.spec
+    if spec is None:
+        return None
+    doubt = surveyed.doubts.get(service.uid)
+    workloads: list[WorkloadFact | WorkloadMissing] = []
+    if doubt is None:
+        try:
+            workloads = [_workload(spec, variant, surveyed, pools, around) for variant in spec.variants]
+        except Exception as error:
+            LOGGER.exception("%s could not be looked at", service.key)
+            doubt = Doubt(Reason.OBJECT_UNREADABLE, f"its workloads cannot be looked at: {words(error)}")
+    if doubt is not None:
+        workloads = [_held(variant, doubt, surveyed) for variant in spec.variants]
+    return ServiceView(
+        spec=spec,
+        variants=tuple(
+            VariantView(variant, workload, _own_pods(variant, index))
+            for variant, workload in zip(spec.variants, workloads, strict=True)
+        ),
+        namespace_labels=surveyed.namespaces.get(service.key.namespace, {}),
+    )
+
+
+def _held(variant: VariantSpec, doubt: Doubt, surveyed: Surveyed) -> WorkloadMissing:
+    """Another variant of a service in doubt must not make up for the one that cannot be counted."""
+    known = surveyed.scalables.get(variant.workload)
+    return WorkloadMissing(variant.workload, doubt.message, doubt.reason, 0 if known is None else known.replicas)
 
 
 def _own_pods(variant: VariantSpec, index: _Index) -> tuple[PodFact, ...]:

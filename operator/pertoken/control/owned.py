@@ -57,7 +57,12 @@ class Keeper:
         refusals = []
         for service in surveyed.services:
             self._remember(service, surveyed)
-            if service.spec is None or service.spec.mode is Mode.OFF or self.read_only:
+            if (
+                service.uid in surveyed.doubts
+                or service.spec is None
+                or service.spec.mode is Mode.OFF
+                or self.read_only
+            ):
                 continue
             if not self.leadership.valid():
                 continue

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from pertoken.api.batch_cap import parse_cap
-from pertoken.api.errors import Rejected
+from pertoken.api.errors import FieldError, Rejected
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken.control.facts import namespace_fact, node_fact, pod_fact, replicaset_fact
 from pertoken.control.inventory import Parser
 from pertoken.control.objects import CapObject, PoolObject, ServiceObject
 from pertoken.control.quantities import epoch
+from pertoken.control.shapes import SHAPES, STATUS, require
+from pertoken.control.unreadable import words
 from pertoken.control.workloads import ScalableFact, autoscaler_fact, scalable_fact
 from pertoken.domain.identity import ServiceKey
 from pertoken.ports import Json
+from pertoken.raw.values import MOST_DIGITS, Malformed, whole_number
+
+LOGGER = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def parse_service(obj: Json) -> ServiceObject:
     """An InferenceService; mistakes are kept as refusals, never raised."""
     meta = obj["metadata"]
-    found = translate_service(obj)
+    found = _translated(translate_service, obj)
     common: dict[str, Any] = {
         "key": ServiceKey(meta["namespace"], meta["name"]),
         "uid": meta["uid"],
-        "generation": int(meta.get("generation", 0)),
+        "generation": _generation(meta),
         "deleting": "deletionTimestamp" in meta,
-        "status": obj.get("status") or {},
+        "status": _status(obj),
     }
     if isinstance(found, Rejected):
         return ServiceObject(**common, spec=None, refusals=tuple(str(error) for error in found.errors))
@@ -41,17 +50,40 @@ def parse_service(obj: Json) -> ServiceObject:
 def parse_pool(obj: Json) -> PoolObject:
     """An AcceleratorPool, likewise."""
     meta = obj["metadata"]
-    found = translate_pool(obj)
+    found = _translated(translate_pool, obj)
     common: dict[str, Any] = {
         "name": meta["name"],
         "uid": meta["uid"],
-        "generation": int(meta.get("generation", 0)),
+        "generation": _generation(meta),
         "created_at": epoch(meta.get("creationTimestamp")) or 0.0,
-        "status": obj.get("status") or {},
+        "status": _status(obj),
     }
     if isinstance(found, Rejected):
         return PoolObject(**common, spec=None, refusals=tuple(str(error) for error in found.errors))
     return PoolObject(**common, spec=found.spec, not_acted_on=found.not_acted_on)
+
+
+def _translated(translate: Callable[[Json], T | Rejected], obj: Json) -> T | Rejected:
+    """Whatever a user writes into a spec: the object keeps its place, so that the refusal reaches its conditions."""
+    try:
+        return translate(obj)
+    except Exception as error:
+        LOGGER.debug("a spec could not be translated", exc_info=error)
+        return Rejected((FieldError("spec", obj.get("spec"), words(error)),))
+
+
+def _generation(meta: Json) -> int:
+    return whole_number(meta.get("generation", 0), 10**MOST_DIGITS) or 0
+
+
+def _status(obj: Json) -> Json:
+    """The status as it is shown; one that is not ours is taken for none, and written anew."""
+    status = obj.get("status") or {}
+    try:
+        require(status, STATUS, "status")
+    except Malformed:
+        return {}
+    return dict(status)
 
 
 def parse_config_map(obj: Json) -> CapObject | None:
@@ -67,7 +99,20 @@ def parse_deployment(obj: Json) -> ScalableFact:
     return scalable_fact({"apiVersion": "apps/v1", "kind": "Deployment", **obj})
 
 
-PARSERS: dict[str, Parser] = {
+def _shaped(plural: str, parse: Parser) -> Parser:
+    """A parser behind its kind's shape, so that a wrong type is told by its field."""
+
+    def checked(obj: Json) -> Any:
+        metadata = obj.get("metadata") if isinstance(obj, dict) else None
+        if not metadata:
+            raise Malformed("metadata", metadata, "required")
+        require(obj, SHAPES[plural])
+        return parse(obj)
+
+    return checked
+
+
+_PARSERS: dict[str, Parser] = {
     "inferenceservices": parse_service,
     "acceleratorpools": parse_pool,
     "pods": pod_fact,
@@ -78,3 +123,4 @@ PARSERS: dict[str, Parser] = {
     "configmaps": parse_config_map,
     "horizontalpodautoscalers": autoscaler_fact,
 }
+PARSERS: dict[str, Parser] = {plural: _shaped(plural, parse) for plural, parse in _PARSERS.items()}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
+
+from pertoken.raw.values import MOST_SECONDS, Malformed, shown
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 _SUFFIXES: Mapping[str, Decimal] = {
@@ -28,28 +31,30 @@ _SUFFIXES: Mapping[str, Decimal] = {
 }
 
 
-def quantity(text: str | float) -> Decimal:
-    """A Kubernetes quantity (``"8"``, ``"1e3"``, ``"2k"``, ``"500m"``, ``"1Gi"``) as an exact number.
+# A bounded exponent: `1e999999999` is a short text and a number of a billion digits.
+_QUANTITY: Final = re.compile(
+    r"(?P<number>[0-9]{1,24}(\.[0-9]{0,24})?|\.[0-9]{1,24})([eE](?P<power>[+-]?[0-9]{1,2})|(?P<suffix>[KMGTPE]i|[numkMGTPE]))?"
+)
+MOST_UNITS: Final = Decimal(2**63 - 1)  # the API's int64
+EXPECTED: Final = "a Kubernetes quantity such as 8, 500m or 1Gi"
+
+
+def quantity(value: object) -> Decimal:
+    """A Kubernetes quantity (``"8"``, ``"1e3"``, ``"2k"``, ``"500m"``, ``"1Gi"``) as an exact number, 0 or more.
 
     Raises:
         ValueError: when it is no quantity.
     """
-    raw = str(text).strip()
-    for length in (2, 1):
-        factor = _SUFFIXES.get(raw[-length:])
-        if factor is not None and len(raw) > length:
-            return _number(raw[:-length], raw) * factor
-    return _number(raw, raw)
-
-
-def _number(digits: str, whole: str) -> Decimal:
-    try:
-        value = Decimal(digits)
-    except InvalidOperation as error:
-        raise ValueError(f"{whole!r} is not a Kubernetes quantity") from error
-    if not value.is_finite():
-        raise ValueError(f"{whole!r} is not a Kubernetes quantity")
-    return value
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
+    found = None if isinstance(value, bool) else _QUANTITY.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{shown(value)} is not a Kubernetes quantity")
+    number = Decimal(found["number"]).scaleb(int(found["power"] or 0)) * _SUFFIXES.get(
+        found["suffix"] or "", Decimal(1)
+    )
+    if number > MOST_UNITS:
+        raise ValueError(f"{shown(value)} is not a Kubernetes quantity")
+    return number
 
 
 def is_extended(resource: str) -> bool:
@@ -62,7 +67,11 @@ def is_extended(resource: str) -> bool:
 
 
 def whole_units(resources: Mapping[str, Any], *, up: bool) -> dict[str, int]:
-    """The extended resources of a list, in whole units; fractions are rounded up (requests) or down (capacity)."""
+    """The extended resources of a list, in whole units; fractions are rounded up (requests) or down (capacity).
+
+    Raises:
+        Malformed: an amount cannot be read; leaving it out would show devices as free that are held.
+    """
     rounded = math.ceil if up else math.floor
     units: dict[str, int] = {}
     for name, amount in resources.items():
@@ -70,16 +79,21 @@ def whole_units(resources: Mapping[str, Any], *, up: bool) -> dict[str, int]:
             continue
         try:
             units[name] = rounded(quantity(amount))
-        except ValueError:
-            continue  # the API server validates quantities; what it would not accept cannot be counted
+        except ValueError as error:
+            raise Malformed(name, amount, EXPECTED) from error
     return units
 
 
-def epoch(stamp: str | None) -> float | None:
-    """RFC 3339 time (with or without fractions) as seconds since the epoch; None for none or for nonsense."""
-    if not stamp:
+def epoch(stamp: object) -> float | None:
+    """RFC 3339 time (with or without fractions) as seconds since the epoch; None for none or for nonsense.
+
+    Nonsense is also a time without zone, one before 1970 (Go's zero time is in the year 1) and one after 3058.
+    """
+    if not isinstance(stamp, str):
         return None
     try:
-        return datetime.fromisoformat(stamp).timestamp()
-    except ValueError:
+        moment = datetime.fromisoformat(stamp)
+        at = None if moment.tzinfo is None else moment.timestamp()
+    except (ValueError, OverflowError):
         return None
+    return at if at is not None and 0.0 <= at <= MOST_SECONDS else None

@@ -13,6 +13,7 @@ from pertoken.control.quantities import epoch
 from pertoken.domain.cluster import BatchCap, PodFact, WorkloadFact
 from pertoken.domain.identity import WorkloadRef
 from pertoken.ports import Json
+from pertoken.raw.values import MOST_DIGITS, count
 
 KEDA_LABEL = "scaledobject.keda.sh/name"
 
@@ -102,7 +103,7 @@ def scalable_fact(obj: Json) -> ScalableFact:
     return ScalableFact(
         ref=WorkloadRef(obj["apiVersion"], obj["kind"], meta["namespace"], meta["name"]),
         uid=meta["uid"],
-        replicas=int(spec.get("replicas", 1)),
+        replicas=count(spec.get("replicas"), "spec.replicas", default=1),
         requests=_requests_per_replica(spec),
         observed=_observed(obj),
         rolled=_rolled(obj),
@@ -174,7 +175,7 @@ def _requests_per_replica(spec: Json) -> dict[str, int]:
         return pod_requests(_pod_spec(spec.get("template")))
     worker = pod_requests(_pod_spec(group.get("workerTemplate")))
     leader = pod_requests(_pod_spec(group.get("leaderTemplate"))) if group.get("leaderTemplate") else worker
-    workers = int(group.get("size", 1)) - 1
+    workers = max(1, count(group.get("size"), "spec.leaderWorkerTemplate.size", default=1)) - 1
     return {name: leader.get(name, 0) + workers * worker.get(name, 0) for name in leader.keys() | worker.keys()}
 
 
@@ -210,7 +211,8 @@ def _observed(obj: Json) -> bool:
     if seen is None:
         # Built-in controllers always report it; other kinds need not.
         return obj["kind"] not in {"Deployment", "StatefulSet", "ReplicaSet"}
-    return int(seen) >= int(generation) if str(seen).isdigit() else True
+    most = 10**MOST_DIGITS
+    return count(seen, "status.observedGeneration", most=most) >= count(generation, "metadata.generation", most=most)
 
 
 def _rolled(obj: Json) -> bool:
@@ -232,7 +234,9 @@ def _statefulset_rolled(spec: Json, status: Json) -> bool:
     if strategy.get("type") == "OnDelete" or status.get("currentRevision") == status.get("updateRevision"):
         return True
     # Pods below the partition stay on the old revision for as long as the user wants.
-    partition = int((strategy.get("rollingUpdate") or {}).get("partition", 0))
+    partition = count(
+        (strategy.get("rollingUpdate") or {}).get("partition"), "spec.updateStrategy.rollingUpdate.partition"
+    )
     return bool(status.get("updatedReplicas", 0) >= max(status.get("replicas", 0) - partition, 0))
 
 

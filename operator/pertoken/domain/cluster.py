@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pertoken.domain.identity import PodKey, WorkloadRef
+from pertoken.domain.reasons import Reason
 
 # Times are seconds since the epoch, as the API server stamped them.
 
@@ -151,15 +152,16 @@ class WorkloadFact:
     resource_version: str = ""
     engine: EngineSettings = EngineSettings()
 
-    @property
-    def max_sequences(self) -> int | None:
-        """Sequences that an engine process runs at most, whoever said so; None if that is not known."""
-        return self.engine.max_sequences if self.cap is None else self.cap.value
-
 
 @dataclass(frozen=True, slots=True)
 class WorkloadMissing:
-    """A scale target that cannot be used, with the reason in words."""
+    """A scale target that cannot be used, with the reason in words.
+
+    Attributes:
+        replicas: spec.replicas where the target itself is known and something around it is not; else 0.
+    """
 
     ref: WorkloadRef
     why: str
+    reason: Reason = Reason.TARGET_NOT_FOUND
+    replicas: int = 0

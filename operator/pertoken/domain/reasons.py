@@ -25,6 +25,7 @@ class Reason(StrEnum):
     TARGET_NOT_FOUND = "TargetNotFound"
     KIND_NOT_ALLOWED = "KindNotAllowed"
     GPU_COUNT_UNKNOWN = "GpuCountUnknown"
+    OBJECT_UNREADABLE = "ObjectUnreadable"
 
     # Metrics
     METRICS_FRESH = "MetricsFresh"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import kopf
+
+LOGGER = logging.getLogger(__name__)
 
 DELETED = "DELETED"
 
@@ -53,7 +56,11 @@ def _handler(plural: str, sink: Sink, wake: Wake) -> Callable[..., Any]:
         obj = dict(event["object"])
         deleted = event["type"] == DELETED
         (sink.drop if deleted else sink.put)(plural, obj)
-        wake(plural, obj, deleted)
+        try:
+            wake(plural, obj, deleted)
+        except Exception:
+            # Without it the change is seen by the next regular cycle.
+            LOGGER.exception("an event of %s did not wake the cycle", plural)
 
     on_event.__name__ = f"on_{plural}"
     return on_event

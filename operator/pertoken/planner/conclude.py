@@ -39,6 +39,7 @@ from pertoken.planner.stabilize import remember, remember_change
 # When several reasons compete for the headline, the first of these wins.
 _SEVERITY = (
     Reason.TARGET_NOT_FOUND,
+    Reason.OBJECT_UNREADABLE,
     Reason.FOREIGN_AUTOSCALER,
     Reason.CONFLICTING_MANAGER,
     Reason.GPU_COUNT_UNKNOWN,
@@ -241,7 +242,8 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     figures = cost_figures(facts, summed, draft.sizing.wishes, told=draft.assessment.allows(Purpose.COST))
     variants = tuple(_variant_decision(draft, final) for final in finals)
     variants += tuple(
-        VariantDecision(name, 0, 0, 0, Reason.TARGET_NOT_FOUND, cap_message=gone.why) for name, gone in facts.missing
+        VariantDecision(name, gone.replicas, gone.replicas, 0, gone.reason, cap_message=gone.why)
+        for name, gone in facts.missing
     )
     order = {variant.spec.name: index for index, variant in enumerate(facts.view.variants)}
     variants = tuple(sorted(variants, key=lambda variant: order[variant.variant]))
@@ -287,6 +289,7 @@ def _within_cost(draft: Draft, figures: CostFigures, *, priced: bool) -> Judgeme
 
 def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
     variant, load = final.variant, draft.facts.load
+    cap = variant.workload.cap
     capacity = final.wish.capacity
     learnt = variant.memory.calibration
     gains = learnt.gains
@@ -296,7 +299,7 @@ def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
         desired=final.desired,
         ready=variant.ready,
         reason=final.reason,
-        cap=variant.workload.max_sequences,
+        cap=None if cap is None else cap.value,
         desired_cap=final.cap.desired,
         cap_reason=final.step.reason,
         cap_message=final.step.message,
@@ -312,8 +315,7 @@ def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
 
 def _headline(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str]]) -> Reason:
     reasons = {final.reason for final in finals} | {reason for reason, _ in limits}
-    if draft.facts.missing:
-        reasons.add(Reason.TARGET_NOT_FOUND)
+    reasons |= {gone.reason for _, gone in draft.facts.missing}
     for reason in _SEVERITY:
         if reason in reasons:
             return reason
@@ -322,7 +324,8 @@ def _headline(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
 
 def _able(finals: list[_Final], draft: Draft) -> Judgement:
     if not finals:
-        return Judgement(Verdict.FALSE, Reason.TARGET_NOT_FOUND, "no variant has a usable scale target")
+        reason = draft.facts.missing[0][1].reason if draft.facts.missing else Reason.TARGET_NOT_FOUND
+        return Judgement(Verdict.FALSE, reason, "no variant has a usable scale target")
     for final in finals:
         if final.reason in _BLOCKING:
             words = f"variant {final.variant.name} stays at {final.variant.current} replicas"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from pertoken.domain.plan import AttributionFigures, CostFigures, Judgement, LatencyFigures, Verdict
@@ -157,9 +157,9 @@ def _least(facts: ServiceFacts) -> tuple[Reachable | None, float | None]:
         if variant.engine is None or variant.usd_per_hour is None:
             continue
         batching = variant.spec.batching
-        free = variant.workload.cap is not None or variant.workload.max_sequences is None
-        cap = batching.max_sequences if free else variant.workload.max_sequences
-        engine = replace(variant.engine, cap=cap)
+        engine = type(variant.engine)(
+            variant.engine.model, variant.engine.gains, batching.max_sequences, variant.engine.kv_capacity
+        )
         point = sustainable_rate(engine, load, facts.targets)
         if isinstance(point, Sustainable):
             carried = variant.ranks * facts.memory.edge.rounded
@@ -315,7 +315,7 @@ def judge_target(facts: ServiceFacts) -> Judgement:
     """Whether every scale target exists and its GPUs are known."""
     if facts.missing:
         name, gone = facts.missing[0]
-        return Judgement(Verdict.FALSE, Reason.TARGET_NOT_FOUND, f"variant {name}: {gone.why}")
+        return Judgement(Verdict.FALSE, gone.reason, f"variant {name}: {gone.why}")
     unknown = [variant for variant in facts.variants if variant.workload.gpus_per_replica <= 0]
     if unknown:
         words = f"{unknown[0].workload.ref} requests no GPUs of its pool's resource"

@@ -61,7 +61,9 @@ def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
     """The service's memory with this cycle's observations in it."""
     memory = facts.memory
     variants = {variant.name: _variant(facts, variant, assessment) for variant in facts.variants}
-    memory = replace(memory, variants=variants)
+    # What was learnt of a variant whose target cannot be used for a moment stays.
+    gone = {name: memory.variants[name] for name, _ in facts.missing if name in memory.variants}
+    memory = replace(memory, variants={**gone, **variants})
     if assessment.grade is Grade.HOLD:
         return memory
     idle_since = _idle_since(facts) if assessment.allows(Purpose.IDLE) else None

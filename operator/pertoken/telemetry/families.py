@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from prometheus_client.core import GaugeMetricFamily as Family
 
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Decision, Plan, PoolFigures, VariantDecision
 
-__all__ = ["Family", "plan_families", "source_families"]
+__all__ = ["Family", "plan_families", "source_families", "unreadable_families"]
+
+LOGGER = logging.getLogger(__name__)
+
+Subject = TypeVar("Subject")
 
 SERVICE = ("namespace", "service")
 VARIANT = (*SERVICE, "variant")
@@ -95,11 +101,19 @@ def source_families(metrics: Mapping[str, MetricsSnapshot]) -> tuple[Family, ...
     return (up, age)
 
 
+def unreadable_families(counts: Mapping[str, int]) -> Iterator[Family]:
+    """How many watched objects cannot be parsed, by kind."""
+    family = Family("pertoken_objects_refused", "Watched objects that cannot be read, by kind.", labels=("kind",))
+    for kind, count in counts.items():
+        family.add_metric([kind], float(count))
+    yield family
+
+
 def _service_families(plan: Plan) -> Iterator[Family]:
     for name, text, read in _OF_SERVICE:
         family = Family(f"pertoken_service_{name}", text, labels=SERVICE)
         for decision in plan.decisions:
-            _add(family, _service(decision), read(decision))
+            _add(family, _service(decision), read, decision)
         yield family
     yield _by_kind("cost_usd_per_million_tokens", "Cost of a million tokens, by kind of token.", plan, _PRICES)
     yield _by_kind("bill_ratio", "Shares of the bill by what it bought; they add up to 1.", plan, _BILL)
@@ -112,7 +126,7 @@ def _service_families(plan: Plan) -> Iterator[Family]:
     )
     for decision in plan.decisions:
         for kind, read in _LATENCIES.items():
-            _add(latency, [*_service(decision), kind, str(decision.latency.percentile)], read(decision))
+            _add(latency, [*_service(decision), kind, str(decision.latency.percentile)], read, decision)
         for condition, judgement in decision.judgements.items():
             conditions.add_metric([*_service(decision), condition, judgement.verdict.value], 1.0)
     yield latency
@@ -123,7 +137,7 @@ def _by_kind(name: str, text: str, plan: Plan, readers: Mapping[str, Callable[[D
     family = Family(f"pertoken_service_{name}", text, labels=(*SERVICE, "kind"))
     for decision in plan.decisions:
         for kind, read in readers.items():
-            _add(family, [*_service(decision), kind], read(decision))
+            _add(family, [*_service(decision), kind], read, decision)
     return family
 
 
@@ -132,7 +146,7 @@ def _variant_families(plan: Plan) -> Iterator[Family]:
         family = Family(f"pertoken_variant_{name}", text, labels=VARIANT)
         for decision in plan.decisions:
             for variant in decision.variants:
-                _add(family, [*_service(decision), variant.variant], read(variant))
+                _add(family, [*_service(decision), variant.variant], read, variant)
         yield family
 
 
@@ -140,7 +154,7 @@ def _pool_families(plan: Plan) -> Iterator[Family]:
     for name, text, read in _OF_POOL:
         family = Family(f"pertoken_pool_{name}", text, labels=("pool",))
         for pool in plan.pools:
-            _add(family, [pool.name], read(pool))
+            _add(family, [pool.name], read, pool)
         yield family
 
 
@@ -148,6 +162,13 @@ def _service(decision: Decision) -> list[str]:
     return [decision.service.namespace, decision.service.name]
 
 
-def _add(family: Family, labels: list[str], value: float | None) -> None:
-    if value is not None:
-        family.add_metric(labels, float(value))
+def _add(family: Family, labels: list[str], read: Callable[[Subject], float | None], subject: Subject) -> None:
+    """One figure; a figure that cannot be given leaves its own series out and no other."""
+    try:
+        value = read(subject)
+        figure = None if value is None else float(value)
+    except (ArithmeticError, ValueError, TypeError, AttributeError):
+        LOGGER.warning("%s of %s cannot be shown", family.name, "/".join(labels), exc_info=True)
+        return
+    if figure is not None:
+        family.add_metric(labels, figure)

@@ -17,7 +17,7 @@ from pertoken.domain.identity import ServiceKey
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Plan
 from pertoken.ports import Clock, CycleSummary
-from pertoken.telemetry.families import Family, plan_families, source_families
+from pertoken.telemetry.families import Family, plan_families, source_families, unreadable_families
 
 PHASE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 LONGEST_BILLED_GAP_SECONDS = 300.0  # a longer pause between cycles was an outage: what was held then is unknown
@@ -30,6 +30,7 @@ class ProcessState:
     leading: Callable[[], bool]
     synced: Callable[[], bool]
     resync_age_seconds: Callable[[], float | None]
+    unreadable: Callable[[], Mapping[str, int]] = dict
 
 
 class OperatorMetrics:
@@ -103,6 +104,7 @@ class OperatorMetrics:
         age = self._state.resync_age_seconds()
         if age is not None:
             yield _gauge("pertoken_inventory_resync_age_seconds", "Age of the oldest full list.", age)
+        yield from unreadable_families(self._state.unreadable())
         if self._finished_at is not None:
             since = self._clock.monotonic() - self._finished_at
             yield _gauge("pertoken_cycle_age_seconds", "Time since the last cycle that succeeded.", since)

@@ -1,0 +1,1 @@
+"""What others wrote, read without trust: bounded numbers, checked types, limited depth."""

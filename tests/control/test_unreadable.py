@@ -1,0 +1,240 @@
+"""Objects that cannot be parsed: refused one by one, told, and never taken for less than they are."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from pertoken.control.inventory import Inventory, Snapshot
+from pertoken.control.observe import Rules, build_world, survey
+from pertoken.control.parse import PARSERS
+from pertoken.domain.cluster import NodeFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.reasons import Reason
+from pertoken.domain.world import PlannerSettings, ServiceView
+from pertoken.planner.engine import plan
+from pertoken.planner.memory import EMPTY
+
+RULES = Rules(frozenset({"Deployment.apps", "StatefulSet.apps"}))
+DIGITS = "9" * 5000
+
+
+class StandingClock:
+    """A clock that stands."""
+
+    def now(self) -> float:
+        return 1_790_000_000.0
+
+    def monotonic(self) -> float:
+        return 1000.0
+
+
+def meta(name: str, namespace: str = "team", **more: Any) -> dict[str, Any]:
+    return {"name": name, "namespace": namespace, "uid": f"uid-{name}", "generation": 1, **more}
+
+
+def owned_by(kind: str, name: str) -> dict[str, Any]:
+    api = "apps/v1"
+    return {"ownerReferences": [{"apiVersion": api, "kind": kind, "name": name, "uid": "o", "controller": True}]}
+
+
+def pod(name: str, workload: str = "chat", **spec: Any) -> dict[str, Any]:
+    container = {"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    return {
+        "metadata": {
+            **meta(name, **owned_by("ReplicaSet", f"{workload}-1")),
+            "creationTimestamp": "2026-09-01T00:00:00Z",
+        },
+        "spec": {"containers": [container], "nodeName": "gpu-1", **spec},
+        "status": {"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True"}]},
+    }
+
+
+def replicaset(workload: str = "chat", **annotations: str) -> dict[str, Any]:
+    return {
+        "metadata": meta(f"{workload}-1", annotations=annotations, **owned_by("Deployment", workload)),
+        "spec": {"replicas": 2},
+        "status": {"replicas": 2},
+    }
+
+
+def deployment(name: str = "chat", **spec: Any) -> dict[str, Any]:
+    template = {"spec": {"containers": [{"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}
+    return {"metadata": meta(name), "spec": {"replicas": 2, "template": template, **spec}, "status": {"replicas": 2}}
+
+
+def node(name: str = "gpu-1", gpus: str = "8") -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}", "labels": {"gpu": "yes"}},
+        "status": {"allocatable": {"nvidia.com/gpu": gpus}, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+def service(name: str = "chat", **spec: Any) -> dict[str, Any]:
+    variant = {"name": "a", "pool": "pool", "scaleTargetRef": {"name": name}, "maxReplicas": 4}
+    model = {"id": "meta-llama/Llama-3.1-8B-Instruct"}
+    return {"metadata": meta(name), "spec": {"mode": "Auto", "model": model, "variants": [variant], **spec}}
+
+
+POOL = {
+    "metadata": {"name": "pool", "uid": "uid-pool", "generation": 1},
+    "spec": {"accelerator": "h100-sxm", "capacity": {"fromNodes": {"matchLabels": {"gpu": "yes"}}}},
+}
+HEALTHY: dict[str, list[dict[str, Any]]] = {
+    "acceleratorpools": [POOL],
+    "inferenceservices": [service("chat"), service("other")],
+    "deployments": [deployment("chat"), deployment("other")],
+    "replicasets": [replicaset("chat"), replicaset("other")],
+    "pods": [pod("chat-1-x"), pod("chat-1-y"), pod("other-1-x", "other")],
+    "nodes": [node("gpu-1"), node("gpu-2")],
+    "namespaces": [{"metadata": {"name": "team", "uid": "uid-team"}}],
+    "configmaps": [],
+    "horizontalpodautoscalers": [],
+}
+
+
+def filled(**changed: list[dict[str, Any]]) -> Inventory:
+    inventory = Inventory(PARSERS, StandingClock())
+    for plural in inventory.plurals:
+        inventory.finish_resync(inventory.begin_resync(plural), copy.deepcopy(changed.get(plural, HEALTHY[plural])))
+    return inventory
+
+
+def views(snapshot: Snapshot) -> dict[str, ServiceView]:
+    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    plan(world, EMPTY, 1_790_000_000.0)
+    return {view.spec.key.name: view for view in world.services}
+
+
+def put(inventory: Inventory, plural: str, obj: dict[str, Any]) -> Snapshot:
+    inventory.put(plural, obj)
+    return inventory.snapshot()
+
+
+def test_a_healthy_snapshot_is_not_in_doubt():
+    found = views(filled().snapshot())
+    assert all(isinstance(found[name].variants[0].workload, WorkloadFact) for name in ("chat", "other"))
+
+
+@pytest.mark.parametrize(
+    ("plural", "obj", "field"),
+    [
+        ("pods", pod("chat-1-x", containers="none"), "spec.containers"),
+        ("pods", pod("chat-1-x", containers=[{"name": "engine", "resources": {"limits": {"a.b/c": DIGITS}}}]), "a.b/c"),
+        ("replicasets", replicaset(**{"deployment.kubernetes.io/revision": "²"}), "deployment.kubernetes.io/revision"),
+        (
+            "replicasets",
+            replicaset(**{"deployment.kubernetes.io/revision": DIGITS}),
+            "deployment.kubernetes.io/revision",
+        ),
+        ("deployments", deployment("chat", replicas="many"), "spec.replicas"),
+        ("deployments", deployment("chat", replicas=True), "spec.replicas"),
+        ("deployments", deployment("chat", template=["x"]), "spec.template"),
+        (
+            "horizontalpodautoscalers",
+            {"metadata": meta("hpa", labels=["x"]), "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "chat"}}},
+            "metadata.labels",
+        ),
+    ],
+)
+def test_what_belongs_to_a_service_and_cannot_be_read_holds_this_service(plural: str, obj: Any, field: str):
+    found = views(put(filled(), plural, obj))
+    held = found["chat"].variants[0].workload
+    assert isinstance(held, WorkloadMissing)
+    assert held.reason is Reason.OBJECT_UNREADABLE
+    assert field in held.why
+    if plural != "horizontalpodautoscalers":  # of which not even the target is known
+        assert isinstance(found["other"].variants[0].workload, WorkloadFact)
+
+
+def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
+    snapshot = put(filled(), "pods", pod("chat-1-x", containers=[{"resources": {}}]))
+    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    made, _ = plan(world, EMPTY, 1_790_000_000.0)
+    decision = next(one for one in made.decisions if one.service.name == "chat")
+    assert [(variant.current, variant.desired) for variant in decision.variants] == [(2, 2)]
+    assert decision.judgements["TargetFound"].reason is Reason.OBJECT_UNREADABLE
+    assert (
+        "Pod team/chat-1-x cannot be read: spec.containers[0].name: missing"
+        in decision.judgements["TargetFound"].message
+    )
+    assert not [action for action in made.actions if action.service.name == "chat"]
+
+
+def test_a_pod_that_becomes_unreadable_has_not_vanished_and_its_node_gives_no_room():
+    snapshot = put(filled(), "pods", pod("chat-1-x", containers={}))
+    assert not snapshot.vanished_pods
+    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    assert {one.name: one.schedulable for one in world.pools[0].nodes} == {"gpu-1": False, "gpu-2": True}
+
+
+def test_a_node_that_cannot_be_read_gives_no_room():
+    snapshot = put(filled(), "nodes", node("gpu-1", gpus="1e999999999"))
+    assert [one.name for one in snapshot.of("nodes") if isinstance(one, NodeFact)] == ["gpu-2"]
+
+
+def test_a_pod_of_nobody_disturbs_nobody():
+    stray = pod("chat-1-x", containers="none")
+    del stray["metadata"]["ownerReferences"]
+    stray["metadata"]["uid"] = "uid-stray"
+    found = views(put(filled(), "pods", stray))
+    assert isinstance(found["chat"].variants[0].workload, WorkloadFact)
+
+
+def test_a_cap_that_cannot_be_read_is_not_known():
+    inventory = filled()
+    cap = {"metadata": meta("chat-batch"), "data": {"PERTOKEN_MAX_NUM_SEQS": "16"}}
+    assert len(put(inventory, "configmaps", cap).of("configmaps")) == 1
+    snapshot = put(inventory, "configmaps", {**cap, "data": {"PERTOKEN_MAX_NUM_SEQS": DIGITS}})
+    assert not snapshot.of("configmaps")
+    assert "data.PERTOKEN_MAX_NUM_SEQS" in snapshot.unreadable[0].why
+
+
+def test_mended_or_deleted_objects_are_no_longer_refused():
+    inventory = filled()
+    inventory.put("nodes", node("gpu-1", gpus="x"))
+    inventory.put("pods", pod("chat-1-x", containers="none"))
+    assert {plural: count for plural, count in inventory.unreadable.items() if count} == {"nodes": 1, "pods": 1}
+    inventory.put("nodes", node("gpu-1"))
+    inventory.drop("pods", pod("chat-1-x"))
+    assert not inventory.snapshot().unreadable
+
+
+def test_a_list_forgets_unreadable_objects_that_are_gone():
+    inventory = filled()
+    inventory.put("pods", pod("chat-1-x", containers="none"))
+    inventory.finish_resync(inventory.begin_resync("pods"), [pod("chat-1-y")])
+    assert not inventory.snapshot().unreadable
+
+
+def test_an_unreadable_object_is_told_once(caplog: pytest.LogCaptureFixture):
+    inventory = filled()
+    for _ in range(3):
+        inventory.put("nodes", node("gpu-1", gpus="x"))
+    assert [line for line in caplog.messages if "Node gpu-1 cannot be read" in line] == [
+        'Node gpu-1 cannot be read: nvidia.com/gpu: "x": a Kubernetes quantity such as 8, 500m or 1Gi'
+    ]
+
+
+@pytest.mark.parametrize("obj", [None, [], "x", {}, {"metadata": None}, {"metadata": []}, {"metadata": {"uid": 5}}])
+def test_nothing_at_all_is_refused_too(obj: Any):
+    inventory = filled()
+    for plural in inventory.plurals:
+        inventory.put(plural, obj)
+        inventory.finish_resync(inventory.begin_resync(plural), [obj])
+        assert inventory.unreadable[plural] == 1
+        inventory.drop(plural, obj)
+        assert inventory.unreadable[plural] == 0
+
+
+def test_a_service_that_cannot_be_translated_hears_of_it_in_its_own_condition():
+    deep: Any = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    template = {"spec": {"containers": [{"name": "engine", "x": deep}]}}
+    variant = {"name": "a", "pool": "pool", "podTemplate": template}
+    snapshot = put(filled(), "inferenceservices", service("chat", variants=[variant]))
+    surveyed = survey(snapshot, RULES)
+    assert surveyed.refusals["uid-chat"].reason is Reason.INVALID_SPEC
+    assert [one.key.name for one in surveyed.services] == ["other"]
