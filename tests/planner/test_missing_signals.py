@@ -236,3 +236,14 @@ def test_metrics_lost_in_the_middle_of_a_roll_keep_the_extra_replica():
     lowest = []
     made.run(600, watch=lambda plant, _: lowest.append(plant.replicas()))
     assert min(lowest) == max(lowest) == with_surge
+
+
+@pytest.mark.parametrize(("queue", "falls"), [(0.0, True), (500.0, False)])
+def test_low_utilization_takes_no_replica_from_a_queue(queue, falls):
+    made = plant(rate=1.0, replicas=8)
+    made.services["chat"] = generic(made.services["chat"])
+    made.deployments["chat"] = replace_spec(made.deployments["chat"], made.services["chat"])
+    show = made.metrics
+    made.metrics = lambda: replace(show(), gateway_queue={("llm", "chat"): queue})
+    made.run(2400)
+    assert (made.replicas() < 8) is falls

@@ -17,6 +17,7 @@ GPU_TARGET = 0.75
 KV_TARGET = 0.75
 BATCH_TARGET = 0.8
 WAITING_PER_REPLICA = 2.0  # a standing queue above it asks for more replicas
+QUEUED_SHARE = 0.5  # waiting requests per replica from which on low use takes none away
 DRAINED_PER_REPLICA = 8.0  # waiting requests that justify one more replica
 MAX_STEP = 2.0
 
@@ -42,6 +43,9 @@ def generic_replicas(facts: ServiceFacts, variant: VariantFacts) -> tuple[int, R
         queued = min(serving + ceil(waiting / DRAINED_PER_REPLICA), ceil(serving * MAX_STEP))
         if queued > max(wanted, steady):
             return queued, Reason.QUEUE_BACKLOG
+        wanted = max(wanted, steady)
+    if waiting >= max(1.0, QUEUED_SHARE * serving):
+        # Low use of a resource beside a queue says that the resource is not what holds requests back.
         wanted = max(wanted, steady)
     if wanted == steady:
         return steady, Reason.WITHIN_TOLERANCE

@@ -1,15 +1,12 @@
-"""What a cycle teaches: request shape, demand, calibration, start-up time, idleness."""
+"""What a cycle teaches of a service: request shape, demand, idleness, the edge of its latency."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
 
-from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.service import Engine
 from pertoken.domain.signal import LatencyKind, Signal
-from pertoken.model.calibrate import MIN_BATCH, Observation
-from pertoken.model.calibrate import learn as calibrate
 from pertoken.model.demand import (
     HISTORY_CYCLES,
     LONG_CYCLES,
@@ -23,44 +20,29 @@ from pertoken.model.demand import (
 )
 from pertoken.model.edge import Edge, Kept
 from pertoken.model.edge import learn as learn_edge
-from pertoken.model.histogram import merge, quantile, share_within
-from pertoken.model.steady import Load, at_batch
+from pertoken.model.histogram import share_within
+from pertoken.model.steady import Load
 from pertoken.planner.assess import Assessment, Grade
-from pertoken.planner.delivered import queued_since
 from pertoken.planner.facts import ServiceFacts, VariantFacts
-from pertoken.planner.memory import ServiceMemory, Shape, VariantMemory
+from pertoken.planner.learn_variant import learn_variant
+from pertoken.planner.memory import ServiceMemory, Shape
 from pertoken.planner.needs import Purpose
 
 FEW_REQUESTS = 3.0  # finished in a window before they say anything of the mean request
 MANY_REQUESTS = 20.0
 MOST_FLOW = 8.0  # output length by flow over that of finished requests: beyond it arrivals have all but stopped
-QUEUED_WAITING = 1.0  # per pod
 FLOWING_SHARE = 0.25  # of the mean rate of the last minutes: below it arrivals have ceased, and what is left is drained
 IDLE_UTILIZATION = 0.01  # of a GPU, mean over a rate window
-STEADY_SHARE = 0.5  # of the measured batch that present arrivals explain: below it the batch is being drained
 CONTEXT_BOUNDS = (0.5, 3.0)  # of the modelled mean resident context
-START_SECONDS_BOUNDS = (1.0, 3600.0)
-START_WEIGHT = 0.3
-TAIL_BOUNDS = (0.8, 1.6)
-TAIL_WEIGHT = 0.05
 LONGEST_STAY = 300.0  # seconds that a request is followed back to the load it met
 SURE_SHARE = 0.1  # width of what histograms say of a share
 CALIBRATED_SAMPLES = 15  # before them utilization is not known
-FULL_CACHE = 0.95  # use of the KV cache from which on sequences may be preempted
-_CALIBRATED_BY = (
-    Signal.STEP_SECONDS,
-    Signal.DECODING_SEQUENCES,
-    Signal.PROMPT_TOKENS_PER_SECOND,
-    Signal.GENERATION_TOKENS_PER_SECOND,
-    Signal.WAITING,
-)
-INDEPENDENT_PODS = 4.0  # as many pods tell as much as any number of them
 
 
 def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
     """The service's memory with this cycle's observations in it."""
     memory = facts.memory
-    variants = {variant.name: _variant(facts, variant, assessment) for variant in facts.variants}
+    variants = {variant.name: learn_variant(facts, variant, assessment) for variant in facts.variants}
     # What was learnt of a variant whose target cannot be used for a moment stays.
     gone = {name: memory.variants[name] for name, _ in facts.missing if name in memory.variants}
     memory = replace(memory, variants={**gone, **variants})
@@ -281,88 +263,3 @@ def _works(variant: VariantFacts) -> bool:
     return any(metrics.values.get(Signal.GPU_UTILIZATION, 1.0) > IDLE_UTILIZATION for metrics in variant.measured) or (
         variant.ready > 0 and not variant.measured
     )
-
-
-def _variant(facts: ServiceFacts, variant: VariantFacts, assessment: Assessment) -> VariantMemory:
-    since = queued_since(variant, facts.now)
-    memory = replace(variant.memory, start_seconds=_start_seconds(variant), queued_since=since)
-    shape = facts.memory.shape
-    if not facts.settings.calibrate or variant.base_model is None or shape is None:
-        return memory
-    if assessment.grade < Grade.NORMAL or not variant.workload.settled:
-        return memory
-    load = Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context)
-    ready_at = {pod.key: pod.ready_at or facts.now for pod in variant.living}
-    calibration = memory.calibration
-    weight = min(1.0, INDEPENDENT_PODS / len(variant.measured)) if variant.measured else 1.0
-    weight *= min(1.0, facts.settings.cycle_seconds / facts.window)
-    for pod in variant.measured:
-        # A pod's first window still holds its warm-up.
-        if facts.now - ready_at.get(pod.pod, facts.now) < facts.window:
-            continue
-        observation = _observation(facts, variant, pod, load)
-        if observation is not None:
-            calibration = calibrate(calibration, variant.base_model, replace(observation, weight=weight), facts.now)
-    return _tail(facts, variant, replace(memory, calibration=calibration), load.rounded())
-
-
-def _observation(facts: ServiceFacts, variant: VariantFacts, pod: PodMetrics, load: Load) -> Observation | None:
-    """What one pod tells of its engine's speed; None where it does not tell all, or its batch is being drained."""
-    values, ranks = pod.values, variant.ranks
-    if any(signal not in values for signal in _CALIBRATED_BY):
-        return None
-    step, batch = values[Signal.STEP_SECONDS], values[Signal.DECODING_SEQUENCES] / ranks
-    rate = values[Signal.PROMPT_TOKENS_PER_SECOND] / max(load.input_tokens, 1.0) / ranks
-    if rate * load.output_tokens * step < STEADY_SHARE * batch:
-        return None
-    return Observation(
-        step_seconds=step,
-        batch=batch,
-        request_rate=rate,
-        load=load,
-        tokens=values[Signal.GENERATION_TOKENS_PER_SECOND] * facts.window,
-        # An engine that does not count preemptions is taken as full where its cache is.
-        saturated=values[Signal.PREEMPTIONS_PER_SECOND] > 0
-        if Signal.PREEMPTIONS_PER_SECOND in values
-        else values.get(Signal.KV_USAGE, 1.0) > FULL_CACHE,
-        queued=values[Signal.WAITING] > QUEUED_WAITING,
-        ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
-    )
-
-
-def _tail(facts: ServiceFacts, variant: VariantFacts, memory: VariantMemory, load: Load) -> VariantMemory:
-    """How far the measured inter-token percentile lies from the modelled one, as far as bucket edges are sure of it."""
-    batch = variant.batch
-    if variant.engine is None or not variant.measured or batch is None or batch < MIN_BATCH:
-        return memory
-    modelled = at_batch(variant.engine, load, batch, facts.targets).inter_token_tail
-    pods = variant.seasoned(facts.now, facts.window)
-    kind = LatencyKind.TIME_PER_OUTPUT_TOKEN
-    merged = merge(found) if (found := [pod.histograms[kind] for pod in pods if kind in pod.histograms]) else None
-    if merged is None or modelled <= 0 or merged.cumulative[-1] * facts.window < MANY_REQUESTS:
-        return memory
-    bounds = quantile(merged, facts.targets.percentile / 100.0)
-    if bounds is None:
-        return memory
-    nearest = min(max(modelled, bounds.low), bounds.high)
-    low, high = TAIL_BOUNDS
-    step = min(max(nearest / modelled, low), high) - memory.tail_inter_token
-    return replace(memory, tail_inter_token=memory.tail_inter_token + TAIL_WEIGHT * step)
-
-
-def _start_seconds(variant: VariantFacts) -> float | None:
-    """Learnt time from node to Ready, from pods that never restarted."""
-    known = variant.memory.start_seconds
-    low, high = START_SECONDS_BOUNDS
-    times = [
-        pod.ready_at - pod.bound_at
-        for pod in variant.living
-        if pod.ready_at is not None
-        and pod.bound_at is not None
-        and pod.restarts == 0
-        and low <= pod.ready_at - pod.bound_at <= high
-    ]
-    if not times:
-        return known
-    slowest = max(times)
-    return slowest if known is None else known + START_WEIGHT * (slowest - known)
