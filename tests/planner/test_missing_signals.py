@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from lab import generic, plant, service_spec, variant_spec
 
+from pertoken.domain.metrics import Offer
 from pertoken.domain.plan import Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Counter, LatencyKind, Signal
@@ -247,3 +248,24 @@ def test_low_utilization_takes_no_replica_from_a_queue(queue, falls):
     made.metrics = lambda: replace(show(), gateway_queue={("llm", "chat"): queue})
     made.run(2400)
     assert (made.replicas() < 8) is falls
+
+
+def test_an_engine_that_never_has_a_signal_is_run_by_what_it_has():
+    made = plant(rate=3.0, replicas=6, with_histograms=False)
+    hidden = {Signal.PROMPT_TOKENS_PER_SECOND, Signal.CACHED_PROMPT_TOKENS_PER_SECOND}
+    Veil(made, signals=hidden).on = True
+    show = made.metrics
+    offer = Offer(ever=frozenset(Signal) - hidden)
+
+    def metrics():
+        shown = show()
+        return replace(
+            shown,
+            offers={"old": offer},
+            pods={key: replace(pod, engine="old") for key, pod in shown.pods.items()},
+        )
+
+    made.metrics = metrics
+    made.run(2400)
+    assert made.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
+    assert made.replicas() < 6

@@ -11,14 +11,17 @@ from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an engine gives in every version and from its start, by its row of the engine table.
+    """What an engine gives, by its row of the engine table. GPU figures come from another exporter and are in no offer.
 
-    One of these that a pod does not show is gone; anything else may be absent for good reasons. GPU figures come from
-    another exporter and are in no offer.
+    Attributes:
+        signals, histograms: in every version and from its start: one that a pod does not show is gone.
+        ever, ever_histograms: in some version: what is not among them is never told.
     """
 
     signals: frozenset[Signal] = frozenset()
     histograms: frozenset[LatencyKind] = frozenset()
+    ever: frozenset[Signal] = frozenset()
+    ever_histograms: frozenset[LatencyKind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

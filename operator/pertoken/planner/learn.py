@@ -251,7 +251,10 @@ def _idle_since(facts: ServiceFacts) -> float | None:
     modelled = [variant for variant in facts.variants if variant.spec.engine is not Engine.GENERIC]
     signals = (Signal.RUNNING, Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND)
     flows = [_flow(facts, signal) for signal in signals]
-    if any(flow is not None and flow > 0 for flow in flows) or (modelled and None in flows):
+    if any(flow is not None and flow > 0 for flow in flows):
+        return None
+    running, *tokens = flows
+    if modelled and (running is None or all(flow is None for flow in tokens)):
         return None
     if any(_works(variant) for variant in facts.variants if variant.spec.engine is Engine.GENERIC):
         return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.metrics import Offer, PodMetrics
 from pertoken.domain.service import Engine
 from pertoken.domain.signal import Counter, LatencyKind, Signal
 from pertoken.model.steady import Targets
@@ -55,6 +55,12 @@ class Need:
             or any(kind in metrics.histograms for kind in self.histograms)
             or any(counter in metrics.counters for counter in self.counters)
         )
+
+    def offered(self, offer: Offer) -> bool:
+        """Whether an engine can tell it at all. Totals and GPU figures are in no offer: they are always asked for."""
+        if self.counters or Signal.GPU_UTILIZATION in self.signals:
+            return True
+        return not offer.ever.isdisjoint(self.signals) or not offer.ever_histograms.isdisjoint(self.histograms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,9 @@ def lacks_of(facts: ServiceFacts) -> Lacks:
             for need in needs:
                 if need.once_seen and need.name not in facts.memory.told:
                     continue
-                telling = {key for key, metrics in told_by.items() if _tells(variant, need, metrics)}
+                telling = {
+                    key for key, metrics in told_by.items() if _tells(variant, need, metrics, _offer(facts, metrics))
+                }
                 if len(telling) < len(expected) // variant.pods_per_replica:
                     found[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
     return {
@@ -177,8 +185,14 @@ def _expected(variant: VariantFacts, facts: ServiceFacts) -> tuple[set[str], dic
     }
 
 
-def _tells(variant: VariantFacts, need: Need, metrics: PodMetrics) -> bool:
-    if need.met(metrics):
+def _offer(facts: ServiceFacts, metrics: PodMetrics) -> Offer | None:
+    """What the pod's engine has; None where the engine was not recognized."""
+    return None if facts.snapshot is None else facts.snapshot.offers.get(metrics.engine)
+
+
+def _tells(variant: VariantFacts, need: Need, metrics: PodMetrics, offer: Offer | None) -> bool:
+    """Whether a pod tells what is needed, or its engine never does: decisions are made by what it has."""
+    if need.met(metrics) or (offer is not None and not need.offered(offer)):
         return True
     if not need.flow or variant.spec.engine not in _BEGIN_WITH_TRAFFIC:
         return False

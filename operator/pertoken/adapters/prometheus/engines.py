@@ -92,11 +92,16 @@ class EngineMetrics:
 
     @property
     def offer(self) -> Offer:
-        """What a pod of this engine always shows. Means are left out: without an event there is none."""
+        """What a pod of this engine shows, always and ever. A mean is none always: without an event there is none."""
         signals = {*self.gauges, *self.rates}
         if self.capacity:
             signals.add(Signal.KV_CAPACITY_TOKENS)
-        return Offer(frozenset(signals - self.sometimes), frozenset(self.histograms.keys() - self.sometimes))
+        return Offer(
+            frozenset(signals - self.sometimes),
+            frozenset(self.histograms.keys() - self.sometimes),
+            frozenset({*signals, *self.means}),
+            frozenset(self.histograms),
+        )
 
 
 VLLM = EngineMetrics(
