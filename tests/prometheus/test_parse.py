@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pertoken.adapters.prometheus.engines import InfoLabel
 from pertoken.adapters.prometheus.parse import (
     FLOAT_NOISE,
     PodLabels,
     Sample,
     Tally,
     by_pod,
+    by_server,
     capacities,
     edge,
     histogram,
@@ -18,6 +20,7 @@ from pertoken.adapters.prometheus.parse import (
     samples,
 )
 from pertoken.domain.identity import PodKey
+from pertoken.domain.signal import Histogram
 
 LABELS = PodLabels("namespace", "pod")
 POD = PodKey("a", "chat-0")
@@ -133,7 +136,7 @@ def test_noise_is_levelled_upward_and_nothing_else_changes(steps, noise):
 def capacity(*shown):
     tally = Tally()
     read = [sample(1.0, engine=rank, tokens=text) for rank, text in shown]
-    return capacities(read, LABELS, "tokens", ("engine",), tally).get(POD), tally
+    return capacities(read, LABELS, InfoLabel("info", "tokens"), ("engine",), tally).get(POD), tally
 
 
 def test_capacity_is_added_over_ranks():
@@ -147,3 +150,45 @@ def test_capacity_that_is_not_certain_is_missing(shown):
     found, tally = capacity(*shown)
     assert found is None
     assert str(tally)
+
+
+FACTORS = InfoLabel("info", "tokens", ("blocks", "size"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "tokens"),
+    [
+        ({"blocks": "100", "size": "16"}, 1600.0),
+        ({"blocks": "100", "size": "16", "tokens": "2000"}, 2000.0),
+        ({"blocks": "100", "size": "16", "tokens": "None"}, 1600.0),
+        ({"blocks": "100"}, None),
+        ({"blocks": "0", "size": "16"}, None),
+        ({"blocks": "1e300", "size": "1e300"}, None),
+    ],
+)
+def test_capacity_is_the_product_of_its_factors_where_it_is_not_told(labels, tokens):
+    assert capacities([sample(1.0, **labels)], LABELS, FACTORS, (), Tally()).get(POD) == tokens
+
+
+@pytest.mark.parametrize(
+    ("addresses", "servers"),
+    [
+        ([("10.0.0.5:8000", 3.0)], {"8000": 3.0}),
+        ([("10.0.0.5:8000", 3.0), ("10.0.0.5:8001", 4.0)], {"8000": 3.0, "8001": 4.0}),
+        ([("10.0.0.5:8000", 3.0), ("chat-0:8000", 2.9)], {"8000": 3.0}),
+        ([("10.0.0.5:8000", 3.0), ("chat-0", 9.0)], {"8000": 3.0}),
+        ([("chat-0", 3.0)], {"": 3.0}),
+        ([("[fd00::5]:8000", 3.0)], {"8000": 3.0}),
+        ([("10.0.0.5:8000", 3.0), ("10.0.0.5:8000", 4.0)], {}),
+    ],
+)
+def test_servers_of_a_pod_are_told_apart_by_port(addresses, servers):
+    read = [sample(value, instance=address) for address, value in addresses]
+    assert by_server(read, LABELS, Tally()).get(POD, {}) == servers
+
+
+def test_histograms_of_two_servers_add_up_at_the_edges_of_both():
+    first = [sample(1.0, le="0.1", instance="a:1"), sample(2.0, le="0.2", instance="a:1")]
+    second = [sample(3.0, le="0.2", instance="a:2"), sample(5.0, le="+Inf", instance="a:2")]
+    read = [*first, sample(4.0, le="+Inf", instance="a:1"), *second]
+    assert histograms(read, LABELS, 1.0, Tally())[POD] == Histogram((0.2, math.inf), (5.0, 9.0))

@@ -57,8 +57,9 @@ def test_the_rates_of_vllm_read_as_documented():
     rates = plan(MetricsProfile(url=URL)).rates
     assert rates
     assert (
-        "sum by (namespace, pod) (max by (namespace, pod, engine, finished_reason) "
-        "(rate(vllm:request_success_total[60s])))"
+        "max by (namespace, pod, instance) (sum by (namespace, pod, instance, job, prometheus, prometheus_replica, "
+        "replica, thanos_replica, receive_replica, monitor) (rate(vllm:request_success_total[60s]) and "
+        "timestamp(vllm:request_success_total) >= (time() - 45)))"
     ) in rates.promql
 
 
@@ -74,7 +75,8 @@ def test_a_label_that_the_scrape_renamed_is_used_everywhere():
 def test_renamed_metrics_keep_their_meaning():
     renamed = (("vllm:num_requests_running", "vllm.running"), ("vllm:time_to_first_token_seconds", "vllm_ttft"))
     made = plan(MetricsProfile(url=URL, engine=EngineSource(renamed=renamed)))
-    assert '({__name__="vllm.running"})), "signal", "vllm:num_requests_running"' in made.gauges.promql
+    assert '({__name__="vllm.running"} and timestamp({__name__="vllm.running"}) >=' in made.gauges.promql
+    assert '"signal", "vllm:num_requests_running"' in made.gauges.promql
     assert "rate(vllm_ttft_bucket[60s])" in dict(made.histograms)[LatencyKind.TTFT].promql
 
 
@@ -91,13 +93,10 @@ def test_the_vllm_row_matches_a_real_metrics_page():
     for metric in metric_names(row):
         series = [line for line in page.splitlines() if line.startswith(metric.name + "{")]
         assert series, metric.name
-        for label in metric.dimensions:
-            assert f'{label}="' in series[0]
-        # Whatever differs between the lines of one engine is declared as a dimension.
-        undeclared = {"model_name", *row.ranks, *metric.dimensions, "le"}
-        assert {label for line in series for label in re.findall(r'(\w+)="', line)} <= undeclared
+        assert not {label for line in series for label in re.findall(r'(\w+)="', line)} & {*row.copies}
     info = next(line for line in page.splitlines() if line.startswith(row.capacity.name + "{"))
-    assert re.search(rf'{row.capacity.label}="\d+"', info)
+    for label in (row.capacity.label, *row.capacity.factors):
+        assert re.search(rf'{label}="\d+"', info)
 
 
 @given(st.text())

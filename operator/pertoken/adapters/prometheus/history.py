@@ -19,8 +19,8 @@ from urllib3.util.retry import Retry
 
 from pertoken.adapters.prometheus.client import QuerySession, explain
 from pertoken.adapters.prometheus.engines import ENGINES, EngineMetrics, Metric
-from pertoken.adapters.prometheus.profile import MetricsProfile
-from pertoken.adapters.prometheus.queries import duration, quote, selector
+from pertoken.adapters.prometheus.profile import REPLICA_LABELS, MetricsProfile
+from pertoken.adapters.prometheus.queries import INSTANCE, JOB, duration, quote, selector
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.signal import Signal
 
@@ -134,8 +134,10 @@ def _matched(metric: Metric, asked: Asked, row: EngineMetrics) -> str:
 
 def _traffic(row: EngineMetrics, asked: Asked, signal: Signal, step: float) -> str:
     metric = row.rates[signal]
-    unique = ", ".join(("namespace", "pod", *row.ranks, *metric.dimensions))
-    return f"sum(max by ({unique}) (increase({_matched(metric, asked, row)}[{duration(step)}])))"
+    server = f"namespace, pod, {INSTANCE}"
+    scrape = ", ".join((server, JOB, *REPLICA_LABELS))
+    grown = f"increase({_matched(metric, asked, row)}[{duration(step)}])"
+    return f"sum(max by ({server}) (sum by ({scrape}) ({grown})))"
 
 
 def _replicas(

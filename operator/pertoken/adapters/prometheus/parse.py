@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pertoken.adapters.prometheus.queries import TAG
+from pertoken.adapters.prometheus.engines import InfoLabel
+from pertoken.adapters.prometheus.queries import INSTANCE, TAG
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Histogram
 
+Value = TypeVar("Value")
+
+HIGHEST = 1e15  # no rate, gauge or bucket is larger; what is says nothing
 FLOAT_NOISE = 1e-6  # cumulative buckets may fall by this share of all events without meaning anything
 
 
@@ -37,6 +41,7 @@ class Tally:
     without_pod: int = 0
     duplicates: int = 0
     bad_histograms: int = 0
+    implausible: int = 0
 
     def __str__(self) -> str:
         words = {
@@ -45,6 +50,7 @@ class Tally:
             "without namespace or pod": self.without_pod,
             "duplicate": self.duplicates,
             "inconsistent histogram": self.bad_histograms,
+            "implausible": self.implausible,
         }
         return ", ".join(f"{count} {word}" for word, count in words.items() if count)
 
@@ -118,6 +124,41 @@ def by_pod(read: Iterable[Sample], labels: PodLabels, tally: Tally) -> dict[PodK
     return {pod: value for pod, value in values.items() if pod not in doubled}
 
 
+def server_of(labels: Mapping[str, str]) -> str:
+    """What tells the servers of one pod apart: the port of the scraped address, empty where that has none.
+
+    The host says nothing: one server may be scraped by its pod's address and by another name of it.
+    """
+    _, colon, port = labels.get(INSTANCE, "").rpartition(":")
+    return port if colon and port.isdecimal() else ""
+
+
+def by_server(read: Iterable[Sample], labels: PodLabels, tally: Tally) -> dict[PodKey, dict[str, float]]:
+    """One value per server of each pod; the same server under several addresses is one.
+
+    Where some series carry a port and others none, those without are copies and left out.
+    """
+    found: dict[PodKey, dict[str, float]] = defaultdict(dict)
+    addresses: set[tuple[PodKey, str]] = set()
+    doubled: set[PodKey] = set()
+    for sample in read:
+        pod = labels.of(sample, tally)
+        if pod is None:
+            continue
+        address, server = sample.labels.get(INSTANCE, ""), server_of(sample.labels)
+        if (pod, address) in addresses:
+            doubled.add(pod)
+            tally.duplicates += 1
+        addresses.add((pod, address))
+        values = found[pod]
+        values[server] = max(values.get(server, sample.value), sample.value)
+    return {pod: _with_ports(values) for pod, values in found.items() if pod not in doubled}
+
+
+def _with_ports(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {port: value for port, value in values.items() if port} or dict(values)
+
+
 def by_model(read: Iterable[Sample], namespace: str, model: str, tally: Tally) -> dict[tuple[str, str], float]:
     """One value per (namespace, model), both labels present and exact."""
     keyed = PodLabels(namespace, model)
@@ -125,31 +166,43 @@ def by_model(read: Iterable[Sample], namespace: str, model: str, tally: Tally) -
 
 
 def capacities(
-    read: Iterable[Sample], labels: PodLabels, figure: str, ranks: tuple[str, ...], tally: Tally
+    read: Iterable[Sample], labels: PodLabels, info: InfoLabel, ranks: tuple[str, ...], tally: Tally
 ) -> dict[PodKey, float]:
-    """KV-cache tokens per pod: the label `figure` as a number, added over ranks.
+    """KV-cache tokens per pod: the figure in the labels, added over servers and ranks.
 
     A rank that shows two different figures, or one that is not a positive number, leaves its pod without a value.
     """
-    per_rank: dict[PodKey, dict[tuple[str, ...], set[float | None]]] = defaultdict(lambda: defaultdict(set))
+    per_server: dict[PodKey, dict[str, dict[tuple[str, ...], set[float | None]]]] = defaultdict(dict)
     for sample in read:
         pod = labels.of(sample, tally)
         if pod is None:
             continue
         rank = tuple(sample.labels.get(label, "") for label in ranks)
-        per_rank[pod][rank].add(number(sample.labels.get(figure)))
+        shown = per_server[pod].setdefault(server_of(sample.labels), {}).setdefault(rank, set())
+        shown.add(_figure(sample.labels, info))
     totals: dict[PodKey, float] = {}
-    for pod, shown in per_rank.items():
-        figures = [next(iter(values)) for values in shown.values() if len(values) == 1]
-        if len(figures) < len(shown):
+    for pod, servers in per_server.items():
+        shown_by_rank = [figures for ranked in _with_ports(servers).values() for figures in ranked.values()]
+        figures = [next(iter(values)) for values in shown_by_rank if len(values) == 1]
+        if len(figures) < len(shown_by_rank):
             tally.duplicates += 1
             continue
-        tokens = [tokens for tokens in figures if tokens is not None and tokens > 0]
-        if len(tokens) == len(shown):
+        tokens = [tokens for tokens in figures if tokens is not None and 0 < tokens < HIGHEST]
+        if len(tokens) == len(shown_by_rank):
             totals[pod] = sum(tokens)
         else:
             tally.not_a_number += 1
     return totals
+
+
+def _figure(labels: Mapping[str, str], info: InfoLabel) -> float | None:
+    """The number itself, else the product of its factors."""
+    whole = number(labels.get(info.label))
+    if whole is not None or not info.factors:
+        return whole
+    factors = [number(labels.get(label)) for label in info.factors]
+    known = [factor for factor in factors if factor is not None and factor > 0]
+    return math.prod(known) if len(known) == len(factors) else None
 
 
 def edge(text: object) -> float | None:
@@ -167,7 +220,7 @@ def histogram(buckets: Mapping[float, float]) -> Histogram | None:
     Falls within float noise are levelled upward; a real fall, a negative rate or a missing infinite edge means that
     the buckets do not belong together, and there is no histogram.
     """
-    if math.inf not in buckets:
+    if math.inf not in buckets or any(rate > HIGHEST for rate in buckets.values()):
         return None
     edges = tuple(sorted(buckets))
     total = buckets[math.inf]
@@ -184,11 +237,11 @@ def histogram(buckets: Mapping[float, float]) -> Histogram | None:
 
 
 def histograms(read: Iterable[Sample], labels: PodLabels, scale: float, tally: Tally) -> dict[PodKey, Histogram]:
-    """One histogram per pod; edges are multiplied by `scale` to seconds.
+    """One histogram per pod, servers added; edges are multiplied by `scale` to seconds.
 
     Two spellings of one edge (before and after an upgrade of Prometheus) are copies of one bucket: the higher holds.
     """
-    collected: dict[PodKey, dict[float, float]] = defaultdict(dict)
+    collected: dict[PodKey, dict[str, dict[float, float]]] = defaultdict(dict)
     for sample in read:
         pod = labels.of(sample, tally)
         upper = edge(sample.labels.get("le"))
@@ -197,13 +250,21 @@ def histograms(read: Iterable[Sample], labels: PodLabels, scale: float, tally: T
         if upper is None:
             tally.malformed += 1
             continue
-        rates = collected[pod]
+        rates = collected[pod].setdefault(server_of(sample.labels), {})
         rates[upper * scale] = max(rates.get(upper * scale, sample.value), sample.value)
     found = {}
-    for pod, buckets in collected.items():
-        whole = histogram(buckets)
-        if whole is None:
+    for pod, servers in collected.items():
+        wholes = [histogram(buckets) for buckets in _with_ports(servers).values()]
+        good = [whole for whole in wholes if whole is not None]
+        if len(good) < len(wholes):
             tally.bad_histograms += 1
         else:
-            found[pod] = whole
+            found[pod] = _added(good)
     return found
+
+
+def _added(parts: Sequence[Histogram]) -> Histogram:
+    """The sum of histograms, at the edges that all of them have."""
+    tables = [dict(zip(part.edges, part.cumulative, strict=True)) for part in parts]
+    edges = tuple(upper for upper in parts[0].edges if all(upper in table for table in tables))
+    return Histogram(edges, tuple(sum(table[upper] for table in tables) for upper in edges))

@@ -14,6 +14,8 @@ from pertoken.adapters.prometheus.engines import ENGINES, GATEWAY_QUEUE, GATEWAY
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OPERATORS = ("=", "!=", "=~", "!~")
+# Labels by which a pair of Prometheus servers, or what stores their samples, tells their copies apart.
+REPLICA_LABELS = ("prometheus", "prometheus_replica", "replica", "thanos_replica", "receive_replica", "monitor")
 SCRAPES_PER_WINDOW = 4  # fewer, and one missed scrape makes a rate vanish or jump
 
 
@@ -57,6 +59,7 @@ class EngineSource:
         container_label: label that names the container.
         container: read only this container's series; empty: all.
         renamed: (name in the table, name in this Prometheus) for installations that rename metrics.
+        replica_labels: labels, besides ``job``, in which only copies of one scrape target's series differ.
     """
 
     engines: tuple[str, ...] = ("vllm",)
@@ -66,6 +69,7 @@ class EngineSource:
     container: str = ""
     matchers: tuple[Matcher, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    replica_labels: tuple[str, ...] = REPLICA_LABELS
 
     def rows(self) -> tuple[EngineMetrics, ...]:
         """The rows of the engine table, in the profile's order."""
@@ -210,7 +214,7 @@ def _source_mistakes(profile: MetricsProfile) -> Iterator[str]:
     unknown = [name for name in engine.engines if name not in ENGINES]
     if unknown:
         yield f"engine.engines: unknown {', '.join(map(repr, unknown))}, known are {', '.join(sorted(ENGINES))}"
-    labels = [engine.container_label, gateway.model]
+    labels = [engine.container_label, gateway.model, *engine.replica_labels]
     labels += [engine.rank] if engine.rank else []
     for source in (engine, gpu, gateway):
         labels += [source.labels.namespace, source.labels.pod, *(matcher.label for matcher in source.matchers)]

@@ -1,9 +1,14 @@
 """PromQL of one cycle, built from a profile. Pure; the number of queries never depends on the number of services.
 
 Each query is a union (``or``) of small expressions of the same shape, told apart by the label ``signal``. All of them
-aggregate to one series per pod on the server. Copies of a series (two jobs on one pod, a pair of Prometheus servers)
-are folded with ``max`` before different ranks are added with ``sum``. Only functions that Prometheus 2.42 and 3.x
-evaluate alike are used, and no matcher on ``le``, whose spelling differs between them.
+aggregate to one series per server (pod and instance) on the server side.
+
+Two series are copies when the same page was scraped twice: they differ in labels of the scrape (job, replica of
+Prometheus) and stand under the same instance. So the series of one scrape add up, and the highest of several scrapes of
+one instance counts. Only what is exposed now is read: a rate goes on for a window after its family has left the page,
+with falling values, whereas the instant selector is empty at once; and a sample that an exporter stamped too long ago
+is stale. Only functions that Prometheus 2.42 and 3.x evaluate alike are used, and no matcher on ``le``, whose spelling
+differs between them.
 """
 
 from __future__ import annotations
@@ -15,14 +20,18 @@ from dataclasses import dataclass
 from pertoken.adapters.prometheus import engines
 from pertoken.adapters.prometheus.engines import EngineMetrics, Metric
 from pertoken.adapters.prometheus.profile import EngineSource, Matcher, MetricsProfile, SeriesLabels
-from pertoken.domain.signal import LatencyKind
+from pertoken.domain.signal import LatencyKind, Signal
 
 TAG = "signal"
 AGE = "age"  # of an engine's samples: followed by ":" and the row's name
 AGE_BEFORE = "age_before_it_vanished"
 SAMPLES = "samples_in_window"
 SAMPLES_BEFORE = "samples_in_lookback"
+BUSIEST = "busiest"  # most that ran or waited at any scrape of the window
+ENDED = "ended:"  # followed by the tag of a total: its last value within the look-back
 CAPACITY = "capacity:"  # followed by the label that holds the figure
+INSTANCE = "instance"
+JOB = "job"
 GATEWAY_QUEUE = "queue:"
 GATEWAY_REFUSALS = "refusals:"
 
@@ -82,6 +91,16 @@ def tag_of(metric: Metric) -> str:
     return metric.name + "".join(f"[{label}{operator}{value}]" for label, operator, value in metric.matchers)
 
 
+def ended_tag(metric: Metric) -> str:
+    """Under this tag a total comes back as it was last seen, exposed or not."""
+    return ENDED + tag_of(metric)
+
+
+def samples_tag(metric: Metric) -> str:
+    """Under this tag comes back how many samples of a counter the window holds."""
+    return f"{SAMPLES}:{tag_of(metric)}"
+
+
 def age_tag(row: EngineMetrics) -> str:
     """The value of the label `signal` under which the age of an engine's pods comes back."""
     return f"{AGE}:{row.name}"
@@ -131,10 +150,21 @@ def _pod(labels: SeriesLabels, *more: str) -> str:
     return ", ".join(dict.fromkeys((labels.namespace, labels.pod, *more)))
 
 
-def _unique(source: EngineSource, row: EngineMetrics, metric: Metric, *more: str) -> str:
-    """The labels that tell true series apart; whatever else differs makes copies."""
-    ranks = (source.rank,) if source.rank and row.ranks else row.ranks
-    return _pod(source.labels, *ranks, *metric.dimensions, *more)
+def _server(labels: SeriesLabels, *more: str) -> str:
+    return _pod(labels, INSTANCE, *more)
+
+
+def _live(profile: MetricsProfile, series: str) -> str:
+    """Which series are exposed now, with fresh samples; for the right side of ``and``."""
+    return f"timestamp({series}) >= (time() - {profile.fresh_seconds:g})"
+
+
+def _folded(profile: MetricsProfile, row: EngineMetrics, expression: str, across: str = "sum", le: str = "") -> str:
+    """One figure per server: parts of one page combined, copies counted once."""
+    source, edges = profile.engine, (le,) if le else ()
+    once = f"max without ({', '.join(row.copies)}) ({expression})" if row.copies else expression
+    scrape = _server(source.labels, JOB, *source.replica_labels, *edges)
+    return f"max by ({_server(source.labels, *edges)}) ({across} by ({scrape}) ({once}))"
 
 
 def _age_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
@@ -145,86 +175,120 @@ def _age_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
     """
     if row.presence is None:
         return []
-    series, by = _select(profile.engine, row.presence), _pod(profile.engine.labels)
+    shown, by = _select(profile.engine, row.presence), _server(profile.engine.labels)
     window, lookback = duration(profile.window_seconds), duration(profile.lookback_seconds)
     step = duration(profile.scrape_seconds)
-    return [
-        _tagged(age_tag(row), f"min by ({by}) (time() - timestamp({series}))"),
-        _tagged(AGE_BEFORE, f"min by ({by}) (time() - max_over_time(timestamp({series})[{lookback}:{step}]))"),
-        _tagged(SAMPLES, f"max by ({by}) (count_over_time({series}[{window}]))"),
-        _tagged(SAMPLES_BEFORE, f"max by ({by}) (count_over_time({series}[{lookback}]))"),
+    # A pod is there as long as it shows anything; what it does not show is missing, signal by signal.
+    known = [*(gauge.metric for gauge in row.gauges.values()), *row.totals.values()]
+    any_age = " or ".join(
+        f"max by ({by}) (timestamp({series}))"
+        for series in dict.fromkeys([shown, *(_select(profile.engine, metric) for metric in known)])
+    )
+    flows = dict.fromkeys([*_flows(row), *(Metric(f"{base.name}_count") for base in row.histograms.values())])
+    busiest = [row.gauges[signal].metric for signal in (Signal.RUNNING, Signal.WAITING) if signal in row.gauges]
+    terms = [
+        _tagged(age_tag(row), f"time() - ({any_age})"),
+        _tagged(AGE_BEFORE, f"min by ({by}) (time() - max_over_time(timestamp({shown})[{lookback}:{step}]))"),
+        _tagged(SAMPLES, f"max by ({by}) (count_over_time({shown}[{window}]))"),
+        _tagged(SAMPLES_BEFORE, f"max by ({by}) (count_over_time({shown}[{lookback}]))"),
     ]
+    terms += [
+        _tagged(samples_tag(metric), f"max by ({by}) (count_over_time({_select(profile.engine, metric)}[{window}]))")
+        for metric in flows
+    ]
+    if row.begins_with_traffic:
+        terms += [
+            _tagged(
+                f"{BUSIEST}:{tag_of(metric)}",
+                f"max by ({by}) (max_over_time({_select(profile.engine, metric)}[{window}]))",
+            )
+            for metric in busiest
+        ]
+    return terms
+
+
+def _flows(row: EngineMetrics) -> list[Metric]:
+    """Counters of which the growth is read."""
+    return [*row.rates.values(), *(part for mean in row.means.values() for part in (mean.total, mean.count))]
 
 
 def _gauge_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
-    source, by = profile.engine, _pod(profile.engine.labels)
-    terms = [
-        _tagged(
-            tag_of(gauge.metric),
-            f"{gauge.across} by ({by}) (max by ({_unique(source, row, gauge.metric)}) "
-            f"({_select(source, gauge.metric)}))",
-        )
-        for gauge in row.gauges.values()
-    ]
+    source = profile.engine
+    terms = []
+    for gauge in row.gauges.values():
+        series = _select(source, gauge.metric)
+        shown = _folded(profile, row, f"{series} and {_live(profile, series)}", gauge.across)
+        terms.append(_tagged(tag_of(gauge.metric), shown))
     if row.capacity:
-        info = Metric(row.capacity.name)
-        unique = _unique(source, row, info, row.capacity.label)
-        terms.append(_tagged(CAPACITY + row.capacity.label, f"max by ({unique}) ({_select(source, info)})"))
+        series = _select(source, Metric(row.capacity.name))
+        ranks = (source.rank,) if source.rank and row.ranks else row.ranks
+        unique = _server(source.labels, *ranks, row.capacity.label, *row.capacity.factors)
+        terms.append(
+            _tagged(CAPACITY + row.capacity.label, f"max by ({unique}) ({series} and {_live(profile, series)})")
+        )
     return terms
 
 
 def _rate_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
-    metrics = [*row.rates.values()]
-    for mean in row.means.values():
-        metrics += [mean.total, mean.count]
-    source, by, window = profile.engine, _pod(profile.engine.labels), duration(profile.window_seconds)
-    return [
-        _tagged(
-            tag_of(metric),
-            f"sum by ({by}) (max by ({_unique(source, row, metric)}) (rate({_select(source, metric)}[{window}])))",
+    window = duration(profile.window_seconds)
+    terms = []
+    for metric in dict.fromkeys(_flows(row)):
+        series = _select(profile.engine, metric)
+        terms.append(
+            _tagged(tag_of(metric), _folded(profile, row, f"rate({series}[{window}]) and {_live(profile, series)}"))
         )
-        for metric in dict.fromkeys(metrics)
-    ]
+    return terms
 
 
 def _total_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
-    """The living series first: a restarted engine's small totals must not hide behind its predecessor's."""
-    source, by, lookback = profile.engine, _pod(profile.engine.labels), duration(profile.lookback_seconds)
+    """Living series apart from ended ones: a restarted engine's small totals must not hide behind its predecessor's."""
+    lookback = duration(profile.lookback_seconds)
     terms = []
     for metric in dict.fromkeys(row.totals.values()):
-        unique, series = _unique(source, row, metric), _select(source, metric)
-        latest = f"max by ({unique}) ({series}) or max by ({unique}) (last_over_time({series}[{lookback}]))"
-        terms.append(_tagged(tag_of(metric), f"sum by ({by}) ({latest})"))
+        series = _select(profile.engine, metric)
+        terms.append(_tagged(tag_of(metric), _folded(profile, row, f"{series} and {_live(profile, series)}")))
+        terms.append(_tagged(ended_tag(metric), _folded(profile, row, f"last_over_time({series}[{lookback}])")))
     return terms
 
 
 def _histogram(profile: MetricsProfile, rows: Sequence[EngineMetrics], kind: LatencyKind) -> Query:
-    source, window = profile.engine, duration(profile.window_seconds)
+    window = duration(profile.window_seconds)
     terms = []
     for row in rows:
         if kind not in row.histograms:
             continue
         metric = row.histograms[kind]
-        buckets = f"rate({_select(source, metric, '_bucket')}[{window}])"
-        summed = f"sum by ({_pod(source.labels, 'le')}) (max by ({_unique(source, row, metric, 'le')}) ({buckets}))"
-        terms.append(_tagged(tag_of(metric), summed))
+        series = _select(profile.engine, metric, "_bucket")
+        buckets = f"rate({series}[{window}]) and {_live(profile, series)}"
+        terms.append(_tagged(tag_of(metric), _folded(profile, row, buckets, le="le")))
     return Query(f"{kind} histogram", "\nor\n".join(terms))
 
 
 def _gpu(profile: MetricsProfile, *, required: bool) -> Query | None:
+    """Utilization per GPU or MIG instance by the metric that can be right there, then over a pod's instances."""
     source, window = profile.gpu, duration(profile.window_seconds)
-    by, unique = _pod(source.labels), _pod(source.labels, *engines.GPU_LABELS)
+    by = _pod(source.labels)
+    unique, device = _pod(source.labels, engines.GPU, engines.GPU_INSTANCE), _pod(source.labels, engines.GPU)
     matchers = [*_extra(source.matchers), (source.labels.pod, "!=", "")]  # idle GPUs belong to no pod
 
-    def over_gpus(metric: Metric, across: str) -> str:
-        series = f"avg_over_time({selector(metric.name, matchers)}[{window}])"
-        return _tagged(tag_of(metric), f"{across} by ({by}) (max by ({unique}) ({series}))")
+    def mean(metric: Metric, *more: tuple[str, str, str]) -> str:
+        series = selector(metric.name, [*matchers, *more])
+        scaled = "" if metric.scale == 1.0 else f" * {metric.scale:g}"
+        return f"(max by ({unique}) (avg_over_time({series}[{window}]) and {_live(profile, series)}){scaled})"
 
-    terms = [over_gpus(metric, "avg") for metric in engines.GPU_UTILIZATION]
-    terms.append(over_gpus(engines.GPU_POWER, "sum"))
-    terms += [
-        _tagged(AGE, f"min by ({by}) (time() - timestamp({selector(metric.name, matchers)}))")
-        for metric in engines.GPU_UTILIZATION[:1]
+    whole = mean(engines.GPU_UTILIZATION, (engines.GPU_INSTANCE, "=", ""))
+    active = mean(engines.GPU_ACTIVE)
+    # A whole GPU's own figure counts unless the GPU is partitioned; where it is 0 the profiling metric is asked first.
+    partitions = mean(engines.GPU_ACTIVE, (engines.GPU_INSTANCE, "!=", ""))
+    utilization = (
+        f"({whole} > 0 unless on ({device}) {partitions}) or {active} or ({whole} unless on ({device}) {active})"
+    )
+    families = (engines.GPU_UTILIZATION, engines.GPU_ACTIVE, engines.GPU_POWER)
+    ages = " or ".join(f"max by ({by}) (timestamp({selector(metric.name, matchers)}))" for metric in families)
+    terms = [
+        _tagged(tag_of(engines.GPU_UTILIZATION), f"avg by ({by}) ({utilization})"),
+        _tagged(tag_of(engines.GPU_POWER), f"sum by ({by}) ({mean(engines.GPU_POWER)})"),
+        _tagged(AGE, f"time() - ({ages})"),
     ]
     return _query("GPU", terms, required=required)
 
@@ -236,13 +300,17 @@ def _gateway(profile: MetricsProfile) -> Query | None:
     extra = _extra(source.matchers)
     refused = [*extra, engines.GATEWAY_REFUSED]
     terms = [
-        _tagged(GATEWAY_QUEUE + name, f"sum by ({by}) (max by ({unique}) ({selector(name, extra)}))")
+        _tagged(
+            GATEWAY_QUEUE + name,
+            f"sum by ({by}) (max by ({unique}) ({selector(name, extra)} and {_live(profile, selector(name, extra))}))",
+        )
         for name in source.queue
     ]
     terms += [
         _tagged(
             GATEWAY_REFUSALS + name,
-            f"sum by ({by}) (max by ({unique}, outcome) (rate({selector(name, refused)}[{window}])))",
+            f"sum by ({by}) (max by ({unique}, outcome) (rate({selector(name, refused)}[{window}]) "
+            f"and {_live(profile, selector(name, refused))}))",
         )
         for name in source.refusals
     ]
