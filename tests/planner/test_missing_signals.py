@@ -61,13 +61,13 @@ def busy(**changes):
 )
 def test_nothing_falls_and_nothing_is_learnt_while_a_needed_signal_is_missing(hidden):
     made = busy()
-    made.run(1800)
+    made.run(900)
     veil = Veil(made, signals=hidden & set(Signal), histograms=hidden & HISTOGRAMS)
     before, memory = made.replicas(), made.memory.services["llm/chat"]
     made.rates["chat"] = 20.0
     veil.on = True
     lowest = []
-    made.run(1800, watch=lambda plant, _: lowest.append(plant.replicas()))
+    made.run(900, watch=lambda plant, _: lowest.append(plant.replicas()))
     assert min(lowest) >= before
     after = made.memory.services["llm/chat"]
     # What is missing leaves no zeros behind.
