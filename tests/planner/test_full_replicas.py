@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from lab import plant
 
+from pertoken.domain.cluster import EngineSettings
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
 from pertoken.model.steady import at_batch
@@ -89,3 +90,26 @@ def test_a_standing_queue_that_is_not_told_proves_nothing():
     made.metrics = silent
     made.run(900)
     assert made.memory.services["llm/chat"].variants["a100"].delivered is None
+
+
+@pytest.mark.parametrize(("sequences", "chunk"), [(16, None), (8, 1024), (None, 512)])
+def test_the_settings_that_an_engine_runs_with_decide_its_capacity(sequences, chunk):
+    free, bound = plant(rate=14.0, replicas=2), plant(rate=14.0, replicas=2)
+    settings = EngineSettings(sequences, chunk, "argument", "argument")
+    view = bound.view
+
+    def with_settings(name):
+        seen = view(name)
+        variant = seen.variants[0]
+        return replace(seen, variants=(replace(variant, workload=replace(variant.workload, engine=settings)),))
+
+    bound.view = with_settings
+    for made in (free, bound):
+        made.run(60)
+    decision = bound.decision().variants[0]
+    assert decision.cap == sequences
+    if sequences is not None:
+        assert f"it runs with {sequences} (argument)" in decision.cap_message
+        assert decision.capacity_per_replica < 0.7 * free.decision().variants[0].capacity_per_replica
+    if chunk is not None:
+        assert decision.capacity_per_replica != free.decision().variants[0].capacity_per_replica

@@ -152,6 +152,11 @@ class WorkloadFact:
     resource_version: str = ""
     engine: EngineSettings = EngineSettings()
 
+    @property
+    def max_sequences(self) -> int | None:
+        """Sequences that an engine process runs at most, whoever said so; None if that is not known."""
+        return self.engine.max_sequences if self.cap is None else self.cap.value
+
 
 @dataclass(frozen=True, slots=True)
 class WorkloadMissing:

@@ -64,7 +64,7 @@ class VariantDecision:
         current: spec.replicas as observed.
         desired: what the plan wants now (includes the extra replica of a rolling cap change).
         ready: pods serving.
-        cap: sequences per engine that starts now; None where it is not known or not read from pertoken.
+        cap: sequences per engine that starts now; whoever set it; None where it is not known.
         desired_cap: what the planner wants; None where the engine has no cap.
         operating_batch: decoding sequences per ready pod, None without metrics.
         gpus_per_replica: 0 when unknown.

@@ -58,7 +58,7 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
     """
     cap = variant.workload.cap
     if cap is None:
-        return CapDecision(None, Reason.BATCH_NOT_ACTUATED, "the template does not read its cap from pertoken")
+        return CapDecision(None, Reason.BATCH_NOT_ACTUATED, _not_actuated(variant))
     kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
     batching = variant.spec.batching
     if batching.mode is BatchingMode.FIXED:
@@ -81,6 +81,14 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
     else:
         found = _lower(cap, ideal, limit)
     return _timing(found, cap, variant, facts) if found.change else found
+
+
+def _not_actuated(variant: VariantFacts) -> str:
+    engine = variant.workload.engine
+    words = "the template does not read its cap from pertoken"
+    if engine.max_sequences is None:
+        return f"{words}; the cap that it runs with is {engine.source}"
+    return f"{words}; it runs with {engine.max_sequences} ({engine.source})"
 
 
 def _full_before(facts: ServiceFacts, variant: VariantFacts, load: Load) -> bool:

@@ -289,7 +289,6 @@ def _within_cost(draft: Draft, figures: CostFigures, *, priced: bool) -> Judgeme
 
 def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
     variant, load = final.variant, draft.facts.load
-    cap = variant.workload.cap
     capacity = final.wish.capacity
     learnt = variant.memory.calibration
     gains = learnt.gains
@@ -299,7 +298,7 @@ def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
         desired=final.desired,
         ready=variant.ready,
         reason=final.reason,
-        cap=None if cap is None else cap.value,
+        cap=variant.workload.max_sequences,
         desired_cap=final.cap.desired,
         cap_reason=final.step.reason,
         cap_message=final.step.message,

@@ -349,8 +349,8 @@ def _with_engine(facts: VariantFacts, model: ModelSpec, memory: VariantMemory | 
     if (capacity or base.kv_capacity) <= 0:
         # The catalog says that the weights do not fit: then the catalog is no guide here.
         return replace(facts, memory=memory)
-    cap = facts.workload.cap
-    engine = Engine(base, memory.calibration.gains, None if cap is None else cap.value, capacity)
+    base = base.with_batched_tokens(facts.workload.engine.batched_tokens)
+    engine = Engine(base, memory.calibration.gains, facts.workload.max_sequences, capacity)
     return replace(facts, memory=memory, base_model=base, engine=_rounded(engine))
 
 

@@ -58,9 +58,9 @@ def _shares(variant: VariantFacts) -> list[tuple[float, Reason]]:
     kv = variant.mean(Signal.KV_USAGE)
     if kv is not None:
         found.append((kv / KV_TARGET, Reason.KV_CACHE_FULL))
-    cap, batch = variant.workload.cap, variant.batch
+    cap, batch = variant.workload.max_sequences, variant.batch
     if cap is not None and batch is not None:
-        found.append((batch / (BATCH_TARGET * cap.value), Reason.DEMAND_ROSE))
+        found.append((batch / (BATCH_TARGET * cap), Reason.DEMAND_ROSE))
     gpu = variant.mean(Signal.GPU_UTILIZATION)
     if gpu is not None and (variant.spec.engine is EngineKind.GENERIC or not found):
         found.append((gpu / GPU_TARGET, Reason.GPU_UTILIZATION_HIGH))

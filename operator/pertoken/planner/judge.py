@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from pertoken.domain.plan import AttributionFigures, CostFigures, Judgement, LatencyFigures, Verdict
@@ -157,9 +157,9 @@ def _least(facts: ServiceFacts) -> tuple[Reachable | None, float | None]:
         if variant.engine is None or variant.usd_per_hour is None:
             continue
         batching = variant.spec.batching
-        engine = type(variant.engine)(
-            variant.engine.model, variant.engine.gains, batching.max_sequences, variant.engine.kv_capacity
-        )
+        free = variant.workload.cap is not None or variant.workload.max_sequences is None
+        cap = batching.max_sequences if free else variant.workload.max_sequences
+        engine = replace(variant.engine, cap=cap)
         point = sustainable_rate(engine, load, facts.targets)
         if isinstance(point, Sustainable):
             carried = variant.ranks * facts.memory.edge.rounded

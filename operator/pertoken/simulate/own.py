@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 from pertoken.api.batch_cap import cap_after
-from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact
+from pertoken.domain.cluster import EngineSettings, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey
 from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, Plan, SetBatchCap, SetReplicas
 from pertoken.domain.pool import PoolSpec
@@ -113,11 +113,17 @@ def _variant_view(workload: Workload, shift: float, cap_fixed: bool) -> VariantV
         workload.replicas,
         workload.gpus,
         cap=None if cap_fixed else workload.cap,
+        engine=_settings(workload),
         replicas_manager=workload.manager,
         resource_version=str(workload.version),
     )
     pods = tuple(_pod(pod, shift) for pod in (*workload.vanished, *workload.pods))
     return VariantView(workload.spec, fact, pods)
+
+
+def _settings(workload: Workload) -> EngineSettings:
+    """What the template says to somebody who does not own the cap."""
+    return EngineSettings(max_sequences=workload.cap.value, source="argument --max-num-seqs")
 
 
 def _pod(pod: Pod, shift: float) -> PodFact:
