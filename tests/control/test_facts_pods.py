@@ -17,6 +17,7 @@ from pertoken.control.facts import (
 )
 from pertoken.control.quantities import epoch, is_extended, quantity, whole_units
 from pertoken.domain.identity import WorkloadRef
+from pertoken.domain.placement import Taint
 
 GPU = "nvidia.com/gpu"
 
@@ -285,28 +286,29 @@ def test_a_node_shows_devices_only():
 @pytest.mark.parametrize(
     ("obj", "usable"),
     [
-        (node(spec=taint(GPU)), True),
-        (node(spec=taint("rdma/hca")), True),
-        (node(spec=taint("spot", "PreferNoSchedule")), True),
-        (node(spec=taint("dedicated")), False),
-        (node(spec=taint("node.kubernetes.io/unreachable", "NoExecute")), False),
-        (node(spec={"unschedulable": True}), False),
+        (node(), True),
         (node(ready="False"), False),
         (node(ready="Unknown"), False),
         (node(deletionTimestamp="2026-11-23T10:00:00Z"), False),
     ],
 )
-def test_which_nodes_take_new_pods(obj: dict[str, Any], usable: bool):
+def test_on_which_nodes_a_pod_would_start(obj: dict[str, Any], usable: bool):
     assert node_fact(obj).schedulable is usable
 
 
-def test_an_administrator_may_name_tolerated_taints():
-    assert node_fact(node(spec=taint("dedicated")), tolerated=["dedicated"]).schedulable
+def test_a_cordon_is_a_taint():
+    cordon = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
+    written = {"key": cordon.key, "effect": cordon.effect}
+
+    assert node_fact(node(spec={"unschedulable": True})).taints == (cordon,)
+    assert node_fact(node(spec={"unschedulable": True, "taints": [written]})).taints == (cordon,)
+    assert node_fact(node(spec=taint("sku"))).taints == (Taint("sku", "NoSchedule"),)
 
 
 def test_a_node_that_has_not_reported_yet():
     fact = node_fact({"metadata": {"name": "new"}})
     assert not fact.schedulable
+    assert fact.taints == ()
     assert fact.allocatable == {}
 
 

@@ -217,8 +217,9 @@ def test_pools_that_are_missing_or_closed_give_nothing():
     refused = found[ServiceKey("llm", "chat")].refused
 
     assert granted(found, "chat") == {"v": 0, "w": 0}
-    assert "no access" in refused["v"]
-    assert "does not exist" in refused["w"]
+    assert refused["v"].reason is Reason.ACCESS_DENIED
+    assert "no access" in refused["v"].words
+    assert "does not exist" in refused["w"].words
 
 
 def test_equal_priorities_share_by_need():

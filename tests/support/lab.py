@@ -14,6 +14,7 @@ from pertoken.catalog.lookup import find_gpu, find_model
 from pertoken.domain.cluster import BatchCap, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
+from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.domain.plan import CompleteBatchCap, EvictPod, Plan, SetBatchCap, SetReplicas
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import (
@@ -33,6 +34,7 @@ from pertoken.model.steady import Engine as Steady
 from pertoken.model.steady import Load, at_batch, at_rate
 from pertoken.planner.engine import plan
 from pertoken.planner.memory import EMPTY, Memory
+from pertoken.planner.placement import obstacle
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 GPU = "a100-sxm-80gb"
@@ -152,6 +154,7 @@ class Deployment:
     manager: str = ""
     version: int = 1
     autoscaler: str = ""
+    placement: PlacementRules = ANYWHERE
 
 
 @dataclass
@@ -212,7 +215,7 @@ class Plant:
     def advance_pod(self, pod: Pod) -> None:
         deployment = self.deployments[pod.variant]
         if pod.bound is None:
-            found = self.free_node(pod.gpus, deployment.spec.pool)
+            found = self.free_node(pod.gpus, deployment)
             if found is None:
                 pod.unschedulable = pod.unschedulable or self.now
                 return
@@ -224,9 +227,9 @@ class Plant:
         if pod.ready is None and not pod.crashed and self.now - pod.bound >= self.start_seconds:
             pod.ready = self.now
 
-    def free_node(self, gpus: int, pool: str) -> str | None:
+    def free_node(self, gpus: int, deployment: Deployment) -> str | None:
         for found in self.nodes:
-            if found.labels["pool"] != pool or not found.schedulable:
+            if found.labels["pool"] != deployment.spec.pool or obstacle(found, deployment.placement):
                 continue
             holding = [pod for pod in self.pods if pod.node == found.name and pod.deleted is None and pod.ended is None]
             used = sum(pod.gpus for pod in holding)
@@ -327,6 +330,7 @@ class Plant:
             replicas_manager=deployment.manager,
             foreign_autoscaler=deployment.autoscaler,
             resource_version=str(deployment.version),
+            placement=deployment.placement,
         )
         facts = tuple(pod.fact(deployment.spec.workload) for pod in self.pods if pod.variant == name)
         return ServiceView(self.services[name], (VariantView(deployment.spec, workload, facts),))

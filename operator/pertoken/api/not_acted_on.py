@@ -52,10 +52,7 @@ SERVICE_FIELDS = (
     Inert("spec.variants[].parallelism", "expert", _is_not(1)),
 )
 
-POOL_FIELDS = (
-    Inert("spec", "priceFrom"),
-    Inert("spec.access[]", "maxPriority", lambda value: value is not None),
-)
+POOL_FIELDS = (Inert("spec", "priceFrom"),)
 
 
 def inert_fields(obj: Mapping[str, Any], table: Iterable[Inert]) -> tuple[str, ...]:

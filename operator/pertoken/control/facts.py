@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pertoken.control.placement import node_taints, placement_rules
 from pertoken.control.pod_end import finished, finished_at
 from pertoken.control.quantities import epoch, whole_units
 from pertoken.domain.cluster import NodeFact, PodFact
@@ -18,7 +19,6 @@ ENGINE_CONTAINER = "engine"
 REVISION = "deployment.kubernetes.io/revision"
 LWS_NAME_LABEL = "leaderworkerset.sigs.k8s.io/name"
 LWS_API_VERSION = "leaderworkerset.x-k8s.io/v1"
-GPU_TAINT = "nvidia.com/gpu"
 
 # Reasons of a waiting container that do not pass by themselves; PodInitializing and ContainerCreating do.
 BROKEN = frozenset(
@@ -161,6 +161,7 @@ def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | Non
         crashed=bool(broken) or restarts > 0,
         restarts=restarts,
         message=broken or _words_of_last_end(engine) or (scheduled.get("message", "") if unschedulable else ""),
+        placement=placement_rules(spec),
     )
 
 
@@ -253,26 +254,16 @@ def _words_of_end(ended: Json) -> str:
     return f"{words}: {said}" if said else words
 
 
-def node_fact(obj: Json, tolerated: Collection[str] = ()) -> NodeFact:
-    """One node.
-
-    A node is schedulable when it is not cordoned, Ready, not being deleted, and carries no NoSchedule or NoExecute
-    taint beyond those of its devices: a taint named like an extended resource of the node is tolerated by the pods
-    that request it (the ExtendedResourceToleration admission plugin), and ``nvidia.com/gpu`` is the usual GPU taint.
-
-    Args:
-        obj: the Node.
-        tolerated: further taint keys that the engines' pods tolerate.
-    """
+def node_fact(obj: Json) -> NodeFact:
+    """One node. It is schedulable when it is Ready and not being deleted; the rest is for its taints to say."""
     meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    allocatable = whole_units(status.get("allocatable") or {}, up=False)
     ready = any(
         condition["type"] == "Ready" and condition["status"] == "True" for condition in status.get("conditions") or ()
     )
-    ignored = {GPU_TAINT, *allocatable, *tolerated}
-    repelling = any(
-        taint.get("effect") in {"NoSchedule", "NoExecute"} and taint["key"] not in ignored
-        for taint in spec.get("taints") or ()
+    return NodeFact(
+        meta["name"],
+        dict(meta.get("labels") or {}),
+        whole_units(status.get("allocatable") or {}, up=False),
+        schedulable=ready and "deletionTimestamp" not in meta,
+        taints=node_taints(spec),
     )
-    usable = ready and not spec.get("unschedulable", False) and not repelling and "deletionTimestamp" not in meta
-    return NodeFact(meta["name"], dict(meta.get("labels") or {}), allocatable, schedulable=usable)

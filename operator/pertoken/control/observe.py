@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pertoken.api.launch import CAP_VARIABLE
 from pertoken.catalog.gpus import Gpu
@@ -220,8 +220,7 @@ def _view(
     return ServiceView(
         spec=spec,
         variants=tuple(
-            VariantView(variant, workload, _own_pods(variant, index))
-            for variant, workload in zip(spec.variants, workloads, strict=True)
+            _variant_view(variant, workload, index) for variant, workload in zip(spec.variants, workloads, strict=True)
         ),
         namespace_labels=surveyed.namespaces.get(service.key.namespace, {}),
     )
@@ -235,6 +234,19 @@ def _held(variant: VariantSpec, doubt: Doubt, surveyed: Surveyed) -> WorkloadMis
 
 def _own_pods(variant: VariantSpec, index: _Index) -> tuple[PodFact, ...]:
     return tuple(sorted(index.pods.get(variant.workload, ()), key=lambda pod: (pod.key, pod.uid)))
+
+
+def _variant_view(variant: VariantSpec, workload: WorkloadFact | WorkloadMissing, index: _Index) -> VariantView:
+    """A variant with its pods. What admission adds to their tolerations, the next pod will get, too."""
+    pods = _own_pods(variant, index)
+    if isinstance(workload, WorkloadFact):
+        living = {pod.placement for pod in pods if pod.deleted_at is None and not pod.finished}
+        added = {toleration for rules in living for toleration in rules.tolerations}
+        added -= set(workload.placement.tolerations)
+        if added:
+            tolerations = (*workload.placement.tolerations, *sorted(added, key=str))
+            workload = replace(workload, placement=replace(workload.placement, tolerations=tolerations))
+    return VariantView(variant, workload, pods)
 
 
 def _workload(

@@ -158,7 +158,7 @@ def _event(service: ServiceObject, outcome: Outcome) -> EventNote | None:
         words = f"{describe(action)}: {outcome.why}"
         return EventNote(reference, "Warning", Reason.SCALE_FAILED.value, words, "Act")
     reason = action.reason
-    if isinstance(action, SetReplicas):
+    if isinstance(action, SetReplicas) and reason is not Reason.RECLAIMED_FOR_PRIORITY:
         grown = action.desired > action.current
         reason = Reason.REPLICAS_INCREASED if grown else Reason.REPLICAS_DECREASED
     return EventNote(reference, "Normal", reason.value, action.message or describe(action), "Act")

@@ -9,9 +9,11 @@ from typing import Any
 from pertoken.api.launch import CAP_VARIABLE, Launch, read_launch
 from pertoken.catalog.gpus import Gpu
 from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
+from pertoken.control.placement import placement_rules
 from pertoken.control.quantities import epoch
 from pertoken.domain.cluster import BatchCap, PodFact, WorkloadFact
 from pertoken.domain.identity import WorkloadRef
+from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.ports import Json
 from pertoken.raw.values import MOST_DIGITS, count
 
@@ -38,6 +40,7 @@ class ScalableFact:
         cap_key: ConfigMap key from which the engine reads its batch cap; None if it does not.
         launch: how the engine is started.
         replicas_manager: field manager that last set spec.replicas.
+        placement: on which nodes its pods may run, by its template.
     """
 
     ref: WorkloadRef
@@ -50,6 +53,7 @@ class ScalableFact:
     launch: Launch
     replicas_manager: str
     resource_version: str
+    placement: PlacementRules = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def scalable_fact(obj: Json) -> ScalableFact:
         launch=launch,
         replicas_manager=replicas_manager(meta.get("managedFields") or ()),
         resource_version=meta.get("resourceVersion", ""),
+        placement=placement_rules(_engine_pod_spec(spec), claims=bool(spec.get("volumeClaimTemplates"))),
     )
 
 
@@ -142,6 +147,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         foreign_autoscaler=rivals[0] if rivals else "",
         resource_version=target.resource_version,
         engine=target.launch.settings(around.gpu, None if around.cap is None else around.cap.value),
+        placement=target.placement,
     )
 
 

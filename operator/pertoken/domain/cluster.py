@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pertoken.domain.identity import PodKey, WorkloadRef
+from pertoken.domain.placement import ANYWHERE, PlacementRules, Taint
 from pertoken.domain.reasons import Reason
 
 # Times are seconds since the epoch, as the API server stamped them.
@@ -13,12 +14,19 @@ from pertoken.domain.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class NodeFact:
-    """One node. `schedulable` is False when cordoned, not ready, or tainted NoSchedule beyond the GPU taint."""
+    """One node.
+
+    Attributes:
+        allocatable: extended resources only, whole units.
+        schedulable: Ready and not about to be deleted: a pod that is bound to it would start.
+        taints: with the cordon, which is one.
+    """
 
     name: str
     labels: Mapping[str, str]
-    allocatable: Mapping[str, int]  # extended resources only, whole units
+    allocatable: Mapping[str, int]
     schedulable: bool = True
+    taints: tuple[Taint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class PodFact:
         unschedulable_since: when the scheduler said Unschedulable, None otherwise.
         crashed: the engine container is waiting in CrashLoopBackOff or the like, or has restarted since it started.
         message: words of Kubernetes for what keeps it from serving: the kubelet's, else the scheduler's.
+        placement: on which nodes it may run, with what admission added to its template.
     """
 
     key: PodKey
@@ -60,6 +69,7 @@ class PodFact:
     crashed: bool = False
     restarts: int = 0
     message: str = ""
+    placement: PlacementRules = ANYWHERE
 
     @property
     def ready(self) -> bool:
@@ -139,6 +149,7 @@ class WorkloadFact:
         foreign_autoscaler: an HPA or ScaledObject that targets the same workload, empty if none.
         resource_version: of the object from which `replicas` was read.
         engine: what a container that starts now runs with.
+        placement: on which nodes its next pod may run.
     """
 
     ref: WorkloadRef
@@ -151,6 +162,7 @@ class WorkloadFact:
     foreign_autoscaler: str = ""
     resource_version: str = ""
     engine: EngineSettings = EngineSettings()
+    placement: PlacementRules = ANYWHERE
 
     @property
     def max_sequences(self) -> int | None:

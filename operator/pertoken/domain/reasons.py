@@ -57,6 +57,8 @@ class Reason(StrEnum):
     AT_MINIMUM = "AtMinimum"
     AT_MAXIMUM = "AtMaximum"
     POOL_EXHAUSTED = "PoolExhausted"
+    RECLAIMED_FOR_PRIORITY = "ReclaimedForPriority"
+    PLACEMENT_UNKNOWN = "PlacementUnknown"
     SPEND_CAPPED = "SpendCapped"
     ROLLOUT_IN_PROGRESS = "RolloutInProgress"
     WAITING_FOR_PODS = "WaitingForPods"

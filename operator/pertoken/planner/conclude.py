@@ -33,6 +33,7 @@ from pertoken.planner.needs import Purpose
 from pertoken.planner.place import PoolState
 from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
 from pertoken.planner.roll_state import Allowed, RollStep
+from pertoken.planner.scarce import note_doubts, pool_limits, remarks
 from pertoken.planner.sizing import Wish, lead_seconds
 from pertoken.planner.stabilize import remember, remember_change
 
@@ -45,6 +46,8 @@ _SEVERITY = (
     Reason.GPU_COUNT_UNKNOWN,
     Reason.SWITCHED_OFF,
     Reason.HELD_NO_METRICS,
+    Reason.RECLAIMED_FOR_PRIORITY,
+    Reason.ACCESS_DENIED,
     Reason.POOL_EXHAUSTED,
     Reason.UNSCHEDULABLE_WITHDRAWN,
     Reason.POOL_BACKING_OFF,
@@ -67,7 +70,7 @@ _NUMBERS = (
     ("objective_seconds", "objective", " s"),
 )
 # Reasons that take replicas away whatever is measured.
-_GIVING_UP = frozenset({Reason.UNSCHEDULABLE_WITHDRAWN})
+_GIVING_UP = frozenset({Reason.UNSCHEDULABLE_WITHDRAWN, Reason.RECLAIMED_FOR_PRIORITY})
 _FALLING = frozenset({Reason.STABILIZED, Reason.SCALE_DOWN_LIMITED, Reason.METRICS_WARMING_UP})
 _BLOCKING = frozenset(
     {
@@ -115,15 +118,18 @@ def conclude(draft: Draft, grant: Grant, pools: Mapping[str, PoolState]) -> Outc
     facts = draft.facts
     variants = {variant.name: variant for variant in facts.variants}
     raw = {wish.variant: wish.replicas for wish in draft.sizing.wishes}
+    note_doubts(draft)
     finals: list[_Final] = []
     rolling = any(variant.memory.roll is not None for variant in facts.variants)
     for wish in draft.wishes:
         final = _finish(draft, variants[wish.variant], wish, grant, (pools, rolling))
         rolling = rolling or final.step.roll is not None
         finals.append(final)
-    limits = [*draft.limits, *_exhausted(draft, grant)]
+    # What binds the most comes first.
+    limits = [*pool_limits(draft, grant, pools), *draft.limits]
     acts = draft.inactive is None and draft.conflict[1] is None
     decision = _decision(draft, finals, limits, acts=acts)
+    decision = _with_remarks(decision, remarks(draft, pools))
     memory = _remember(draft, finals, raw, acts=acts)
     actions = _actions(facts, finals, draft.trace.steps) if acts else ((), (), ())
     pools_failed = tuple(variants[name].spec.pool for name in draft.withdrawn) if acts else ()
@@ -146,7 +152,7 @@ def _finish(
         may_add = cap.change if started is None else not started.surge and granted <= variant.steady
         room = _room(facts, variant, pools) if may_add else False
         others = rolling and variant.memory.roll is None
-        wanted = granted if draft.assessment.may_shrink else None
+        wanted = granted if draft.assessment.may_shrink or wish.variant in grant.reclaimed else None
         judge = draft.assessment.grade is not Grade.HOLD
         least = wish.least if judge else None
         allowed = Allowed(room, quiet and not others, judge, wanted, least, _calm(draft, variant, granted))
@@ -156,7 +162,7 @@ def _finish(
     held = wish.reason is Reason.HELD_NO_METRICS and granted <= variant.current
     step = step if held else _grown(step, granted)
     desired = granted
-    if not draft.assessment.may_shrink and wish.reason not in _GIVING_UP and desired < variant.current:
+    if not draft.assessment.may_shrink and not {wish.reason, reason} & _GIVING_UP and desired < variant.current:
         desired = variant.current  # without all that it takes to shrink, what serves stays, an extra replica included
     if step.floor is not None and desired < step.floor and not held:
         desired, reason = min(step.floor, max(variant.spec.max_replicas, granted)), Reason.BATCH_CHANGE_ROLLING
@@ -188,13 +194,19 @@ def _grown(step: RollStep, granted: int) -> RollStep:
 def _granted(draft: Draft, variant: VariantFacts, wish: Wish, grant: Grant) -> tuple[int, Reason]:
     """Replicas after allocation. Services that do not act have asked the pools for nothing."""
     given = grant.replicas.get(wish.variant)
+    if given is not None and wish.variant in grant.reclaimed:
+        words = grant.reclaimed[wish.variant]
+        change = wish.replicas, given
+        draft.trace.add("reclaim", change, Reason.RECLAIMED_FOR_PRIORITY, variant=wish.variant, words=words)
+        return given, Reason.RECLAIMED_FOR_PRIORITY
     if given is None or (given <= variant.steady and wish.replicas <= variant.steady):
         return wish.replicas, wish.reason
     if wish.variant in grant.refused:
-        words = grant.refused[wish.variant]
+        refused = grant.refused[wish.variant]
         change = wish.replicas, given
-        draft.trace.add("allocate", change, Reason.POOL_EXHAUSTED, variant=wish.variant, words=words)
-        return given, Reason.POOL_EXHAUSTED
+        coming = grant.freed.get(wish.variant)
+        draft.trace.add("allocate", change, refused.reason, variant=wish.variant, words=refused.words, coming=coming)
+        return given, refused.reason
     if given > wish.replicas:
         change = wish.replicas, given
         draft.trace.add("allocate", change, Reason.DEMAND_ROSE, variant=wish.variant, words="in place of another")
@@ -217,21 +229,14 @@ def _room(facts: ServiceFacts, variant: VariantFacts, pools: Mapping[str, PoolSt
     if pool is None or variant.current + 1 > variant.spec.max_replicas:
         return False
     rule = pool.rule_of(facts.view.namespace_labels)
-    return rule is not None and not pool.refusal(variant.workload.gpus_per_replica, rule)
+    workload = variant.workload
+    return rule is not None and not pool.refusal(workload.gpus_per_replica, rule, workload.placement)
 
 
 def _reserve(facts: ServiceFacts, variant: VariantFacts, pools: Mapping[str, PoolState]) -> None:
     pool = pools[variant.spec.pool]
     rule = pool.rule_of(facts.view.namespace_labels)
-    pool.take(variant.workload.gpus_per_replica, -1 if rule is None else rule)
-
-
-def _exhausted(draft: Draft, grant: Grant) -> list[tuple[Reason, str]]:
-    return [
-        (Reason.POOL_EXHAUSTED, f"{grant.shortfall.get(name, 0)} GPUs short for {name}: {why}")
-        for name, why in grant.refused.items()
-        if draft.wishes
-    ]
+    pool.take(variant.workload.gpus_per_replica, -1 if rule is None else rule, variant.workload.placement)
 
 
 def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str]], *, acts: bool) -> Decision:
@@ -348,6 +353,15 @@ def _limit(limits: list[tuple[Reason, str]]) -> Judgement:
     return Judgement(Verdict.TRUE, limits[0][0], "; ".join(words for _, words in limits))
 
 
+def _with_remarks(decision: Decision, words: Sequence[str]) -> Decision:
+    """The decision with what else is to be known of its limits."""
+    if not words:
+        return decision
+    limit = decision.judgements["ScalingLimited"]
+    limit = replace(limit, message="; ".join([limit.message, *words]))
+    return replace(decision, judgements={**decision.judgements, "ScalingLimited": limit})
+
+
 def _paused(facts: ServiceFacts) -> Judgement:
     if facts.spec.paused:
         return Judgement(Verdict.TRUE, Reason.PAUSED, "paused by annotation: decisions are shown, not carried out")
@@ -365,6 +379,9 @@ def _why(final: _Final, steps: Sequence[Step]) -> str:
     """A scale action in words: from, to, reason, and the numbers of its sizing."""
     words = f"{final.variant.current} -> {final.desired} replicas: {final.reason.value}"
     name = final.variant.name
+    if final.reason is Reason.RECLAIMED_FOR_PRIORITY:
+        told = (step.detail["words"] for step in steps if step.stage == "reclaim" and step.detail["variant"] == name)
+        return f"{words} ({', '.join(told)})"
     sized = [step.detail for step in steps if step.stage in _SIZED and step.detail.get("variant") == name]
     numbers = [
         f"{label} {value}{unit}" for detail in sized for key, label, unit in _NUMBERS if (value := detail.get(key))

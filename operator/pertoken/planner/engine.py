@@ -14,6 +14,8 @@ from pertoken.planner.guard import backed_off
 from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory
 from pertoken.planner.place import PoolState, pool_states
 from pertoken.planner.propose import Draft, propose
+from pertoken.planner.reclaim import reclaim
+from pertoken.planner.shares import scene_of
 
 _NOTHING = Grant({}, {}, {})
 
@@ -40,6 +42,7 @@ def plan(world: World, memory: Memory, now: float) -> tuple[Plan, Memory]:
         except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
             outcomes.append(_failed(view, error, memory, now))
     grants = allocate([draft.request for draft in drafts if _may_grow(draft)], pools)
+    grants = reclaim(scene_of(drafts, grants, pools), grants, pools)
     for draft in sorted(drafts, key=lambda draft: (-draft.facts.spec.priority, draft.facts.spec.key)):
         key = draft.facts.spec.key
         try:

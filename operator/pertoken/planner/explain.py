@@ -24,6 +24,8 @@ _WHY: Mapping[Reason, str] = {
     Reason.AT_MINIMUM: "at the minimum",
     Reason.AT_MAXIMUM: "at maxReplicas",
     Reason.POOL_EXHAUSTED: "the pool has no room",
+    Reason.RECLAIMED_FOR_PRIORITY: "gives GPUs up for a higher priority",
+    Reason.ACCESS_DENIED: "the namespace has no access to the pool",
     Reason.SPEND_CAPPED: "limited by maxSpendPerHour",
     Reason.ROLLOUT_IN_PROGRESS: "waits for a rollout",
     Reason.WAITING_FOR_PODS: "waits for pods",

@@ -143,6 +143,40 @@ def unschedulable(variant: VariantFacts, now: float) -> list[PodFact]:
     ]
 
 
+def withdrawable(variant: VariantFacts, stuck: Sequence[PodFact]) -> int:
+    """How many of the stuck pods may be given up: the variant keeps its minimum and what serves.
+
+    The extra replica of a rolling cap change is not counted: it is the roll's to give up.
+    """
+    floor = max(variant.spec.min_replicas, min(variant.ready, variant.steady))
+    return min(len(stuck), max(0, variant.steady - floor))
+
+
+def keep_minimum(facts: ServiceFacts, wishes: Sequence[Wish], withdrawn: dict[str, int]) -> list[Wish]:
+    """Give up fewer stuck pods where all variants together would fall below the service's minimum.
+
+    Args:
+        facts: of the service.
+        wishes: of all its variants, with the withdrawals.
+        withdrawn: pods given up by variant; what is kept after all is taken out of it.
+    """
+    missing = facts.spec.min_replicas - sum(wish.replicas for wish in wishes)
+    result = []
+    for wish in wishes:
+        back = min(max(0, missing), withdrawn.get(wish.variant, 0))
+        if not back:
+            result.append(wish)
+            continue
+        missing -= back
+        withdrawn[wish.variant] -= back
+        kept = replace(wish, replicas=wish.replicas + back)
+        if not withdrawn[wish.variant]:
+            del withdrawn[wish.variant]
+            kept = replace(kept, reason=Reason.AT_MINIMUM)
+        result.append(kept)
+    return result
+
+
 def backed_off(memory: PoolMemory, provisioning_seconds: float, now: float) -> PoolMemory:
     """The pool after a withdrawal: no scale-ups for twice its provisioning time, doubling while it keeps failing."""
     again = (

@@ -1,14 +1,36 @@
-"""Where GPUs are free: per node, with every pod's requests counted, whoever owns it."""
+"""Where GPUs are free: per node, with every pod's requests counted, whoever owns it, and for whom a node is open."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pertoken.domain.cluster import PodFact, WorkloadFact
+from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact
+from pertoken.domain.identity import ServiceKey
+from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.domain.plan import PoolFigures
 from pertoken.domain.pool import AccessRule, PoolSpec
 from pertoken.domain.world import PoolView, ServiceView, VariantView, World
+from pertoken.planner.placement import obstacle
+
+TOLD_OBSTACLES = 2  # kinds of closed nodes that a refusal names
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Units that one pod (or a promised replica) of a service holds.
+
+    Attributes:
+        node: where; None when it waits and no node has room for it.
+        leaving: it is on its way out.
+        bound: it has a node by the scheduler's word; otherwise only the count has kept room for it.
+    """
+
+    node: str | None
+    units: int
+    leaving: bool = False
+    bound: bool = False
 
 
 @dataclass(slots=True)
@@ -16,9 +38,13 @@ class PoolState:
     """Scratch of one cycle: what is left of a pool while replicas are being given out.
 
     Attributes:
-        free: free units by node name, schedulable nodes only; one nameless node for a pool without nodes.
+        free: free units by node name, Ready nodes only; one nameless node for a pool without nodes.
         committed: units held or promised by access rule (index, -1 without rules): these count against ceilings.
         unplaced: units of pods and promised replicas that found no room.
+        nodes: what the names in `free` stand for; a nameless one is open to all.
+        leaving: units of terminating pods by node, whoever owns them: soon free.
+        seats: what each variant (service, name) holds.
+        users: placement rules of the variants that use the pool.
     """
 
     spec: PoolSpec
@@ -30,6 +56,11 @@ class PoolState:
     unplaced: int = 0
     held: int = 0
     largest: int = 1
+    nodes: Mapping[str, NodeFact] = field(default_factory=dict)
+    leaving: dict[str, int] = field(default_factory=dict)
+    seats: dict[tuple[ServiceKey, str], list[Seat]] = field(default_factory=dict)
+    users: set[PlacementRules] = field(default_factory=set)
+    _open: dict[PlacementRules, tuple[str, ...]] = field(default_factory=dict)
 
     def rule_of(self, labels: Mapping[str, str]) -> int | None:
         """Index of the access rule for a namespace, -1 if the pool is open to all, None if it has no access."""
@@ -44,8 +75,39 @@ class PoolState:
         """The rule of an index that `rule_of` gave."""
         return AccessRule() if index < 0 else self.spec.access[index]
 
-    def refusal(self, gpus: int, rule: int) -> str:
-        """Why `gpus` more units cannot be given to a service under this rule; empty if they can."""
+    def priority(self, labels: Mapping[str, str], priority: int) -> int:
+        """What a service's priority counts in this pool: at most its namespace's `maxPriority`."""
+        index = self.rule_of(labels)
+        most = None if index is None else self.rule(index).max_priority
+        return priority if most is None else min(priority, most)
+
+    def open_to(self, where: PlacementRules) -> tuple[str, ...]:
+        """Nodes that take pods with these rules, full ones included."""
+        found = self._open.get(where)
+        if found is None:
+            found = tuple(n for n in self.free if n not in self.nodes or not obstacle(self.nodes[n], where))
+            self._open[where] = found
+        return found
+
+    def refusal(self, gpus: int, rule: int, where: PlacementRules = ANYWHERE) -> str:
+        """Why `gpus` more units cannot be given to a service under this rule; empty if they can.
+
+        Pods of which nothing is known are not refused by a count of free GPUs: that is left to their scheduler.
+        """
+        why = self.ceiling(gpus, rule)
+        if why or where.unknown:
+            return why
+        free = sum(self.free.values())
+        usable = [self.free[name] for name in self.open_to(where)]
+        if max(usable, default=0) < gpus:
+            numbers = f"{sum(usable)} of {self.total} free{self._closed(where)}"
+            return f"pool {self.spec.name} has no node with {gpus} free GPUs ({numbers})"
+        if free - gpus < self._guaranteed_to_others(rule, self.committed.get(rule, 0) + gpus):
+            return f"the remaining GPUs of pool {self.spec.name} are guaranteed to other namespaces"
+        return ""
+
+    def ceiling(self, gpus: int, rule: int) -> str:
+        """Which ceiling `gpus` more units would exceed, whatever is free; empty if none."""
         spec = self.spec
         committed = sum(self.committed.values())
         if spec.max_gpus is not None and committed + gpus > spec.max_gpus:
@@ -54,12 +116,16 @@ class PoolState:
         mine = self.committed.get(rule, 0)
         if limit is not None and mine + gpus > limit:
             return f"the namespace may use {limit} GPUs of pool {spec.name} ({mine} in use)"
-        free = sum(self.free.values())
-        if max(self.free.values(), default=0) < gpus:
-            return f"pool {spec.name} has no node with {gpus} free GPUs ({free} of {self.total} free)"
-        if free - gpus < self._guaranteed_to_others(rule, mine + gpus):
-            return f"the remaining GPUs of pool {spec.name} are guaranteed to other namespaces"
         return ""
+
+    def _closed(self, where: PlacementRules) -> str:
+        """Nodes that are closed to these pods, and what closes them."""
+        reasons = Counter(why for node in self.nodes.values() if (why := obstacle(node, where)))
+        if not reasons:
+            return ""
+        told = ", ".join(f"{count} ({why})" for why, count in reasons.most_common(TOLD_OBSTACLES))
+        more = sum(reasons.values()) - sum(count for _, count in reasons.most_common(TOLD_OBSTACLES))
+        return f"; nodes closed to these pods: {told}{f' and {more} others' if more else ''}"
 
     def _guaranteed_to_others(self, rule: int, mine: int) -> int:
         if rule >= 0 and mine <= self.spec.access[rule].guaranteed_gpus:
@@ -70,26 +136,27 @@ class PoolState:
             if index != rule
         )
 
-    def take(self, gpus: int, rule: int) -> bool:
-        """Reserve room for one replica on the fullest node that still fits it; False if there is none."""
+    def take(self, gpus: int, rule: int, where: PlacementRules = ANYWHERE) -> str | None:
+        """Reserve room for one replica on the fullest node that still fits it; None if there is none."""
         self.committed[rule] = self.committed.get(rule, 0) + gpus
-        return self.fit(gpus)
+        return self.fit(gpus, where)
 
-    def fit(self, gpus: int) -> bool:
-        """Use up room on the fullest node that still fits; False if there is none."""
-        fitting = [(left, name) for name, left in self.free.items() if left >= gpus]
+    def fit(self, gpus: int, where: PlacementRules = ANYWHERE) -> str | None:
+        """Use up room on the fullest node that still fits; None if there is none."""
+        fitting = [(self.free[name], name) for name in self.open_to(where) if self.free[name] >= gpus]
         if not fitting:
             self.unplaced += gpus
-            return False
+            return None
         _, name = min(fitting)
         self.free[name] -= gpus
-        return True
+        return name
 
     def figures(self) -> PoolFigures:
         """For reports; call before anything is given out."""
         price = self.spec.price_per_gpu_hour
         spend = None if price is None else float(price * self.spec.gpu_fraction) * self.held
-        placeable = sum(left // self.largest * self.largest for left in self.free.values())
+        usable = {name for where in self.users or {ANYWHERE} for name in self.open_to(where)}
+        placeable = sum(self.free[name] // self.largest * self.largest for name in usable)
         free = max(0, self.total - self.used)
         return PoolFigures(self.spec.name, self.total, self.used, free, placeable, self.pending, spend)
 
@@ -114,14 +181,23 @@ def pool_states(world: World) -> dict[str, PoolState]:
         elif pod.uid not in ours and pod.unschedulable_since is None and not pod.terminating:
             waiting.append(pod)
     states = {view.spec.name: _state(view, by_node) for view in world.pools}
-    for service in sorted(world.services, key=lambda view: view.spec.key):
-        for variant in service.variants:
-            state = states.get(variant.spec.pool)
-            if state is not None:
-                _commit(state, service, variant)
+    for _, service, variant, state in sorted(_by_priority(world, states), key=lambda entry: entry[0]):
+        _commit(state, service, variant)
     for pod in sorted(waiting, key=lambda pod: pod.key):
         _place_foreign(states, pod)
     return states
+
+
+def _by_priority(
+    world: World, states: Mapping[str, PoolState]
+) -> Iterable[tuple[tuple[int, ServiceKey, int], ServiceView, VariantView, PoolState]]:
+    """Every variant with its pool and its place in the order in which room is kept for what still waits."""
+    for service in world.services:
+        for index, variant in enumerate(service.variants):
+            state = states.get(variant.spec.pool)
+            if state is not None:
+                priority = state.priority(service.namespace_labels, service.spec.priority)
+                yield (-priority, service.spec.key, index), service, variant, state
 
 
 def _state(view: PoolView, by_node: Mapping[str, list[PodFact]]) -> PoolState:
@@ -131,14 +207,18 @@ def _state(view: PoolView, by_node: Mapping[str, list[PodFact]]) -> PoolState:
         return PoolState(view.spec, capacity, 0, {"": capacity})
     total = used = 0
     free: dict[str, int] = {}
+    leaving: dict[str, int] = {}
     for node in sorted(view.nodes, key=lambda node: node.name):
         units = node.allocatable.get(resource, 0)
-        busy = sum(pod.requests.get(resource, 0) for pod in by_node.get(node.name, ()))
+        pods = by_node.get(node.name, ())
+        busy = sum(pod.requests.get(resource, 0) for pod in pods)
+        leaving[node.name] = sum(pod.requests.get(resource, 0) for pod in pods if pod.terminating)
         total += units
         used += busy
         if node.schedulable and units:
             free[node.name] = max(0, units - busy)
-    state = PoolState(view.spec, total, used, free)
+    nodes = {node.name: node for node in view.nodes if node.allocatable.get(resource, 0)}
+    state = PoolState(view.spec, total, used, free, nodes=nodes, leaving=leaving)
     if view.spec.capacity_gpus is not None and view.spec.capacity_gpus < total:
         _shrink(state, total - view.spec.capacity_gpus)
     return state
@@ -158,24 +238,36 @@ def _commit(state: PoolState, service: ServiceView, variant: VariantView) -> Non
     resource = state.spec.resource_name
     rule = state.rule_of(service.namespace_labels)
     rule = -1 if rule is None else rule
+    workload = variant.workload
+    where = workload.placement if isinstance(workload, WorkloadFact) else ANYWHERE
+    seats = state.seats.setdefault((service.spec.key, variant.spec.name), [])
     existing = [pod for pod in variant.pods if pod.deleted_at is None and not pod.finished]
-    living = alive(existing)
     for pod in existing:
         units = pod.requests.get(resource, 0)
         state.committed[rule] = state.committed.get(rule, 0) + units
-        if pod.node is not None:
-            state.held += units
-            if "" in state.free:
-                state.used += units
-                state.free[""] = max(0, state.free[""] - units)
-        elif not pod.terminating:
-            state.pending += units
-            state.fit(units)
-    if isinstance(variant.workload, WorkloadFact):
-        gpus = variant.workload.gpus_per_replica
+        seats.append(_seat(state, pod, units, where))
+    if isinstance(workload, WorkloadFact):
+        gpus = workload.gpus_per_replica
         state.largest = max(state.largest, gpus)
-        for _ in range(max(0, min(variant.workload.replicas - len(living), 10_000))):
-            state.take(gpus, rule)
+        state.users.add(where)
+        for _ in range(max(0, min(workload.replicas - len(alive(existing)), 10_000))):
+            seats.append(Seat(state.take(gpus, rule, where), gpus))
+
+
+def _seat(state: PoolState, pod: PodFact, units: int, where: PlacementRules) -> Seat:
+    if pod.node is not None:
+        state.held += units
+        node = pod.node
+        if "" in state.free:
+            node = ""
+            state.used += units
+            state.free[""] = max(0, state.free[""] - units)
+            state.leaving[""] = state.leaving.get("", 0) + (units if pod.terminating else 0)
+        return Seat(node, units, leaving=pod.terminating, bound=True)
+    if pod.terminating:
+        return Seat(None, units, leaving=True)
+    state.pending += units
+    return Seat(state.fit(units, where), units)
 
 
 def _place_foreign(states: Mapping[str, PoolState], pod: PodFact) -> None:
@@ -183,6 +275,6 @@ def _place_foreign(states: Mapping[str, PoolState], pod: PodFact) -> None:
     for name in sorted(states):
         state = states[name]
         units = pod.requests.get(state.spec.resource_name, 0)
-        if units and max(state.free.values(), default=0) >= units:
-            state.fit(units)
+        if units and max((state.free[node] for node in state.open_to(pod.placement)), default=0) >= units:
+            state.fit(units, pod.placement)
             return

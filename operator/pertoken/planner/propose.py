@@ -20,10 +20,12 @@ from pertoken.planner.guard import (
     bound,
     conflict,
     inactive,
+    keep_minimum,
     notice_manager,
     service_minimum,
     spend_limit,
     unschedulable,
+    withdrawable,
 )
 from pertoken.planner.learn import demand_at_least, learn
 from pertoken.planner.ledger import Ledger, finished_since, post
@@ -39,6 +41,7 @@ _FROZEN = frozenset(
         Reason.ROLLOUT_IN_PROGRESS,
         Reason.POOL_BACKING_OFF,
         Reason.UNSCHEDULABLE_WITHDRAWN,
+        Reason.WAITING_FOR_PODS,
         Reason.HELD_NO_METRICS,
         Reason.GPU_COUNT_UNKNOWN,
     }
@@ -85,10 +88,15 @@ class Draft:
             rate = 0.0 if wish.capacity is None else wish.capacity.rate
             gpus = max(variant.workload.gpus_per_replica, 0)
             ceiling = wish.replicas if wish.reason in _FROZEN else variant.spec.max_replicas
-            has = variant.current if wish.reason is Reason.HELD_NO_METRICS else variant.steady
-            options.append(Option(wish.variant, variant.spec.pool, gpus, has, wish.replicas, ceiling, rate))
+            pool, where = variant.spec.pool, variant.workload.placement
+            options.append(Option(wish.variant, pool, gpus, has(variant, wish), wish.replicas, ceiling, rate, where))
         spec = self.facts.spec
         return Request(spec.key, spec.priority, self.facts.view.namespace_labels, tuple(options))
+
+
+def has(variant: VariantFacts, wish: Wish) -> int:
+    """Replicas from which a wish counts: a hold keeps what serves, the extra one of a rolling cap change included."""
+    return variant.current if wish.reason is Reason.HELD_NO_METRICS else variant.steady
 
 
 def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draft:
@@ -180,6 +188,8 @@ def _limited(draft: Draft, memory: Memory) -> Draft:
         if guarded.replicas != wish.replicas:
             trace.add("guard", (wish.replicas, guarded.replicas), guarded.reason, variant=wish.variant)
         final.append(guarded)
+    if draft.inactive is not Reason.SWITCHED_OFF and not _idle(wishes):
+        final = keep_minimum(facts, final, withdrawn)
     return replace(draft, wishes=tuple(final), limits=tuple(limits), withdrawn=withdrawn)
 
 
@@ -225,11 +235,13 @@ def _held(draft: Draft, variant: VariantFacts, wish: Wish, memory: Memory, withd
         return replace(wish, replicas=current, reason=Reason.ROLLOUT_IN_PROGRESS)
     stuck = unschedulable(variant, facts.now)
     if stuck and draft.assessment.grade is not Grade.HOLD and len(variant.living) <= variant.current:
-        count = min(len(stuck), max(0, current - variant.spec.min_replicas))
+        count = withdrawable(variant, stuck)
         if count:
             withdrawn[variant.name] = count
             return replace(wish, replicas=min(wish.replicas, current - count), reason=Reason.UNSCHEDULABLE_WITHDRAWN)
     pool = memory.pools.get(variant.spec.pool)
-    if wish.replicas > current and pool is not None and facts.now < pool.backoff_until:
-        return replace(wish, replicas=current, reason=Reason.POOL_BACKING_OFF)
+    backing_off = pool is not None and facts.now < pool.backoff_until
+    if wish.replicas > current and (stuck or backing_off):
+        reason = Reason.POOL_BACKING_OFF if backing_off else Reason.WAITING_FOR_PODS
+        return replace(wish, replicas=current, reason=reason)
     return wish

@@ -202,7 +202,8 @@ class AcceleratorPoolStatus(Strict):
     used: int | None = Field(default=None, description="GPUs that pods occupy.")
     free: int | None = Field(default=None, description="GPUs that nobody occupies.")
     placeable: int | None = Field(
-        default=None, description="GPUs that a replica of the largest size in use could still get."
+        default=None,
+        description="GPUs that a replica of the largest size in use could get, on nodes that some service may use.",
     )
     pending: int | None = Field(default=None, description="GPUs that pods wait for.")
     spend_per_hour: Figure | None = Field(default=None, description="Cost of the occupied GPUs, USD per hour.")

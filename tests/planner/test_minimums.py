@@ -1,0 +1,95 @@
+"""Pods that find no place are given up, but never below what the user said to keep, nor what serves."""
+
+from dataclasses import replace
+
+import pytest
+from lab import plant, service_spec, variant_spec
+
+from pertoken.domain.reasons import Reason
+from pertoken.planner.facts import gather
+from pertoken.planner.guard import keep_minimum, unschedulable, withdrawable
+from pertoken.planner.memory import Roll
+from pertoken.planner.propose import propose
+from pertoken.planner.sizing import Wish
+
+LONG_AGO = 3600.0
+
+
+def stuck_plant(*, replicas, serving, variant_least, service_least, rate=5.0):
+    """`serving` pods run; the others have been unschedulable for an hour."""
+    made = plant(rate=rate, replicas=serving)
+    variants = (variant_spec(min_replicas=variant_least),)
+    made.services["chat"] = service_spec(variants=variants, min_replicas=service_least)
+    made.deployments["chat"].spec = variants[0]
+    made.deployments["chat"].replicas = replicas
+    made.free_node = lambda _gpus, _deployment: None
+    made.reconcile()
+    for pod in made.pods:
+        if pod.bound is None:
+            pod.unschedulable = made.now - LONG_AGO
+    return made
+
+
+@pytest.mark.parametrize(
+    ("replicas", "serving", "variant_least", "service_least", "left"),
+    [
+        (3, 0, 0, 1, 1),
+        (3, 0, 2, 1, 2),
+        (3, 0, 1, 3, 3),
+        (3, 2, 0, 1, 2),
+        (5, 1, 0, 2, 2),
+    ],
+    ids=["service", "variant", "service above variant", "what serves", "service above what serves"],
+)
+def test_withdrawal_stops_at_the_minimums(replicas, serving, variant_least, service_least, left):
+    made = stuck_plant(
+        replicas=replicas, serving=serving, variant_least=variant_least, service_least=service_least, rate=60.0
+    )
+    lowest = []
+    made.run(120, lambda plant, _: lowest.append(plant.replicas()))
+
+    assert min(lowest) == left
+
+
+def test_nothing_is_added_while_pods_wait_at_the_minimum():
+    made = stuck_plant(replicas=2, serving=1, variant_least=2, service_least=1, rate=300.0)
+    made.run(60)
+
+    assert made.replicas() == 2
+    assert made.actions == []
+
+
+def two_stuck(first, second):
+    made = stuck_plant(replicas=2, serving=0, variant_least=0, service_least=1)
+    facts = propose(made.world().services[0], made.world(), made.memory, made.now).facts
+    facts = replace(facts, view=replace(facts.view, spec=replace(facts.spec, min_replicas=3)))
+    withdrawn = {"a": 2, "b": 2}
+    wishes = [Wish(name, count, Reason.UNSCHEDULABLE_WITHDRAWN) for name, count in (("a", first), ("b", second))]
+    return keep_minimum(facts, wishes, withdrawn), withdrawn
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected", "withdrawn"),
+    [
+        (0, 0, [2, 1], {"b": 1}),
+        (1, 0, [3, 0], {"b": 2}),
+        (2, 1, [2, 1], {"a": 2, "b": 2}),
+        (0, 9, [0, 9], {"a": 2, "b": 2}),
+    ],
+)
+def test_two_variants_that_withdraw_at_once_keep_the_services_minimum(first, second, expected, withdrawn):
+    wishes, left = two_stuck(first, second)
+
+    assert [wish.replicas for wish in wishes] == expected
+    assert left == withdrawn
+    assert all(wish.reason is Reason.AT_MINIMUM for wish in wishes if wish.variant not in left)
+
+
+@pytest.mark.parametrize(("surge", "count"), [(True, 0), (False, 1)])
+def test_the_extra_replica_of_a_roll_is_not_a_replica_too_many(surge, count):
+    """With it, two serving pods of a base of two and one stuck pod: giving one up would take one that serves."""
+    made = stuck_plant(replicas=3, serving=2, variant_least=0, service_least=1)
+    variant = gather(made.world().services[0], made.world(), None, made.now).variants[0]
+    variant = replace(variant, memory=replace(variant.memory, roll=Roll(made.now, 2, surge=surge)))
+
+    assert withdrawable(variant, unschedulable(variant, made.now)) == count
