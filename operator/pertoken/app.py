@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pertoken.adapters.kube.client import ClientOptions, KubeClient
+from pertoken.adapters.kube.fenced import FencedCaller
 from pertoken.adapters.kube.lease import LeaseElector, LeaseSpec
 from pertoken.adapters.kube.reader import WATCHED, KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
@@ -25,7 +26,9 @@ from pertoken.adapters.prometheus.profile import (
 from pertoken.adapters.prometheus.source import PrometheusSource
 from pertoken.catalog_files import stamp, use_catalog
 from pertoken.control.actuate import Actuator, Outcome, describe, kind_of
-from pertoken.control.cycle import Cycle, CycleResult
+from pertoken.control.caps import CapReader
+from pertoken.control.cycle import Cycle, CycleResult, Prepared
+from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory, Snapshot
 from pertoken.control.observe import Rules, Surveyed, build_world, survey
 from pertoken.control.owned import Keeper
@@ -40,6 +43,7 @@ from pertoken.domain.world import World
 from pertoken.kopf_bridge.informer import run_informer
 from pertoken.kopf_bridge.login import login_from
 from pertoken.kopf_bridge.registry import build_registry
+from pertoken.planner.memory import Memory
 from pertoken.ports import AdapterError, Clock, CycleSummary, Leadership, NotFound
 from pertoken.settings import Settings
 from pertoken.telemetry.http import HttpOptions, HttpSources, TelemetryServer, not_older, ready_when
@@ -75,6 +79,8 @@ class SystemClock:
 class Always:
     """Leadership without election: for one process that is sure to be alone."""
 
+    term = 1
+
     def valid(self) -> bool:
         """Always."""
         return True
@@ -90,6 +96,8 @@ class Operator:
     reader: KubeReader
     inventory: Inventory
     leadership: Leadership
+    fence: Fence
+    cap_reader: CapReader
     keeper: Keeper
     reporter: Reporter
     store: MemoryStore
@@ -118,7 +126,7 @@ class Operator:
         except* _Stopped:
             LOGGER.info("stopping")
         finally:
-            if self.leadership.valid():
+            if cycle.remembers:
                 await asyncio.to_thread(self.store.save, cycle.memory, force=True)
             await server.stop()
             for source in self.sources.values():
@@ -183,7 +191,6 @@ class Operator:
     async def _plan(self, cycle: Cycle) -> None:
         while not (self.inventory.synced and self.leadership.valid()):  # noqa: ASYNC110 - the lease lives in a thread
             await asyncio.sleep(0.2)
-        cycle.memory = await asyncio.to_thread(self.store.load)
         await cycle.run()
 
     async def _inform(self, cycle: Cycle) -> None:
@@ -211,12 +218,14 @@ class Operator:
         return changed
 
     def _cycle(self) -> Cycle:
-        actuator = Actuator(self.keeper.writer, self.leadership, self.keeper.cap_manifest, self.settings.read_only)
+        actuator = Actuator(self.keeper.writer, self.keeper.cap_manifest, self.settings.read_only)
         return Cycle(
             clock=self.clock,
             inventory=self.inventory,
             sources=self.sources,
             leadership=self.leadership,
+            fence=self.fence,
+            recall=self._recall,
             prepare=self._prepare,
             observe=self._observe,
             actuator=actuator,
@@ -226,17 +235,19 @@ class Operator:
             interval_seconds=self.settings.cycle_seconds,
         )
 
-    def _prepare(self, snapshot: Snapshot) -> Snapshot:
+    def _recall(self) -> Memory:
+        """What the last leader saved; what this process remembers having written may be out of date with it."""
+        self.keeper.forget()
+        self.reporter.forget()
+        return self.store.load()
+
+    def _prepare(self, snapshot: Snapshot) -> Prepared:
         """Survey, then bring owned workloads in line; what the server refuses is not planned this cycle."""
         rules = Rules(frozenset(self.settings.target_kinds), self.settings.owned_workloads == "All")
         surveyed = survey(snapshot, rules, self._unwatched(snapshot))
-        refused = {refusal.uid: refusal for refusal in self.keeper.keep(surveyed)}
-        self.surveyed = replace(
-            surveyed,
-            services=tuple(service for service in surveyed.services if service.uid not in refused),
-            refusals={**surveyed.refusals, **refused},
-        )
-        return snapshot
+        surveyed = replace(surveyed, read_caps=self.cap_reader.read(surveyed.foreign_caps()))
+        self.surveyed = surveyed.without(self.keeper.keep(surveyed))
+        return Prepared(snapshot, again=self.keeper.awaits(self.surveyed))
 
     def _unwatched(self, snapshot: Snapshot) -> Iterable[ScalableFact]:
         """Targets of kinds without a watch are read one by one: there are few."""
@@ -252,8 +263,10 @@ class Operator:
                 yield scalable_fact(self.reader.get(ref))
             except NotFound:
                 continue
-            except (AdapterError, KeyError, ValueError) as error:
+            except AdapterError as error:
                 LOGGER.warning("%s cannot be read: %s", ref, error)
+            except Exception:
+                LOGGER.exception("%s cannot be understood", ref)
 
     def _observe(self, snapshot: Snapshot, metrics: Mapping[str, MetricsSnapshot]) -> World:
         if self.surveyed is None:
@@ -326,17 +339,21 @@ def build(settings: Settings, log_control: LogControl) -> tuple[Operator, LeaseE
     """
     clock = SystemClock()
     try:
-        client = KubeClient(ClientOptions(settings.kubeconfig, settings.context))
+        lease = LeaseSpec.lasting(settings.lease_seconds, settings.operator_namespace, settings.identity)
+        options = ClientOptions(settings.kubeconfig, settings.context, write_seconds=lease.write_seconds)
+        lease.check_writes(options.write_seconds)
+        client = KubeClient(options)
         sources = {"default": PrometheusSource(_profile(settings))}
     except (AdapterError, ValueError) as error:
         raise StartError(str(error)) from error
     elector = None
     leadership: Leadership = Always()
     if settings.leader_election:
-        elector = LeaseElector(client, LeaseSpec(settings.operator_namespace, identity=settings.identity), clock)
+        elector = LeaseElector(client, lease, clock)
         leadership = elector
     reader = KubeReader(client, settings.namespaces)
-    writer = KubeWriter(client, clock, instance=settings.identity)
+    fence = Fence(leadership)
+    writer = KubeWriter(FencedCaller(client, fence), clock, instance=settings.identity)
     inventory = Inventory(PARSERS, clock)
     operator = Operator(
         settings=settings,
@@ -345,10 +362,11 @@ def build(settings: Settings, log_control: LogControl) -> tuple[Operator, LeaseE
         reader=reader,
         inventory=inventory,
         leadership=leadership,
-        keeper=Keeper(writer, leadership, clock, settings.read_only, settings.resync_seconds),
+        fence=fence,
+        cap_reader=CapReader(reader, clock),
+        keeper=Keeper(reader, writer, clock, settings.read_only, settings.resync_seconds),
         reporter=Reporter(
             writer,
-            leadership,
             clock,
             RateLimiter(STATUS_WRITES_PER_SECOND, STATUS_WRITES_PER_SECOND, clock),
             settings.status_seconds,

@@ -13,7 +13,10 @@ Json = dict[str, Any]
 
 
 class AdapterError(Exception):
-    """Something outside failed. Tree: AdapterError > Timeout, Unavailable, Conflict, NotFound, Forbidden, Refused."""
+    """Something outside failed.
+
+    Tree: AdapterError > Timeout, Unavailable, Conflict (> AlreadyExists), NotFound, Forbidden, Refused, Withheld.
+    """
 
 
 class Timeout(AdapterError):
@@ -28,6 +31,10 @@ class Conflict(AdapterError):
     """The object changed meanwhile (409)."""
 
 
+class AlreadyExists(Conflict):
+    """The name of a new object is taken (409)."""
+
+
 class NotFound(AdapterError):
     """The object does not exist (404)."""
 
@@ -38,6 +45,10 @@ class Forbidden(AdapterError):
 
 class Refused(AdapterError):
     """The server understood and refused (400, 422, 429 of an eviction); the message says why."""
+
+
+class Withheld(AdapterError):
+    """Nothing was sent: this process may not write (any more)."""
 
 
 class Clock(Protocol):
@@ -94,7 +105,7 @@ class EventNote:
 
 
 class ClusterWriter(Protocol):
-    """Every write to the cluster. Raises AdapterError."""
+    """Every write to the cluster. Raises AdapterError, Withheld where this process may not write."""
 
     def set_replicas(self, target: WorkloadRef, replicas: int, resource_version: str) -> None:
         """Through the scale subresource; Conflict when `resource_version` is no longer current."""
@@ -102,11 +113,17 @@ class ClusterWriter(Protocol):
     def evict(self, pod: PodKey, uid: str) -> None:
         """Through the Eviction API; Refused when a disruption budget forbids it now."""
 
-    def apply(self, manifest: Json, field_manager: str, *, force: bool = True, dry_run: bool = False) -> Json:
-        """Server-side apply of one whole object that pertoken owns."""
+    def create(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
+        """Make a new object; AlreadyExists when the name is taken, by whomever."""
+
+    def apply(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
+        """Server-side apply over one object of ours, whose uid and resourceVersion `manifest` names: else Conflict."""
+
+    def own_fields(self, live: Json, managed_fields: Sequence[Json]) -> Json:
+        """Replace the record of who owns which field of an object; Conflict when it changed since `live` was read."""
 
     def apply_status(self, manifest: Json, field_manager: str) -> Json:
-        """Server-side apply of the status subresource; `manifest` has apiVersion, kind, metadata and status."""
+        """Server-side apply of the status subresource; `manifest` has apiVersion, kind, metadata (uid) and status."""
 
     def delete(self, manifest: Json) -> None:
         """Delete one owned object (background propagation); NotFound is not an error."""
@@ -117,6 +134,10 @@ class ClusterWriter(Protocol):
 
 class Leadership(Protocol):
     """Whether this process may write."""
+
+    @property
+    def term(self) -> int:
+        """How often the lease was won; another holder may have led between two terms, never within one."""
 
     def valid(self) -> bool:
         """The lease is ours and has not run out; checked before every write."""

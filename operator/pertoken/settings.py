@@ -26,6 +26,11 @@ class Settings(BaseSettings):
     operator_namespace: str = Field(default="pertoken-system", description="Namespace of lease and saved memory.")
     identity: str = Field(default="pertoken", description="Name of this process in the lease, e.g. the pod's name.")
     leader_election: bool = Field(default=True, description="Hold a Lease before acting.")
+    lease_seconds: float = Field(
+        default=15.0,
+        ge=3,
+        description="Others may lead when the lease was not renewed for so long; a write may take 3/10 of it.",
+    )
     read_only: bool = Field(default=False, description="Plan and report, never change a workload.")
     owned_workloads: Literal["Labelled", "All"] = Field(
         default="Labelled",

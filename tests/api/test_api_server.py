@@ -11,7 +11,7 @@ from pertoken.api.batch_cap import CapDocument, cap_config_map, initial_cap, par
 from pertoken.api.conditions import accepted
 from pertoken.api.status import StatusContext, service_status
 from pertoken.api.translate import translate_pool, translate_service
-from pertoken.api.workloads import WorkloadRequest, build_workload, replicas_claim, service_owner
+from pertoken.api.workloads import WorkloadRequest, build_workload, service_owner
 from pertoken.domain.plan import Decision, VariantDecision
 from pertoken.domain.reasons import Reason
 from pertoken_sandbox.kubectl import Kubectl
@@ -93,7 +93,8 @@ def test_owned_workload_comes_up_keeps_its_replicas_and_goes_with_its_service(cr
     apply(crds, cap, "pertoken")
     first = {**workload.deployment, "spec": {**workload.deployment["spec"], "replicas": 3}}
     apply(crds, first, "pertoken", "--validate=strict")
-    apply(crds, replicas_claim(ref, 3), "pertoken-scaler")
+    claim = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": ref.name, "namespace": namespace}}
+    apply(crds, {**claim, "spec": {"replicas": 3}}, "pertoken-scaler")
     for manifest in workload.manifests:
         apply(crds, manifest, "pertoken", "--validate=strict")
     deployment = crds.json("get", "deployment", ref.name, "-n", namespace)

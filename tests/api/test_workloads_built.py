@@ -16,7 +16,7 @@ from pertoken.api.engine_args import knows_buckets
 from pertoken.api.errors import Rejected
 from pertoken.api.naming import cap_name, workload_name
 from pertoken.api.translate import translate_pool, translate_service
-from pertoken.api.workloads import OwnedWorkload, WorkloadRequest, build_workload, workload_owner
+from pertoken.api.workloads import OwnedWorkload, WorkloadRequest, build_workload, without_replicas_yet, workload_owner
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
@@ -196,8 +196,9 @@ def test_placement_follows_the_pool_unless_the_template_says_where(service, pool
 
 
 def test_deployment_leaves_replicas_to_scaling(service, pool):
-    assert "replicas" not in built(service, pool).deployment["spec"]
-    assert built(service, pool, replicas=0).deployment["spec"]["replicas"] == 0
+    deployment = built(service, pool).deployment
+    assert "replicas" not in deployment["spec"]
+    assert without_replicas_yet(deployment)["spec"] == {**deployment["spec"], "replicas": 0}
 
 
 def test_rollouts_need_no_spare_gpu(service, pool):

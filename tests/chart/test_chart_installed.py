@@ -94,10 +94,17 @@ def until_enforced(attempt) -> None:
     pytest.fail("the policy never refused anything")
 
 
+MADE = [("apps", "deployments"), ("", "services"), ("policy", "poddisruptionbudgets"), ("", "configmaps")]
+
+
+def allowed(group: str, resource: str) -> Json:
+    return {"apiGroups": [group], "resources": [resource], "verbs": ["create"]}
+
+
 @pytest.fixture(scope="module")
 def users(installed, kubectl) -> None:  # noqa: ARG001 - the chart must be there
-    """`author` may write InferenceServices; `scaler` also scale server-0 .. 15; `builder` also create Deployments."""
-    rules = {
+    """`author` may write InferenceServices; `scaler` also scale server-0 .. 15; `builder` also make podTemplates."""
+    rules: dict[str, list[Json]] = {
         "author": [
             {"apiGroups": ["serving.pertoken.dev"], "resources": ["inferenceservices"], "verbs": ["create", "update"]}
         ],
@@ -109,9 +116,13 @@ def users(installed, kubectl) -> None:  # noqa: ARG001 - the chart must be there
                 "verbs": ["update"],
             }
         ],
-        "builder": [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["create"]}],
+        **{f"makes-{resource}": [allowed(group, resource)] for group, resource in MADE},
     }
-    members = {"author": ["author", "scaler", "builder"], "scaler": ["scaler"], "builder": ["builder"]}
+    members = {
+        "author": ["author", "scaler", "builder", *(f"lacks-{resource}" for _, resource in MADE)],
+        "scaler": ["scaler"],
+        **{f"makes-{made}": ["builder", *(f"lacks-{other}" for _, other in MADE if other != made)] for _, made in MADE},
+    }
     for role, allowed in rules.items():
         meta = {"name": role, "namespace": "team"}
         kubectl.apply(
@@ -139,6 +150,14 @@ def test_who_may_not_create_deployments_may_not_through_us(kubectl):
     with pytest.raises(KubectlFailed, match="author may not create deployments in namespace team"):
         create_as(kubectl, "author", service("chat", [owned()]))
     assert "created" in create_as(kubectl, "builder", service("chat", [owned()]))
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize("resource", [resource for _, resource in MADE])
+def test_every_kind_that_is_made_is_asked_for(kubectl, resource):
+    """One missing right is enough: pertoken would else make a Service for somebody who may make none."""
+    with pytest.raises(KubectlFailed, match=f"lacks-{resource} may not create {resource} in namespace team"):
+        create_as(kubectl, f"lacks-{resource}", service("chat", [owned()]))
 
 
 @pytest.mark.usefixtures("users")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +11,7 @@ from pertoken.control.actuate import Actuator, Result, describe, kind_of
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
 from pertoken.domain.reasons import Reason
-from pertoken.ports import AdapterError, Conflict, EventNote, Forbidden, Json, NotFound, Refused, Timeout
+from pertoken.ports import AdapterError, Conflict, EventNote, Forbidden, Json, NotFound, Refused, Timeout, Withheld
 
 SERVICE = ServiceKey("n", "chat")
 TARGET = WorkloadRef("apps/v1", "Deployment", "n", "chat-a")
@@ -23,18 +24,10 @@ EVICT = EvictPod(SERVICE, "a", PodKey("n", "p"), "u", Reason.BATCH_CHANGE_ROLLIN
 
 
 @dataclass
-class Lease:
-    held: bool = True
-
-    def valid(self) -> bool:
-        return self.held
-
-
-@dataclass
 class Recorder:
     """A writer that notes calls and may fail the first ones."""
 
-    errors: list[AdapterError] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
 
     def _note(self, call: str) -> None:
@@ -48,8 +41,14 @@ class Recorder:
     def evict(self, pod: PodKey, uid: str) -> None:
         self._note(f"evict {pod.name} {uid}")
 
-    def apply(self, manifest: Json, field_manager: str, *, force: bool = True, dry_run: bool = False) -> Json:
-        self._note(f"apply {manifest['value']} as {field_manager} force={force} dry={dry_run}")
+    def create(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
+        raise AssertionError((manifest, field_manager, dry_run))
+
+    def own_fields(self, live: Json, managed_fields: Sequence[Json]) -> Json:
+        raise AssertionError((live, managed_fields))
+
+    def apply(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
+        self._note(f"apply {manifest['value']} as {field_manager} dry={dry_run}")
         return manifest
 
     def apply_status(self, manifest: Json, field_manager: str) -> Json:
@@ -62,8 +61,8 @@ class Recorder:
         raise AssertionError(note)
 
 
-def build(writer: Recorder, lease: Lease | None = None, *, read_only: bool = False) -> Actuator:
-    return Actuator(writer, lease or Lease(), lambda action: {"value": action.value}, read_only)
+def build(writer: Recorder, *, read_only: bool = False) -> Actuator:
+    return Actuator(writer, lambda action: {"value": action.value}, read_only)
 
 
 def test_actions_are_carried_out_in_order():
@@ -73,9 +72,9 @@ def test_actions_are_carried_out_in_order():
     assert writer.calls == [
         "scale chat-a 1 @7",
         "scale chat-a 3 @7",
-        "apply 96 as pertoken force=True dry=False",
+        "apply 96 as pertoken dry=False",
         "evict p u",
-        "apply 96 as pertoken force=True dry=False",
+        "apply 96 as pertoken dry=False",
     ]
 
 
@@ -87,6 +86,7 @@ def test_actions_are_carried_out_in_order():
         (Refused("budget"), Result.REFUSED),
         (Forbidden("patch deployments/scale"), Result.FORBIDDEN),
         (Timeout("slow"), Result.FAILED),
+        (Withheld("the lease is not held"), Result.WITHHELD),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -98,11 +98,11 @@ def test_a_failure_has_its_own_result_and_does_not_stop_the_others(error: Adapte
     assert second.result is Result.DONE
 
 
-def test_without_the_lease_nothing_is_written():
-    writer = Recorder()
-    (outcome,) = build(writer, Lease(held=False)).carry_out([UP])
-    assert outcome.result is Result.WITHHELD
-    assert writer.calls == []
+def test_a_fault_of_our_own_fails_that_action_alone_and_says_no_python():
+    first, second = build(Recorder(errors=[KeyError("uid")])).carry_out([UP, EVICT])
+    assert first.result is Result.FAILED
+    assert "KeyError" not in first.why
+    assert second.result is Result.DONE
 
 
 def test_read_only_mode_writes_nothing():

@@ -9,22 +9,40 @@ from pertoken.control import state
 from pertoken.control.state import KEY, MAX_BYTES, MemoryStore
 from pertoken.model.demand import DemandSample
 from pertoken.planner.memory import EMPTY, Memory, ServiceMemory
-from pertoken.ports import NotFound
+from pertoken.ports import AlreadyExists, Conflict, NotFound, Unavailable, Withheld
 
 
 class Cluster:
-    """One ConfigMap."""
+    """One ConfigMap with optimistic locking."""
 
     saved = None
+    version = 0
+    fault = None
 
     def get(self, ref):
         if self.saved is None:
             raise NotFound(ref.name)
         return self.saved
 
+    def create(self, manifest, _manager):
+        if self.fault:
+            raise self.fault
+        if self.saved is not None:
+            raise AlreadyExists("taken")
+        return self.store(manifest)
+
     def apply(self, manifest, _manager):
-        self.saved = manifest
-        return manifest
+        if self.fault:
+            raise self.fault
+        if self.saved is None or manifest["metadata"]["resourceVersion"] != self.saved["metadata"]["resourceVersion"]:
+            raise Conflict("modified")
+        return self.store(manifest)
+
+    def store(self, manifest):
+        self.version += 1
+        identity = {"uid": "u", "resourceVersion": str(self.version)}
+        self.saved = {**manifest, "metadata": {**manifest["metadata"], **identity}}
+        return self.saved
 
     def monotonic(self):
         return 0.0
@@ -75,3 +93,70 @@ def test_a_memory_that_never_fits_is_not_kept_and_that_is_said(store, monkeypatc
 
     assert store.writer.saved is None
     assert "does not fit a ConfigMap" in caplog.text
+
+
+def other(store):
+    """The store of another leader on the same cluster."""
+    return MemoryStore(store.reader, store.writer, store.clock, "pertoken-system")
+
+
+def test_what_another_leader_saved_is_not_overwritten_by_an_earlier_one(store):
+    store.load()
+    store.save(many(1))
+    successor = other(store)
+    successor.load()
+    successor.save(many(3))
+    store.save(many(1), force=True)
+
+    assert other(store).load() == many(3)
+
+
+def test_after_an_election_what_the_other_leader_saved_counts(store):
+    store.load()
+    store.save(many(1))
+    successor = other(store)
+    successor.load()
+    successor.save(many(3))
+
+    assert store.load() == many(3)
+    store.save(many(2), force=True)
+    assert other(store).load() == many(2)
+
+
+def test_somebody_who_annotates_the_configmap_stops_one_save_only(store):
+    store.load()
+    store.save(many(1))
+    store.writer.store(store.writer.saved)
+    store.save(many(2), force=True)
+    store.save(many(2), force=True)
+
+    assert other(store).load() == many(2)
+
+
+@pytest.mark.parametrize("fault", [Withheld("the lease is not held"), Unavailable("down")], ids=str)
+def test_a_save_that_fails_is_no_end(store, fault):
+    store.load()
+    store.writer.fault = fault
+    store.save(many(1))
+
+    assert store.writer.saved is None
+
+
+def test_somebody_elses_configmap_is_neither_read_nor_written(store, caplog):
+    theirs = store.writer.store({"metadata": {"name": "pertoken-memory"}, "data": {"a": "b"}})
+    assert store.load() == EMPTY
+    store.save(many(1), force=True)
+
+    assert store.writer.saved == theirs
+    assert "is not pertoken's memory" in caplog.text
+
+
+def test_no_answer_is_not_no_memory(store):
+    """An operator that cannot read its memory must not plan without it."""
+
+    def down(_ref):
+        raise Unavailable("down")
+
+    store.reader.get = down
+    with pytest.raises(Unavailable):
+        store.load()

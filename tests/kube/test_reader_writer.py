@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,10 +11,12 @@ import pytest
 from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, Request
 from pertoken.adapters.kube.errors import Expired
 from pertoken.adapters.kube.events import EventRecorder
+from pertoken.adapters.kube.fenced import FencedCaller
 from pertoken.adapters.kube.reader import CHUNK, WATCHED, KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
+from pertoken.control.fence import Fence
 from pertoken.domain.identity import PodKey, WorkloadRef
-from pertoken.ports import Conflict, EventNote, NotFound, Unavailable
+from pertoken.ports import Conflict, EventNote, NotFound, Unavailable, Withheld
 
 Answer = Callable[[Request], dict[str, Any]]
 
@@ -187,13 +189,101 @@ MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "prod"
 def test_apply():
     api = Api()
     writer = KubeWriter(api, HandClock())
-    writer.apply(MAP, "pertoken", dry_run=True)
+    named = {**MAP, "metadata": {**MAP["metadata"], "uid": "u", "resourceVersion": "7"}}
+    writer.apply(named, "pertoken", dry_run=True)
     writer.apply_status(MAP, "pertoken")
     dry, status = api.seen
+    assert dry.body == named
     assert dry.query == {"fieldManager": "pertoken", "force": True, "dryRun": "All"}
     assert dry.content_type == APPLY_PATCH
     assert status.path == "/api/v1/namespaces/prod/configmaps/m/status"
     assert status.query == {"fieldManager": "pertoken", "force": True}
+
+
+@pytest.mark.parametrize("meta", [{}, {"uid": "u"}, {"resourceVersion": "7"}], ids=str)
+def test_an_apply_that_could_hit_any_object_is_never_sent(meta):
+    api = Api()
+    with pytest.raises(ValueError, match="could hit any object"):
+        KubeWriter(api, HandClock()).apply({**MAP, "metadata": {**MAP["metadata"], **meta}}, "pertoken")
+    assert api.seen == []
+
+
+def test_a_new_object_is_posted():
+    api = Api()
+    KubeWriter(api, HandClock()).create(MAP, "pertoken", dry_run=True)
+    (request,) = api.seen
+    assert (request.method, request.path) == ("POST", "/api/v1/namespaces/prod/configmaps")
+    assert request.query == {"fieldManager": "pertoken", "fieldValidation": "Strict", "dryRun": "All"}
+
+
+@dataclass
+class Lease:
+    """Leads for so many questions, in a term."""
+
+    left: int
+    term: int = 1
+
+    def valid(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
+POD = {"metadata": {"uid": "u"}}
+
+
+def fenced(api: Api, lease: Lease) -> KubeWriter:
+    fence = Fence(lease)
+    fence.enter(1)
+    return KubeWriter(FencedCaller(api, fence), HandClock())
+
+
+WRITES = {
+    "scale": lambda writer: writer.set_replicas(CHAT, 4, "7"),
+    "evict": lambda writer: writer.evict(PodKey("prod", "p"), "u"),
+    "create": lambda writer: writer.create(MAP, "pertoken"),
+    "dry run": lambda writer: writer.create(MAP, "pertoken", dry_run=True),
+    "apply": lambda writer: writer.apply(
+        {**MAP, "metadata": {**MAP["metadata"], "uid": "u", "resourceVersion": "7"}}, "pertoken"
+    ),
+    "own fields": lambda writer: writer.own_fields(
+        {**MAP, "metadata": {**MAP["metadata"], "uid": "u", "resourceVersion": "7"}}, []
+    ),
+    "status": lambda writer: writer.apply_status(MAP, "pertoken"),
+    "delete": lambda writer: writer.delete(MAP),
+    "event": lambda writer: writer.record(note()),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("lease", [Lease(0), Lease(99, term=2)], ids=["lost", "won again"])
+def test_every_single_write_is_fenced(write, lease):
+    api = Api()
+    api.on("GET", "/api/v1/namespaces/prod/pods/p", POD)
+    with pytest.raises(Withheld):
+        write(fenced(api, replace(lease)))
+    assert all(request.method == "GET" for request in api.seen)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_leader_writes(write):
+    api = Api()
+    api.on("GET", "/api/v1/namespaces/prod/pods/p", POD)
+    write(fenced(api, Lease(1)))
+    assert api.seen[-1].method != "GET"
+
+
+def test_an_eviction_asks_for_the_lease_after_its_look_at_the_pod():
+    """A process that is stopped between the two must not evict when it goes on."""
+    api, lease = Api(), Lease(99)
+
+    def stopped(_: Request) -> dict[str, Any]:
+        lease.left = 0
+        return POD
+
+    api.answers["GET", "/api/v1/namespaces/prod/pods/p"] = stopped
+    with pytest.raises(Withheld):
+        fenced(api, lease).evict(PodKey("prod", "p"), "u")
+    assert [request.method for request in api.seen] == ["GET"]
 
 
 def test_deleting_what_is_gone_is_fine():

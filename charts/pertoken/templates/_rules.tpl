@@ -57,6 +57,14 @@
 {{- end }}
 {{- end -}}
 
+{{- /* What the operator makes for a variant with a podTemplate. */ -}}
+{{- define "pertoken.madeKinds" -}}
+- {group: apps, resource: deployments}
+- {group: "", resource: services}
+- {group: policy, resource: poddisruptionbudgets}
+- {group: "", resource: configmaps}
+{{- end -}}
+
 {{- define "pertoken.kindsByGroup" -}}
 {{- $groups := dict -}}
 {{- range .Values.targetKinds -}}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pertoken.api.engine_args import CAP_KEY
 from pertoken.api.naming import cap_name
+from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
@@ -29,6 +30,7 @@ class CapDocument:
     Attributes:
         owner: owner reference, see `workloads.service_owner` and `workloads.workload_owner`. Of an adopted workload
             it must be the workload itself: its pods need the ConfigMap after the InferenceService is gone.
+        service_uid: of the InferenceService, where there is no owner reference to tell.
     """
 
     service: ServiceKey
@@ -36,6 +38,7 @@ class CapDocument:
     target: WorkloadRef
     cap: BatchCap
     owner: Json | None = None
+    service_uid: str = ""
 
 
 def initial_cap(batching: Batching) -> BatchCap:
@@ -68,6 +71,8 @@ def cap_config_map(document: CapDocument) -> Json:
     }
     if cap.previous is not None:
         annotations[PREVIOUS] = str(cap.previous)
+    if document.owner is None and document.service_uid:
+        annotations[SERVICE_UID] = document.service_uid
     metadata: Json = {
         "name": cap_name(document.target.name),
         "namespace": document.target.namespace,
@@ -75,8 +80,8 @@ def cap_config_map(document: CapDocument) -> Json:
             "app.kubernetes.io/managed-by": "pertoken",
             "app.kubernetes.io/part-of": document.service.name,
             "app.kubernetes.io/component": "batch-cap",
-            "serving.pertoken.dev/service": document.service.name,
-            "serving.pertoken.dev/variant": document.variant,
+            SERVICE_LABEL: document.service.name,
+            VARIANT_LABEL: document.variant,
         },
         "annotations": annotations,
     }

@@ -17,6 +17,7 @@ from pertoken.domain.plan import (
     LatencyFigures,
     PoolFigures,
     VariantDecision,
+    Verdict,
 )
 from pertoken.domain.service import Mode, ServiceSpec
 from pertoken.domain.world import Rejection
@@ -74,7 +75,14 @@ def service_status(spec: ServiceSpec, decision: Decision, context: StatusContext
 
 def rejected_status(rejection: Rejection, context: StatusContext) -> Json:
     """The status of an InferenceService that cannot be planned: earlier figures would mislead, so they go."""
-    judgements = {ConditionType.ACCEPTED: rejected(rejection.reason, rejection.message), **context.overrides}
+    if rejection.conflicted:
+        judgements = {
+            ConditionType.ACCEPTED: accepted(context.not_acted_on),
+            ConditionType.CONFLICTED: Judgement(Verdict.TRUE, rejection.reason, rejection.message),
+            **context.overrides,
+        }
+    else:
+        judgements = {ConditionType.ACCEPTED: rejected(rejection.reason, rejection.message), **context.overrides}
     return {
         "observedGeneration": rejection.generation,
         "conditions": merge(context.previous.get("conditions") or (), judgements, context.now, rejection.generation),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pertoken.api.engine_args import EngineContainer, EngineSettings, complete_container
 from pertoken.api.errors import FieldError, Rejected
 from pertoken.api.naming import cap_name
+from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL
 from pertoken.api.template_shape import shape_errors
 from pertoken.api.v1alpha1 import API_VERSION
 from pertoken.domain.identity import WorkloadRef
@@ -17,8 +18,6 @@ from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.raw.values import whole_number
 
 ENGINE: Final = "engine"
-SERVICE_LABEL: Final = "serving.pertoken.dev/service"
-VARIANT_LABEL: Final = "serving.pertoken.dev/variant"
 # Loading a large model from a registry takes tens of minutes; the default of 600 s would call that a failed rollout.
 PROGRESS_DEADLINE_SECONDS: Final = 3600
 
@@ -34,7 +33,6 @@ class WorkloadRequest:
         pool: the variant's pool; its node labels become the nodeSelector where the template has none. An empty
             `resource_name` leaves the GPU count unchecked (files that are checked without their pool).
         orphan: no owner reference, so that the objects outlive the InferenceService.
-        replicas: only for creation. Later applies leave it out, so that the scale subresource alone sets it.
     """
 
     service: ServiceSpec
@@ -42,7 +40,6 @@ class WorkloadRequest:
     template: Json
     pool: PoolSpec
     orphan: bool = False
-    replicas: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +111,12 @@ def workload_owner(ref: WorkloadRef, uid: str) -> Json:
     return {"apiVersion": ref.api_version, "kind": ref.kind, "name": ref.name, "uid": uid}
 
 
-def replicas_claim(ref: WorkloadRef, replicas: int) -> Json:
-    """The replicas alone, to be applied once after creation under the scaler's field manager.
+def without_replicas_yet(deployment: Json) -> Json:
+    """A Deployment as it is created: its first replicas come from the plan, as all others do.
 
-    A field that only one applier owns goes back to its default when that applier leaves it out. So the scaler claims
-    the replicas before the next apply of the Deployment omits them.
+    Later applies leave the field out, so that the scale subresource alone sets it.
     """
-    metadata = {"name": ref.name, "namespace": ref.namespace}
-    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata, "spec": {"replicas": replicas}}
+    return {**deployment, "spec": {**deployment["spec"], "replicas": 0}}
 
 
 def _gpu_errors(request: WorkloadRequest, path: str) -> tuple[FieldError, ...]:
@@ -176,7 +171,9 @@ def _metadata(request: WorkloadRequest) -> Json:
         "namespace": request.service.key.namespace,
         "labels": _labels(request),
     }
-    if not request.orphan:
+    if request.orphan:
+        metadata["annotations"] = {SERVICE_UID: request.service.uid}
+    else:
         metadata["ownerReferences"] = [service_owner(request.service)]
     return metadata
 
@@ -192,8 +189,6 @@ def _deployment(request: WorkloadRequest, pod: Json) -> Json:
         "revisionHistoryLimit": 3,
         "template": {"metadata": metadata, "spec": pod["spec"]},
     }
-    if request.replicas is not None:
-        spec["replicas"] = request.replicas
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": _metadata(request), "spec": spec}
 
 

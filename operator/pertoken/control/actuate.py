@@ -1,4 +1,4 @@
-"""Carrying a plan out: in order, fenced by the lease, each outcome recorded, nothing retried blindly."""
+"""Carrying a plan out: in order, each outcome recorded, nothing retried blindly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
-from pertoken.ports import AdapterError, ClusterWriter, Conflict, Forbidden, Json, Leadership, NotFound, Refused
+from pertoken.ports import AdapterError, ClusterWriter, Conflict, Forbidden, Json, NotFound, Refused, Withheld
 
 LOGGER = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ _RESULTS: dict[type[AdapterError], Result] = {
     Conflict: Result.CONFLICT,
     NotFound: Result.CONFLICT,
     Refused: Result.REFUSED,
+    Withheld: Result.WITHHELD,
     Forbidden: Result.FORBIDDEN,
 }
 
@@ -49,12 +50,12 @@ class Actuator:
     """Writes a plan's actions to the cluster.
 
     Attributes:
+        writer: fenced.
         cap_manifest: builds the ConfigMap of a variant's batch cap.
         field_manager: of server-side applied ConfigMaps.
     """
 
     writer: ClusterWriter
-    leadership: Leadership
     cap_manifest: CapManifest
     read_only: bool = False
     field_manager: str = "pertoken"
@@ -66,12 +67,13 @@ class Actuator:
     def _one(self, action: Action) -> Outcome:
         if self.read_only:
             return Outcome(action, Result.WITHHELD, "read-only mode")
-        if not self.leadership.valid():
-            return Outcome(action, Result.WITHHELD, "the lease is not held")
         try:
             self._write(action)
         except AdapterError as error:
-            return self._failed(action, _RESULTS.get(type(error), Result.FAILED), error)
+            return self._failed(action, _RESULTS.get(type(error), Result.FAILED), str(error))
+        except Exception:
+            LOGGER.exception("%s", describe(action), extra={"service": str(action.service)})
+            return Outcome(action, Result.FAILED, "a fault of pertoken, told in the operator's log")
         LOGGER.info("%s", action.message or describe(action), extra={"service": str(action.service)})
         return Outcome(action, Result.DONE)
 
@@ -85,9 +87,9 @@ class Actuator:
                 self.writer.apply(self.cap_manifest(action), self.field_manager)
 
     @staticmethod
-    def _failed(action: Action, result: Result, error: AdapterError) -> Outcome:
-        LOGGER.warning("%s: %s: %s", describe(action), result.value, error, extra={"service": str(action.service)})
-        return Outcome(action, result, str(error))
+    def _failed(action: Action, result: Result, why: str) -> Outcome:
+        LOGGER.warning("%s: %s: %s", describe(action), result.value, why, extra={"service": str(action.service)})
+        return Outcome(action, result, why)
 
 
 def describe(action: Action) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pertoken.control.actuate import Actuator, Outcome, Result, kind_of
+from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory, Snapshot
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import EvictPod, Plan
@@ -42,8 +43,20 @@ class CycleResult:
     metrics: Mapping[str, MetricsSnapshot]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a cycle plans on.
+
+    Attributes:
+        again: something was just made that the next cycle should look at soon.
+    """
+
+    snapshot: Snapshot
+    again: bool = False
+
+
 Observer = Callable[[Snapshot, Mapping[str, MetricsSnapshot]], World]
-Prepare = Callable[[Snapshot], Snapshot]
+Prepare = Callable[[Snapshot], Prepared]
 Reporter = Callable[[CycleResult], None]
 Listener = Callable[[CycleResult | None, CycleSummary], None]
 
@@ -54,6 +67,8 @@ class Cycle:
 
     Attributes:
         sources: metrics profile -> where its metrics come from.
+        fence: of every write; opened anew by each cycle.
+        recall: loads the memory that the last leader saved; asked at the first cycle of each term.
         prepare: brings owned workloads in line with their templates before planning; returns the snapshot to plan on.
         observe: builds the world (pure).
         report: writes statuses and events.
@@ -65,6 +80,8 @@ class Cycle:
     inventory: Inventory
     sources: Mapping[str, MetricsSource]
     leadership: Leadership
+    fence: Fence
+    recall: Callable[[], Memory]
     prepare: Prepare
     observe: Observer
     actuator: Actuator
@@ -75,7 +92,13 @@ class Cycle:
     memory: Memory = EMPTY
     number: int = 0
     finished_at: float | None = None
+    _term: int | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def remembers(self) -> bool:
+        """The memory is that of this term, and so may be saved."""
+        return self._term is not None and self._term == self.leadership.term
 
     def wake(self) -> None:
         """Ask for a cycle soon (debounced)."""
@@ -118,12 +141,17 @@ class Cycle:
             phases[phase] = self.clock.monotonic() - mark
             mark = self.clock.monotonic()
 
+        await self._enter()
         metrics = await self._metrics()
-        snapshot = await asyncio.to_thread(self.prepare, self.inventory.snapshot())
+        prepared = await asyncio.to_thread(self.prepare, self.inventory.snapshot())
+        if prepared.again:
+            self.wake()
+        snapshot = prepared.snapshot
         world = await asyncio.to_thread(self.observe, snapshot, metrics)
         now = self.clock.now()
         lap("observe")
-        plan, self.memory = await asyncio.to_thread(make_plan, world, self.memory, now)
+        plan, memory = await asyncio.to_thread(make_plan, world, self.memory, now)
+        self.memory = _with_refused(memory, self.memory, snapshot)
         lap("plan")
         outcomes = await asyncio.to_thread(self.actuator.carry_out, plan.actions)
         self._assume(outcomes)
@@ -135,6 +163,14 @@ class Cycle:
         self.finished_at = self.clock.monotonic()
         self.listen(result, self._summary(plan, outcomes, phases))
         return result
+
+    async def _enter(self) -> None:
+        """Write for this term only. Another leader may have come between two terms: its memory counts then."""
+        term = self.leadership.term
+        if term != self._term:
+            self.memory = await asyncio.to_thread(self.recall)
+            self._term = term
+        self.fence.enter(term)
 
     async def _metrics(self) -> dict[str, MetricsSnapshot]:
         names = list(self.sources)
@@ -155,3 +191,15 @@ class Cycle:
             outcomes=counts,
             services=tuple(decision.service for decision in plan.decisions),
         )
+
+
+def _with_refused(memory: Memory, before: Memory, snapshot: Snapshot) -> Memory:
+    """A service that could not be planned this time is not forgotten; what it learns next comes after a gap."""
+    kept = {
+        str(service.key): replace(known, fresh_since=None)
+        for service in snapshot.of("inferenceservices")
+        if str(service.key) not in memory.services
+        and (known := before.service(service.key)) is not None
+        and known.uid == service.uid
+    }
+    return replace(memory, services={**memory.services, **kept}) if kept else memory

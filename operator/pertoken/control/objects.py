@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pertoken.api.ownership import Marks
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.pool import PoolSpec
@@ -25,6 +26,7 @@ class ServiceObject:
         templates: variant name -> raw pod template, of owned variants.
         orphan: owned workloads stay when the object is deleted.
         status: as last seen, to keep transition times and to write only changes.
+        created_at: seconds since the epoch.
     """
 
     key: ServiceKey
@@ -37,6 +39,7 @@ class ServiceObject:
     templates: Mapping[str, Json] = field(default_factory=dict)
     orphan: bool = False
     status: Mapping[str, Any] = field(default_factory=dict)
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,18 @@ class CapObject:
     namespace: str
     name: str
     cap: BatchCap
+    marks: Marks
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A service or pool that cannot be planned now, with the reason to show in `Accepted`."""
+    """A service or pool that cannot be planned now, with the reason to show.
+
+    Attributes:
+        conflicted: the spec is fine, but another object has what it asks for: told in `Conflicted`, not in `Accepted`.
+    """
 
     uid: str
     reason: Reason
     message: str
+    conflicted: bool = False

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pertoken.api.launch import CAP_VARIABLE
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.control.caps import Address, cap_in_use, own_cap
 from pertoken.control.facts import NamespaceFact, ReplicaSets, by_name, resolve_pods
 from pertoken.control.inventory import Snapshot
 from pertoken.control.objects import CapObject, PoolObject, Refusal, ServiceObject
+from pertoken.control.targets import taken_targets
 from pertoken.control.unreadable import in_doubt, without_room, words
 from pertoken.control.workloads import (
     ScalableFact,
@@ -20,12 +21,12 @@ from pertoken.control.workloads import (
     group_of,
     workload_fact,
 )
-from pertoken.domain.cluster import BatchCap, NodeFact, PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import ServiceSpec, VariantSpec
+from pertoken.domain.service import Mode, ServiceSpec, VariantSpec
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
 
 LOGGER = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Surveyed:
     """A snapshot made sense of: who takes part, who is refused and why.
 
     Attributes:
+        caps: ConfigMaps that say that they are pertoken's, by namespace and name.
+        read_caps: caps that engines read from other people's ConfigMaps.
         doubts: accepted services, by uid, of whose objects one cannot be read: they are planned, and nothing of them is
             changed.
     """
@@ -61,8 +64,26 @@ class Surveyed:
     refusals: Mapping[str, Refusal]
     namespaces: Mapping[str, Mapping[str, str]]
     scalables: Mapping[WorkloadRef, ScalableFact]
-    caps: Mapping[tuple[str, str], BatchCap]
+    caps: Mapping[tuple[str, str], CapObject]
     doubts: Mapping[str, Doubt] = field(default_factory=dict)
+    read_caps: Mapping[Address, int] = field(default_factory=dict)
+
+    def foreign_caps(self) -> list[Address]:
+        """Keys of ConfigMaps that are not pertoken's, from which engines of the accepted services read their cap."""
+        return [
+            (service.key.namespace, scalable.cap_key)
+            for service in self.services
+            for variant in (service.spec.variants if service.spec else ())
+            if (scalable := self.scalables.get(variant.workload)) is not None
+            and scalable.cap_key is not None
+            and own_cap(service, variant, scalable, self.caps) is None
+        ]
+
+    def without(self, refused: Iterable[Refusal]) -> Surveyed:
+        """The same with further services refused."""
+        more = {refusal.uid: refusal for refusal in refused}
+        kept = tuple(service for service in self.services if service.uid not in more)
+        return replace(self, services=kept, refusals={**self.refusals, **more})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +105,15 @@ def survey(snapshot: Snapshot, rules: Rules, extra: Iterable[ScalableFact] = ())
     namespaces = {fact.name: fact.labels for fact in snapshot.of("namespaces") if isinstance(fact, NamespaceFact)}
     nodes = snapshot.of("nodes")
     pools, pool_refusals = _pools(sorted(snapshot.of("acceleratorpools"), key=lambda pool: pool.name), nodes)
-    known = {pool.name for pool in pools}
+    known = {pool.name: pool.spec for pool in pools if pool.spec is not None}
     services: list[ServiceObject] = []
     refusals = dict(pool_refusals)
+    taken = taken_targets(snapshot.of("inferenceservices"))
     for service in sorted(snapshot.of("inferenceservices"), key=lambda service: service.key):
         if service.deleting:
             continue
         try:
-            refusal = _refuse_service(service, known, rules, namespaces)
+            refusal = _refuse_service(service, known, rules, namespaces) or taken.get(service.uid)
         except Exception as error:
             LOGGER.exception("%s could not be judged", service.key)
             refusal = Refusal(service.uid, Reason.INVALID_SPEC, f"the spec cannot be judged: {words(error)}")
@@ -100,7 +122,7 @@ def survey(snapshot: Snapshot, rules: Rules, extra: Iterable[ScalableFact] = ())
         else:
             refusals[service.uid] = refusal
     scalables = {fact.ref: fact for fact in (*snapshot.of("deployments"), *extra)}
-    caps = {(cap.namespace, cap.name): cap.cap for cap in snapshot.of("configmaps") if isinstance(cap, CapObject)}
+    caps = {(cap.namespace, cap.name): cap for cap in snapshot.of("configmaps") if isinstance(cap, CapObject)}
     doubts = _doubts(services, snapshot)
     return Surveyed(tuple(services), pools, refusals, namespaces, scalables, caps, doubts)
 
@@ -141,16 +163,30 @@ def _pools(found: Iterable[PoolObject], nodes: Iterable[NodeFact]) -> tuple[tupl
     return tuple(sorted(accepted, key=lambda pool: pool.name)), refusals
 
 
+def faulty(service: ServiceObject, error: Exception) -> Refusal:
+    """The refusal of a service that hit a fault of pertoken's own."""
+    LOGGER.error("%s cannot be dealt with", service.key, exc_info=error)
+    words = "a fault of pertoken, told in the operator's log: nothing is changed for this service; please report it"
+    return Refusal(service.uid, Reason.PLANNING_FAILED, words)
+
+
 def _refuse_service(
-    service: ServiceObject, pools: set[str], rules: Rules, namespaces: Mapping[str, Mapping[str, str]]
+    service: ServiceObject, pools: Mapping[str, PoolSpec], rules: Rules, namespaces: Mapping[str, Mapping[str, str]]
 ) -> Refusal | None:
     if service.spec is None:
         return Refusal(service.uid, Reason.INVALID_SPEC, "; ".join(service.refusals))
-    missing = sorted({variant.pool for variant in service.spec.variants} - pools)
+    missing = sorted({variant.pool for variant in service.spec.variants} - pools.keys())
     if missing:
         names = ", ".join(missing)
         return Refusal(service.uid, Reason.POOL_NOT_FOUND, f"no accepted AcceleratorPool is named {names}")
     labels = namespaces.get(service.key.namespace, {})
+    shut = sorted({variant.pool for variant in service.spec.variants if not pools[variant.pool].lets_in(labels)})
+    if shut:
+        message = (
+            f"namespace {service.key.namespace} has no access to pool {', '.join(shut)}: no rule of its spec.access "
+            "selects the namespace's labels; what runs is left as it is"
+        )
+        return Refusal(service.uid, Reason.ACCESS_DENIED, message)
     owned = any(variant.owned for variant in service.spec.variants)
     if owned and not rules.owned_everywhere and labels.get(OWNED_LABEL) != OWNED_VALUE:
         message = (
@@ -211,7 +247,7 @@ def _view(
     workloads: list[WorkloadFact | WorkloadMissing] = []
     if doubt is None:
         try:
-            workloads = [_workload(spec, variant, surveyed, pools, around) for variant in spec.variants]
+            workloads = [_workload(service, variant, surveyed, pools, around) for variant in spec.variants]
         except Exception as error:
             LOGGER.exception("%s could not be looked at", service.key)
             doubt = Doubt(Reason.OBJECT_UNREADABLE, f"its workloads cannot be looked at: {words(error)}")
@@ -250,7 +286,7 @@ def _variant_view(variant: VariantSpec, workload: WorkloadFact | WorkloadMissing
 
 
 def _workload(
-    service: ServiceSpec,
+    service: ServiceObject,
     variant: VariantSpec,
     surveyed: Surveyed,
     pools: Mapping[str, PoolSpec],
@@ -258,12 +294,13 @@ def _workload(
 ) -> WorkloadFact | WorkloadMissing:
     scalable = surveyed.scalables.get(variant.workload)
     if scalable is None:
-        return WorkloadMissing(variant.workload, f"{variant.workload} does not exist")
+        return WorkloadMissing(variant.workload, _missing(service.spec, variant))
+    address = None if scalable.cap_key is None else (service.key.namespace, scalable.cap_key)
     here = Surroundings(
         pods=around.pods,
         replicasets=around.replicasets,
         autoscalers=around.autoscalers,
-        cap=_cap(scalable, service, surveyed.caps),
+        cap=cap_in_use(own_cap(service, variant, scalable, surveyed.caps), address, surveyed.read_caps),
         resource=pools[variant.pool].resource_name,
         gpu=_whole_gpu(pools[variant.pool]),
     )
@@ -276,8 +313,10 @@ def _whole_gpu(pool: PoolSpec) -> Gpu | None:
     return None if isinstance(gpu, Unknown) or pool.gpu_fraction != 1 or "mig" in pool.resource_name else gpu
 
 
-def _cap(scalable: ScalableFact, service: ServiceSpec, caps: Mapping[tuple[str, str], BatchCap]) -> BatchCap | None:
-    key = scalable.cap_key
-    if key is None or key.key != CAP_VARIABLE:
-        return None
-    return caps.get((service.key.namespace, key.name))
+def _missing(spec: ServiceSpec | None, variant: VariantSpec) -> str:
+    words = f"{variant.workload} does not exist"
+    if spec is None or not variant.owned:
+        return words
+    if spec.paused:
+        return f"{words}; while paused nothing is made"
+    return words if spec.mode is Mode.AUTO else f"{words}; in mode {spec.mode.value} nothing is made"

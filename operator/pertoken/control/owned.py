@@ -5,80 +5,103 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pertoken.api.batch_cap import CapDocument, cap_after, cap_config_map, initial_cap
+from pertoken.api.batch_cap import CapDocument, cap_after, cap_config_map, initial_cap, parse_cap
 from pertoken.api.errors import Rejected
 from pertoken.api.naming import cap_name
+from pertoken.api.ownership import Claim, identified, stranger
 from pertoken.api.workloads import (
     OwnedWorkload,
     WorkloadRequest,
     build_workload,
-    replicas_claim,
     service_owner,
+    without_replicas_yet,
     workload_owner,
 )
-from pertoken.control.objects import Refusal, ServiceObject
-from pertoken.control.observe import Surveyed
+from pertoken.control.made import Looked, Maker, NameTaken, Wanted
+from pertoken.control.objects import CapObject, Refusal, ServiceObject
+from pertoken.control.observe import Surveyed, faulty
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Mode, VariantSpec
-from pertoken.ports import AdapterError, Clock, ClusterWriter, Json, Leadership, Refused
+from pertoken.domain.service import Mode, ServiceSpec, VariantSpec
+from pertoken.ports import AdapterError, Clock, ClusterReader, ClusterWriter, Conflict, Json, Refused, Withheld
+from pertoken.raw.values import Malformed
 
 LOGGER = logging.getLogger(__name__)
-FIELD_MANAGER = "pertoken"
-SCALE_MANAGER = "pertoken-scaler"
+CREATED_SECONDS = 30.0  # how long a new workload is expected to show up
+LABEL = "app.kubernetes.io/managed-by"
 
 
 @dataclass(slots=True)
 class Keeper:
-    """Creates and corrects what pertoken owns. Every write is fenced by the lease.
+    """Creates and corrects what pertoken owns. Services that do not act are only checked, nothing is sent for them.
 
     Attributes:
-        refresh_seconds: an object that looks right is applied again after this time, which undoes foreign edits.
+        writer: fenced.
+        refresh_seconds: an object that looks right is compared again after this time, which undoes foreign edits.
     """
 
+    reader: ClusterReader
     writer: ClusterWriter
-    leadership: Leadership
     clock: Clock
     read_only: bool = False
     refresh_seconds: float = 300.0
     _applied: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _known: dict[tuple[ServiceKey, str], tuple[ServiceObject, BatchCap | None, str]] = field(default_factory=dict)
+    _known: dict[tuple[ServiceKey, str], tuple[ServiceObject, CapObject | None, str]] = field(default_factory=dict)
+    _created: dict[WorkloadRef, float] = field(default_factory=dict)
 
     def keep(self, surveyed: Surveyed) -> tuple[Refusal, ...]:
-        """Bring every owned workload and every cap into being; returns the services whose template is refused."""
+        """Bring every owned workload and every cap into being; returns the services that cannot have theirs."""
         pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
         self._known.clear()
         refusals = []
         for service in surveyed.services:
-            self._remember(service, surveyed)
-            if (
-                service.uid in surveyed.doubts
-                or service.spec is None
-                or service.spec.mode is Mode.OFF
-                or self.read_only
-            ):
-                continue
-            if not self.leadership.valid():
+            if service.uid in surveyed.doubts:
                 continue
             try:
+                self._remember(service, surveyed)
                 self._keep_service(service, surveyed, pools)
+            except NameTaken as error:
+                refusals.append(Refusal(service.uid, Reason.NAME_TAKEN, str(error)))
             except Refused as error:
                 refusals.append(Refusal(service.uid, Reason.TEMPLATE_REJECTED, str(error)))
+            except Withheld:
+                continue
             except AdapterError as error:
                 LOGGER.warning("%s: owned objects are not up to date: %s", service.key, error)
+            except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
+                refusals.append(faulty(service, error))
         return tuple(refusals)
 
+    def forget(self) -> None:
+        """Compare everything anew: somebody else may have led meanwhile."""
+        self._applied.clear()
+
+    def awaits(self, surveyed: Surveyed) -> bool:
+        """Whether a workload was just created whose first replicas can only be planned once it is seen."""
+        now = self.clock.monotonic()
+        self._created = {ref: at for ref, at in self._created.items() if now - at < CREATED_SECONDS}
+        for ref in [ref for ref in self._created if ref in surveyed.scalables and surveyed.scalables[ref].observed]:
+            del self._created[ref]
+        return bool(self._created)
+
     def cap_manifest(self, action: SetBatchCap | CompleteBatchCap) -> Json:
-        """The ConfigMap after a batch action; uses what the last `keep` saw."""
+        """The ConfigMap after a batch action, for exactly the object that the last `keep` saw.
+
+        Raises:
+            Conflict: there was none of ours.
+        """
         service, cap, uid = self._known[action.service, action.variant]
-        after = cap_after(action, cap, self.clock.now())
-        return cap_config_map(_document(service, action.variant, action.target, after, uid))
+        document = _document(service, action.variant, action.target, BatchCap(action.value), uid)
+        if cap is None or stranger(cap.marks, _cap_claim(service, action.variant, uid)):
+            raise Conflict(f"ConfigMap {cap_name(action.target.name)} of the batch cap is not there, or not ours")
+        after = cap_after(action, cap.cap, self.clock.now())
+        return identified(cap_config_map(_with_cap(document, after)), cap.marks)
 
     def _remember(self, service: ServiceObject, surveyed: Surveyed) -> None:
         for variant in service.spec.variants if service.spec else ():
@@ -88,49 +111,59 @@ class Keeper:
 
     def _keep_service(self, service: ServiceObject, surveyed: Surveyed, pools: Mapping[str, PoolSpec]) -> None:
         spec = service.spec
-        if spec is None:
+        if spec is None or spec.mode is Mode.OFF:
             return
-        wanted: list[tuple[VariantSpec, OwnedWorkload]] = []
+        built = [(variant, _build(service, spec, variant, pools)) for variant in spec.variants if variant.owned]
+        if self.read_only or spec.paused or spec.mode is not Mode.AUTO:
+            return
         for variant in spec.variants:
             if not variant.owned:
                 self._keep_adopted_cap(service, variant, surveyed)
-                continue
-            template = service.templates[variant.name]
-            built = build_workload(WorkloadRequest(spec, variant, template, pools[variant.pool], service.orphan))
-            if isinstance(built, Rejected):
-                raise Refused(built.message)
-            wanted.append((variant, built))
-        stale = [(variant, built) for variant, built in wanted if self._stale(variant, built, surveyed)]
-        # All or nothing: the server must accept every object before one of them is written.
-        for _, built in stale:
-            for manifest in built.manifests:
-                self.writer.apply(manifest, FIELD_MANAGER, dry_run=True)
-        for variant, built in stale:
-            self._write(service, variant, built, surveyed)
+        stale = [(variant, made) for variant, made in built if self._stale(variant, made, surveyed)]
+        maker = Maker(self.reader, self.writer)
+        # All or nothing: every name must be free or ours, and the server accept every object, before one is written.
+        looked = [
+            (variant, made, maker.look(self._objects(service, variant, made)), self._cap(maker, service, variant, made))
+            for variant, made in stale
+        ]
+        changes = [(variant, made, [*caps, *maker.rehearse(objects)]) for variant, made, objects, caps in looked]
+        for variant, made, objects in changes:
+            for each in objects:
+                maker.write(each)
+                self._note(service, each)
+            self._applied[str(variant.workload)] = (_digest(made), self.clock.monotonic())
+
+    def _note(self, service: ServiceObject, each: Looked) -> None:
+        if each.live is None and each.wanted.first is not None:
+            self._created[each.wanted.ref] = self.clock.monotonic()
+        done = "created" if each.live is None else "corrected"
+        LOGGER.info("%s %s", done, each.wanted.ref, extra={"service": str(service.key)})
 
     def _stale(self, variant: VariantSpec, built: OwnedWorkload, surveyed: Surveyed) -> bool:
         if variant.workload not in surveyed.scalables:
             return True
+        key = (variant.workload.namespace, cap_name(variant.workload.name))
+        if built.reads_cap and key not in surveyed.caps:
+            return True
         digest, at = self._applied.get(str(variant.workload), ("", 0.0))
         return digest != _digest(built) or self.clock.monotonic() - at > self.refresh_seconds
 
-    def _write(self, service: ServiceObject, variant: VariantSpec, built: OwnedWorkload, surveyed: Surveyed) -> None:
-        namespace, ref = service.key.namespace, variant.workload
-        if built.reads_cap and (namespace, cap_name(ref.name)) not in surveyed.caps:
-            first = _document(service, variant.name, ref, initial_cap(variant.batching), "")
-            self.writer.apply(cap_config_map(first), FIELD_MANAGER)
-        creating = ref not in surveyed.scalables
-        if creating:
-            # The scaler owns the replicas from the first moment, so that later applies may leave them out.
-            self.writer.apply(_with_replicas(built.deployment, _first_replicas(service, variant)), FIELD_MANAGER)
-            self.writer.apply(replicas_claim(ref, _first_replicas(service, variant)), SCALE_MANAGER)
-        for manifest in built.manifests:
-            self.writer.apply(manifest, FIELD_MANAGER)
-        if creating:
-            LOGGER.info("created %s", ref, extra={"service": str(service.key)})
-        self._applied[str(ref)] = (_digest(built), self.clock.monotonic())
+    def _objects(self, service: ServiceObject, variant: VariantSpec, built: OwnedWorkload) -> list[Wanted]:
+        claim = Claim(service.key, variant.name, service.uid)
+        deployment = Wanted(built.deployment, claim, without_replicas_yet(built.deployment))
+        return [deployment, Wanted(built.service, claim), Wanted(built.disruption_budget, claim)]
+
+    def _cap(self, maker: Maker, service: ServiceObject, variant: VariantSpec, built: OwnedWorkload) -> list[Looked]:
+        """The ConfigMap of an owned variant's cap if it has to be written: it must be there before the pods are."""
+        if not built.reads_cap:
+            return []
+        document = _document(service, variant.name, variant.workload, initial_cap(variant.batching), "")
+        claim = Claim(service.key, variant.name, service.uid)
+        [found] = maker.look([Wanted(cap_config_map(document), claim)])
+        return _repaired(found, document, claim)
 
     def _keep_adopted_cap(self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed) -> None:
+        """An adopted workload that reads a ConfigMap of the name that pertoken gives gets it, if the name is free."""
         scalable = surveyed.scalables.get(variant.workload)
         if scalable is None or scalable.cap_key is None:
             return
@@ -138,36 +171,69 @@ class Keeper:
             return
         if (service.key.namespace, scalable.cap_key.name) in surveyed.caps:
             return
-        cap = initial_cap(variant.batching)
-        document = _document(service, variant.name, variant.workload, cap, scalable.uid)
-        self.writer.apply(cap_config_map(document), FIELD_MANAGER)
+        document = _document(service, variant.name, variant.workload, initial_cap(variant.batching), scalable.uid)
+        claim = _cap_claim(service, variant.name, scalable.uid)
+        maker = Maker(self.reader, self.writer)
+        try:
+            [found] = maker.look([Wanted(cap_config_map(document), claim)])
+        except NameTaken:
+            return  # a user's own cap: it is read and shown, and left alone
+        for each in _repaired(found, document, claim):
+            maker.write(each)
+            self._note(service, each)
+
+
+def _build(
+    service: ServiceObject, spec: ServiceSpec, variant: VariantSpec, pools: Mapping[str, PoolSpec]
+) -> OwnedWorkload:
+    template = service.templates[variant.name]
+    built = build_workload(WorkloadRequest(spec, variant, template, pools[variant.pool], service.orphan))
+    if isinstance(built, Rejected):
+        raise Refused(built.message)
+    return built
+
+
+def _repaired(found: Looked, document: CapDocument, claim: Claim) -> list[Looked]:
+    """A cap that is not there, that lost its label or that holds no number; the value of one that does is kept."""
+    if found.live is None:
+        return [found]
+    cap = _readable(found.live)
+    labelled = (found.live["metadata"].get("labels") or {}).get(LABEL) == "pertoken"
+    if cap is not None and labelled:
+        return []
+    return [Looked(Wanted(cap_config_map(_with_cap(document, cap or document.cap)), claim), found.live)]
+
+
+def _readable(config_map: Json) -> BatchCap | None:
+    try:
+        return parse_cap(config_map)
+    except Malformed:
+        return None
 
 
 def _document(service: ServiceObject, variant: str, target: WorkloadRef, cap: BatchCap, uid: str) -> CapDocument:
     """The cap's owner is the service for owned workloads, else the workload, whose pods need it for ever."""
     spec = service.spec
-    owned = spec is not None and any(each.name == variant and each.owned for each in spec.variants)
+    owned = _owned(service, variant)
     owner: Json | None = None
     if owned and spec is not None and not service.orphan:
         owner = service_owner(spec)
     elif not owned and uid:
         owner = workload_owner(target, uid)
-    return CapDocument(service.key, variant, target, cap, owner)
+    return CapDocument(service.key, variant, target, cap, owner, service.uid)
 
 
-def _first_replicas(service: ServiceObject, variant: VariantSpec) -> int:
-    floor = service.spec.min_replicas if service.spec else 0
-    first = service.spec is not None and service.spec.variants[0].name == variant.name
-    return max(variant.min_replicas, floor if first else 0)
+def _with_cap(document: CapDocument, cap: BatchCap) -> CapDocument:
+    return CapDocument(document.service, document.variant, document.target, cap, document.owner, document.service_uid)
 
 
-def _with_replicas(deployment: Json, replicas: int) -> Json:
-    return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
+def _owned(service: ServiceObject, variant: str) -> bool:
+    return service.spec is not None and any(each.name == variant and each.owned for each in service.spec.variants)
+
+
+def _cap_claim(service: ServiceObject, variant: str, workload_uid: str) -> Claim:
+    return Claim(service.key, variant, service.uid, "" if _owned(service, variant) else workload_uid)
 
 
 def _digest(built: OwnedWorkload) -> str:
-    return hashlib.sha256(json.dumps(list(_manifests(built)), sort_keys=True).encode()).hexdigest()
-
-
-def _manifests(built: OwnedWorkload) -> Iterator[Json]:
-    yield from built.manifests
+    return hashlib.sha256(json.dumps(built.manifests, sort_keys=True).encode()).hexdigest()

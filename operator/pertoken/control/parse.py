@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pertoken.api.batch_cap import parse_cap
 from pertoken.api.errors import FieldError, Rejected
+from pertoken.api.ownership import marks_of
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken.control.facts import namespace_fact, node_fact, pod_fact, replicaset_fact
 from pertoken.control.inventory import Parser
@@ -35,6 +36,7 @@ def parse_service(obj: Json) -> ServiceObject:
         "generation": _generation(meta),
         "deleting": "deletionTimestamp" in meta,
         "status": _status(obj),
+        "created_at": epoch(meta.get("creationTimestamp")) or 0.0,
     }
     if isinstance(found, Rejected):
         return ServiceObject(**common, spec=None, refusals=tuple(str(error) for error in found.errors))
@@ -91,7 +93,8 @@ def parse_config_map(obj: Json) -> CapObject | None:
     cap = parse_cap(obj)
     if cap is None:
         return None
-    return CapObject(obj["metadata"]["namespace"], obj["metadata"]["name"], cap)
+    marks = marks_of({"apiVersion": "v1", "kind": "ConfigMap", **obj})
+    return CapObject(marks.ref.namespace, marks.ref.name, cap, marks)
 
 
 def parse_deployment(obj: Json) -> ScalableFact:

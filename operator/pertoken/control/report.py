@@ -14,10 +14,10 @@ from pertoken.api.v1alpha1 import API_VERSION
 from pertoken.control.actuate import Outcome, Result, describe
 from pertoken.control.objects import PoolObject, Refusal, ServiceObject
 from pertoken.control.pace import RateLimiter
-from pertoken.domain.plan import Decision, EvictPod, Plan, SetReplicas, Verdict
+from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, SetReplicas, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import Rejection
-from pertoken.ports import AdapterError, Clock, ClusterWriter, EventNote, Json, Leadership, NotFound
+from pertoken.ports import AdapterError, Clock, ClusterWriter, EventNote, Json, NotFound, Withheld
 
 LOGGER = logging.getLogger(__name__)
 FIELD_MANAGER = "pertoken"
@@ -47,12 +47,12 @@ class Reporter:
     """Writes what changed.
 
     Attributes:
+        writer: fenced.
         limiter: of status writes per second.
         numbers_seconds: least time between two writes of changed numbers of one object.
     """
 
     writer: ClusterWriter
-    leadership: Leadership
     clock: Clock
     limiter: RateLimiter
     numbers_seconds: float = 60.0
@@ -66,15 +66,18 @@ class Reporter:
         living = set()
         for service in subjects.services:
             living.add(service.uid)
-            if not service.deleting:
+            if service.deleting:
+                continue
+            try:
                 self._service(service, decisions.get(service.key), subjects.refusals.get(service.uid), now)
+            except Exception:
+                LOGGER.exception("%s: its status cannot be told", service.key)
         for pool in subjects.pools:
             living.add(pool.uid)
-            refusal = subjects.refusals.get(pool.uid)
-            judgement = rejected(refusal.reason, refusal.message) if refusal else accepted(pool.not_acted_on)
-            context = StatusContext(now, self._previous(pool.uid, pool.status), pool.not_acted_on)
-            status = pool_status(None if refusal else figures.get(pool.name), judgement, pool.generation, context)
-            self._write(_pool_reference(pool), status, pool.uid, pool.status)
+            try:
+                self._pool(pool, figures.get(pool.name), subjects.refusals.get(pool.uid), now)
+            except Exception:
+                LOGGER.exception("pool %s: its status cannot be told", pool.name)
         self._written = {uid: written for uid, written in self._written.items() if uid in living}
         by_key = {service.key: service for service in subjects.services}
         for outcome in outcomes:
@@ -82,11 +85,23 @@ class Reporter:
             if owner is not None:
                 self._post(owner, _event(owner, outcome))
 
+    def forget(self) -> None:
+        """Somebody else may have written meanwhile: what the objects show counts again."""
+        self._written.clear()
+
+    def _pool(self, pool: PoolObject, figures: PoolFigures | None, refusal: Refusal | None, now: float) -> None:
+        judgement = rejected(refusal.reason, refusal.message) if refusal else accepted(pool.not_acted_on)
+        context = StatusContext(now, self._previous(pool.uid, pool.status), pool.not_acted_on)
+        status = pool_status(None if refusal else figures, judgement, pool.generation, context)
+        self._write(_pool_reference(pool), status, pool.uid, pool.status)
+
     def _service(self, service: ServiceObject, decision: Decision | None, refusal: Refusal | None, now: float) -> None:
         before = self._previous(service.uid, service.status)
         context = StatusContext(now, before, service.not_acted_on)
         if refusal is not None:
-            rejection = Rejection(service.key, service.uid, service.generation, refusal.reason, refusal.message)
+            rejection = Rejection(
+                service.key, service.uid, service.generation, refusal.reason, refusal.message, refusal.conflicted
+            )
             status = rejected_status(rejection, context)
         elif decision is not None and service.spec is not None:
             status = service_status(service.spec, decision, context)
@@ -107,17 +122,17 @@ class Reporter:
             due = written is None or self.clock.monotonic() - written.at >= self.numbers_seconds
             if not urgent_change(before, status) and not (due and significant_change(before, status)):
                 return False
-        if not self.leadership.valid() or not self.limiter.try_take():
+        if not self.limiter.try_take():
             return False  # what is still different in the next cycle is written then
         manifest = {
             "apiVersion": reference["apiVersion"],
             "kind": reference["kind"],
-            "metadata": {key: reference[key] for key in ("name", "namespace") if key in reference},
+            "metadata": {key: reference[key] for key in ("name", "namespace", "uid") if key in reference},
             "status": status,
         }
         try:
             self.writer.apply_status(manifest, FIELD_MANAGER)
-        except NotFound:
+        except (NotFound, Withheld):
             return False
         except AdapterError as error:
             LOGGER.warning("status of %s %s was not written: %s", reference["kind"], reference["name"], error)
@@ -126,10 +141,12 @@ class Reporter:
         return True
 
     def _post(self, service: ServiceObject, note: EventNote | None) -> None:
-        if note is None or not self.leadership.valid():
+        if note is None:
             return
         try:
             self.writer.record(note)
+        except Withheld:
+            return
         except AdapterError as error:
             LOGGER.warning("event %s of %s was not posted: %s", note.reason, service.key, error)
 

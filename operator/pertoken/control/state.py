@@ -10,19 +10,37 @@ from dataclasses import dataclass
 
 from pertoken.domain.identity import WorkloadRef
 from pertoken.planner.memory import EMPTY, Memory, from_json, shortened, to_json
-from pertoken.ports import AdapterError, Clock, ClusterReader, ClusterWriter, Json, NotFound
+from pertoken.ports import (
+    AdapterError,
+    Clock,
+    ClusterReader,
+    ClusterWriter,
+    Conflict,
+    Json,
+    NotFound,
+    Refused,
+    Withheld,
+)
 
 LOGGER = logging.getLogger(__name__)
 
 KEY = "memory.json.zlib"
 FIELD_MANAGER = "pertoken-state"
+LABELS = {"app.kubernetes.io/part-of": "pertoken", "app.kubernetes.io/component": "state"}
 MAX_BYTES = 900_000  # a ConfigMap may hold 1 MiB
 DEMAND_CYCLES = (None, 40, 0)  # all, or as many of the last ones as fit
 
 
 @dataclass(slots=True)
 class MemoryStore:
-    """Loads the memory at start and saves it at most every `interval_seconds`."""
+    """Loads the memory when leadership begins and saves it at most every `interval_seconds`.
+
+    Each save names the version that was loaded or saved last, so that one which was sent before another leader saved
+    its own is refused by the API server.
+
+    Attributes:
+        writer: fenced.
+    """
 
     reader: ClusterReader
     writer: ClusterWriter
@@ -31,12 +49,21 @@ class MemoryStore:
     name: str = "pertoken-memory"
     interval_seconds: float = 60.0
     _saved_at: float = float("-inf")
+    _looked: bool = False
+    _identity: Json | None = None  # uid and resourceVersion of the ConfigMap as we know it; None if there is none
 
     def load(self) -> Memory:
-        """The saved memory, or an empty one (a cautious start) when there is none or it cannot be read."""
+        """The saved memory, or an empty one (a cautious start) when there is none or it cannot be read.
+
+        Raises:
+            AdapterError: it is not known whether there is one.
+        """
         try:
-            saved = self.reader.get(WorkloadRef("v1", "ConfigMap", self.namespace, self.name))
-        except NotFound:
+            saved = self._look()
+        except Refused as error:
+            LOGGER.warning("starting without memory, and none will be kept: %s", error)
+            return EMPTY
+        if saved is None:
             return EMPTY
         try:
             packed = base64.b64decode(saved.get("binaryData", {})[KEY])
@@ -55,10 +82,45 @@ class MemoryStore:
             LOGGER.warning("the memory of %d services does not fit a ConfigMap; it is not kept", len(memory.services))
             return
         try:
-            self.writer.apply(self._manifest(packed), FIELD_MANAGER)
+            self._write(self._manifest(packed))
+        except Withheld as error:
+            LOGGER.info("planner memory is not saved: %s", error)
+        except Conflict as error:
+            self._looked = False
+            LOGGER.warning("planner memory was not saved, somebody else changed it: %s", error)
         except AdapterError as error:
             LOGGER.warning("planner memory was not saved: %s", error)
         self._saved_at = self.clock.monotonic()
+
+    def _write(self, manifest: Json) -> None:
+        if not self._looked:
+            self._look()
+        if self._identity is None:
+            self._know(self.writer.create(manifest, FIELD_MANAGER))
+            return
+        named = {**manifest, "metadata": {**manifest["metadata"], **self._identity}}
+        self._know(self.writer.apply(named, FIELD_MANAGER))
+
+    def _look(self) -> Json | None:
+        """The ConfigMap as it is.
+
+        Raises:
+            Refused: it is somebody else's.
+        """
+        ref = WorkloadRef("v1", "ConfigMap", self.namespace, self.name)
+        try:
+            found = self.reader.get(ref)
+        except NotFound:
+            self._identity, self._looked = None, True
+            return None
+        if not LABELS.items() <= (found["metadata"].get("labels") or {}).items():
+            raise Refused(f"{ref} is not pertoken's memory (it lacks the label component=state): rename or remove it")
+        self._know(found)
+        return found
+
+    def _know(self, stored: Json) -> None:
+        self._identity = {key: stored["metadata"][key] for key in ("uid", "resourceVersion")}
+        self._looked = True
 
     def _manifest(self, packed: bytes) -> Json:
         return {
@@ -67,7 +129,7 @@ class MemoryStore:
             "metadata": {
                 "name": self.name,
                 "namespace": self.namespace,
-                "labels": {"app.kubernetes.io/part-of": "pertoken", "app.kubernetes.io/component": "state"},
+                "labels": dict(LABELS),
             },
             "binaryData": {KEY: base64.b64encode(packed).decode()},
         }

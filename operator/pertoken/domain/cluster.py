@@ -102,7 +102,7 @@ class PodFact:
 
 @dataclass(frozen=True, slots=True)
 class BatchCap:
-    """The batch cap that pertoken set for one variant (from its ConfigMap).
+    """The batch cap of one variant, from the ConfigMap that its engines read.
 
     Attributes:
         value: sequences, what an engine container that starts now reads.
@@ -110,6 +110,7 @@ class BatchCap:
         changed_at: when the value changed; containers started later run with it. 0 for the first value.
         rolled_back: the last change was taken back.
         completed: every pod runs with `value`.
+        foreign: whose it is, where pertoken only reads it; empty where pertoken set it.
     """
 
     value: int
@@ -117,6 +118,7 @@ class BatchCap:
     changed_at: float = 0.0
     rolled_back: bool = False
     completed: bool = True
+    foreign: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ class AccessRule:
     guaranteed_gpus: int = 0
     max_priority: int | None = None
 
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether the rule is for a namespace with these labels."""
+        return all(labels.get(key) == value for key, value in self.namespace_labels)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
@@ -60,6 +64,10 @@ class PoolSpec:
     max_gpus: int | None = None
     provisioning_seconds: int = 300
     access: tuple[AccessRule, ...] = ()
+
+    def lets_in(self, namespace_labels: Mapping[str, str]) -> bool:
+        """Whether a namespace with these labels may use the pool at all."""
+        return not self.access or any(rule.selects(namespace_labels) for rule in self.access)
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a node with these labels belongs to the pool; a pool without selector owns no nodes."""

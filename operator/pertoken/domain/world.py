@@ -76,13 +76,18 @@ class PlannerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A service that cannot be planned, with the condition to show."""
+    """A service that cannot be planned, with the condition to show.
+
+    Attributes:
+        conflicted: told in `Conflicted`, the spec itself being fine; else in `Accepted`.
+    """
 
     key: ServiceKey
     uid: str
     generation: int
     reason: Reason
     message: str
+    conflicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,8 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
         need: requests per second to be carried by the variant, None when not known.
     """
     cap = variant.workload.cap
-    if cap is None:
-        return CapDecision(None, Reason.BATCH_NOT_ACTUATED, _not_actuated(variant))
+    if cap is None or cap.foreign:
+        return _not_actuated(variant)
     kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
     batching = variant.spec.batching
     if batching.mode is BatchingMode.FIXED:
@@ -83,12 +83,17 @@ def decide_cap(facts: ServiceFacts, variant: VariantFacts, assessment: Assessmen
     return _timing(found, cap, variant, facts) if found.change else found
 
 
-def _not_actuated(variant: VariantFacts) -> str:
-    engine = variant.workload.engine
+def _not_actuated(variant: VariantFacts) -> CapDecision:
+    engine, cap = variant.workload.engine, variant.workload.cap
+    if cap is not None:
+        words = f"cap {cap.value} is read from {cap.foreign}, which is not pertoken's: it is left alone"
+        return CapDecision(cap.value, Reason.BATCH_NOT_ACTUATED, words)
     words = "the template does not read its cap from pertoken"
     if engine.max_sequences is None:
-        return f"{words}; the cap that it runs with is {engine.source}"
-    return f"{words}; it runs with {engine.max_sequences} ({engine.source})"
+        words = f"{words}; the cap that it runs with is {engine.source}"
+    else:
+        words = f"{words}; it runs with {engine.max_sequences} ({engine.source})"
+    return CapDecision(None, Reason.BATCH_NOT_ACTUATED, words)
 
 
 def _full_before(facts: ServiceFacts, variant: VariantFacts, load: Load) -> bool:

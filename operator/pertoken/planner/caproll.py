@@ -32,7 +32,7 @@ def roll_cap(facts: ServiceFacts, variant: VariantFacts, wanted: CapDecision, al
         allowed: in this cycle.
     """
     cap = variant.workload.cap
-    if cap is None:
+    if cap is None or cap.foreign:
         return RollStep(None, wanted.reason, wanted.message)
     roll = variant.memory.roll
     if cap.completed:

@@ -31,7 +31,9 @@ class ClientOptions:
     Attributes:
         kubeconfig: file; None for the pod's service account.
         context: of the kubeconfig, None for its current one.
-        connect_seconds, read_seconds: limits of each request.
+        connect_seconds, read_seconds: limits of each request that only reads.
+        write_seconds: limit of a request that changes something, connecting included. It must end before somebody else
+            can lead: see `LeaseSpec.margin_seconds`.
         pool_size: connections kept open; also the number of threads that can be served without waiting.
     """
 
@@ -39,6 +41,7 @@ class ClientOptions:
     context: str | None = None
     connect_seconds: float = 3.0
     read_seconds: float = 10.0
+    write_seconds: float = 4.5
     pool_size: int = 8
 
 
@@ -49,7 +52,7 @@ class Request:
     Attributes:
         path: already quoted, begins with a slash.
         content_type: of the body; plain JSON unless it is a patch.
-        read_seconds: other read limit than the client's.
+        read_seconds: other read limit than the client's; a write keeps the client's limit in any case.
     """
 
     method: str
@@ -58,6 +61,11 @@ class Request:
     body: Json | None = None
     content_type: str = "application/json"
     read_seconds: float | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change something."""
+        return self.method != "GET"
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -105,7 +113,7 @@ class KubeClient:
         Raises:
             AdapterError: see `pertoken.ports`; `Expired` for a stale continue token.
         """
-        timeouts = (self._options.connect_seconds, request.read_seconds or self._options.read_seconds)
+        timeouts = self._limits(request)
         headers = {"Accept": "application/json"}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
@@ -127,6 +135,15 @@ class KubeClient:
         if not 200 <= answer.status <= 299:
             raise error_for(answer.status, status_of(body), str(request))
         return _parsed(body, request)
+
+    def _limits(self, request: Request) -> tuple[float, float]:
+        """Seconds to connect and to read."""
+        options = self._options
+        if not request.writes:
+            return options.connect_seconds, request.read_seconds or options.read_seconds
+        connect = min(options.connect_seconds, options.write_seconds / 3)
+        read = options.write_seconds - connect
+        return connect, min(request.read_seconds or read, read)
 
     def reachable(self) -> bool:
         """Whether the API server says that it is ready; for readiness probes (at most 2 s per read)."""

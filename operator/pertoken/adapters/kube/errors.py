@@ -9,7 +9,17 @@ from typing import Any
 
 import urllib3
 
-from pertoken.ports import AdapterError, Conflict, Forbidden, Json, NotFound, Refused, Timeout, Unavailable
+from pertoken.ports import (
+    AdapterError,
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Json,
+    NotFound,
+    Refused,
+    Timeout,
+    Unavailable,
+)
 
 # The API server's own wording of a missing permission; admission, quota and pod security also answer 403.
 _LACKS_PERMISSION = re.compile(r"cannot \w+ (resource|path)")
@@ -62,6 +72,8 @@ def error_for(code: int, status: Json, request: str) -> AdapterError:
         return Forbidden(f"{request}: the API server does not accept the credentials (missing or expired)")
     if code == 403 and not _LACKS_PERMISSION.search(message):
         return Refused(details)
+    if code == 409 and status.get("reason") == "AlreadyExists":
+        return AlreadyExists(details)
     if code == 429 and _by_budget(status):
         return Refused(f"{details} {_causes(status)}".rstrip())
     if code == 500 and any(words in message for words in _REFUSALS_AS_500):

@@ -51,6 +51,36 @@ class LeaseSpec:
                 f"({self.renew_deadline_seconds:g} s), and that two retries ({self.retry_seconds:g} s each)"
             )
 
+    @classmethod
+    def lasting(cls, seconds: float, namespace: str, identity: str) -> LeaseSpec:
+        """A lease of this duration in the usual proportions: 15 s are renewed every 2 s, lost after 10 s without."""
+        renew, retry = seconds * 2 / 3, seconds * 2 / 15
+        return cls(
+            namespace,
+            identity=identity,
+            duration_seconds=seconds,
+            renew_deadline_seconds=renew,
+            retry_seconds=retry,
+        )
+
+    @property
+    def margin_seconds(self) -> float:
+        """Least time from the last instant at which the holder may write to the first at which another may lead."""
+        return self.duration_seconds - self.renew_deadline_seconds
+
+    @property
+    def write_seconds(self) -> float:
+        """How long a write may take so that it ends within the margin."""
+        return 0.9 * self.margin_seconds
+
+    def check_writes(self, write_seconds: float) -> None:
+        """Raises ValueError when a write that was sent in time could still be under way after a takeover."""
+        if write_seconds >= self.margin_seconds:
+            raise ValueError(
+                f"writes may take {write_seconds:g} s, but a lease of {self.duration_seconds:g} s that counts as lost "
+                f"after {self.renew_deadline_seconds:g} s leaves less than {self.margin_seconds:g} s for them"
+            )
+
 
 @dataclass(slots=True)
 class Observation:
@@ -83,6 +113,8 @@ class LeaseElector:
         self._other = Observation()
         self._holder = ""
         self._valid_until = float("-inf")
+        self._mine = False  # nobody else has held the Lease since we won it, as far as we have seen
+        self._term = 0
         self._leading = False
         self._said = ""
         self._stop = threading.Event()
@@ -97,6 +129,11 @@ class LeaseElector:
     def holder(self) -> str:
         """Who holds the Lease as last seen; empty if nobody."""
         return self._holder
+
+    @property
+    def term(self) -> int:
+        """How often the lease was won."""
+        return self._term
 
     def valid(self) -> bool:
         """The lease is ours and a renewal that succeeded was sent within the renew deadline."""
@@ -149,12 +186,16 @@ class LeaseElector:
         sent = self._clock.monotonic()
         self._held = self._write(lease)
         self._holder = self._identity
+        if not self._mine:
+            self._mine = True
+            self._term += 1
         # Others count from when they see this renewal, which is later than when it was sent.
         self._valid_until = sent + self._spec.renew_deadline_seconds
 
     def _may_take(self, lease: Json) -> bool:
         spec = lease.get("spec") or {}
         self._holder = spec.get("holderIdentity") or ""
+        self._mine = self._mine and self._holder == self._identity
         if self._holder in {"", self._identity}:
             return True
         version = lease["metadata"]["resourceVersion"]

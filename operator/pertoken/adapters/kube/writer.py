@@ -1,7 +1,8 @@
-"""Writes to the cluster: scale, eviction, server-side apply, delete, events."""
+"""Writes to the cluster: scale, eviction, new objects, server-side apply, delete, events."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +13,6 @@ from pertoken.domain.identity import PodKey, WorkloadRef
 from pertoken.ports import Clock, Conflict, EventNote, Json, NotFound
 
 SCALE_MANAGER = "pertoken-scaler"
-EVICTION_SECONDS = 15.0  # the API server itself retries conflicts of an eviction for 10 s before it answers
 
 
 class KubeWriter:
@@ -48,8 +48,8 @@ class KubeWriter:
             NotFound: the pod is gone.
         """
         pods = WATCHED["pods"].resource
-        # A uid that does not match would be answered only after 10 s of the server's own retries; pods of a
-        # StatefulSet keep their names, so this is no rare case.
+        # A uid that does not match would be answered only after 10 s of the server's own retries, which is longer than
+        # a write may take; pods of a StatefulSet keep their names, so this is no rare case.
         stands = self._client.call(Request("GET", pods.path(pod.namespace, pod.name)))["metadata"]["uid"]
         if stands != uid:
             raise Conflict(f"pod {pod} has been replaced: its uid is {stands}, not {uid}")
@@ -60,20 +60,52 @@ class KubeWriter:
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
         path = pods.path(pod.namespace, pod.name, "eviction")
-        self._client.call(Request("POST", path, body=body, read_seconds=EVICTION_SECONDS))
+        self._client.call(Request("POST", path, body=body))
 
-    def apply(self, manifest: Json, field_manager: str, *, force: bool = True, dry_run: bool = False) -> Json:
-        """Server-side apply of one whole object; returns it as the server stored (or would store) it.
+    def create(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
+        """Make a new object; returns it as the server stored (or would store) it.
+
+        Raises:
+            AlreadyExists: the name is taken.
+            Refused: schema, admission or quota say no; the message says why.
+        """
+        meta = manifest["metadata"]
+        path = self._discovery.resource(manifest["apiVersion"], manifest["kind"]).path(meta.get("namespace", ""))
+        # A misspelt field of a pod template is to be refused here as it is by an apply.
+        query: dict[str, Any] = {"fieldManager": field_manager, "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        return self._client.call(Request("POST", path, query=query, body=manifest))
+
+    def apply(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
+        """Server-side apply over an object that is known to be ours; returns it as stored (or as it would be).
 
         Raises:
             Refused: schema, admission or quota say no; the message says why.
-            Conflict: another manager owns a field and `force` is off.
+            Conflict: the object is not the one of this uid and resourceVersion any more.
         """
-        return self._apply(manifest, field_manager, force=force, dry_run=dry_run)
+        missing = {"uid", "resourceVersion"} - manifest["metadata"].keys()
+        if missing:
+            raise ValueError(f"apply of {manifest['kind']} without {', '.join(sorted(missing))} could hit any object")
+        return self._apply(manifest, field_manager, dry_run=dry_run)
+
+    def own_fields(self, live: Json, managed_fields: Sequence[Json]) -> Json:
+        """Replace an object's managedFields, as `kubectl` does when it moves a client-side applied object over.
+
+        Raises:
+            Conflict: the object changed since `live` was read.
+        """
+        identity = {key: live["metadata"][key] for key in ("uid", "resourceVersion")}
+        body: Json = {"metadata": {**identity, "managedFields": list(managed_fields)}}
+        return self._client.call(Request("PATCH", self._path(live), body=body, content_type=MERGE_PATCH))
 
     def apply_status(self, manifest: Json, field_manager: str) -> Json:
-        """Server-side apply of the status; conditions of other managers stay."""
-        return self._apply(manifest, field_manager, force=True, subresource="status")
+        """Server-side apply of the status; conditions of other managers stay.
+
+        Raises:
+            Conflict: another object of this name stands there (the manifest's uid does not match).
+        """
+        return self._apply(manifest, field_manager, subresource="status")
 
     def delete(self, manifest: Json) -> None:
         """Delete one object; its dependents follow in the background. A uid in the manifest is a precondition."""
@@ -88,10 +120,8 @@ class KubeWriter:
         """Post an Event, or count it where the same was posted within the last ten minutes."""
         self._events.record(note)
 
-    def _apply(
-        self, manifest: Json, field_manager: str, *, force: bool, dry_run: bool = False, subresource: str = ""
-    ) -> Json:
-        query: dict[str, Any] = {"fieldManager": field_manager, "force": force}
+    def _apply(self, manifest: Json, field_manager: str, *, dry_run: bool = False, subresource: str = "") -> Json:
+        query: dict[str, Any] = {"fieldManager": field_manager, "force": True}
         if dry_run:
             query["dryRun"] = "All"
         path = self._path(manifest, subresource)

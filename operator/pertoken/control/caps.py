@@ -1,0 +1,88 @@
+"""Batch caps that engines read from ConfigMaps: pertoken's own to change, other people's only to be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pertoken.api.engine_args import CAP_KEY
+from pertoken.api.naming import cap_name
+from pertoken.api.ownership import Claim, stranger
+from pertoken.control.objects import CapObject, ServiceObject
+from pertoken.control.workloads import ConfigKey, ScalableFact
+from pertoken.domain.cluster import BatchCap
+from pertoken.domain.identity import WorkloadRef
+from pertoken.domain.service import VariantSpec
+from pertoken.ports import AdapterError, Clock, ClusterReader, NotFound
+
+LOGGER = logging.getLogger(__name__)
+MAX_SEQUENCES = 1_000_000  # what no engine admits is no cap
+
+Address = tuple[str, ConfigKey]  # namespace and key
+
+
+def claim_of(service: ServiceObject, variant: VariantSpec, workload_uid: str) -> Claim:
+    """For whom a variant's cap is written: an adopted workload owns it, as its pods need it for ever."""
+    return Claim(service.key, variant.name, service.uid, "" if variant.owned else workload_uid)
+
+
+def own_cap(
+    service: ServiceObject, variant: VariantSpec, scalable: ScalableFact, caps: Mapping[tuple[str, str], CapObject]
+) -> CapObject | None:
+    """The ConfigMap of pertoken from which the variant's engines read their cap; None if they read none of its."""
+    key = scalable.cap_key
+    if key is None or key != ConfigKey(cap_name(variant.workload.name), CAP_KEY):
+        return None
+    found = caps.get((service.key.namespace, key.name))
+    if found is None or stranger(found.marks, claim_of(service, variant, scalable.uid)):
+        return None
+    return found
+
+
+def cap_in_use(own: CapObject | None, address: Address | None, read: Mapping[Address, int]) -> BatchCap | None:
+    """The cap that the engines start with; somebody else's is known and not for pertoken to change."""
+    if own is not None:
+        return own.cap
+    if address is None or address not in read:
+        return None
+    namespace, key = address
+    return BatchCap(read[address], foreign=f"ConfigMap {namespace}/{key.name}")
+
+
+@dataclass(slots=True)
+class CapReader:
+    """Reads caps in other people's ConfigMaps, which no watch covers, each at most once per `seconds`."""
+
+    reader: ClusterReader
+    clock: Clock
+    seconds: float = 60.0
+    _values: dict[Address, tuple[float, int | None]] = field(default_factory=dict)
+
+    def read(self, addresses: Iterable[Address]) -> dict[Address, int]:
+        """The whole numbers behind these keys; what is not there or holds no number is left out."""
+        now = self.clock.monotonic()
+        kept = {}
+        for address in addresses:
+            at, value = self._values.get(address, (float("-inf"), None))
+            kept[address] = (at, value) if now - at < self.seconds else (now, self._read(address))
+        self._values = kept
+        return {address: value for address, (_, value) in kept.items() if value is not None}
+
+    def _read(self, address: Address) -> int | None:
+        namespace, key = address
+        try:
+            found = self.reader.get(WorkloadRef("v1", "ConfigMap", namespace, key.name))
+        except NotFound:
+            return None
+        except AdapterError as error:
+            LOGGER.warning("ConfigMap %s/%s cannot be read: %s", namespace, key.name, error)
+            return None
+        return whole_number((found.get("data") or {}).get(key.key))
+
+
+def whole_number(text: object) -> int | None:
+    """A count of sequences written in digits; None for anything else."""
+    if not isinstance(text, str) or not (text.isascii() and text.isdecimal()) or len(text) > len(str(MAX_SEQUENCES)):
+        return None
+    return int(text) if 0 < int(text) <= MAX_SEQUENCES else None

@@ -1,0 +1,130 @@
+"""Objects that pertoken makes: looked at before anything is written, created by POST, applied over only when ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pertoken.api.ownership import (
+    FIELD_MANAGER,
+    Claim,
+    differs,
+    handed_over,
+    identified,
+    marks_of,
+    stranger,
+)
+from pertoken.domain.identity import WorkloadRef
+from pertoken.ports import AlreadyExists, ClusterReader, ClusterWriter, Json, NotFound
+
+
+class NameTaken(Exception):
+    """Somebody else's object has the name; the message names it and what to rename."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One object as it shall be.
+
+    Attributes:
+        claim: for whom.
+        first: what it is created as, where that is not `manifest` itself.
+    """
+
+    manifest: Json
+    claim: Claim
+    first: Json | None = None
+
+    @property
+    def ref(self) -> WorkloadRef:
+        """Which object."""
+        meta = self.manifest["metadata"]
+        return WorkloadRef(self.manifest["apiVersion"], self.manifest["kind"], meta["namespace"], meta["name"])
+
+    @property
+    def new(self) -> Json:
+        """What is sent when it does not exist."""
+        return self.manifest if self.first is None else self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A wanted object beside the one that is there, None if there is none. What is there is ours."""
+
+    wanted: Wanted
+    live: Json | None
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Brings objects into being and into line, in three passes so that nothing is half applied."""
+
+    reader: ClusterReader
+    writer: ClusterWriter
+
+    def look(self, wanted: Iterable[Wanted]) -> list[Looked]:
+        """What is there under each name.
+
+        Raises:
+            NameTaken: one of them is not ours.
+        """
+        return [Looked(each, self._live(each)) for each in wanted]
+
+    def rehearse(self, looked: Iterable[Looked]) -> list[Looked]:
+        """Let the server check every object; returns those that are missing or differ from what is wanted.
+
+        Raises:
+            Refused: the server would not take one of them.
+        """
+        return [each for each in looked if self._would_change(each)]
+
+    def write(self, each: Looked) -> Json:
+        """Create or apply one object; returns it as stored.
+
+        Raises:
+            NameTaken: somebody else was faster.
+            Conflict: the object changed since it was looked at.
+        """
+        if each.live is None:
+            return self._create(each.wanted)
+        return self.writer.apply(identified(each.wanted.manifest, marks_of(self._settled(each.live))), FIELD_MANAGER)
+
+    def _live(self, wanted: Wanted) -> Json | None:
+        try:
+            live = self.reader.get(wanted.ref)
+        except NotFound:
+            return None
+        why = stranger(marks_of(live), wanted.claim)
+        if why:
+            raise NameTaken(taken(wanted, why))
+        return live
+
+    def _would_change(self, each: Looked) -> bool:
+        if each.live is None:
+            self.writer.create(each.wanted.new, FIELD_MANAGER, dry_run=True)
+            return True
+        if handed_over(each.live["metadata"].get("managedFields") or ()) is not None:
+            return True
+        manifest = identified(each.wanted.manifest, marks_of(each.live))
+        return differs(each.live, self.writer.apply(manifest, FIELD_MANAGER, dry_run=True))
+
+    def _create(self, wanted: Wanted) -> Json:
+        try:
+            made = self.writer.create(wanted.new, FIELD_MANAGER)
+        except AlreadyExists as error:
+            raise NameTaken(taken(wanted, "it has just been made by somebody else")) from error
+        return self._settled(made)
+
+    def _settled(self, live: Json) -> Json:
+        """Fields that were set by a creation belong to the applier, else a later apply could not take one away."""
+        fields = handed_over(live["metadata"].get("managedFields") or ())
+        return live if fields is None else self.writer.own_fields(live, fields)
+
+
+def taken(wanted: Wanted, why: str) -> str:
+    """The message of NameTaken."""
+    claim = wanted.claim
+    return (
+        f"{wanted.ref} exists and is not this InferenceService's: {why}. Nothing is applied over it; rename variant "
+        f"{claim.variant} or the InferenceService, or remove that {wanted.ref.kind}"
+    )
