@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pertoken.adapters.kube.client import MERGE_PATCH, ClientOptions, KubeClient, Request
+from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, ClientOptions, KubeClient, Request
 from pertoken.adapters.kube.lease import LeaseElector, LeaseSpec
 from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
@@ -77,6 +77,14 @@ def deployment(namespace: str, name: str = "chat", replicas: int = 2) -> dict[st
     }
 
 
+def apply_as(client: KubeClient, manifest: dict[str, Any], manager: str, *, force: bool) -> None:
+    """Server-side apply by somebody else, who names no version."""
+    meta = manifest["metadata"]
+    path = f"/apis/apps/v1/namespaces/{meta['namespace']}/deployments/{meta['name']}"
+    query = {"fieldManager": manager, "force": force}
+    client.call(Request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
+
+
 def until(ask: Any, seconds: float = 20.0) -> Any:
     """The first true answer."""
     end = time.monotonic() + seconds
@@ -99,7 +107,7 @@ def scaled_at_its_version(reader: KubeReader, writer: KubeWriter, ref: WorkloadR
 
 
 def test_a_stale_scale_is_a_conflict_and_a_current_one_is_ours(reader, writer, namespace):
-    writer.apply(deployment(namespace), "someone")
+    writer.create(deployment(namespace), "someone")
     ref = WorkloadRef("apps/v1", "Deployment", namespace, "chat")
     stale = until(lambda: scaled_at_its_version(reader, writer, ref, 3))
     with pytest.raises(Conflict, match="modified"):
@@ -115,13 +123,13 @@ def test_a_stale_scale_is_a_conflict_and_a_current_one_is_ours(reader, writer, n
         writer.set_replicas(WorkloadRef("apps/v1", "Teapot", namespace, "chat"), 1, "")
 
 
-def test_who_reverts_is_named(reader, writer, namespace):
-    writer.apply(deployment(namespace), "gitops")
+def test_who_reverts_is_named(client, reader, writer, namespace):
+    apply_as(client, deployment(namespace), "gitops", force=True)
     ref = WorkloadRef("apps/v1", "Deployment", namespace, "chat")
     writer.set_replicas(ref, 4, "")
     with pytest.raises(Conflict, match="pertoken-scaler"):
-        writer.apply(deployment(namespace), "gitops", force=False)
-    writer.apply(deployment(namespace), "gitops", force=True)
+        apply_as(client, deployment(namespace), "gitops", force=False)
+    apply_as(client, deployment(namespace), "gitops", force=True)
     assert scalable_fact(reader.get(ref)).replicas_manager == "gitops"
 
 
@@ -137,7 +145,7 @@ def running_pods(client, writer, reader, namespace) -> Iterator[list[str]]:
     client.call(Request("PATCH", f"/api/v1/nodes/{name}/status", body=status, content_type=MERGE_PATCH))
     manifest = deployment(namespace)
     manifest["spec"]["template"]["spec"] |= {"nodeSelector": {"for": namespace}, "terminationGracePeriodSeconds": 0}
-    writer.apply(manifest, "someone")
+    writer.create(manifest, "someone")
     names = until(lambda: bound(reader, namespace, 2))
     for pod in names:
         running = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
@@ -180,14 +188,14 @@ def budget(namespace: str, name: str = "keep-all") -> dict[str, Any]:
 def test_an_eviction_honours_budgets_and_identity(client, writer, running_pods, namespace):
     key = PodKey(namespace, running_pods[0])
     uid = client.call(Request("GET", f"/api/v1/namespaces/{namespace}/pods/{key.name}"))["metadata"]["uid"]
-    writer.apply(budget(namespace), "someone")
+    writer.create(budget(namespace), "someone")
     with pytest.raises(Refused, match="disruption budget"):
         writer.evict(key, uid)
     began = time.monotonic()
     with pytest.raises(Conflict, match="replaced"):
         writer.evict(key, "another-uid")
     assert time.monotonic() - began < 5, "the server alone would take 10 s over this"
-    writer.apply(budget(namespace, "second"), "someone")
+    writer.create(budget(namespace, "second"), "someone")
     with pytest.raises(Refused, match="more than one PodDisruptionBudget"):
         until(lambda: writer.evict(key, uid))
     writer.delete(budget(namespace))
@@ -225,23 +233,23 @@ def test_status_conditions_of_other_managers_stay(client, writer, running_pods, 
 
 
 def test_a_dry_run_finds_mistakes_and_writes_nothing(reader, writer, namespace):
-    writer.apply(deployment(namespace), "pertoken", dry_run=True)
+    writer.create(deployment(namespace), "pertoken", dry_run=True)
     ref = WorkloadRef("apps/v1", "Deployment", namespace, "chat")
     with pytest.raises(NotFound):
         reader.get(ref)
     bad_name = deployment(namespace)
     bad_name["spec"]["template"]["spec"]["containers"][0]["name"] = "Not A Name"
     with pytest.raises(Refused, match=r"containers\[0\]\.name"):
-        writer.apply(bad_name, "pertoken", dry_run=True)
+        writer.create(bad_name, "pertoken", dry_run=True)
     unknown = deployment(namespace)
     unknown["spec"]["nonsense"] = 1
     with pytest.raises(Refused, match="nonsense"):
-        writer.apply(unknown, "pertoken", dry_run=True)
+        writer.create(unknown, "pertoken", dry_run=True)
 
 
 def test_delete_takes_dependents_and_respects_the_uid(reader, writer, namespace):
     manifest = deployment(namespace)
-    writer.apply(manifest, "pertoken")
+    writer.create(manifest, "pertoken")
     ref = WorkloadRef("apps/v1", "Deployment", namespace, "chat")
     with pytest.raises(Conflict):
         writer.delete({**manifest, "metadata": {**manifest["metadata"], "uid": "another"}})
