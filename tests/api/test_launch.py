@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pertoken.api.launch import CAP_VARIABLE, read_launch
 from pertoken.catalog.lookup import Unknown, find_gpu
 from pertoken.catalog.releases import release_of
+from pertoken.domain.cluster import BatchCap
 
 VLLM = "vllm/vllm-openai:v0.32.0"
 SIM = "ghcr.io/llm-d/llm-d-inference-sim:v0.10.2"
@@ -181,7 +182,7 @@ IGNORES = [
 def test_only_the_resolved_command_says_whether_pertokens_cap_is_read(spec, reads):
     launch = read_launch(spec)
     assert launch.reads_cap is reads
-    settings = launch.settings(gpu("h100-sxm"), 88)
+    settings = launch.settings(gpu("h100-sxm"), BatchCap(88))
     assert (settings.max_sequences == 88) is reads
     assert (settings.source == "pertoken's ConfigMap") is reads
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pertoken.api.command_line import SHELLS, CommandLine, Unresolved, command_line
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.releases import LLM_D_SIM, SGLANG, VLLM, BatchDefaults, Release, batch_defaults, release_of
-from pertoken.domain.cluster import EngineSettings
+from pertoken.domain.cluster import BatchCap, EngineSettings
 
 CAP_VARIABLE: Final = "PERTOKEN_MAX_NUM_SEQS"
 SEQUENCE_FLAGS: Final = ("--max-num-seqs", "--max-running-requests")  # vLLM and what imitates it; SGLang
@@ -74,19 +74,23 @@ class Launch:
     shifted: Mapping[str, str]
     reads_cap: bool
 
-    def settings(self, gpu: Gpu | None, cap: int | None = None) -> EngineSettings:
+    def settings(self, gpu: Gpu | None, cap: BatchCap | None = None) -> EngineSettings:
         """What the engine runs with.
 
         Args:
             gpu: a whole one, on which it runs; None if that is not known.
-            cap: pertoken's own, where the engine reads it.
+            cap: of the ConfigMap that the engine reads it from.
         """
         row = None if self.release is None else batch_defaults(self.release, gpu)
         sequences = self._figure("max_sequences", self.max_sequences, row)
         tokens = self._figure("batched_tokens", self.batched_tokens, row)
         if self.reads_cap:
-            missing = f"unknown: {CAP_VARIABLE} is in no ConfigMap of pertoken's"
-            sequences = Figure(cap, missing if cap is None else "pertoken's ConfigMap")
+            source = "pertoken's ConfigMap"
+            if cap is None:
+                source = f"unknown: {CAP_VARIABLE} is in no ConfigMap of pertoken's"
+            elif cap.foreign:
+                source = cap.foreign
+            sequences = Figure(None if cap is None else cap.value, source)
         return EngineSettings(sequences.value, tokens.value, sequences.source, tokens.source)
 
     def _figure(self, name: str, given: Figure | None, row: BatchDefaults | None) -> Figure:

@@ -146,7 +146,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         replicas_manager=target.replicas_manager,
         foreign_autoscaler=rivals[0] if rivals else "",
         resource_version=target.resource_version,
-        engine=target.launch.settings(around.gpu, None if around.cap is None else around.cap.value),
+        engine=target.launch.settings(around.gpu, around.cap),
         placement=target.placement,
     )
 
