@@ -161,6 +161,16 @@ def test_one_call_may_wait_longer(server, script, connect):
     assert connect(server, read_seconds=0.1).call(Request("GET", "/x", read_seconds=5.0)) == {}
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_no_write_waits_longer_than_writes_may(server, script, connect, method):
+    script.delay = 5.0
+    began = time.monotonic()
+    client = connect(server, read_seconds=5.0, write_seconds=0.4)
+    with pytest.raises(Timeout):
+        client.call(Request(method, "/x", body={}, read_seconds=5.0))
+    assert time.monotonic() - began < 2.0
+
+
 def test_a_server_that_accepts_and_says_nothing_is_a_timeout(connect):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = failure(connect(f"http://127.0.0.1:{silent.getsockname()[1]}", read_seconds=0.3))

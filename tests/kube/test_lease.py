@@ -216,3 +216,74 @@ def test_started_twice_is_a_mistake(api, clock):
     with pytest.raises(RuntimeError, match="already"):
         elector.start()
     elector.stop()
+
+
+def test_a_term_begins_when_the_lease_is_won_and_not_when_it_is_renewed(api, clock):
+    elector = LeaseElector(api, SPEC, clock)
+    assert elector.term == 0
+    tick(elector)
+    assert elector.term == 1
+    for _ in range(5):
+        clock.at += 2
+        tick(elector)
+    clock.at += 12
+    assert not elector.valid()
+    tick(elector)
+    assert elector.term == 1, "nobody else has led meanwhile"
+
+
+def test_who_wins_the_lease_back_is_in_a_new_term(api, clock):
+    """What was planned before another leader came must not be written after it."""
+    first, second = LeaseElector(api, SPEC, clock), LeaseElector(api, SPEC, clock)
+    tick(first)
+    tick(second)
+    clock.at += 15
+    tick(second)
+    assert second.valid()
+    tick(first)
+    tick(first)
+    assert not first.valid()
+    clock.at += 16
+    tick(first)
+    assert first.valid()
+    assert first.term == 2
+
+
+def test_a_lease_won_by_a_write_without_an_answer_is_a_new_term(api, clock):
+    first, second = LeaseElector(api, SPEC, clock), LeaseElector(api, SPEC, clock)
+    tick(first)
+    tick(second)
+    clock.at += 15
+    tick(second)
+    tick(first)
+    tick(first)
+    clock.at += 16
+    taken = api.call
+
+    def lost_answer(request: Request) -> dict[str, Any]:
+        answer = taken(request)
+        if request.method == "PUT":
+            raise Timeout("the answer was lost")
+        return answer
+
+    api.call = lost_answer
+    tick(first)
+    api.call = taken
+    tick(first)
+    assert first.valid()
+    assert first.term == 2
+
+
+def test_writes_must_end_before_another_can_lead():
+    spec = LeaseSpec.lasting(15.0, "ops", "a")
+    assert spec == LeaseSpec("ops", identity="a")
+    assert spec.write_seconds < spec.margin_seconds == 5.0
+    spec.check_writes(spec.write_seconds)
+    with pytest.raises(ValueError, match=r"writes may take 5 s.*less than 5 s"):
+        spec.check_writes(5.0)
+
+
+@pytest.mark.parametrize("seconds", [3.0, 6.0, 15.0, 60.0])
+def test_every_lease_leaves_time_for_its_writes(seconds):
+    spec = LeaseSpec.lasting(seconds, "ops", "a")
+    spec.check_writes(spec.write_seconds)
