@@ -40,7 +40,7 @@ from pertoken.control.workloads import ScalableFact, scalable_fact
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Plan
 from pertoken.domain.world import World
-from pertoken.kopf_bridge.informer import run_informer
+from pertoken.kopf_bridge.informer import keep_informed, run_informer
 from pertoken.kopf_bridge.login import login_from
 from pertoken.kopf_bridge.registry import build_registry
 from pertoken.planner.memory import Memory
@@ -108,6 +108,7 @@ class Operator:
     surveyed: Surveyed | None = None
     last: tuple[int, Plan] | None = None
     history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    relist: asyncio.Event = field(default_factory=asyncio.Event)
     beat: float = 0.0
     catalog: tuple[object, ...] | None = None
     _seen: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
@@ -167,7 +168,15 @@ class Operator:
             done = True
             for plural in self.inventory.plurals:
                 done = await self._list(plural) and done
-            await asyncio.sleep(self.settings.resync_seconds if done else SYNC_RETRY_SECONDS)
+            await self._until_relist(self.settings.resync_seconds if done else SYNC_RETRY_SECONDS)
+
+    async def _until_relist(self, seconds: float) -> None:
+        """Wait, but no longer than until a watch has broken off."""
+        try:
+            await asyncio.wait_for(self.relist.wait(), seconds)
+        except TimeoutError:
+            return
+        self.relist.clear()
 
     async def _list(self, plural: str) -> bool:
         resync = self.inventory.begin_resync(plural)
@@ -205,7 +214,11 @@ class Operator:
             login_from(self.settings.kubeconfig, self.settings.context),
         )
         selectors = {kind.key: kind.label_selector for kind in WATCHED.values() if kind.label_selector}
-        await run_informer(registry, selectors=selectors, namespaces=self.settings.namespaces, stop=self.stop)
+
+        async def watch() -> None:
+            await run_informer(registry, selectors=selectors, namespaces=self.settings.namespaces, stop=self.stop)
+
+        await keep_informed(watch, self.stop, self.relist.set)
 
     def _matters(self, obj: dict[str, Any], *, deleted: bool) -> bool:
         """Only generation, annotations and deletion wake the cycle: its own status writes must not."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -83,3 +85,29 @@ def test_printed_text_is_both_kinds():
         "InferenceService",
         "AcceleratorPool",
     ]
+
+
+def unbounded(node: dict[str, Any], path: str) -> Iterator[str]:
+    """Every place of a schema where a value may be as large as its author likes."""
+    kind = node.get("type")
+    needed = {
+        "integer": ("minimum", "maximum"),
+        "number": ("minimum", "maximum"),
+        "string": ("maxLength",),
+        "array": ("maxItems",),
+    }.get(str(kind), ())
+    if "enum" not in node:
+        yield from (f"{path}: {word}" for word in needed if word not in node)
+    if "additionalProperties" in node and "maxProperties" not in node:
+        yield f"{path}: maxProperties"
+    for name, child in node.get("properties", {}).items():
+        yield from unbounded(child, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            yield from unbounded(node[key], f"{path}[]")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_every_number_text_and_list_has_bounds(kind):
+    schema = object_schema(kind)["properties"]
+    assert [*unbounded(schema["spec"], "spec"), *unbounded(schema["status"], "status")] == []

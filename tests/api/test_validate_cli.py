@@ -199,3 +199,69 @@ def test_crd_command_prints_what_the_folder_holds(run):
     printed = {document["metadata"]["name"]: document for document in yaml.safe_load_all(done.output)}
     held = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
     assert printed == {document["metadata"]["name"]: document for document in held}
+
+
+DIGITS = "9" * 5000
+OWNED = "podTemplate: {spec: {containers: [{name: engine, %s}]}}"
+ADOPTED = "scaleTargetRef: {name: chat}"
+
+
+def manifest(variant: str, model: str = "id: meta-llama/Llama-3.1-8B-Instruct") -> str:
+    return (
+        "apiVersion: serving.pertoken.dev/v1alpha1\nkind: InferenceService\nmetadata: {name: chat, namespace: team}\n"
+        f"spec:\n  model: {{{model}}}\n  variants:\n  - name: a\n    pool: pool\n    {variant}\n"
+        "---\napiVersion: serving.pertoken.dev/v1alpha1\nkind: AcceleratorPool\nmetadata: {name: pool}\n"
+        "spec: {accelerator: h100-sxm, capacity: {gpus: 8}}\n"
+    )
+
+
+def architecture(**changed: object) -> str:
+    figures = {"hiddenSize": 1, "numHiddenLayers": 1, "numAttentionHeads": 1, "intermediateSize": 1, "vocabSize": 1}
+    return "id: own, architecture: {" + ", ".join(f"{k}: {v}" for k, v in {**figures, **changed}.items()) + "}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (manifest("? [a]\n    : 1"), "no valid YAML: found unhashable key"),
+        (manifest(OWNED % f"x: {'[' * 70}{']' * 70}"), "spec.variants[0].podTemplate: {spec}: at most 64 levels"),
+        (manifest(OWNED % f"x: {'[' * 900}{']' * 900}"), "nested more than 100 levels deep"),
+        (manifest(OWNED % f"x: {'{a: ' * 9000}1{'}' * 9000}"), "nested more than 100 levels deep"),
+        (manifest(OWNED % f"resources: {{limits: {{nvidia.com/gpu: '{DIGITS}'}}}}"), 'limits["nvidia.com/gpu"]: "999'),
+        (manifest(OWNED % "resources: {limits: {nvidia.com/gpu: '²'}}"), 'limits["nvidia.com/gpu"]: "²"'),
+        (manifest(f"maxReplicas: {DIGITS}\n    {ADOPTED}"), 'spec.variants[0].maxReplicas: "999'),
+        (manifest("scaleTargetRef: {name: .}"), 'scaleTargetRef.name: ".": lower-case letters'),
+        (manifest("scaleTargetRef: {name: ..}"), 'scaleTargetRef.name: "..": lower-case letters'),
+        (manifest("scaleTargetRef: {name: a/scale}"), 'scaleTargetRef.name: "a/scale": lower-case letters'),
+        (manifest("scaleTargetRef: {name: a%2Fb}"), 'scaleTargetRef.name: "a%2Fb": lower-case letters'),
+        (manifest("scaleTargetRef: {name: ''}"), "scaleTargetRef.name"),
+        (manifest("scaleTargetRef: {name: a, kind: ../x}"), 'scaleTargetRef.kind: "../x": a kind in CamelCase'),
+        (manifest("scaleTargetRef: {name: a, apiVersion: ../v1}"), 'apiVersion: "../v1": group/version'),
+        (manifest("scaleTargetRef: {name: a, apiVersion: a/b/v1}"), 'apiVersion: "a/b/v1": group/version'),
+        (manifest(ADOPTED, architecture(numHiddenLayers=200_000_000)), "numHiddenLayers: 200000000: at most 1000"),
+        (manifest(ADOPTED, architecture(hiddenSize=10**30)), "hiddenSize: "),
+        (
+            "k0: &k0 [x, x]\n" + "".join(f"k{i + 1}: &k{i + 1} [{f'*k{i}, ' * 9}*k{i}]\n" for i in range(9)),
+            "200,000 values",
+        ),
+        ("a: &a [*a]\n", "a value contains itself"),
+        ("a: !!timestamp x\n", "a tagged value cannot be read"),
+    ],
+    ids=range(20),
+)
+def test_hostile_manifests_are_told_in_one_line_each(run, tmp_path, text, told):
+    file = tmp_path / "hostile.yaml"
+    file.write_text(text)
+    done = run("validate", str(file))
+
+    assert done.exit_code == 2
+    assert told in done.output
+    assert all(len(line) < 600 for line in done.output.splitlines())
+
+
+def test_an_image_tag_of_any_length_is_no_version(run, tmp_path):
+    file = tmp_path / "long.yaml"
+    wanted = "resources: {limits: {nvidia.com/gpu: '1'}}"
+    file.write_text(manifest(OWNED % f"image: 'vllm/vllm-openai:v{DIGITS}.1', {wanted}"))
+
+    assert run("validate", str(file)).exit_code == 0

@@ -78,12 +78,12 @@ def test_a_models_config_and_its_fields_make_the_same_row():
         ({"gpus": [{**GPU, "memoryGib": -1}]}, "gpus[0].memoryGib: -1: expected a number above 0"),
         ({"gpus": [{**GPU, "memory": 80}]}, "gpus[0].memory: unknown; expected one of"),
         ({"gpus": [{**GPU, "like": "h9"}]}, "gpus[0].like"),
-        ({"gpus": [{**GPU, "source": ""}]}, "gpus[0].source: '': expected a text"),
+        ({"gpus": [{**GPU, "source": ""}]}, 'gpus[0].source: "": expected a text'),
         ({"gpus": [{**GPU, "efficiency": {"speed": 1}}]}, "gpus[0].efficiency.speed: unknown"),
         ({"models": [{"id": "x"}]}, "models[0]: missing layers"),
         ({"models": [{**MODEL, "config": {}}]}, "models[0].config: missing or not a positive number"),
-        ({"models": [{**MODEL, "nativeQuantization": "fp3"}]}, "models[0].nativeQuantization: 'fp3'"),
-        ({"models": [{**MODEL, "aliases": "chat"}]}, "models[0].aliases: 'chat': expected a list of texts"),
+        ({"models": [{**MODEL, "nativeQuantization": "fp3"}]}, 'models[0].nativeQuantization: "fp3"'),
+        ({"models": [{**MODEL, "aliases": "chat"}]}, 'models[0].aliases: "chat": expected a list of texts'),
     ],
 )
 def test_every_mistake_names_field_value_and_expectation(content, told):

@@ -12,10 +12,11 @@ from pydantic_core import ErrorDetails
 
 from pertoken.api.crd import structural
 from pertoken.api.rules import Rule, located
-from pertoken.api.v1alpha1.base import AMOUNT_PATTERN, DNS_LABEL
-from pertoken.raw.values import shown
+from pertoken.api.v1alpha1.base import AMOUNT_PATTERN, API_VERSION_PATTERN, DNS_LABEL, DNS_SUBDOMAIN, KIND_PATTERN
+from pertoken.raw.values import deeper_than, shown
 
 SUGGESTION_CUTOFF: Final = 0.6
+MOST_DEPTH: Final = 64  # a pod template has about 12
 MAX_NAME: Final = 100  # comparing takes time that grows with the square of the length
 AMOUNT_EXPECTED: Final = 'a decimal number in quotes, such as "0.80"'
 
@@ -48,6 +49,20 @@ class Rejected:
     def message(self) -> str:
         """All mistakes in one line."""
         return "; ".join(str(error) for error in self.errors)
+
+
+def depth_error(obj: Mapping[str, Any]) -> FieldError | None:
+    """What is nested deeper than a pod template can be; the API server keeps templates of any depth."""
+    spec = obj.get("spec")
+    if not deeper_than(spec, MOST_DEPTH):
+        return None
+    expected = f"at most {MOST_DEPTH} levels of mappings and lists"
+    variants = spec.get("variants") if isinstance(spec, Mapping) else None
+    for index, variant in enumerate(variants if isinstance(variants, list) else ()):
+        if isinstance(variant, Mapping) and deeper_than(variant, MOST_DEPTH - 2):
+            field = max(variant, key=lambda name: (deeper_than(variant[name], MOST_DEPTH - 3), str(name)))
+            return FieldError(f"spec.variants[{index}].{field}", variant[field], expected)
+    return FieldError("spec", spec, expected)
 
 
 def rule_errors(obj: Mapping[str, Any], rules: Iterable[Rule]) -> list[FieldError]:
@@ -118,12 +133,19 @@ def _expectation(details: ErrorDetails, schema: Mapping[str, Any]) -> str:
     return template.format(**context) if template else details["msg"]
 
 
+_PATTERNS: Final[Mapping[str, str]] = {
+    DNS_SUBDOMAIN: 'lower-case letters, digits, "-" and ".", beginning and ending with a letter or digit',
+    KIND_PATTERN: "a kind in CamelCase, such as Deployment",
+    API_VERSION_PATTERN: "group/version, such as apps/v1",
+}
+
+
 def _pattern(pattern: str) -> str:
     if pattern == AMOUNT_PATTERN:
         return AMOUNT_EXPECTED
     if pattern == DNS_LABEL:
         return 'lower-case letters, digits and "-", beginning and ending with a letter or digit'
-    return f"text that matches {pattern}"
+    return _PATTERNS.get(pattern, f"text that matches {pattern}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

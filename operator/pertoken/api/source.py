@@ -12,13 +12,39 @@ import yaml
 from pertoken.api.errors import FieldError
 
 Json = dict[str, Any]
+MOST_LEVELS: Final = 100
+MOST_VALUES: Final = 200_000  # of one document; an anchor counts as often as it is used
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as kubectl reads it: times stay text."""
+    """YAML as kubectl reads it: times stay text. Depth is limited: composing goes down by recursion."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """One value, with those inside it."""
+        if self._depth > MOST_LEVELS:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"nested more than {MOST_LEVELS} levels deep", problem_mark=mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """A number; one that Python does not read (5,000 digits, a bare ``0x``) stays text: its field is told."""
+        try:
+            return _NUMBERS[node.tag](self, node)
+        except (ValueError, OverflowError):
+            return self.construct_scalar(node)
 
 
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_NUMBERS: Final = {_INT: yaml.SafeLoader.construct_yaml_int, _FLOAT: yaml.SafeLoader.construct_yaml_float}
+for _tag in _NUMBERS:
+    _Loader.add_constructor(_tag, _Loader.construct_number)
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -82,11 +108,11 @@ def read_documents(file: str, text: str) -> list[Document | Unreadable]:
             node = loader.get_node()
             if node is None or _is_empty(node):
                 continue
-            if _is_cyclic(node, frozenset()):
-                found.append(Unreadable(file, _first_line(node), "no valid manifest: a value contains itself"))
+            wrong = _size_error(node)
+            if wrong:
+                found.append(Unreadable(file, _first_line(node), f"no valid manifest: {wrong}"))
                 continue
-            duplicates = tuple(_duplicates(node, ""))
-            found.extend(_items(file, node, loader.construct_document(node), duplicates))
+            found.extend(_constructed(file, node, loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error)
@@ -98,15 +124,43 @@ def _is_empty(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
-def _is_cyclic(node: yaml.Node, around: frozenset[int]) -> bool:
+def _constructed(file: str, node: yaml.Node, loader: _Loader) -> Iterator[Document | Unreadable]:
+    try:
+        obj = loader.construct_document(node)
+    except yaml.YAMLError:
+        raise
+    except (ValueError, TypeError, AttributeError, OverflowError):  # PyYAML on a tag that its value does not fit
+        yield Unreadable(file, _first_line(node), "no valid manifest: a tagged value cannot be read")
+        return
+    yield from _items(file, node, obj, tuple(_duplicates(node, "")))
+
+
+def _size_error(node: yaml.Node) -> str:
+    """What forbids to walk through a document: a value that contains itself, or anchors that multiply it."""
+    sizes: dict[int, int] = {}
+    try:
+        return "" if _size(node, frozenset(), sizes) <= MOST_VALUES else f"more than {MOST_VALUES:,} values"
+    except _Cycle:
+        return "a value contains itself"
+
+
+class _Cycle(Exception):
+    """An anchor stands inside its own value."""
+
+
+def _size(node: yaml.Node, around: frozenset[int], known: dict[int, int]) -> int:
+    """Values in a node, each anchor counted at every place where it is used but walked only once."""
     if id(node) in around:
-        return True
-    inside = around | {id(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return any(_is_cyclic(item, inside) for item in node.value)
-    if isinstance(node, yaml.MappingNode):
-        return any(_is_cyclic(value, inside) for _, value in node.value)
-    return False
+        raise _Cycle
+    if id(node) not in known:
+        inside = around | {id(node)}
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            children = node.value
+        elif isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_size(child, inside, known) for child in children)
+    return known[id(node)]
 
 
 def _items(file: str, node: yaml.Node, obj: Any, duplicates: tuple[FieldError, ...]) -> Iterator[Document]:
@@ -140,6 +194,8 @@ def _duplicates(node: yaml.Node, path: str) -> Iterator[FieldError]:
     elif isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no key that a manifest can have; constructing the document has refused it
             here = f"{path}.{key.value}" if path else str(key.value)
             if key.value in seen and key.value != "<<":
                 shown = value.value if isinstance(value, yaml.ScalarNode) else None

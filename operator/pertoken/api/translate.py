@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pertoken.api.errors import FieldError, Rejected, model_errors, rule_errors
+from pertoken.api.errors import FieldError, Rejected, depth_error, model_errors, rule_errors
 from pertoken.api.naming import workload_name
 from pertoken.api.not_acted_on import POOL_FIELDS, SERVICE_FIELDS, inert_fields
 from pertoken.api.rules import POOL_RULES, SERVICE_RULES, Rule
@@ -145,6 +145,9 @@ def translate_pool(obj: Mapping[str, Any]) -> AcceptedPool | Rejected:
 
 
 def _read(obj: Mapping[str, Any], model: type[ModelT], rules: tuple[Rule, ...]) -> ModelT | Rejected:
+    too_deep = depth_error(obj)
+    if too_deep is not None:
+        return Rejected((too_deep,))  # nothing else can be looked at without following it down
     errors = rule_errors(obj, rules)
     metadata = obj.get("metadata")
     if not isinstance(metadata, Mapping) or not metadata.get("name"):

@@ -46,7 +46,7 @@ class Incomplete:
     missing: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.model}: missing or not a positive number: {', '.join(self.missing)}"
+        return f"{self.model}: missing or not a positive number that a model can have: {', '.join(self.missing)}"
 
 
 def from_mapping(model_id: str, config: Mapping[str, Any], source: str = "config.json") -> Model | Incomplete:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pertoken.catalog.bounds import CONTEXT, FFN, LAYERS, OF_CONFIG
 from pertoken.catalog.precisions import find_precision
 
 SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
@@ -42,6 +43,7 @@ _LINEAR: Final = ("linear_attention", "mamba", "mamba2", "recurrent")
 _WINDOWED: Final = ("sliding_attention", "chunked_attention", "local_attention")
 _PATTERN: Final = {"M": "linear", "*": "attention", "-": "feed-forward", "E": "feed-forward", "O": "feed-forward"}
 _INT8: Final = 8
+_MOST_LISTED: Final = max(FFN, CONTEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,10 @@ class Config:
         return cls(config)
 
     def number(self, meaning: str) -> int | None:
-        """The figure of this meaning; None when absent or not a positive number."""
+        """The figure of this meaning; None when absent, not a positive number, or beyond what a model can have."""
         for name in SPELLINGS[meaning]:
             value = self.raw.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= OF_CONFIG[meaning]:
                 return int(value)
         return None
 
@@ -79,11 +81,11 @@ class Config:
 
     def _list(self, name: str) -> list[Any]:
         value = self.raw.get(name)
-        return list(value) if isinstance(value, list | tuple) else []
+        return list(value) if isinstance(value, list | tuple) and len(value) <= LAYERS else []
 
     def _every(self, name: str) -> int:
         value = self.raw.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_LISTED else 0
 
     def dense_layers(self, with_ffn: int) -> int:
         """Layers of a mixture-of-experts model with an ordinary feed-forward part."""
@@ -115,7 +117,7 @@ class Config:
     def layer_kinds(self, layers: int) -> list[str]:
         """``attention``, ``linear`` or ``feed-forward``, layer by layer."""
         pattern = self.raw.get("hybrid_override_pattern")
-        if isinstance(pattern, str):
+        if isinstance(pattern, str) and len(pattern) <= LAYERS:
             return [_PATTERN.get(letter, "attention") for letter in pattern]
         listed = self._list("layer_types") or self._list("layers_block_type")
         if listed:
@@ -148,8 +150,12 @@ class Config:
         config = self.raw.get("quantization_config")
         if not isinstance(config, Mapping):
             return ""
-        method = str(config.get("quant_method", "")).lower()
-        algorithm = str(config.get("quant_algo") or config.get("quantization", {})).lower()
+        named = config.get("quant_method")
+        method = named.lower() if isinstance(named, str) else ""
+        stated = config.get("quant_algo") or config.get("quantization")
+        if isinstance(stated, Mapping):
+            stated = stated.get("quant_algo")
+        algorithm = stated.lower() if isinstance(stated, str) else ""
         for kind in ("nvfp4", "fp8"):
             if kind in algorithm:
                 return kind
@@ -161,7 +167,8 @@ class Config:
 
 def _compressed(config: Mapping[str, Any]) -> str:
     """The `compressed-tensors` format: bits and type of the first group of weights."""
-    for group in dict(config.get("config_groups") or {}).values():
+    groups = config.get("config_groups")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
         weights = group.get("weights") if isinstance(group, Mapping) else None
         if isinstance(weights, Mapping):
             floats = weights.get("type") == "float"

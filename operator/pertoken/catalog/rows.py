@@ -7,17 +7,21 @@ model gives either its `config` (the facts of its `config.json`) or the fields o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from math import isfinite
+from dataclasses import Field, dataclass, fields, replace
+from datetime import date
 from typing import Any, Final, TypeVar
 
 from pertoken.catalog.architecture import Incomplete, from_mapping
+from pertoken.catalog.bounds import OF_MODEL
 from pertoken.catalog.gpus import Efficiency, Gpu
 from pertoken.catalog.lookup import Unknown, find_gpu
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import find_precision
+from pertoken.raw.values import MAX_SHOWN, shown
 
 _Row = TypeVar("_Row")
+MOST_FIGURE: Final = 1e9  # of a GPU: GiB, GB/s, TFLOP/s, factors, seconds
+MOST_LETTERS: Final = 256
 GIGA: Final = 1e9
 TERA: Final = 1e12
 _GPU_KEYS: Final = frozenset(
@@ -74,7 +78,7 @@ def parse_rows(content: Any) -> Rows:
         return Rows()
     if not isinstance(content, Mapping):
         return Rows(mistakes=(f"content: {type(content).__name__}: expected an object with gpus and models",))
-    unknown = [str(key) for key in content if key not in {"gpus", "models"}]
+    unknown = [shown(key) if not isinstance(key, str) else key for key in content if key not in {"gpus", "models"}]
     mistakes = [f"{key}: unknown; expected gpus or models" for key in unknown]
     gpus, wrong_gpus = _each(content, "gpus", _gpu)
     models, wrong_models = _each(content, "models", _model)
@@ -92,7 +96,7 @@ def _each(
     mistakes = []
     for index, item in enumerate(listed):
         if not isinstance(item, Mapping):
-            mistakes.append(f"{name}[{index}]: {item!r}: expected an object")
+            mistakes.append(f"{name}[{index}]: {shown(item)}: expected an object")
             continue
         try:
             good.append(parse(item))
@@ -105,13 +109,15 @@ def _gpu(item: Mapping[str, Any]) -> Gpu:
     _known_keys(item, _GPU_KEYS)
     peaks = item.get("tflops")
     if not isinstance(peaks, Mapping):
-        raise _Mistake(f".tflops: {peaks!r}: expected an object with bf16 and, where the GPU has them, fp8, int8, fp4")
+        raise _Mistake(
+            f".tflops: {shown(peaks)}: expected an object with bf16 and, where the GPU has them, fp8, int8, fp4"
+        )
     flops = {kind: _positive(peaks, kind, ".tflops.") * TERA if kind in peaks else None for kind in _PEAKS}
     if flops["bf16"] is None:
         raise _Mistake(".tflops.bf16: missing; expected a number above 0")
     linked = item.get("linked", False)
     if not isinstance(linked, bool):
-        raise _Mistake(f".linked: {linked!r}: expected true or false")
+        raise _Mistake(f".linked: {shown(linked)}: expected true or false")
     return Gpu(
         id=_text(item, "id"),
         memory_gib=_positive(item, "memoryGib"),
@@ -139,7 +145,7 @@ def _efficiency(item: Mapping[str, Any]) -> Efficiency:
         start = replace(like.efficiency, fitted=False)
     given = item.get("efficiency") or {}
     if not isinstance(given, Mapping):
-        raise _Mistake(f".efficiency: {given!r}: expected an object")
+        raise _Mistake(f".efficiency: {shown(given)}: expected an object")
     _known_keys(given, frozenset(_EFFICIENCIES), ".efficiency")
     changes: dict[str, Any] = {_EFFICIENCIES[key]: _positive(given, key, ".efficiency.") for key in given}
     return replace(start, **changes)
@@ -154,7 +160,7 @@ def _model(item: Mapping[str, Any]) -> Model:
     changes: dict[str, Any] = {}
     for word, name in words.items():
         if word in item:
-            changes[name] = _model_value(item, word, str(named[name].type))
+            changes[name] = _model_value(item, word, named[name])
     missing = [
         _camel(name)
         for name in ("id", "layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "source", "as_of")
@@ -172,28 +178,33 @@ def _configured(item: Mapping[str, Any]) -> Model:
         raise _Mistake(f".config: {type(config).__name__}: expected the content of config.json")
     made = from_mapping(_text(item, "id"), config, _text(item, "source"))
     if isinstance(made, Incomplete):
-        raise _Mistake(f".config: missing or not a positive number: {', '.join(made.missing)}")
+        raise _Mistake(f".config: missing or not a positive number that a model can have: {', '.join(made.missing)}")
     native = made.native_quantization
     if "nativeQuantization" in item:
-        native = _model_value(item, "nativeQuantization", "str")
+        native = _precision(item, "nativeQuantization")
     return replace(made, aliases=_texts(item, "aliases"), as_of=_text(item, "asOf"), native_quantization=native)
 
 
-def _model_value(item: Mapping[str, Any], word: str, kind: str) -> Any:
-    value = item[word]
+def _model_value(item: Mapping[str, Any], word: str, field: Field[Any]) -> Any:
+    value, kind = item[word], str(field.type)
     if kind == "bool":
         if not isinstance(value, bool):
-            raise _Mistake(f".{word}: {value!r}: expected true or false")
+            raise _Mistake(f".{word}: {shown(value)}: expected true or false")
         return value
     if kind in _NUMBER_FIELDS:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise _Mistake(f".{word}: {value!r}: expected a whole number, 0 or more")
+        most = OF_MODEL[field.name]
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise _Mistake(f".{word}: {shown(value)}: expected a whole number from 0 to {most}")
         return value
     if kind.startswith("tuple"):
         return _texts(item, word)
+    return _precision(item, word) if word == "nativeQuantization" else _text(item, word)
+
+
+def _precision(item: Mapping[str, Any], word: str) -> str:
     text = _text(item, word)
-    if word == "nativeQuantization" and find_precision(text) is None:
-        raise _Mistake(f".{word}: {text!r}: expected a precision such as fp8, int4 or mxfp4")
+    if find_precision(text) is None:
+        raise _Mistake(f".{word}: {shown(text)}: expected a precision such as fp8, int4 or mxfp4")
     return text
 
 
@@ -205,26 +216,28 @@ def _camel(name: str) -> str:
 def _known_keys(item: Mapping[str, Any], known: frozenset[str], where: str = "") -> None:
     for key in item:
         if key not in known:
-            raise _Mistake(f"{where}.{key}: unknown; expected one of {', '.join(sorted(known))}")
+            name = key if isinstance(key, str) and len(key) <= MAX_SHOWN else shown(key)
+            raise _Mistake(f"{where}.{name}: unknown; expected one of {', '.join(sorted(known))}")
 
 
 def _positive(item: Mapping[str, Any], key: str, where: str = ".") -> float:
     value = item.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-        raise _Mistake(f"{where}{key}: {value!r}: expected a number above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_FIGURE:
+        raise _Mistake(f"{where}{key}: {shown(value)}: expected a number above 0, at most {MOST_FIGURE:,.0f}")
     return float(value)
 
 
 def _text(item: Mapping[str, Any], key: str) -> str:
     value = item.get(key)
-    text = "" if value is None else str(value).strip()  # YAML reads a date as a date
-    if not text:
-        raise _Mistake(f".{key}: {value!r}: expected a text")
+    plain = isinstance(value, str | date | float) or (isinstance(value, int) and abs(value) <= MOST_FIGURE)
+    text = str(value).strip() if plain else ""  # YAML reads a date as a date
+    if not text or len(text) > MOST_LETTERS:
+        raise _Mistake(f".{key}: {shown(value)}: expected a text of at most {MOST_LETTERS} characters")
     return text
 
 
 def _texts(item: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = item.get(key) or []
     if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
-        raise _Mistake(f".{key}: {value!r}: expected a list of texts")
+        raise _Mistake(f".{key}: {shown(value)}: expected a list of texts")
     return tuple(value)

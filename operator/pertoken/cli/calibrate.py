@@ -127,6 +127,8 @@ def _json(path: Path) -> Any:
         raise BadFile(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}") from error
     except json.JSONDecodeError as error:
         raise BadFile(f"{path}: line {error.lineno}: {error.msg}; expected a load generator's JSON, or CSV") from error
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{path}: a value is too long or nested too deep; expected a load generator's JSON") from error
 
 
 def _print(learnt: Iterable[Learnt]) -> None:

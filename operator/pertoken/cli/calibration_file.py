@@ -105,6 +105,8 @@ def read(path: Path) -> Gains:
         raise BadFile(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}") from error
     except json.JSONDecodeError as error:
         raise BadFile(f"{path}: line {error.lineno}: {error.msg}; expected the JSON that calibrate writes") from error
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{path}: a value is too long or nested too deep; expected what calibrate writes") from error
     entries = content.get("deployments") if isinstance(content, Mapping) else None
     if not isinstance(entries, list):
         raise BadFile(f"{path}: deployments: missing; expected the JSON that calibrate writes")

@@ -173,11 +173,13 @@ def _configured(path: Path, name: str) -> Model:
         refuse(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}")
     except json.JSONDecodeError as error:
         refuse(f"{path}: line {error.lineno}: {error.msg}; expected a config.json")
+    except (ValueError, RecursionError):
+        refuse(f"{path}: a value is too long or nested too deep; expected a config.json")
     if not isinstance(content, Mapping):
         refuse(f"{path}: {type(content).__name__}; expected a config.json")
     made = from_mapping(name or str(path), content, str(path))
     if isinstance(made, Incomplete):
-        refuse(f"{path}: missing or not a positive number: {', '.join(made.missing)}")
+        refuse(f"{path}: missing or not a positive number that a model can have: {', '.join(made.missing)}")
     return made
 
 

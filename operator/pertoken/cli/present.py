@@ -85,6 +85,8 @@ def _objects(path: Path) -> Iterator[Mapping[str, Any]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         refuse(f"--from: {path}: no YAML{'' if mark is None else f' (line {mark.line + 1})'}; expected objects")
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        refuse(f"--from: {path}: a value cannot be read; expected objects")
     for document in documents:
         if isinstance(document, Mapping):
             items = document.get("items")

@@ -3,11 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import kopf
 
 from pertoken.kopf_bridge.settings import configure
+
+LOGGER = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+async def keep_informed(watch: Callable[[], Awaitable[None]], stop: asyncio.Event, missed: Callable[[], None]) -> None:
+    """Watch until `stop` is set; a watch that breaks off begins anew.
+
+    Args:
+        watch: runs until `stop` is set, or raises.
+        stop: set it to end cleanly.
+        missed: told after each fault: events may have been lost, only lists tell what holds now.
+    """
+    for pause in _pauses():
+        try:
+            await watch()
+        except Exception:
+            LOGGER.exception("watching broke off, beginning anew in %g s", pause)
+        if stop.is_set():
+            return
+        missed()
+        try:
+            await asyncio.wait_for(stop.wait(), pause)
+        except TimeoutError:
+            continue
+        return
+
+
+def _pauses() -> Iterator[float]:
+    pause = 1.0
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 async def run_informer(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import kopf
+
+from pertoken.kopf_bridge.session import with_session
 
 LOGGER = logging.getLogger(__name__)
 
@@ -24,13 +27,30 @@ class Sink(Protocol):
 
 
 Wake = Callable[[str, dict[str, Any], bool], None]
+Login = Callable[[kopf.OperatorSettings], kopf.ConnectionInfo]
+SAME_CREDENTIALS_SECONDS = 5.0  # pause before credentials that were refused are tried once more
+
+
+class _Sessions:
+    """Logs in with a session of ours. Kopf knows refused credentials by comparing them; sessions are never equal."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._last: kopf.ConnectionInfo | None = None
+
+    async def on_login(self, settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession:
+        info = self._login(settings)
+        if info == self._last:
+            await asyncio.sleep(SAME_CREDENTIALS_SECONDS)
+        self._last = info
+        return with_session(info)
 
 
 def build_registry(
     kinds: Iterable[tuple[str, str, str]],
     sink: Sink,
     wake: Wake,
-    login: Callable[[kopf.OperatorSettings], kopf.ConnectionInfo],
+    login: Login,
 ) -> kopf.OperatorRegistry:
     """A registry of event handlers only.
 
@@ -42,10 +62,7 @@ def build_registry(
     """
     registry = kopf.OperatorRegistry()
 
-    def on_login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
-        return login(settings)
-
-    kopf.on.login(registry=registry)(on_login)
+    kopf.on.login(registry=registry)(_Sessions(login).on_login)
     for group, version, plural in kinds:
         kopf.on.event(group, version, plural, registry=registry)(_handler(plural, sink, wake))
     return registry

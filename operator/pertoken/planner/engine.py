@@ -10,6 +10,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.world import ServiceView, World
 from pertoken.planner.allocate import Grant, allocate
 from pertoken.planner.conclude import Outcome, conclude
+from pertoken.planner.facts import Trace
 from pertoken.planner.guard import backed_off
 from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory
 from pertoken.planner.place import PoolState, pool_states
@@ -18,6 +19,8 @@ from pertoken.planner.reclaim import reclaim
 from pertoken.planner.shares import scene_of
 
 _NOTHING = Grant({}, {}, {})
+_JUDGED_BY_PLANNING = ("MetricsAvailable", "ScalingLimited", "WithinCostTarget", "WithinLatencyTarget")
+MOST_LETTERS = 500
 
 
 def plan(world: World, memory: Memory, now: float) -> tuple[Plan, Memory]:
@@ -83,9 +86,13 @@ def _remember(outcomes: Iterable[Outcome], memory: Memory, pools: Mapping[str, P
 
 
 def _failed(view: ServiceView, error: Exception, memory: Memory, now: float) -> Outcome:
-    """Hold a service whose planning failed."""
+    """Hold a service whose planning failed. The trace alone shows the fault as Python puts it."""
     spec = view.spec
-    words = f"planning failed, nothing is changed: {type(error).__name__}: {error}"
+    words = (
+        "planning failed on a figure that it cannot work with; nothing is changed. The decision trace has the details"
+    )
+    trace = Trace()
+    trace.add("fault", ("", "held"), Reason.PLANNING_FAILED, error=f"{type(error).__name__}: {error}"[:MOST_LETTERS])
     variants = tuple(
         VariantDecision(
             variant.spec.name,
@@ -97,7 +104,13 @@ def _failed(view: ServiceView, error: Exception, memory: Memory, now: float) -> 
         for variant in view.variants
         if isinstance(variant.workload, WorkloadFact)
     )
-    judgements = {"AbleToScale": Judgement(Verdict.FALSE, Reason.PLANNING_FAILED, words)}
-    decision = Decision(spec.key, Reason.PLANNING_FAILED, words, variants, judgements, acts=False)
+    unknown = Judgement(Verdict.UNKNOWN, Reason.PLANNING_FAILED, words)
+    judgements = {
+        **dict.fromkeys(_JUDGED_BY_PLANNING, unknown),
+        "AbleToScale": Judgement(Verdict.FALSE, Reason.PLANNING_FAILED, words),
+    }
+    decision = Decision(
+        spec.key, Reason.PLANNING_FAILED, words, variants, judgements, acts=False, trace=tuple(trace.steps)
+    )
     kept = memory.service(spec.key)
     return Outcome(decision, ServiceMemory(spec.uid, now) if kept is None or kept.uid != spec.uid else kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from kubernetes import config as kube_config
 
 from pertoken.adapters.kube.errors import error_for, error_from_network, status_of
 from pertoken.ports import Json, Unavailable
+from pertoken.raw import json_text
 
 LOGGER = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def _parsed(body: bytes, request: Request) -> Json:
     if not body:
         return {}
     try:
-        parsed: Any = json.loads(body)
+        parsed: Any = json_text.loads(body)
     except ValueError as error:
         raise Unavailable(f"{request}: the answer is no JSON: {body[:80]!r}") from error
     if not isinstance(parsed, dict):

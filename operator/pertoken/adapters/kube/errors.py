@@ -51,7 +51,7 @@ def status_of(body: bytes) -> Json:
     """The Status object of an error answer; what is no JSON becomes its message."""
     try:
         parsed: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     if isinstance(parsed, dict):
         return parsed

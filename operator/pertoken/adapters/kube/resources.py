@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from pertoken.adapters.kube.client import Caller, Request
-from pertoken.ports import NotFound
+from pertoken.ports import NotFound, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,16 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """URL path of the collection or, with a name, of one object (or a subresource of it)."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        parts = [root]
+        """URL path of the collection or, with a name, of one object (or a subresource of it).
+
+        Raises:
+            Refused: a part cannot be a name.
+        """
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
         if self.namespaced and namespace:
-            parts += ["namespaces", quote(namespace, safe="")]
-        parts.append(self.plural)
-        parts += [quote(part, safe="") for part in (name, subresource) if part]
-        return "/".join(parts)
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return _path(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,16 @@ WATCHED: Mapping[str, WatchedKind] = {
 }
 
 
+def _path(parts: Iterable[str]) -> str:
+    """Parts as segments of a path. Dots alone would be taken for a step up or none, however they are quoted."""
+    segments = []
+    for part in parts:
+        if not part.strip("."):
+            raise Refused(f'"{part}" cannot be the name of an object')
+        segments.append(quote(part, safe=""))
+    return "/" + "/".join(segments)
+
+
 class Discovery:
     """Resolves (apiVersion, kind) to a resource; asks the API server once per group version."""
 
@@ -110,9 +122,9 @@ class Discovery:
 
     def _discover(self, api_version: str) -> dict[tuple[str, str], Resource]:
         group, _, version = api_version.rpartition("/")
-        root = f"/apis/{quote(group, safe='')}" if group else "/api"
+        path = _path(["apis", group, version] if group else ["api", version])
         try:
-            listed = self._client.call(Request("GET", f"{root}/{quote(version, safe='')}"))
+            listed = self._client.call(Request("GET", path))
         except NotFound as error:
             raise NotFound(f"the cluster does not serve the API {api_version}") from error
         return {

@@ -16,6 +16,7 @@ from pertoken.domain.signal import Histogram
 Value = TypeVar("Value")
 
 HIGHEST = 1e15  # no rate, gauge or bucket is larger; what is says nothing
+LONGEST = 64  # characters of a number
 FLOAT_NOISE = 1e-6  # cumulative buckets may fall by this share of all events without meaning anything
 
 
@@ -75,6 +76,8 @@ def number(text: object) -> float | None:
     """A finite float, or None for ``NaN``, ``+Inf``, words and anything else."""
     if not isinstance(text, str | int | float) or isinstance(text, bool):
         return None
+    if isinstance(text, str) and len(text) > LONGEST:
+        return None
     try:
         value = float(text)
     except (ValueError, OverflowError):
@@ -90,7 +93,7 @@ def samples(result: Any, tally: Tally) -> list[Sample]:
     usable = []
     for series in result:
         match series:
-            case {"metric": dict(labels), "value": [_, raw]}:
+            case {"metric": dict(labels), "value": [_, raw]} if all(isinstance(text, str) for text in labels.values()):
                 value = number(raw)
                 if value is None:
                     tally.not_a_number += 1
@@ -208,7 +211,7 @@ def _figure(labels: Mapping[str, str], info: InfoLabel) -> float | None:
 def edge(text: object) -> float | None:
     """An upper bucket bound: ``1`` and ``1.0`` are the same, ``+Inf`` is infinite; None if it is no bound."""
     try:
-        value = float(text) if isinstance(text, str) else math.nan
+        value = float(text) if isinstance(text, str) and len(text) <= LONGEST else math.nan
     except ValueError:
         return None
     return None if math.isnan(value) or value == -math.inf else value

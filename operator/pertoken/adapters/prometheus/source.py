@@ -17,6 +17,7 @@ from pertoken.adapters.prometheus import engines, parse, queries
 from pertoken.adapters.prometheus.client import Answers, QueryClient
 from pertoken.adapters.prometheus.engines import Across
 from pertoken.adapters.prometheus.parse import PodLabels, Sample, Tally
+from pertoken.adapters.prometheus.plausible import MOST_SEQUENCES, plausible
 from pertoken.adapters.prometheus.profile import MetricsProfile, SeriesLabels
 from pertoken.domain.identity import PodKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
@@ -82,7 +83,13 @@ class PrometheusSource:
             self.report = Report(len(asked), answers.seconds)
             return MetricsSnapshot(health, self._profile.window_seconds, self._profile.fresh_seconds)
         reading = _Reading(self._profile, self._plan, answers)
-        snapshot = reading.snapshot(health)
+        try:
+            snapshot = reading.snapshot(health)
+        except Exception:
+            LOGGER.exception("profile %s: the answers could not be read", self._profile.name)
+            why = f"Prometheus {self._profile.url}: the answers could not be read; see the log"
+            health = MetricsHealth(ok=False, why=why)
+            return MetricsSnapshot(health, self._profile.window_seconds, self._profile.fresh_seconds)
         self.report = Report(len(asked), answers.seconds, str(reading.tally), reading.gaps)
         LOGGER.debug(
             "profile %s: %d queries in %.3f s, %d pods%s",
@@ -308,9 +315,13 @@ class _Reading:
         """
         age = pod.age if math.isfinite(pod.age) else pod.gpu_age
         age = min(age, self._profile.lookback_seconds)  # older series are not looked for
-        if key in self._halved:
-            return PodMetrics(key, age, {}, pod.counters, {}, pod.engine)
-        return PodMetrics(key, age, pod.values, pod.counters, pod.histograms, pod.engine)
+        halved = key in self._halved
+        found = PodMetrics(
+            key, age, {} if halved else pod.values, pod.counters, {} if halved else pod.histograms, pod.engine
+        )
+        kept, left_out = plausible(found)
+        self.tally.implausible += left_out
+        return kept
 
     def _by_model(
         self, read: Mapping[str, list[Sample]], prefix: str, names: tuple[str, ...]
@@ -319,7 +330,8 @@ class _Reading:
         found: dict[tuple[str, str], float] = {}
         for name in reversed(names):
             series = read.get(prefix + name, ())
-            found |= parse.by_model(series, source.labels.namespace, source.model, self.tally)
+            shown = parse.by_model(series, source.labels.namespace, source.model, self.tally)
+            found |= {key: value for key, value in shown.items() if self._plausible(value, MOST_SEQUENCES)}
         return found
 
 

@@ -13,6 +13,13 @@ LIST_LENGTH: Final = 16
 AMOUNT_PATTERN: Final = r"^(0|[1-9][0-9]*)(\.[0-9]+)?$"
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
+DNS_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+KIND_PATTERN: Final = r"^[A-Z][A-Za-z0-9]*$"
+API_VERSION_PATTERN: Final = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[a-z]([-a-z0-9]*[a-z0-9])?$"
+)
+MOST_INT: Final = 2**53 - 1  # what JSON numbers carry exactly
+
 PRESERVE_UNKNOWN: Final = "x-kubernetes-preserve-unknown-fields"
 LIST_TYPE: Final = "x-kubernetes-list-type"
 LIST_MAP_KEYS: Final = "x-kubernetes-list-map-keys"
@@ -53,6 +60,10 @@ Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH)]
 Label = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=DNS_LABEL)]
 Amount = Annotated[str, Field(max_length=24, pattern=AMOUNT_PATTERN)]
 Text = Annotated[str, Field(max_length=256)]
+Subdomain = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=DNS_SUBDOMAIN)]
+KindName = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=KIND_PATTERN)]
+ApiVersion = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=API_VERSION_PATTERN)]
+Shown = Annotated[int, Field(ge=-MOST_INT, le=MOST_INT)]
 ReplicaCount = Annotated[int, Field(ge=0, le=1000)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)]

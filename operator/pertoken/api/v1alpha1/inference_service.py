@@ -9,28 +9,49 @@ from pydantic import Field
 from pertoken.api.v1alpha1.base import ATOMIC, LIST_LENGTH, Name, ReplicaCount, Strict, Text, keyed
 from pertoken.api.v1alpha1.objective import BehaviorModel, Freeze, Objective, ScheduleEntry, WakeSignal
 from pertoken.api.v1alpha1.variant import VariantModel
+from pertoken.catalog import bounds
 
 
 class Architecture(Strict):
     """Sizes of a model that the catalog does not hold, named as in the model's config.json."""
 
-    hidden_size: int = Field(ge=1, description="Width of the residual stream.")
-    num_hidden_layers: int = Field(ge=1, description="Number of layers.")
-    num_attention_heads: int = Field(ge=1, description="Query heads per layer.")
-    num_key_value_heads: int | None = Field(default=None, ge=1, description="KV heads. Default: the query heads.")
-    head_dim: int | None = Field(default=None, ge=1, description="Width of a head. Default: hiddenSize / heads.")
-    intermediate_size: int = Field(ge=1, description="Width of the dense feed-forward layers.")
-    vocab_size: int = Field(ge=1, description="Size of the vocabulary.")
+    hidden_size: int = Field(ge=1, le=bounds.WIDTH, description="Width of the residual stream.")
+    num_hidden_layers: int = Field(ge=1, le=bounds.LAYERS, description="Number of layers.")
+    num_attention_heads: int = Field(ge=1, le=bounds.HEADS, description="Query heads per layer.")
+    num_key_value_heads: int | None = Field(
+        default=None, ge=1, le=bounds.HEADS, description="KV heads. Default: the query heads."
+    )
+    head_dim: int | None = Field(
+        default=None, ge=1, le=bounds.HEAD_WIDTH, description="Width of a head. Default: hiddenSize / heads."
+    )
+    intermediate_size: int = Field(ge=1, le=bounds.FFN, description="Width of the dense feed-forward layers.")
+    vocab_size: int = Field(ge=1, le=bounds.VOCABULARY, description="Size of the vocabulary.")
     tie_word_embeddings: bool | None = Field(default=None, description="Input and output embeddings share weights.")
-    max_position_embeddings: int | None = Field(default=None, ge=1, description="Longest context in tokens.")
-    num_experts: int | None = Field(default=None, ge=1, description="Routed experts per layer of a mixture of experts.")
-    num_experts_per_tok: int | None = Field(default=None, ge=1, description="Experts that each token visits.")
-    moe_intermediate_size: int | None = Field(default=None, ge=1, description="Width of one expert.")
-    n_shared_experts: int | None = Field(default=None, ge=0, description="Experts that every token visits.")
-    first_k_dense_replace: int | None = Field(default=None, ge=0, description="Leading layers without experts.")
-    kv_lora_rank: int | None = Field(default=None, ge=1, description="Latent KV width of multi-head latent attention.")
-    qk_rope_head_dim: int | None = Field(default=None, ge=1, description="Rotary part of a latent-attention head.")
-    sliding_window: int | None = Field(default=None, ge=1, description="Attention window in tokens, where limited.")
+    max_position_embeddings: int | None = Field(
+        default=None, ge=1, le=bounds.CONTEXT, description="Longest context in tokens."
+    )
+    num_experts: int | None = Field(
+        default=None, ge=1, le=bounds.EXPERTS, description="Routed experts per layer of a mixture of experts."
+    )
+    num_experts_per_tok: int | None = Field(
+        default=None, ge=1, le=bounds.EXPERTS, description="Experts that each token visits."
+    )
+    moe_intermediate_size: int | None = Field(default=None, ge=1, le=bounds.FFN, description="Width of one expert.")
+    n_shared_experts: int | None = Field(
+        default=None, ge=0, le=bounds.EXPERTS, description="Experts that every token visits."
+    )
+    first_k_dense_replace: int | None = Field(
+        default=None, ge=0, le=bounds.LAYERS, description="Leading layers without experts."
+    )
+    kv_lora_rank: int | None = Field(
+        default=None, ge=1, le=bounds.WIDTH, description="Latent KV width of multi-head latent attention."
+    )
+    qk_rope_head_dim: int | None = Field(
+        default=None, ge=1, le=bounds.HEAD_WIDTH, description="Rotary part of a latent-attention head."
+    )
+    sliding_window: int | None = Field(
+        default=None, ge=1, le=bounds.CONTEXT, description="Attention window in tokens, where limited."
+    )
 
 
 class Model(Strict):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pertoken.api.v1alpha1.base import LIST_LENGTH, Instant, Name, Strict, keyed
+from pertoken.api.v1alpha1.base import LIST_LENGTH, MOST_INT, Instant, Name, Shown, Strict, keyed
 
 Figure = Annotated[str, Field(max_length=24)]
 Message = Annotated[str, Field(max_length=1024)]
@@ -20,7 +20,9 @@ class Condition(Strict):
     reason: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Why, one word in CamelCase.")
     message: Message = Field(description="Why, in a sentence with numbers.")
     last_transition_time: Instant = Field(description="When the status last changed.")
-    observed_generation: int | None = Field(default=None, ge=0, description="Generation that this was said of.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, le=MOST_INT, description="Generation that this was said of."
+    )
 
 
 class CalibrationStatus(Strict):
@@ -28,24 +30,26 @@ class CalibrationStatus(Strict):
 
     decode_gain: Figure | None = Field(default=None, description="Factor on modelled decode steps.")
     prefill_gain: Figure | None = Field(default=None, description="Factor on modelled prefill times.")
-    ttft_offset_milliseconds: int | None = Field(default=None, description="Added to the modelled time to first token.")
-    samples: int | None = Field(default=None, description="Observations behind the figures.")
+    ttft_offset_milliseconds: Shown | None = Field(
+        default=None, description="Added to the modelled time to first token."
+    )
+    samples: Shown | None = Field(default=None, description="Observations behind the figures.")
 
 
 class VariantStatus(Strict):
     """One variant as observed and as decided."""
 
     name: Name = Field(description="Name of the variant.")
-    replicas: int = Field(description="Replicas asked of the workload.")
-    desired_replicas: int = Field(description="Replicas that the last decision wants.")
-    ready_replicas: int = Field(description="Replicas that serve.")
+    replicas: Shown = Field(description="Replicas asked of the workload.")
+    desired_replicas: Shown = Field(description="Replicas that the last decision wants.")
+    ready_replicas: Shown = Field(description="Replicas that serve.")
     reason: str = Field(max_length=63, description="Why the desired replicas are what they are.")
-    gpus_per_replica: int | None = Field(default=None, description="GPUs that one replica requests.")
-    batch_cap: int | None = Field(default=None, description="Sequences at most, of an engine that starts now.")
-    desired_batch_cap: int | None = Field(default=None, description="Cap that the last decision wants.")
+    gpus_per_replica: Shown | None = Field(default=None, description="GPUs that one replica requests.")
+    batch_cap: Shown | None = Field(default=None, description="Sequences at most, of an engine that starts now.")
+    desired_batch_cap: Shown | None = Field(default=None, description="Cap that the last decision wants.")
     batch_reason: str | None = Field(default=None, max_length=63, description="Why the desired cap is what it is.")
     batch_message: Message | None = Field(default=None, description="The same in a sentence.")
-    pods_on_new_cap: int | None = Field(default=None, description="Pods that already run with the desired cap.")
+    pods_on_new_cap: Shown | None = Field(default=None, description="Pods that already run with the desired cap.")
     operating_batch: Figure | None = Field(default=None, description="Sequences decoding at once per ready replica.")
     output_tokens_per_second_per_replica: Figure | None = Field(
         default=None, description="Output that one replica sustains within the objectives."
@@ -86,8 +90,8 @@ class CostStatus(Strict):
     idle_share: Figure | None = Field(default=None, description="Share of billed GPU time without work, in percent.")
     per_thousand_requests: Figure | None = Field(default=None, description="Cost of 1,000 requests.")
     bill: Figure | None = Field(default=None, description="GPU bill of the observed part of the window.")
-    window_seconds: int | None = Field(default=None, description="Part of the window that was observed, in seconds.")
-    finished_requests: int | None = Field(default=None, description="Requests finished in it.")
+    window_seconds: Shown | None = Field(default=None, description="Part of the window that was observed, in seconds.")
+    finished_requests: Shown | None = Field(default=None, description="Requests finished in it.")
     reachable: Figure | None = Field(default=None, description="Lowest blended cost within the latency objective.")
     reachable_index: Figure | None = Field(default=None, description="Cost index at that cost.")
     spend_per_hour: Figure | None = Field(default=None, description="Cost of an hour of the GPUs held now.")
@@ -102,10 +106,10 @@ class CostStatus(Strict):
 class LatencyStatus(Strict):
     """Measured latency at the objective's percentile; the value certainly lies between low and high."""
 
-    percentile: int | None = Field(default=None, description="Percentile of the figures.")
-    ttft_milliseconds: int | None = Field(default=None, description="Time to first token.")
-    ttft_low_milliseconds: int | None = Field(default=None, description="Lower histogram edge.")
-    ttft_high_milliseconds: int | None = Field(default=None, description="Upper histogram edge.")
+    percentile: Shown | None = Field(default=None, description="Percentile of the figures.")
+    ttft_milliseconds: Shown | None = Field(default=None, description="Time to first token.")
+    ttft_low_milliseconds: Shown | None = Field(default=None, description="Lower histogram edge.")
+    ttft_high_milliseconds: Shown | None = Field(default=None, description="Upper histogram edge.")
     inter_token_milliseconds: Figure | None = Field(default=None, description="Mean time per output token.")
     inter_token_low_milliseconds: Figure | None = Field(default=None, description="Lower histogram edge.")
     inter_token_high_milliseconds: Figure | None = Field(default=None, description="Upper histogram edge.")
@@ -132,15 +136,15 @@ class DemandStatus(Strict):
 
     now: DemandNow | None = Field(default=None, description="Demand as measured.")
     forecast: DemandForecast | None = Field(default=None, description="Demand at the end of the lead.")
-    lead_seconds: int | None = Field(default=None, description="Learnt start-up time that the forecast looks ahead.")
+    lead_seconds: Shown | None = Field(default=None, description="Learnt start-up time that the forecast looks ahead.")
 
 
 class VariantRecommendation(Strict):
     """What would be done to one variant."""
 
     name: Name = Field(description="Name of the variant.")
-    replicas: int = Field(description="Replicas to set.")
-    batch_cap: int | None = Field(default=None, description="Batch cap to set.")
+    replicas: Shown = Field(description="Replicas to set.")
+    batch_cap: Shown | None = Field(default=None, description="Batch cap to set.")
     reason: str = Field(max_length=63, description="Why.")
 
 
@@ -163,13 +167,15 @@ class Savings(Strict):
 class InferenceServiceStatus(Strict):
     """What is, and what was decided."""
 
-    observed_generation: int | None = Field(default=None, ge=0, description="Generation that the last decision saw.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, le=MOST_INT, description="Generation that the last decision saw."
+    )
     conditions: list[Condition] | None = Field(
         default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("type"), description="Aspects of the state."
     )
-    replicas: int | None = Field(default=None, description="Replicas asked of all workloads together.")
-    desired_replicas: int | None = Field(default=None, description="Replicas that the last decision wants, in sum.")
-    ready_replicas: int | None = Field(default=None, description="Replicas that serve, in sum.")
+    replicas: Shown | None = Field(default=None, description="Replicas asked of all workloads together.")
+    desired_replicas: Shown | None = Field(default=None, description="Replicas that the last decision wants, in sum.")
+    ready_replicas: Shown | None = Field(default=None, description="Replicas that serve, in sum.")
     batch_summary: str | None = Field(
         default=None, max_length=63, description="Operating batch / cap of the first variant; an arrow shows a change."
     )
@@ -194,18 +200,20 @@ class InferenceServiceStatus(Strict):
 class AcceleratorPoolStatus(Strict):
     """GPUs of the pool at the last cycle."""
 
-    observed_generation: int | None = Field(default=None, ge=0, description="Generation that the figures belong to.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, le=MOST_INT, description="Generation that the figures belong to."
+    )
     conditions: list[Condition] | None = Field(
         default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("type"), description="Aspects of the state."
     )
-    total: int | None = Field(default=None, description="GPUs that exist.")
-    used: int | None = Field(default=None, description="GPUs that pods occupy.")
-    free: int | None = Field(default=None, description="GPUs that nobody occupies.")
-    placeable: int | None = Field(
+    total: Shown | None = Field(default=None, description="GPUs that exist.")
+    used: Shown | None = Field(default=None, description="GPUs that pods occupy.")
+    free: Shown | None = Field(default=None, description="GPUs that nobody occupies.")
+    placeable: Shown | None = Field(
         default=None,
         description="GPUs that a replica of the largest size in use could get, on nodes that some service may use.",
     )
-    pending: int | None = Field(default=None, description="GPUs that pods wait for.")
+    pending: Shown | None = Field(default=None, description="GPUs that pods wait for.")
     spend_per_hour: Figure | None = Field(default=None, description="Cost of the occupied GPUs, USD per hour.")
     shadow_price: Figure | None = Field(
         default=None, description="What one more GPU would save, USD per hour; 0 when none is missing."

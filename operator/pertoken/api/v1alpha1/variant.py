@@ -6,7 +6,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pertoken.api.v1alpha1.base import ATOMIC, LIST_LENGTH, Label, Name, Open, ReplicaCount, Strict
+from pertoken.api.v1alpha1.base import (
+    ATOMIC,
+    LIST_LENGTH,
+    ApiVersion,
+    KindName,
+    Label,
+    Name,
+    Open,
+    ReplicaCount,
+    Strict,
+    Subdomain,
+)
 
 
 class ParallelismModel(Strict):
@@ -60,18 +71,20 @@ class TemplatePodSpec(Open):
 class PodTemplate(Strict):
     """Template of the replicas' pods. pertoken owns a Deployment, a Service and a PodDisruptionBudget made from it."""
 
-    metadata: dict[str, Any] | None = Field(default=None, description="Labels and annotations of the pods.")
+    metadata: dict[str, Any] | None = Field(
+        default=None, max_length=LIST_LENGTH, description="Labels and annotations of the pods."
+    )
     spec: TemplatePodSpec = Field(description="The pod's spec, with a container named engine.")
 
 
 class ScaleTargetRef(Strict):
     """An existing workload of the service's namespace whose replicas pertoken sets through its scale subresource."""
 
-    api_version: Name = Field(default="apps/v1", description="API group and version of the workload.")
-    kind: Name = Field(
+    api_version: ApiVersion = Field(default="apps/v1", description="API group and version of the workload.")
+    kind: KindName = Field(
         default="Deployment", description="Kind of the workload, one of those the administrator allowed."
     )
-    name: Name = Field(description="Name of the workload.")
+    name: Subdomain = Field(description="Name of the workload.")
 
 
 class VariantModel(Strict):
