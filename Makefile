@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance peers demo test unit check fmt lint types imports crds docs bench bench-speed sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test peers demo test unit check fmt lint types imports crds docs bench bench-speed sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,13 @@ bench-speed: install ## simulated requests per second, and memory
 
 conformance: install ## the real vLLM on the CPU beside the emulated engine and the simulator (6 GB, opt-in)
 	@$(BIN)/python -m pertoken_sandbox.conformance $(ARGS)
+
+image: install ## the operator's image, built here without a container daemon (root, Debian's packages, opt-in)
+	@$(BIN)/python -m pertoken_sandbox.image $(ARGS)
+
+image-test: image ## what is in it, and the chart's pod on its root file system against a real control plane
+	@$(BIN)/sandbox binaries
+	@PERTOKEN_IMAGE=.cache/image $(BIN)/pytest tests/image $(ARGS)
 
 peers: install ## the real HPA controller, the real KEDA and pertoken, live on the same trace (20 minutes, opt-in)
 	@$(BIN)/python -m pertoken_sandbox.peers $(ARGS)

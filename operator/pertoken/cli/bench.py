@@ -81,6 +81,7 @@ def _needs_extra() -> None:
     try:
         import joblib  # type: ignore[import-untyped]  # noqa: F401, PLC0415
         import numba  # noqa: F401, PLC0415
+        import scipy  # noqa: F401, PLC0415
     except ImportError as error:
         refuse(f"bench needs the extra `bench`: pip install 'pertoken[bench]' ({error})")
 

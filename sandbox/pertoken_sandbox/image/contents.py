@@ -1,0 +1,90 @@
+"""What the image must be: small, without what only development needs, owned by root and run by nobody in particular."""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Any
+
+from pertoken_sandbox.image.layout import Image
+
+LIMIT_MIB = 150.0
+USER = "65532:65532"
+ENVIRONMENT = Path("opt/pertoken")
+# Left by installers and builds; none of them runs the operator.
+NOT_WANTED = ("src", "opt/uv", "root/.cache", "tmp/*", "var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_Packages*")
+
+
+def problems(image: Image, rootfs: Path, lock: Path) -> list[str]:
+    """Why the image must not be published; nothing when it may.
+
+    Args:
+        image: as a registry would get it.
+        rootfs: its root file system.
+        lock: uv.lock of the tree that it was built from.
+    """
+    return [
+        *_size(image),
+        *_configuration(image),
+        *_distributions(rootfs, lock),
+        *(f"/{left.relative_to(rootfs)} is left over" for pattern in NOT_WANTED for left in rootfs.glob(pattern)),
+        *_writable(rootfs),
+    ]
+
+
+def needed(lock: Path, name: str = "pertoken") -> set[str]:
+    """Names of the package and of all that it needs without any extra, on any platform, by ``uv.lock``."""
+    packages: dict[str, list[dict[str, Any]]] = {}
+    for package in tomllib.loads(lock.read_text(encoding="utf-8"))["package"]:
+        packages.setdefault(package["name"], []).append(package)
+    found: set[tuple[str, str]] = set()  # with an extra of it, or none
+    waiting = [(name, "")]
+    while waiting:
+        asked = waiting.pop()
+        if asked in found:
+            continue
+        found.add(asked)
+        for package in packages[asked[0]]:
+            extras = package.get("optional-dependencies", {})
+            for one in extras.get(asked[1], []) if asked[1] else package.get("dependencies", []):
+                waiting += [(one["name"], extra) for extra in ("", *one.get("extra", ()))]
+    return {package for package, _ in found}
+
+
+def installed(rootfs: Path) -> dict[str, Distribution]:
+    """The distributions of the image's environment by their normalized name."""
+    folders = [str(path) for path in (rootfs / ENVIRONMENT / "lib").glob("python3*/site-packages")]
+    return {one.metadata["Name"].lower().replace("_", "-"): one for one in distributions(path=folders)}
+
+
+def _size(image: Image) -> Iterator[str]:
+    size = image.compressed_bytes / 2**20
+    if size > LIMIT_MIB:
+        yield f"{size:.1f} MiB compressed; expected at most {LIMIT_MIB:g}"
+
+
+def _configuration(image: Image) -> Iterator[str]:
+    expected = {"User": USER, "Entrypoint": ["pertoken"], "Cmd": ["run"]}
+    for key, value in expected.items():
+        if image.config.get(key) != value:
+            yield f"config.{key}: {image.config.get(key)!r}; expected {value!r}"
+
+
+def _distributions(rootfs: Path, lock: Path) -> Iterator[str]:
+    here, allowed = set(installed(rootfs)), needed(lock)
+    if "pertoken" not in here:
+        yield f"pertoken is not installed in /{ENVIRONMENT}"
+    for name in sorted(here - allowed):
+        yield f"{name} is installed; the operator does not need it"
+
+
+def _writable(rootfs: Path) -> Iterator[str]:
+    """Files of the environment that its own user could change: none should be, on any root file system."""
+    for path in (rootfs / ENVIRONMENT).rglob("*"):
+        found = path.lstat()
+        if not stat.S_ISLNK(found.st_mode) and (found.st_uid or found.st_gid or found.st_mode & stat.S_IWOTH):
+            owner, mode = f"{found.st_uid}:{found.st_gid}", stat.filemode(found.st_mode)
+            yield f"/{path.relative_to(rootfs)} is {owner} {mode}; expected root alone to write it"
