@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,12 @@ def _in_cluster(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
         raise LoginError(
             f"no kubeconfig given (PERTOKEN_KUBECONFIG) and no service account token under {SERVICE_ACCOUNT}"
         )
-    return info
+    # Kopf takes the cluster's DNS name for the API server, the Kubernetes client the address that the kubelet tells.
+    # Both must be the same server, and neither should wait for the cluster's DNS.
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        raise LoginError("KUBERNETES_SERVICE_HOST or KUBERNETES_SERVICE_PORT is not set, which every pod has")
+    return replace(info, server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
 
 
 def _from_file(path: Path, context: str | None) -> kopf.ConnectionInfo:
