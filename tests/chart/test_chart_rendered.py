@@ -106,6 +106,22 @@ def test_pod_is_locked_down(render):
     assert container["resources"]["limits"]["memory"]
 
 
+def test_metrics_may_be_closed_to_all_but_who_is_named(render):
+    policy = ("NetworkPolicy", "pertoken")
+    assert policy not in render()
+    manifests = render("--set", "networkPolicy.enabled=true")
+    spec = manifests[policy]["spec"]
+    pods = manifests["Deployment", "pertoken"]["spec"]["template"]
+    assert spec["podSelector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()
+    [rule] = spec["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert rule["ports"][0]["port"] == pods["spec"]["containers"][0]["ports"][0]["name"]
+    for nobody in ("null", "[]"):
+        # A rule without peers would let everybody in; no rule lets nobody in.
+        flags = ("--set", "networkPolicy.enabled=true", "--set-json", f"networkPolicy.from={nobody}")
+        assert render(*flags)[policy]["spec"]["ingress"] == []
+
+
 def test_changed_settings_roll_the_operator(render):
     def checksum(*flags: str) -> str:
         template = render(*flags)["Deployment", "pertoken"]["spec"]["template"]
@@ -205,6 +221,7 @@ def test_named_namespaces_get_roles(helm):
         "ownedWorkloads=Some",
         "admission.actions={Refuse}",
         "image.digest=abc",
+        "networkPolicy.from=everybody",
         "targetKinds[0].kind=deployment",
     ],
 )
@@ -232,4 +249,4 @@ def test_every_value_is_documented():
 def test_image_by_digest(render):
     digest = "sha256:" + "a" * 64
     container = render("--set", f"image.digest={digest}")["Deployment", "pertoken"]["spec"]["template"]["spec"]
-    assert container["containers"][0]["image"] == f"pertoken/pertoken@{digest}"
+    assert container["containers"][0]["image"] == f"ghcr.io/pertoken/pertoken@{digest}"

@@ -1,0 +1,98 @@
+"""How a release is made: pinned parts, one name for the image, one user, one version of the installer."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+VERSION_CHECK = ROOT / ".github" / "release_version.py"
+
+
+def workflow(path: Path) -> dict[Any, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def steps(path: Path) -> list[dict[str, Any]]:
+    return [step for job in workflow(path)["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_action_is_pinned_by_its_commit_and_says_its_version(path: Path):
+    used = [line for line in path.read_text().splitlines() if "uses:" in line]
+    assert used
+    for line in used:
+        assert re.search(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_may_only_read_unless_a_job_says_more(path: Path):
+    found = workflow(path)
+    assert found["permissions"] == {"contents": "read"}
+    for job in found["jobs"].values():
+        assert job.get("permissions", {}).get("contents", "read") == "read"
+        assert "timeout-minutes" in job
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_script_of_a_workflow_pastes_expressions(path: Path):
+    """A branch or tag name in `run:` would be a command of whoever chose it."""
+    assert not [step["run"] for step in steps(path) if "${{" in step.get("run", "")]
+
+
+def test_base_image_is_pinned_by_digest_and_nothing_else_is_pulled():
+    sources = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    stages = set(re.findall(r" AS (\w+)$", DOCKERFILE, re.MULTILINE))
+    pulled = [source for source in sources if source not in stages]
+    assert len(pulled) == 1
+    assert re.fullmatch(r"docker\.io/library/python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", pulled[0])
+    assert set(re.findall(r"COPY --from=(\S+)", DOCKERFILE)) <= stages
+
+
+def test_chart_installs_what_the_release_publishes():
+    [release] = [path for path in WORKFLOWS if path.name == "release.yaml"]
+    values = yaml.safe_load((ROOT / "charts/pertoken/values.yaml").read_text())
+    [push] = [step["with"] for step in steps(release) if "build-push-action" in step.get("uses", "")]
+    assert workflow(release)["env"]["IMAGE"] == values["image"]["repository"]
+    assert push["tags"] == "${{ env.IMAGE }}:${{ steps.version.outputs.number }}"
+    assert values["image"]["tag"] == ""  # the chart's appVersion, which the release holds to be the tag
+    assert set(push["platforms"].split(",")) == {"linux/amd64", "linux/arm64"}
+
+
+def check(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, VERSION_CHECK, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_release_is_refused_when_its_names_do_not_agree():
+    number = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    repository = yaml.safe_load((ROOT / "charts/pertoken/values.yaml").read_text())["image"]["repository"]
+    assert check(number, repository).returncode == 0
+    other = check("9.9.9", "docker.io/other/name")
+    assert other.returncode == 1
+    assert other.stderr.splitlines() == [
+        f"pyproject.toml: project.version: '{number}'; expected '9.9.9'",
+        f"charts/pertoken/Chart.yaml: version: '{number}'; expected '9.9.9'",
+        f"charts/pertoken/Chart.yaml: appVersion: '{number}'; expected '9.9.9'",
+        f"charts/pertoken/values.yaml: image.repository: '{repository}'; expected 'docker.io/other/name'",
+    ]
+
+
+def test_image_runs_as_the_user_of_the_chart():
+    [user] = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
+    template = (ROOT / "charts/pertoken/templates/deployment.yaml").read_text()
+    assert re.findall(r"runAs(?:User|Group): (\d+)", template) == list(user)
+
+
+def test_one_version_of_the_installer():
+    [made] = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    [image] = re.findall(r"^uv==(\S+)", (ROOT / "sandbox/tools/image/uv.txt").read_text(), re.MULTILINE)
+    assert made == image
