@@ -13,7 +13,9 @@ from pertoken.planner.sizing import _fill
 
 def variants(*rows):
     """(name, least, most, requests per second of a replica), cheapest first."""
-    order = [SimpleNamespace(name=n, spec=SimpleNamespace(min_replicas=a, max_replicas=b)) for n, a, b, _ in rows]
+    order = [
+        SimpleNamespace(name=n, spec=SimpleNamespace(min_replicas=a, max_replicas=b), ceiling=b) for n, a, b, _ in rows
+    ]
     return order, {name: SimpleNamespace(rate=rate) for name, _, _, rate in rows}
 
 

@@ -546,7 +546,7 @@ def test_words():
     assert any("per replica" in row[4] for row in rows(decision))
     assert cost_sentence(decision.cost).startswith("cost index 0.")
     assert cost_sentence(CostFigures()).startswith("cost index unknown")
-    assert why(Reason.FROZEN) == "Frozen"
+    assert why(Reason.POOLS_OVERLAP) == "PoolsOverlap"
 
 
 # -- memory ------------------------------------------------------------------------------------------------------

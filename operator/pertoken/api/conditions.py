@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -32,12 +33,25 @@ class ConditionType(StrEnum):
 SERVICE_CONDITIONS: Final = tuple(ConditionType)
 POOL_CONDITIONS: Final = (ConditionType.READY, ConditionType.ACCEPTED)
 
+
 # Ready needs these to be True. Objectives are no part of it: a service that misses one still serves and is still run.
 _NEEDED: Final = (
     ConditionType.ACCEPTED,
     ConditionType.TARGET_FOUND,
     ConditionType.METRICS_AVAILABLE,
     ConditionType.ABLE_TO_SCALE,
+)
+# Accepted is True with these, and a user would not call the object ready.
+DOUBTS: Final = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_ACCELERATOR})
+# Told before missing metrics, which are only what follows.
+NOT_RUNNING: Final = frozenset(
+    {
+        Reason.REPLICA_FAILURE,
+        Reason.PODS_CRASHING,
+        Reason.PODS_PENDING,
+        Reason.PODS_NOT_READY,
+        Reason.WAITING_FOR_PODS,
+    }
 )
 _NOT_YET: Final = Judgement(Verdict.UNKNOWN, Reason.WAITING_FOR_PODS, "not looked at yet")
 
@@ -51,8 +65,18 @@ def accepted(not_acted_on: Sequence[str] = ()) -> Judgement:
     """Accepted=True; the reason tells when set fields have no effect in this version."""
     if not not_acted_on:
         return Judgement(Verdict.TRUE, Reason.ACCEPTED, "the spec is valid")
-    fields = ", ".join(not_acted_on)
-    return Judgement(Verdict.TRUE, Reason.FIELDS_NOT_ACTED_ON, f"valid; this version does not act on: {fields}")
+    return Judgement(Verdict.TRUE, Reason.FIELDS_NOT_ACTED_ON, f"valid; {_without_effect(not_acted_on)}")
+
+
+def doubted(doubt: Judgement, not_acted_on: Sequence[str] = ()) -> Judgement:
+    """Accepted=True with the reason of a doubt; fields without effect are told beside it."""
+    if not not_acted_on:
+        return doubt
+    return replace(doubt, message=f"{doubt.message}; {_without_effect(not_acted_on)}")
+
+
+def _without_effect(fields: Sequence[str]) -> str:
+    return f"this version does not act on: {', '.join(fields)}"
 
 
 def rejected(reason: Reason, message: str) -> Judgement:
@@ -61,18 +85,33 @@ def rejected(reason: Reason, message: str) -> Judgement:
 
 
 def ready(judgements: Mapping[str, Judgement]) -> Judgement:
-    """Summary: True when the spec is accepted, the target found, metrics are there and pertoken can act on it.
+    """Summary, as a user would say it.
 
-    The first needed condition that is not True gives status, reason and message; a conflict makes it False.
+    True when the spec is accepted, model and GPU are known, the target is found, the replicas that are asked for run,
+    metrics are there, pertoken can act on it, and nobody else does. A conflict makes it False; else the first of these
+    that is not so gives status, reason and message.
     """
     conflict = judgements.get(ConditionType.CONFLICTED)
     if conflict is not None and conflict.verdict is Verdict.TRUE:
         return Judgement(Verdict.FALSE, conflict.reason, conflict.message)
-    for name in _NEEDED:
+    needed = list(_NEEDED)
+    able = judgements.get(ConditionType.ABLE_TO_SCALE, _NOT_YET)
+    if able.reason in NOT_RUNNING:
+        needed = [ConditionType.ACCEPTED, ConditionType.TARGET_FOUND, ConditionType.ABLE_TO_SCALE, *needed]
+    for name in needed:
         judgement = judgements.get(name, _NOT_YET)
         if judgement.verdict is not Verdict.TRUE:
             return Judgement(judgement.verdict, judgement.reason, f"{name}: {judgement.message}")
-    return Judgement(Verdict.TRUE, Reason.ACCEPTED, "accepted, measured and under control")
+    doubt = _doubt(judgements)
+    return doubt or Judgement(Verdict.TRUE, Reason.ACCEPTED, "accepted, measured and under control")
+
+
+def _doubt(judgements: Mapping[str, Judgement]) -> Judgement | None:
+    """Ready=False of an object that is accepted although the catalog lacks something; None when it does not."""
+    judgement = judgements.get(ConditionType.ACCEPTED, _NOT_YET)
+    if judgement.reason not in DOUBTS:
+        return None
+    return Judgement(Verdict.FALSE, judgement.reason, f"{ConditionType.ACCEPTED}: {judgement.message}")
 
 
 def merge(
@@ -96,7 +135,7 @@ def merge(
 
 
 def _pool_ready(judgements: Mapping[str, Judgement]) -> Judgement:
-    return judgements.get(ConditionType.ACCEPTED, _NOT_YET)
+    return _doubt(judgements) or judgements.get(ConditionType.ACCEPTED, _NOT_YET)
 
 
 def _condition(

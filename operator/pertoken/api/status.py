@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pertoken.api.conditions import POOL_CONDITIONS, ConditionType, accepted, clip, merge, rejected
+from pertoken.api.conditions import (
+    POOL_CONDITIONS,
+    SERVICE_CONDITIONS,
+    ConditionType,
+    accepted,
+    clip,
+    doubted,
+    merge,
+    rejected,
+)
 from pertoken.api.figures import fixed, milliseconds, money, percent
 from pertoken.domain.plan import (
     AttributionFigures,
@@ -44,9 +53,10 @@ class StatusContext:
 
 def service_status(spec: ServiceSpec, decision: Decision, context: StatusContext) -> Json:
     """The status of one planned InferenceService."""
+    doubt = decision.judgements.get(ConditionType.ACCEPTED)
     judgements: dict[str, Judgement] = {
-        ConditionType.ACCEPTED: accepted(context.not_acted_on),
         **decision.judgements,
+        ConditionType.ACCEPTED: doubted(doubt, context.not_acted_on) if doubt else accepted(context.not_acted_on),
         **context.overrides,
     }
     variants = decision.variants
@@ -74,7 +84,11 @@ def service_status(spec: ServiceSpec, decision: Decision, context: StatusContext
 
 
 def rejected_status(rejection: Rejection, context: StatusContext) -> Json:
-    """The status of an InferenceService that cannot be planned: earlier figures would mislead, so they go."""
+    """The status of an InferenceService that cannot be planned.
+
+    Earlier figures would mislead, so they go, and so do conditions: nothing but the spec was looked at.
+    """
+    before = context.previous.get("conditions") or ()
     if rejection.conflicted:
         judgements = {
             ConditionType.ACCEPTED: accepted(context.not_acted_on),
@@ -85,10 +99,15 @@ def rejected_status(rejection: Rejection, context: StatusContext) -> Json:
         judgements = {ConditionType.ACCEPTED: rejected(rejection.reason, rejection.message), **context.overrides}
     return {
         "observedGeneration": rejection.generation,
-        "conditions": merge(context.previous.get("conditions") or (), judgements, context.now, rejection.generation),
+        "conditions": merge(before, judgements, context.now, rejection.generation, _looked_at(judgements)),
         "reason": rejection.reason.value,
         "message": clip(rejection.message),
     }
+
+
+def _looked_at(judgements: Mapping[str, Judgement]) -> tuple[ConditionType, ...]:
+    """Conditions of a rejected object: what is left out of a status that is applied goes from the object."""
+    return tuple(kind for kind in SERVICE_CONDITIONS if kind is ConditionType.READY or kind in judgements)
 
 
 def pool_status(figures: PoolFigures | None, judgement: Judgement, generation: int, context: StatusContext) -> Json:

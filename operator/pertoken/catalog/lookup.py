@@ -124,6 +124,11 @@ def use(gpus: Iterable[Gpu] = (), models: Iterable[Model] = ()) -> None:
     _Current.catalog = Catalog((*GPUS, *gpus), (*MODELS, *models))
 
 
+def current() -> Catalog:
+    """The catalog in use: another object when rows have changed."""
+    return _Current.catalog
+
+
 def find_gpu(name: str) -> Gpu | Unknown:
     """The GPU of this id, node label product or alias."""
     return _Current.catalog.gpu(name)

@@ -259,6 +259,7 @@ def _view(
             _variant_view(variant, workload, index) for variant, workload in zip(spec.variants, workloads, strict=True)
         ),
         namespace_labels=surveyed.namespaces.get(service.key.namespace, {}),
+        left_behind=_left_behind(spec, surveyed.scalables.values()),
     )
 
 
@@ -266,6 +267,20 @@ def _held(variant: VariantSpec, doubt: Doubt, surveyed: Surveyed) -> WorkloadMis
     """Another variant of a service in doubt must not make up for the one that cannot be counted."""
     known = surveyed.scalables.get(variant.workload)
     return WorkloadMissing(variant.workload, doubt.message, doubt.reason, 0 if known is None else known.replicas)
+
+
+def _left_behind(service: ServiceSpec, scalables: Iterable[ScalableFact]) -> tuple[str, ...]:
+    """Workloads that pertoken made for variants which the service no longer has, and that still ask for replicas."""
+    targets = {variant.workload for variant in service.variants}
+    return tuple(
+        sorted(
+            f"{fact.ref} ({fact.replicas} replicas)"
+            for fact in scalables
+            if (fact.made_for, fact.ref.namespace) == (service.key.name, service.key.namespace)
+            and fact.ref not in targets
+            and fact.replicas > 0
+        )
+    )
 
 
 def _own_pods(variant: VariantSpec, index: _Index) -> tuple[PodFact, ...]:

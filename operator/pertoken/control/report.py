@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pertoken.api.conditions import accepted, rejected
+from pertoken.api.conditions import accepted, doubted, rejected
 from pertoken.api.significance import significant_change, urgent_change
 from pertoken.api.status import StatusContext, pool_status, rejected_status, service_status
 from pertoken.api.v1alpha1 import API_VERSION
@@ -21,8 +21,10 @@ from pertoken.ports import AdapterError, Clock, ClusterWriter, EventNote, Json, 
 
 LOGGER = logging.getLogger(__name__)
 FIELD_MANAGER = "pertoken"
-WATCHED_CONDITIONS = ("Accepted", "MetricsAvailable", "WithinCostTarget", "WithinLatencyTarget", "Conflicted")
+WATCHED_CONDITIONS = ("Accepted", "MetricsAvailable", "WithinCostTarget", "WithinLatencyTarget", "Conflicted", "Ready")
 BAD_WHEN_TRUE = frozenset({"Conflicted"})
+# True with these is news all the same.
+NOTED = frozenset({Reason.WORKLOAD_LEFT_BEHIND.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Reporter:
 
     def _pool(self, pool: PoolObject, figures: PoolFigures | None, refusal: Refusal | None, now: float) -> None:
         judgement = rejected(refusal.reason, refusal.message) if refusal else accepted(pool.not_acted_on)
+        if refusal is None and figures is not None and figures.judgement is not None:
+            judgement = doubted(figures.judgement, pool.not_acted_on)
         context = StatusContext(now, self._previous(pool.uid, pool.status), pool.not_acted_on)
         status = pool_status(None if refusal else figures, judgement, pool.generation, context)
         self._write(_pool_reference(pool), status, pool.uid, pool.status)
@@ -182,18 +186,25 @@ def _event(service: ServiceObject, outcome: Outcome) -> EventNote | None:
 
 
 def _condition_events(service: ServiceObject, before: Mapping[str, Any], status: Json) -> Iterable[EventNote]:
+    """News of conditions that turned bad or good; the summary's only where no other condition tells the same."""
     old = {condition["type"]: condition for condition in before.get("conditions") or ()}
-    for condition in status.get("conditions") or ():
-        kind = condition["type"]
-        if kind not in WATCHED_CONDITIONS:
-            continue
-        earlier = old.get(kind) or {}
+    told: set[str] = set()
+    found = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    for kind in (*(kind for kind in found if kind != "Ready"), *(kind for kind in found if kind == "Ready")):
+        condition, earlier = found[kind], old.get(kind) or {}
         if earlier.get("reason") == condition["reason"] and earlier.get("status") == condition["status"]:
             continue
-        bad = condition["status"] == (Verdict.TRUE.value if kind in BAD_WHEN_TRUE else Verdict.FALSE.value)
-        was_bad = earlier.get("status") == (Verdict.TRUE.value if kind in BAD_WHEN_TRUE else Verdict.FALSE.value)
-        if bad or was_bad:
+        noted = condition["reason"] in NOTED
+        if not noted and kind not in WATCHED_CONDITIONS:
+            continue
+        bad, was_bad = _bad(kind, condition), _bad(kind, earlier)
+        news = condition["reason"] if bad else earlier.get("reason", "")
+        if noted or ((bad or was_bad) and not (kind == "Ready" and news in told)):
+            told.update({condition["reason"], earlier.get("reason", "")})
             words = f"{kind}={condition['status']}: {condition['message']}"
-            yield EventNote(
-                _service_reference(service), "Warning" if bad else "Normal", condition["reason"], words, "Judge"
-            )
+            kind_of_event = "Warning" if bad or noted else "Normal"
+            yield EventNote(_service_reference(service), kind_of_event, condition["reason"], words, "Judge")
+
+
+def _bad(kind: str, condition: Mapping[str, Any]) -> bool:
+    return condition.get("status") == (Verdict.TRUE.value if kind in BAD_WHEN_TRUE else Verdict.FALSE.value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pertoken.api.launch import CAP_VARIABLE, Launch, read_launch
+from pertoken.api.ownership import SERVICE_LABEL
 from pertoken.catalog.gpus import Gpu
 from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
 from pertoken.control.placement import placement_rules
@@ -41,6 +42,8 @@ class ScalableFact:
         launch: how the engine is started.
         replicas_manager: field manager that last set spec.replicas.
         placement: on which nodes its pods may run, by its template.
+        failure: the controller's words for pods that it could not create, empty if it could.
+        made_for: name of the InferenceService for which pertoken made it, empty for others.
     """
 
     ref: WorkloadRef
@@ -54,6 +57,8 @@ class ScalableFact:
     replicas_manager: str
     resource_version: str
     placement: PlacementRules = ANYWHERE
+    failure: str = ""
+    made_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,8 @@ def scalable_fact(obj: Json) -> ScalableFact:
         replicas_manager=replicas_manager(meta.get("managedFields") or ()),
         resource_version=meta.get("resourceVersion", ""),
         placement=placement_rules(_engine_pod_spec(spec), claims=bool(spec.get("volumeClaimTemplates"))),
+        failure=_failure(obj.get("status") or {}),
+        made_for=_made_for(meta.get("labels") or {}),
     )
 
 
@@ -148,6 +155,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         resource_version=target.resource_version,
         engine=target.launch.settings(around.gpu, around.cap),
         placement=target.placement,
+        failure=target.failure,
     )
 
 
@@ -207,6 +215,18 @@ def _cap_key(container: Json) -> ConfigKey | None:
     entries = [entry for entry in container.get("env") or () if entry["name"] == CAP_VARIABLE]
     source = (entries[-1].get("valueFrom") or {}).get("configMapKeyRef") if entries else None
     return ConfigKey(source["name"], source["key"]) if source else None
+
+
+def _made_for(labels: Json) -> str:
+    return str(labels.get(SERVICE_LABEL, "")) if labels.get("app.kubernetes.io/managed-by") == "pertoken" else ""
+
+
+def _failure(status: Json) -> str:
+    """Of a Deployment (or its like) whose ReplicaSet may not create pods: quota, pod security, a webhook."""
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return str(condition.get("message") or condition.get("reason") or "pods cannot be created")
+    return ""
 
 
 def _observed(obj: Json) -> bool:

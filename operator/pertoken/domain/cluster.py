@@ -150,6 +150,7 @@ class WorkloadFact:
         replicas_manager: field manager that last set spec.replicas, empty if unknown.
         foreign_autoscaler: an HPA or ScaledObject that targets the same workload, empty if none.
         resource_version: of the object from which `replicas` was read.
+        failure: the controller's words for replicas that it could not create (quota, admission); empty if it could.
         engine: what a container that starts now runs with.
         placement: on which nodes its next pod may run.
     """
@@ -163,6 +164,7 @@ class WorkloadFact:
     replicas_manager: str = ""
     foreign_autoscaler: str = ""
     resource_version: str = ""
+    failure: str = ""
     engine: EngineSettings = EngineSettings()
     placement: PlacementRules = ANYWHERE
 

@@ -193,7 +193,7 @@ class Decision:
     Attributes:
         reason: headline.
         message: one sentence with numbers.
-        judgements: conditions other than Ready and Accepted, by condition type.
+        judgements: conditions other than Ready, by condition type; Accepted only where the catalog lacks something.
         acts: False in Recommend and Off modes and while paused.
         trace: every stage's step, in order.
     """
@@ -213,7 +213,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """GPUs of one pool: `placeable` counts GPUs that a replica of the largest size in use could still get."""
+    """GPUs of one pool.
+
+    Attributes:
+        placeable: GPUs that a replica of the largest size in use could still get.
+        judgement: what Accepted says where the catalog lacks its accelerator, None otherwise.
+    """
 
     name: str
     total: int
@@ -222,6 +227,7 @@ class PoolFigures:
     placeable: int
     pending: int
     spend_per_hour_usd: float | None = None
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,13 @@ class ServiceView:
 
     Attributes:
         namespace_labels: of the service's namespace, for pool access rules.
+        left_behind: workloads that pertoken made for variants which are no more, and that still hold replicas.
     """
 
     spec: ServiceSpec
     variants: tuple[VariantView, ...]
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    left_behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

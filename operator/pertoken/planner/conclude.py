@@ -27,12 +27,14 @@ from pertoken.planner.explain import sentence
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.guard import HANDS_OFF_SECONDS, REVERTS, command
 from pertoken.planner.judge import cost_figures, judge_cost, judge_latency, judge_target, latency_figures
+from pertoken.planner.known import judge_known
 from pertoken.planner.ledger import account
 from pertoken.planner.memory import Pressure, ServiceMemory, VariantMemory
 from pertoken.planner.needs import Purpose
 from pertoken.planner.place import PoolState
 from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
 from pertoken.planner.roll_state import Allowed, RollStep
+from pertoken.planner.running import Shortfall, judge_running, shortfalls
 from pertoken.planner.scarce import note_doubts, pool_limits, remarks
 from pertoken.planner.sizing import Wish, lead_seconds
 from pertoken.planner.stabilize import remember, remember_change
@@ -45,6 +47,10 @@ _SEVERITY = (
     Reason.CONFLICTING_MANAGER,
     Reason.GPU_COUNT_UNKNOWN,
     Reason.SWITCHED_OFF,
+    Reason.REPLICA_FAILURE,
+    Reason.PODS_CRASHING,
+    Reason.PODS_PENDING,
+    Reason.PODS_NOT_READY,
     Reason.HELD_NO_METRICS,
     Reason.RECLAIMED_FOR_PRIORITY,
     Reason.ACCESS_DENIED,
@@ -245,7 +251,14 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     window = DEFAULT_WINDOW_SECONDS if cost is None else cost.window_seconds
     summed = account(facts.memory.ledger, facts.now, window)
     figures = cost_figures(facts, summed, draft.sizing.wishes, told=draft.assessment.allows(Purpose.COST))
-    variants = tuple(_variant_decision(draft, final) for final in finals)
+    short = shortfalls(facts)
+    overdue = [one for one in short if one.overdue]
+    for one in overdue:
+        draft.trace.add("running", (one.asked, one.running), one.reason, variant=one.variant, words=one.words)
+    known = judge_known(facts)
+    if known is not None:
+        draft.trace.add("catalog", ("", "unknown"), known.reason, words=known.message)
+    variants = tuple(_variant_decision(draft, final, overdue) for final in finals)
     variants += tuple(
         VariantDecision(name, gone.replicas, gone.replicas, 0, gone.reason, cap_message=gone.why)
         for name, gone in facts.missing
@@ -255,15 +268,17 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     judgements = {
         "TargetFound": judge_target(facts),
         "MetricsAvailable": draft.assessment.judgement,
-        "AbleToScale": _able(finals, draft),
+        "AbleToScale": _able(finals, draft, judge_running(facts, short)),
         "ScalingLimited": _limit(limits),
         "WithinCostTarget": _within_cost(draft, figures, priced=summed.bill.priced),
         "WithinLatencyTarget": judge_latency(facts, draft.sizing.wishes),
         "Paused": _paused(facts),
         "Conflicted": _conflicted(draft),
     }
-    reason = _headline(draft, finals, limits)
-    message = sentence(variants, draft.sizing.demand, [words for _, words in limits])
+    if known is not None:
+        judgements["Accepted"] = known
+    reason = _headline(draft, finals, [*limits, *((one.reason, one.words) for one in overdue)])
+    message = sentence(variants, draft.sizing.demand, [words for _, words in limits] + [str(one) for one in overdue])
     if draft.conflict[0]:
         message = f"{draft.conflict[0]}; {message}"
     return Decision(
@@ -292,17 +307,20 @@ def _within_cost(draft: Draft, figures: CostFigures, *, priced: bool) -> Judgeme
     return judge_cost(facts.spec.cost, figures, priced, facts.settings.min_index_requests)
 
 
-def _variant_decision(draft: Draft, final: _Final) -> VariantDecision:
+def _variant_decision(draft: Draft, final: _Final, overdue: Sequence[Shortfall]) -> VariantDecision:
     variant, load = final.variant, draft.facts.load
     capacity = final.wish.capacity
     learnt = variant.memory.calibration
     gains = learnt.gains
+    # A count that is left as it is would be called right; it is not while its replicas do not run.
+    held = final.desired == variant.current
+    reasons = [one.reason for one in overdue if one.variant == variant.name and held]
     return VariantDecision(
         variant=variant.name,
         current=variant.current,
         desired=final.desired,
         ready=variant.ready,
-        reason=final.reason,
+        reason=reasons[0] if reasons else final.reason,
         cap=variant.workload.max_sequences,
         desired_cap=final.cap.desired,
         cap_reason=final.step.reason,
@@ -326,10 +344,12 @@ def _headline(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     return finals[0].reason if finals else Reason.AT_DESIRED
 
 
-def _able(finals: list[_Final], draft: Draft) -> Judgement:
+def _able(finals: list[_Final], draft: Draft, running: Judgement | None) -> Judgement:
     if not finals:
         reason = draft.facts.missing[0][1].reason if draft.facts.missing else Reason.TARGET_NOT_FOUND
         return Judgement(Verdict.FALSE, reason, "no variant has a usable scale target")
+    if running is not None and running.verdict is not Verdict.TRUE:
+        return running
     for final in finals:
         if final.reason in _BLOCKING:
             words = f"variant {final.variant.name} stays at {final.variant.current} replicas"
@@ -339,12 +359,13 @@ def _able(finals: list[_Final], draft: Draft) -> Judgement:
         final = changed[0]
         words = f"variant {final.variant.name}: {final.variant.current} -> {final.desired} replicas"
         return Judgement(Verdict.TRUE, Reason.READY_FOR_SCALE, words)
+    if running is not None:
+        return running
     held = [final for final in finals if final.reason is Reason.STABILIZED]
+    words = f"{sum(final.desired for final in finals)} replicas as desired"
     if held:
-        seconds = draft.behavior.scale_down.window
-        words = f"{held[0].variant.name} held within the stabilization window of {seconds} s"
-        return Judgement(Verdict.TRUE, Reason.STABILIZED, words)
-    return Judgement(Verdict.TRUE, Reason.AT_DESIRED, f"{sum(final.desired for final in finals)} replicas as desired")
+        words = f"{held[0].variant.name} held within the stabilization window of {draft.behavior.scale_down.window} s"
+    return Judgement(Verdict.TRUE, Reason.STABILIZED if held else Reason.AT_DESIRED, words)
 
 
 def _limit(limits: list[tuple[Reason, str]]) -> Judgement:

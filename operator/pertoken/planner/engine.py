@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pertoken.domain.cluster import WorkloadFact
 from pertoken.domain.plan import Action, Decision, Judgement, Plan, VariantDecision, Verdict
@@ -12,6 +13,7 @@ from pertoken.planner.allocate import Grant, allocate
 from pertoken.planner.conclude import Outcome, conclude
 from pertoken.planner.facts import Trace
 from pertoken.planner.guard import backed_off
+from pertoken.planner.known import judge_pool
 from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory
 from pertoken.planner.place import PoolState, pool_states
 from pertoken.planner.propose import Draft, propose
@@ -36,7 +38,7 @@ def plan(world: World, memory: Memory, now: float) -> tuple[Plan, Memory]:
         memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted.
     """
     pools = pool_states(world)
-    figures = tuple(pools[name].figures() for name in sorted(pools))
+    figures = tuple(replace(pools[name].figures(), judgement=judge_pool(pools[name].spec)) for name in sorted(pools))
     outcomes: list[Outcome] = []
     drafts: list[Draft] = []
     for view in sorted(world.services, key=lambda view: view.spec.key):

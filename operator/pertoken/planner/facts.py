@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from pertoken.catalog.architecture import Fact, from_config
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.lookup import Catalog, Unknown, current, quantization_of
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
 from pertoken.domain.plan import Step
@@ -60,6 +60,7 @@ class VariantFacts:
         engine: the same with gains, cap and KV capacity of now.
         usd_per_hour: of one replica, None without a price.
         pods_per_replica: more than one where a replica spans several pods, of which one has metrics.
+        refusal: why replicas that are asked for have no pods, in Kubernetes' words; empty if nothing is refused.
     """
 
     view: VariantView
@@ -76,6 +77,17 @@ class VariantFacts:
     engine: Engine | None
     usd_per_hour: float | None
     pods_per_replica: int = 1
+    refusal: str = ""
+
+    @property
+    def living_replicas(self) -> int:
+        """Replicas whose pods exist and are to stay, serving or not."""
+        return len(self.living) // self.pods_per_replica
+
+    @property
+    def ceiling(self) -> int:
+        """Replicas that it can have: its maximum, or what exists while Kubernetes refuses more."""
+        return min(self.spec.max_replicas, self.living_replicas) if self.refusal else self.spec.max_replicas
 
     @property
     def spec(self) -> VariantSpec:
@@ -318,14 +330,14 @@ def _measured(ready: Iterable[PodFact], snapshot: MetricsSnapshot | None) -> tup
 
 
 @lru_cache(maxsize=4096)
-def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str) -> EngineModel | None:
+def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalog: Catalog) -> EngineModel | None:
     if variant.engine is EngineKind.GENERIC or not model.id:
         return None
-    gpu = find_gpu(accelerator)
+    gpu = catalog.gpu(accelerator)
     if isinstance(gpu, Unknown):
         return None
     facts: tuple[tuple[str, Fact], ...] | None = model.architecture
-    row = from_config(model.id, facts) if facts else find_model(model.id)
+    row = from_config(model.id, facts) if facts else catalog.model(model.id)
     if isinstance(row, Unknown):
         return None
     quantization = variant.quantization
@@ -338,7 +350,7 @@ def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str) -> Eng
 def _with_engine(facts: VariantFacts, model: ModelSpec, memory: VariantMemory | None) -> VariantFacts:
     memory = memory or VariantMemory()
     accelerator = "" if facts.pool is None else facts.pool.accelerator
-    base = _base_model(model, facts.spec, accelerator)
+    base = _base_model(model, facts.spec, accelerator, current())
     key = calibration_key(facts, model, accelerator) or memory.calibration.key
     memory = replace(memory, calibration=for_key(memory.calibration, key))
     if base is None:

@@ -321,4 +321,7 @@ def judge_target(facts: ServiceFacts) -> Judgement:
         words = f"{unknown[0].workload.ref} requests no GPUs of its pool's resource"
         return Judgement(Verdict.FALSE, Reason.GPU_COUNT_UNKNOWN, words)
     names = ", ".join(str(variant.workload.ref) for variant in facts.variants)
+    if facts.view.left_behind:
+        words = f"{names}; of no variant any more, to be deleted: {', '.join(facts.view.left_behind)}"
+        return Judgement(Verdict.TRUE, Reason.WORKLOAD_LEFT_BEHIND, words)
     return Judgement(Verdict.TRUE, Reason.TARGET_FOUND, names)

@@ -101,6 +101,7 @@ class VariantMemory:
         blocked_cap, blocked_until: a cap that was rolled back, and until when it is not tried again.
         queued_since: since when every replica has had requests waiting without a break, None while one has not.
         delivered: what replicas with a growing queue deliver; the model is not believed beyond it.
+        absent_since: since when replicas that are asked for have no pods although nothing is starting; None if all do.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -117,6 +118,7 @@ class VariantMemory:
     blocked_until: float = 0.0
     queued_since: float | None = None
     delivered: Delivered | None = None
+    absent_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

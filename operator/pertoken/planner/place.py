@@ -250,7 +250,9 @@ def _commit(state: PoolState, service: ServiceView, variant: VariantView) -> Non
         gpus = workload.gpus_per_replica
         state.largest = max(state.largest, gpus)
         state.users.add(where)
-        for _ in range(max(0, min(workload.replicas - len(alive(existing)), 10_000))):
+        # Replicas that Kubernetes refuses to create take no room.
+        missing = 0 if workload.failure else workload.replicas - len(alive(existing))
+        for _ in range(max(0, min(missing, 10_000))):
             seats.append(Seat(state.take(gpus, rule, where), gpus))
 
 

@@ -30,6 +30,7 @@ from pertoken.planner.guard import (
 from pertoken.planner.learn import demand_at_least, learn
 from pertoken.planner.ledger import Ledger, finished_since, post
 from pertoken.planner.memory import Memory, ServiceMemory
+from pertoken.planner.running import noticed
 from pertoken.planner.sizing import Sizing, Wish, demand_figures, lead_seconds, size
 from pertoken.planner.stabilize import History, limit_rate, resolved, stabilize
 
@@ -44,6 +45,7 @@ _FROZEN = frozenset(
         Reason.WAITING_FOR_PODS,
         Reason.HELD_NO_METRICS,
         Reason.GPU_COUNT_UNKNOWN,
+        Reason.REPLICA_FAILURE,
     }
 )
 
@@ -103,7 +105,7 @@ def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draf
     """Gather, assess, learn, size, stabilize, bound."""
     trace = Trace()
     facts = gather(view, world, memory.service(view.spec.key), now)
-    facts = _with_variant_memories(facts, {v.name: replace(v, memory=notice_manager(v, now)) for v in facts.variants})
+    facts = _with_variant_memories(facts, {v.name: _noticed(v, now) for v in facts.variants})
     assessment = assessing.assess(facts)
     judgement = assessment.judgement
     trace.add("assess", ("", assessment.grade.name.lower()), judgement.reason, words=judgement.message)
@@ -126,6 +128,11 @@ def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draf
         sizing = size(facts, assessment, trace)
     draft = Draft(facts, assessment, trace, sizing, sizing.wishes, (), {}, contested, off)
     return _limited(draft, memory)
+
+
+def _noticed(variant: VariantFacts, now: float) -> VariantFacts:
+    """What others did to the workload: another manager to its replicas, Kubernetes to its pods."""
+    return noticed(replace(variant, memory=notice_manager(variant, now)), now)
 
 
 def _with_variant_memories(facts: ServiceFacts, variants: Mapping[str, VariantFacts]) -> ServiceFacts:
@@ -183,14 +190,22 @@ def _limited(draft: Draft, memory: Memory) -> Draft:
             # Without metrics nothing falls; a minimum may still be reached.
             replicas, reason = max(replicas, variant.current), wish.reason
         guarded = _held(draft, variant, replace(wish, replicas=replicas, reason=reason), memory, withdrawn)
-        if guarded.reason is Reason.POOL_BACKING_OFF:
-            limits.append((guarded.reason, f"pool {variant.spec.pool} could not schedule pods lately"))
+        limits.extend(_kept_down(variant, guarded))
         if guarded.replicas != wish.replicas:
             trace.add("guard", (wish.replicas, guarded.replicas), guarded.reason, variant=wish.variant)
         final.append(guarded)
     if draft.inactive is not Reason.SWITCHED_OFF and not _idle(wishes):
         final = keep_minimum(facts, final, withdrawn)
     return replace(draft, wishes=tuple(final), limits=tuple(limits), withdrawn=withdrawn)
+
+
+def _kept_down(variant: VariantFacts, wish: Wish) -> list[tuple[Reason, str]]:
+    """What Kubernetes does not let rise, as a limit."""
+    if wish.reason is Reason.REPLICA_FAILURE:
+        return [(wish.reason, f"{variant.name}: {variant.refusal}")]
+    if wish.reason is Reason.POOL_BACKING_OFF:
+        return [(wish.reason, f"pool {variant.spec.pool} could not schedule pods lately")]
+    return []
 
 
 def _idle(wishes: list[Wish]) -> bool:
@@ -229,10 +244,10 @@ def _held(draft: Draft, variant: VariantFacts, wish: Wish, memory: Memory, withd
     facts, current = draft.facts, variant.steady
     if draft.conflict[1] is not None:
         return replace(wish, replicas=current, reason=draft.conflict[1])
-    if variant.workload.gpus_per_replica <= 0:
-        return replace(wish, replicas=current, reason=Reason.GPU_COUNT_UNKNOWN)
-    if not variant.workload.settled and wish.replicas != current:
-        return replace(wish, replicas=current, reason=Reason.ROLLOUT_IN_PROGRESS)
+    standing = _standing(variant, wish)
+    if standing is not None:
+        most = variant.spec.max_replicas if standing is Reason.REPLICA_FAILURE else current
+        return replace(wish, replicas=min(current, most), reason=standing)
     stuck = unschedulable(variant, facts.now)
     if stuck and draft.assessment.grade is not Grade.HOLD and len(variant.living) <= variant.current:
         count = withdrawable(variant, stuck)
@@ -245,3 +260,15 @@ def _held(draft: Draft, variant: VariantFacts, wish: Wish, memory: Memory, withd
         reason = Reason.POOL_BACKING_OFF if backing_off else Reason.WAITING_FOR_PODS
         return replace(wish, replicas=current, reason=reason)
     return wish
+
+
+def _standing(variant: VariantFacts, wish: Wish) -> Reason | None:
+    """Why the workload's own state lets its replicas neither rise nor fall; None if it does."""
+    if variant.workload.gpus_per_replica <= 0:
+        return Reason.GPU_COUNT_UNKNOWN
+    if variant.refusal and wish.replicas >= variant.living_replicas and wish.reason is not Reason.IDLE:
+        # More would be refused as well; what was asked for stands, since Kubernetes goes on trying.
+        return Reason.REPLICA_FAILURE
+    if not variant.workload.settled and wish.replicas != variant.steady:
+        return Reason.ROLLOUT_IN_PROGRESS
+    return None

@@ -248,15 +248,17 @@ def _dearness(variant: VariantFacts, capacity: Capacity) -> tuple[bool, float, s
 def _fill(order: list[VariantFacts], capacities: dict[str, Capacity], need: float) -> dict[str, int]:
     """Give the rate to the cheapest variant first, up to its maximum; what none can carry is asked of the cheapest.
 
-    What the minimums of dearer variants carry anyway is not asked of cheaper ones.
+    What the minimums of dearer variants carry anyway is not asked of cheaper ones, and of a variant whose replicas
+    Kubernetes refuses no more is asked than exists.
     """
     wanted, left = {}, need
-    anyway = sum(variant.spec.min_replicas * capacities[variant.name].rate for variant in order)
+    floors = {variant.name: min(variant.spec.min_replicas, variant.ceiling) for variant in order}
+    anyway = sum(floors[variant.name] * capacities[variant.name].rate for variant in order)
     for variant in order:
-        rate = capacities[variant.name].rate
-        anyway -= variant.spec.min_replicas * rate
+        rate, floor = capacities[variant.name].rate, floors[variant.name]
+        anyway -= floor * rate
         asked = ceil((left - anyway) / rate - EPSILON)
-        count = min(max(asked, variant.spec.min_replicas, 0), variant.spec.max_replicas)
+        count = min(max(asked, floor, 0), variant.ceiling)
         wanted[variant.name] = count
         left = max(0.0, left - count * rate)
     if left > EPSILON and order:

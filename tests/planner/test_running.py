@@ -1,0 +1,283 @@
+"""Replicas that do not run, and models that nobody knows: what conditions say of them, and what is planned then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from lab import GPU, START, Deployment, Plant, Pod, generic, node, plant, pool_spec, ref, serving_since, variant_spec
+from lab import service_spec as spec_of
+
+from pertoken.api.conditions import accepted, ready
+from pertoken.catalog.lookup import find_gpu, use
+from pertoken.domain.plan import Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import ModelSpec, ServiceSpec
+from pertoken.domain.world import ServiceView
+from pertoken.planner.engine import plan
+from pertoken.planner.memory import from_json, to_json
+
+QUOTA = 'pods "chat-abc" is forbidden: exceeded quota: gpus, requested: 1, used: 2, limited: 2'
+
+
+def conditions(made, name="chat"):
+    judgements = made.decision(name).judgements
+    return ready({"Accepted": accepted(), **judgements}), judgements["AbleToScale"]
+
+
+def held(**changes):
+    """Two replicas that serve, in a cluster that nothing scales."""
+    return plant(rate=6.0, replicas=2, act=False, **changes)
+
+
+def test_replicas_that_all_run_are_ready():
+    made = held()
+    made.run(120)
+
+    summary, able = conditions(made)
+
+    assert summary.verdict is Verdict.TRUE
+    assert able.verdict is Verdict.TRUE
+
+
+def refuse(made, name="chat", words=QUOTA):
+    """Kubernetes creates no more pods of a workload that is asked for five more than it has."""
+    made.deployments[name].replicas = len(made.living(name)) + 5
+    reconcile, view = made.reconcile, made.view
+
+    def reconciled():
+        reconcile()
+        for pod in [pod for pod in made.living(name) if pod.created > made.now - 1.0]:
+            made.pods.remove(pod)
+
+    def seen(which):
+        shown = view(which)
+        variants = [
+            replace(each, workload=replace(each.workload, failure=words))
+            if each.spec.workload == made.deployments[name].spec.workload
+            else each
+            for each in shown.variants
+        ]
+        return replace(shown, variants=tuple(variants))
+
+    made.reconcile, made.view = reconciled, seen
+
+
+def test_replicas_that_kubernetes_refuses_are_told_in_its_words_at_once():
+    made = held()
+    made.run(120)
+    refuse(made)
+    made.run(15)
+
+    summary, able = conditions(made)
+
+    assert (summary.verdict, summary.reason) == (Verdict.FALSE, Reason.REPLICA_FAILURE)
+    assert "2 of 7 replicas" in summary.message
+    assert QUOTA in summary.message
+    assert able.reason is Reason.REPLICA_FAILURE
+    assert made.decision().reason is Reason.REPLICA_FAILURE
+    assert made.decision().variants[0].reason is Reason.REPLICA_FAILURE
+    assert any(step.stage == "running" and step.detail["words"] == QUOTA for step in made.decision().trace)
+
+
+def test_no_more_is_asked_of_what_kubernetes_refuses():
+    made = plant(rate=6.0, replicas=2)
+    made.run(120)
+    refuse(made)
+    made.rates["chat"] = 120.0
+    made.run(300)
+
+    assert made.replicas() == 7
+    assert made.decision().reason is Reason.REPLICA_FAILURE
+    assert QUOTA in made.decision().judgements["ScalingLimited"].message
+
+
+def test_a_controller_without_words_is_told_by_its_missing_pods():
+    made = held()
+    made.run(120)
+    refuse(made, words="")
+    made.run(30)
+    assert conditions(made)[0].verdict is Verdict.TRUE, "controllers take a moment"
+    made.memory = from_json(to_json(made.memory))
+    made.run(90)
+
+    summary, _ = conditions(made)
+
+    assert (summary.verdict, summary.reason) == (Verdict.FALSE, Reason.REPLICA_FAILURE)
+    assert "5 have no pod" in summary.message
+    assert "events of Deployment" in summary.message
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "words"),
+    [
+        ({"crashed": True, "node": "n0", "bound": 0.0}, Reason.PODS_CRASHING, "CrashLoopBackOff"),
+        ({"unschedulable": 301.0}, Reason.PODS_PENDING, "has no node for 301 s"),
+        ({"unschedulable": 200.0}, Reason.WAITING_FOR_PODS, "has no node yet"),
+        ({"created": 301.0}, Reason.PODS_PENDING, "has no node for 301 s"),
+        ({"node": "n0", "bound": 30.0}, Reason.WAITING_FOR_PODS, "1 is starting"),
+        ({"node": "n0", "bound": 181.0}, Reason.PODS_NOT_READY, "is not ready 181 s after it got its node"),
+    ],
+    ids=["crashes", "unschedulable", "not yet", "gated", "starts", "does not become ready"],
+)
+@pytest.mark.parametrize("serving", [2, 0])
+def test_pods_that_do_not_serve(pod, reason, words, serving):
+    made = held()
+    made.run(120)  # a start-up of 60 s has been learnt
+    if not serving:
+        made.pods.clear()
+    now = made.now
+    made.reconcile = lambda: None
+    made.deployments["chat"].replicas = serving + 1
+    bound, unschedulable = pod.get("bound"), pod.get("unschedulable")
+    made.pods.append(
+        Pod(
+            "late",
+            "chat",
+            now - pod.get("created", 400.0 if bound is None else 0.0),
+            None,
+            node=pod.get("node"),
+            bound=None if bound is None else now - bound,
+            unschedulable=None if unschedulable is None else now - unschedulable,
+            crashed=pod.get("crashed", False),
+        )
+    )
+    if reason is Reason.WAITING_FOR_PODS and unschedulable is not None:
+        made.pods[-1].created = now - 200.0
+    made.step()
+
+    summary, able = conditions(made)
+
+    assert able.reason is reason
+    assert f"{serving} of {serving + 1} replicas of a100 run" in able.message
+    assert words in able.message
+    if reason is not Reason.WAITING_FOR_PODS:
+        assert (summary.verdict, summary.reason) == (Verdict.FALSE, reason)
+    else:
+        assert summary.verdict is (Verdict.TRUE if serving else Verdict.UNKNOWN), "nothing serves yet"
+        assert summary.reason is (Reason.ACCEPTED if serving else Reason.WAITING_FOR_PODS)
+
+
+class Same(dict):
+    """Every workload belongs to the one service."""
+
+    def __missing__(self, _) -> ServiceSpec:
+        return self["chat"]
+
+
+class Both(Plant):
+    """One service with two variants, each with half of the traffic."""
+
+    def view(self, name):
+        views = [super(Both, self).view(each) for each in self.deployments]
+        return ServiceView(self.services[name], tuple(variant for view in views for variant in view.variants))
+
+
+def both():
+    variants = (variant_spec(name="cheap"), variant_spec(name="dear", pool="b", min_replicas=0))
+    made = Both(
+        services=Same(chat=spec_of("chat", variants)),
+        deployments={v.name: Deployment(v, 2, manager="kubectl") for v in variants},
+        nodes=[node("n0", 8), node("m0", 8, "b")],
+        pools=[pool_spec(), pool_spec("b", price_per_gpu_hour=Decimal(4))],
+        rates={"cheap": 6.0, "dear": 6.0},
+    )
+    serving_since(made, START - 3600)
+    return made
+
+
+def test_what_kubernetes_refuses_to_one_variant_goes_to_the_next():
+    free, refused = both(), both()
+    for made in (free, refused):
+        made.run(120)
+    refuse(refused, "cheap")
+    for made in (free, refused):
+        made.rates = {"cheap": 20.0, "dear": 20.0}
+        made.run(300)
+
+    assert free.replicas("cheap") > 2
+    assert refused.replicas("cheap") == 7, "what was asked for stands: Kubernetes goes on trying"
+    assert refused.replicas("dear") > free.replicas("dear")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": ModelSpec("acme/Llama-9.9-8B", "chat")}, Reason.UNKNOWN_MODEL),
+        ({}, None),
+    ],
+)
+def test_an_unknown_model_is_accepted_and_not_ready(change, reason):
+    made = held()
+    made.services["chat"] = replace(made.services["chat"], **change)
+    made.run(120)
+
+    judgements = made.decision().judgements
+    summary, _ = conditions(made)
+
+    if reason is None:
+        assert "Accepted" not in judgements
+        return
+    assert (judgements["Accepted"].verdict, judgements["Accepted"].reason) == (Verdict.TRUE, reason)
+    assert (summary.verdict, summary.reason) == (Verdict.FALSE, reason)
+    assert "meta-llama/" in summary.message, "close names"
+    assert "spec.model.architecture" in summary.message
+    assert made.decision().variants[0].desired >= 1, "it is run all the same"
+
+
+def in_pools(made, **changes):
+    """The world as it is, with other pools over the same nodes."""
+    world = made.world()
+    return replace(world, pools=tuple(replace(pool, spec=pool_spec(**changes)) for pool in world.pools))
+
+
+def test_a_generic_engine_needs_no_model():
+    made = held()
+    made.services["chat"] = generic(made.services["chat"])
+    made.deployments["chat"] = Deployment(made.services["chat"].variants[0], 2, manager="kubectl")
+    found, _ = plan(in_pools(made, accelerator="abacus-9000"), made.memory, made.now)
+
+    assert "Accepted" not in found.decisions[0].judgements
+
+
+def test_an_unknown_accelerator_is_told_by_service_and_pool():
+    made = held()
+    made.run(60)
+    found, _ = plan(in_pools(made, accelerator="h100-smx"), made.memory, made.now)
+
+    told = found.decisions[0].judgements["Accepted"]
+
+    assert told.reason is Reason.UNKNOWN_ACCELERATOR
+    assert "h100-sxm" in told.message
+    assert found.pools[0].judgement == told
+
+
+def test_a_workload_of_a_variant_that_is_no_more_is_told():
+    made = held()
+    made.run(60)
+    world = made.world()
+    left = f"{ref('chat-old')} (1 replicas)"
+    (view,) = world.services
+    found, _ = plan(replace(world, services=(replace(view, left_behind=(left,)),)), made.memory, made.now)
+
+    target = found.decisions[0].judgements["TargetFound"]
+
+    assert (target.verdict, target.reason) == (Verdict.TRUE, Reason.WORKLOAD_LEFT_BEHIND)
+    assert left in target.message
+
+
+def test_a_row_that_is_added_to_the_catalog_counts_at_once():
+    made = held()
+    made.run(60)
+    world = in_pools(made, accelerator="abacus-9000")
+    unknown, memory = plan(world, made.memory, made.now)
+    try:
+        use(gpus=[replace(find_gpu(GPU), id="abacus-9000", products=(), aliases=())])
+        known, _ = plan(world, memory, made.now + 15.0)
+    finally:
+        use()
+
+    assert unknown.decisions[0].variants[0].capacity_per_replica is None
+    assert "Accepted" not in known.decisions[0].judgements
+    assert known.decisions[0].variants[0].capacity_per_replica > 0
