@@ -43,7 +43,9 @@ def plan(world: World, memory: Memory, now: float) -> tuple[Plan, Memory]:
     drafts: list[Draft] = []
     for view in sorted(world.services, key=lambda view: view.spec.key):
         try:
-            drafts.append(propose(view, world, memory, now))
+            draft = propose(view, world, memory, now)
+            _ = draft.request  # built once here, so that a figure that it cannot take concerns this service alone
+            drafts.append(draft)
         except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
             outcomes.append(_failed(view, error, memory, now))
     grants = allocate([draft.request for draft in drafts if _may_grow(draft)], pools)
