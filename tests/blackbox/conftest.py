@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from clusterlab import Lab, Stack
+from clusterlab import Lab, Stack, owned
 
 from pertoken_sandbox.controlplane import ControlPlane
 
@@ -18,14 +18,35 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         yield started
 
 
+@pytest.fixture(scope="package", autouse=True)
+def early(stack: Stack) -> Iterator[Lab]:
+    """Services that have been under steady traffic since the laboratory started: what is learnt takes time.
+
+    Each is of the one test that asks for it by name; others leave them alone.
+    """
+    made = _lab(stack)
+    pool = made.pool(nodes=[8])
+    made.load("early-a", requests_per_second=6, output_tokens=200, step_seconds=0.03, batch=64)
+    batching = {"minSequences": 16, "maxSequences": 96}
+    made.service("early", owned(pool, minReplicas=2, maxReplicas=4, batching=batching))
+    made.load("roll-a", requests_per_second=3, output_tokens=200, step_seconds=0.03, batch=64)
+    batching = {"mode": "Fixed", "maxSequences": 64}
+    made.service("roll", owned(pool, minReplicas=1, maxReplicas=4, batching=batching))
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def lab(stack: Stack) -> Iterator[Lab]:
     """A fresh namespace in which workloads may be owned."""
-    name = f"bb-{secrets.token_hex(3)}"
-    labels = {"pertoken.dev/owned-workloads": "enabled"}
-    stack.cluster.create(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}, namespace=""
-    )
-    made = Lab(stack, name)
+    made = _lab(stack)
     yield made
     made.close()
+
+
+def _lab(stack: Stack) -> Lab:
+    name = f"bb-{secrets.token_hex(3)}"
+    labels = {"pertoken.dev/owned-workloads": "enabled"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    stack.cluster.create(namespace, namespace="")
+    return Lab(stack, name)
