@@ -2,103 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
+from watched import DIGITS, RULES, deployment, filled, meta, node, pod, replicaset, service
 
 from pertoken.control.inventory import Inventory, Snapshot
-from pertoken.control.observe import Rules, build_world, survey
-from pertoken.control.parse import PARSERS
+from pertoken.control.observe import build_world, survey
 from pertoken.domain.cluster import NodeFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import PlannerSettings, ServiceView
 from pertoken.planner.engine import plan
 from pertoken.planner.memory import EMPTY
-
-RULES = Rules(frozenset({"Deployment.apps", "StatefulSet.apps"}))
-DIGITS = "9" * 5000
-
-
-class StandingClock:
-    """A clock that stands."""
-
-    def now(self) -> float:
-        return 1_790_000_000.0
-
-    def monotonic(self) -> float:
-        return 1000.0
-
-
-def meta(name: str, namespace: str = "team", **more: Any) -> dict[str, Any]:
-    return {"name": name, "namespace": namespace, "uid": f"uid-{name}", "generation": 1, **more}
-
-
-def owned_by(kind: str, name: str) -> dict[str, Any]:
-    api = "apps/v1"
-    return {"ownerReferences": [{"apiVersion": api, "kind": kind, "name": name, "uid": "o", "controller": True}]}
-
-
-def pod(name: str, workload: str = "chat", **spec: Any) -> dict[str, Any]:
-    container = {"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
-    return {
-        "metadata": {
-            **meta(name, **owned_by("ReplicaSet", f"{workload}-1")),
-            "creationTimestamp": "2026-09-01T00:00:00Z",
-        },
-        "spec": {"containers": [container], "nodeName": "gpu-1", **spec},
-        "status": {"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True"}]},
-    }
-
-
-def replicaset(workload: str = "chat", **annotations: str) -> dict[str, Any]:
-    return {
-        "metadata": meta(f"{workload}-1", annotations=annotations, **owned_by("Deployment", workload)),
-        "spec": {"replicas": 2},
-        "status": {"replicas": 2},
-    }
-
-
-def deployment(name: str = "chat", **spec: Any) -> dict[str, Any]:
-    template = {"spec": {"containers": [{"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}
-    return {"metadata": meta(name), "spec": {"replicas": 2, "template": template, **spec}, "status": {"replicas": 2}}
-
-
-def node(name: str = "gpu-1", gpus: str = "8") -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "uid": f"uid-{name}", "labels": {"gpu": "yes"}},
-        "status": {"allocatable": {"nvidia.com/gpu": gpus}, "conditions": [{"type": "Ready", "status": "True"}]},
-    }
-
-
-def service(name: str = "chat", **spec: Any) -> dict[str, Any]:
-    variant = {"name": "a", "pool": "pool", "scaleTargetRef": {"name": name}, "maxReplicas": 4}
-    model = {"id": "meta-llama/Llama-3.1-8B-Instruct"}
-    return {"metadata": meta(name), "spec": {"mode": "Auto", "model": model, "variants": [variant], **spec}}
-
-
-POOL = {
-    "metadata": {"name": "pool", "uid": "uid-pool", "generation": 1},
-    "spec": {"accelerator": "h100-sxm", "capacity": {"fromNodes": {"matchLabels": {"gpu": "yes"}}}},
-}
-HEALTHY: dict[str, list[dict[str, Any]]] = {
-    "acceleratorpools": [POOL],
-    "inferenceservices": [service("chat"), service("other")],
-    "deployments": [deployment("chat"), deployment("other")],
-    "replicasets": [replicaset("chat"), replicaset("other")],
-    "pods": [pod("chat-1-x"), pod("chat-1-y"), pod("other-1-x", "other")],
-    "nodes": [node("gpu-1"), node("gpu-2")],
-    "namespaces": [{"metadata": {"name": "team", "uid": "uid-team"}}],
-    "configmaps": [],
-    "horizontalpodautoscalers": [],
-}
-
-
-def filled(**changed: list[dict[str, Any]]) -> Inventory:
-    inventory = Inventory(PARSERS, StandingClock())
-    for plural in inventory.plurals:
-        inventory.finish_resync(inventory.begin_resync(plural), copy.deepcopy(changed.get(plural, HEALTHY[plural])))
-    return inventory
 
 
 def views(snapshot: Snapshot) -> dict[str, ServiceView]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from lab import plant, service_spec, variant_spec
+from lab import START, plant, service_spec, variant_spec
 
 from pertoken.domain.reasons import Reason
 from pertoken.planner.facts import gather
@@ -93,3 +93,19 @@ def test_the_extra_replica_of_a_roll_is_not_a_replica_too_many(surge, count):
     variant = replace(variant, memory=replace(variant.memory, roll=Roll(made.now, 2, surge=surge)))
 
     assert withdrawable(variant, unschedulable(variant, made.now)) == count
+
+
+def test_pods_that_no_node_takes_keep_nobody_else_from_the_pool():
+    made = plant("bad", "good", rate=5.0, replicas=1, gpus=16)
+    found = made.free_node
+    made.free_node = lambda gpus, deployment: (
+        None if deployment is made.deployments["bad"] and made.now > START else found(gpus, deployment)
+    )
+    made.rates["bad"] = 60.0
+    made.run(1500)
+    assert made.decision("bad").reason in {Reason.POOL_BACKING_OFF, Reason.UNSCHEDULABLE_WITHDRAWN}
+
+    made.rates["good"] = 60.0
+    made.run(120)
+
+    assert made.replicas("good") > 1

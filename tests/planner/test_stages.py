@@ -29,7 +29,7 @@ from pertoken.domain.world import PoolView, ServiceView, VariantView, World
 from pertoken.planner.allocate import Option, Request, allocate
 from pertoken.planner.codec import CodecError, decode, encode
 from pertoken.planner.explain import cost_sentence, rows, why
-from pertoken.planner.guard import backed_off
+from pertoken.planner.guard import backed_off, backoff_key
 from pertoken.planner.judge import judge_cost
 from pertoken.planner.ledger import Ledger
 from pertoken.planner.memory import EMPTY, Change, Memory, PoolMemory, Recommendation, from_json, to_json
@@ -599,13 +599,21 @@ def test_a_recreated_service_starts_without_memory():
 def test_services_and_pools_that_are_gone_are_forgotten():
     made = plant("chat", "code", rate=10, replicas=2)
     made.run(60)
-    made.memory = Memory(made.memory.services, {"gone": PoolMemory(1.0, 1), "a100": PoolMemory(1.0, 1)}, made.now)
+    kept = backoff_key("a100", ServiceKey("llm", "chat"), "a100")
+    lost = [
+        "a100",
+        *(
+            backoff_key(*one)
+            for one in (("gone", ServiceKey("llm", "chat"), "v"), ("a100", ServiceKey("llm", "code"), "v"))
+        ),
+    ]
+    made.memory = Memory(made.memory.services, dict.fromkeys([kept, *lost], PoolMemory(1.0, 1)), made.now)
     del made.services["code"], made.deployments["code"]
     made.pods = made.living("chat")
     made.step()
 
     assert set(made.memory.services) == {"llm/chat"}
-    assert set(made.memory.pools) == {"a100"}
+    assert set(made.memory.pools) == {kept}
 
 
 def test_ledger_counts_a_vanished_pods_last_tokens():

@@ -96,7 +96,7 @@ class Outcome:
 
     Attributes:
         downs, ups, batch: actions, to be carried out in this order over all services.
-        withdrawn_from: pools whose pods were given up.
+        withdrawn_from: pool and variant of pods that were given up.
     """
 
     decision: Decision
@@ -104,7 +104,7 @@ class Outcome:
     downs: tuple[Action, ...] = ()
     ups: tuple[Action, ...] = ()
     batch: tuple[Action, ...] = ()
-    withdrawn_from: tuple[str, ...] = ()
+    withdrawn_from: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def conclude(draft: Draft, grant: Grant, pools: Mapping[str, PoolState]) -> Outc
     decision = _with_remarks(decision, remarks(draft, pools))
     memory = _remember(draft, finals, raw, acts=acts)
     actions = _actions(facts, finals, draft.trace.steps) if acts else ((), (), ())
-    pools_failed = tuple(variants[name].spec.pool for name in draft.withdrawn) if acts else ()
+    pools_failed = tuple((variants[name].spec.pool, name) for name in draft.withdrawn) if acts else ()
     return Outcome(decision, memory, *actions, withdrawn_from=pools_failed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from pertoken.domain.cluster import WorkloadFact
@@ -12,7 +12,7 @@ from pertoken.domain.world import ServiceView, World
 from pertoken.planner.allocate import Grant, allocate
 from pertoken.planner.conclude import Outcome, conclude
 from pertoken.planner.facts import Trace
-from pertoken.planner.guard import backed_off
+from pertoken.planner.guard import backed_off, backoff_key
 from pertoken.planner.known import judge_pool
 from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory
 from pertoken.planner.place import PoolState, pool_states
@@ -43,7 +43,9 @@ def plan(world: World, memory: Memory, now: float) -> tuple[Plan, Memory]:
     drafts: list[Draft] = []
     for view in sorted(world.services, key=lambda view: view.spec.key):
         try:
-            drafts.append(propose(view, world, memory, now))
+            draft = propose(view, world, memory, now)
+            _ = draft.request  # built once here, so that a figure that it cannot take concerns this service alone
+            drafts.append(draft)
         except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
             outcomes.append(_failed(view, error, memory, now))
     grants = allocate([draft.request for draft in drafts if _may_grow(draft)], pools)
@@ -75,16 +77,24 @@ def _ordered(outcomes: Iterable[Outcome]) -> tuple[Action, ...]:
     return (*downs, *ups, *batch)
 
 
-def _remember(outcomes: Iterable[Outcome], memory: Memory, pools: Mapping[str, PoolState], now: float) -> Memory:
+def _remember(outcomes: Collection[Outcome], memory: Memory, pools: Mapping[str, PoolState], now: float) -> Memory:
     services: dict[str, ServiceMemory] = {}
-    kept = {name: memory.pools[name] for name in sorted(pools) if name in memory.pools}
+    living = {str(outcome.decision.service) for outcome in outcomes}
+    kept = {key: one for key, one in sorted(memory.pools.items()) if _still_there(key, pools, living)}
     for outcome in outcomes:
         services[str(outcome.decision.service)] = outcome.memory
-        for name in outcome.withdrawn_from:
+        for name, variant in outcome.withdrawn_from:
             if name in pools:
+                key = backoff_key(name, outcome.decision.service, variant)
                 seconds = pools[name].spec.provisioning_seconds
-                kept[name] = backed_off(memory.pools.get(name, PoolMemory()), seconds, now)
+                kept[key] = backed_off(memory.pools.get(key, PoolMemory()), seconds, now)
     return Memory(services, kept, now)
+
+
+def _still_there(key: str, pools: Mapping[str, PoolState], services: Collection[str]) -> bool:
+    """Whether pool and service of a `backoff_key` exist."""
+    pool, _, rest = key.partition("/")
+    return pool in pools and rest.rpartition("/")[0] in services
 
 
 def _failed(view: ServiceView, error: Exception, memory: Memory, now: float) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import floor
 
 from pertoken.domain.cluster import PodFact
+from pertoken.domain.identity import ServiceKey
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode
 from pertoken.planner.facts import ServiceFacts, VariantFacts
@@ -175,6 +176,14 @@ def keep_minimum(facts: ServiceFacts, wishes: Sequence[Wish], withdrawn: dict[st
             kept = replace(kept, reason=Reason.AT_MINIMUM)
         result.append(kept)
     return result
+
+
+def backoff_key(pool: str, service: ServiceKey, variant: str) -> str:
+    """Under which name a pool's refusals of one variant are remembered.
+
+    Pods that no node takes may ask for what no node has: other services' pods must not wait for them.
+    """
+    return f"{pool}/{service}/{variant}"
 
 
 def backed_off(memory: PoolMemory, provisioning_seconds: float, now: float) -> PoolMemory:

@@ -176,7 +176,7 @@ class ServiceMemory:
 
 @dataclass(frozen=True, slots=True)
 class PoolMemory:
-    """A pool that could not schedule pods: no more scale-ups until `backoff_until`."""
+    """A pool that could not schedule pods of a variant: no more scale-ups until `backoff_until`."""
 
     backoff_until: float = 0.0
     withdrawals: int = 0
@@ -184,7 +184,7 @@ class PoolMemory:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Everything remembered. Services by ``namespace/name``, pools by name."""
+    """Everything remembered. Services by ``namespace/name``, pools by `guard.backoff_key`."""
 
     services: Mapping[str, ServiceMemory] = field(default_factory=dict)
     pools: Mapping[str, PoolMemory] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from pertoken.planner.assess import Assessment, Grade
 from pertoken.planner.charges import charge
 from pertoken.planner.facts import ServiceFacts, Trace, VariantFacts, gather
 from pertoken.planner.guard import (
+    backoff_key,
     bound,
     conflict,
     inactive,
@@ -204,7 +205,7 @@ def _kept_down(variant: VariantFacts, wish: Wish) -> list[tuple[Reason, str]]:
     if wish.reason is Reason.REPLICA_FAILURE:
         return [(wish.reason, f"{variant.name}: {variant.refusal}")]
     if wish.reason is Reason.POOL_BACKING_OFF:
-        return [(wish.reason, f"pool {variant.spec.pool} could not schedule pods lately")]
+        return [(wish.reason, f"pool {variant.spec.pool} could not schedule such pods lately")]
     return []
 
 
@@ -254,7 +255,7 @@ def _held(draft: Draft, variant: VariantFacts, wish: Wish, memory: Memory, withd
         if count:
             withdrawn[variant.name] = count
             return replace(wish, replicas=min(wish.replicas, current - count), reason=Reason.UNSCHEDULABLE_WITHDRAWN)
-    pool = memory.pools.get(variant.spec.pool)
+    pool = memory.pools.get(backoff_key(variant.spec.pool, facts.spec.key, variant.name))
     backing_off = pool is not None and facts.now < pool.backoff_until
     if wish.replicas > current and (stuck or backing_off):
         reason = Reason.POOL_BACKING_OFF if backing_off else Reason.WAITING_FOR_PODS
