@@ -17,7 +17,6 @@ from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.ports import Conflict
 
 pytestmark = pytest.mark.e2e
-UID = "11111111-1111-1111-1111-111111111111"
 
 
 class RealClock:
@@ -40,27 +39,37 @@ def maker(client) -> Maker:
     return Maker(KubeReader(client), KubeWriter(client, RealClock()))
 
 
-def deployment(namespace: str, *sidecars: str, orphan: bool = False, uid: str = UID) -> dict[str, Any]:
+@pytest.fixture
+def uids(client, namespace) -> dict[str, str]:
+    """Objects that stand for InferenceServices: what has an owner that does not exist is collected as garbage."""
+    found = {}
+    for name in ("chat", "other"):
+        body = {"metadata": {"name": name}}
+        made = client.call(Request("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=body))
+        found[name] = made["metadata"]["uid"]
+    return found
+
+
+@pytest.fixture
+def uid(uids) -> str:
+    return uids["chat"]
+
+
+def deployment(namespace: str, uid: str, *sidecars: str, orphan: bool = False, owner: str = "chat") -> dict[str, Any]:
     selector = {SERVICE_LABEL: "chat", VARIANT_LABEL: "a"}
     containers = [{"name": name, "image": "registry.invalid/i"} for name in ("engine", *sidecars)]
     meta: dict[str, Any] = {"name": "chat-a", "namespace": namespace, "labels": dict(selector)}
-    owner = {
-        "apiVersion": "serving.pertoken.dev/v1alpha1",
-        "kind": "InferenceService",
-        "name": "chat",
-        "uid": uid,
-        "controller": True,
-    }
+    controller = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uid, "controller": True}
     if orphan:
         meta["annotations"] = {SERVICE_UID: uid}
     else:
-        meta["ownerReferences"] = [owner]
+        meta["ownerReferences"] = [controller]
     template = {"metadata": {"labels": selector}, "spec": {"containers": containers, "schedulerName": "nobody"}}
     spec = {"selector": {"matchLabels": selector}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
 
 
-def wanted(manifest: dict[str, Any], uid: str = UID) -> Wanted:
+def wanted(manifest: dict[str, Any], uid: str) -> Wanted:
     claim = Claim(ServiceKey(manifest["metadata"]["namespace"], "chat"), "a", uid)
     return Wanted(manifest, claim, {**manifest, "spec": {**manifest["spec"], "replicas": 0}})
 
@@ -68,8 +77,8 @@ def wanted(manifest: dict[str, Any], uid: str = UID) -> Wanted:
 def settle(maker: Maker, *objects: Wanted) -> list[Looked]:
     """All three passes; returns what had to be written. A controller's status may come in between: then again."""
     for _ in range(20):
-        changed = maker.rehearse(maker.look(objects))
         try:
+            changed = maker.rehearse(maker.look(objects))
             for each in changed:
                 maker.write(each)
         except Conflict:
@@ -88,39 +97,39 @@ def apply_as(client: KubeClient, manifest: dict[str, Any], manager: str) -> None
     client.call(Request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
 
 
-def test_what_was_created_can_lose_a_field_and_keeps_its_replicas(client, maker, namespace):
+def test_what_was_created_can_lose_a_field_and_keeps_its_replicas(client, maker, namespace, uid):
     """A creation is no apply: its fields must be handed over, or a sidecar that the user drops would stay for ever."""
-    settle(maker, wanted(deployment(namespace, "sidecar")))
+    settle(maker, wanted(deployment(namespace, uid, "sidecar"), uid))
     assert live(client, namespace)["spec"]["replicas"] == 0
     ref = WorkloadRef("apps/v1", "Deployment", namespace, "chat-a")
     maker.writer.set_replicas(ref, 3, "")
-    settle(maker, wanted(deployment(namespace)))
+    settle(maker, wanted(deployment(namespace, uid), uid))
     after = live(client, namespace)["spec"]
     assert [container["name"] for container in after["template"]["spec"]["containers"]] == ["engine"]
     assert after["replicas"] == 3
 
 
-def test_a_creation_that_was_cut_off_is_handed_over_later(client, maker, namespace):
-    made = wanted(deployment(namespace, "sidecar"))
+def test_a_creation_that_was_cut_off_is_handed_over_later(client, maker, namespace, uid):
+    made = wanted(deployment(namespace, uid, "sidecar"), uid)
     maker.writer.create(made.new, "pertoken")
     settle(maker, made)
-    settle(maker, wanted(deployment(namespace)))
+    settle(maker, wanted(deployment(namespace, uid), uid))
     after = live(client, namespace)["spec"]
     assert [container["name"] for container in after["template"]["spec"]["containers"]] == ["engine"]
     assert after["replicas"] == 0
 
 
-def test_what_is_as_it_should_be_is_not_written(client, maker, namespace):
-    settle(maker, wanted(deployment(namespace)))
+def test_what_is_as_it_should_be_is_not_written(client, maker, namespace, uid):
+    settle(maker, wanted(deployment(namespace, uid), uid))
     before = live(client, namespace)["metadata"]["generation"]
-    assert settle(maker, wanted(deployment(namespace))) == []
+    assert settle(maker, wanted(deployment(namespace, uid), uid)) == []
     assert live(client, namespace)["metadata"]["generation"] == before
 
 
 @pytest.mark.parametrize("orphan", [False, True], ids=["owned", "orphan"])
-def test_what_the_version_before_made_is_still_ours_and_not_restarted(client, maker, namespace, orphan):
+def test_what_the_version_before_made_is_still_ours_and_not_restarted(client, maker, namespace, uid, orphan):
     """Version 0.1 applied with force, claimed the replicas for the scaler, and wrote no uid on orphans."""
-    earlier = deployment(namespace, orphan=orphan)
+    earlier = deployment(namespace, uid, orphan=orphan)
     earlier["metadata"].pop("annotations", None)
     apply_as(client, {**earlier, "spec": {**earlier["spec"], "replicas": 2}}, "pertoken")
     claim = {key: earlier[key] for key in ("apiVersion", "kind")}
@@ -128,48 +137,46 @@ def test_what_the_version_before_made_is_still_ours_and_not_restarted(client, ma
     apply_as(client, {**claim, "spec": {"replicas": 2}}, "pertoken-scaler")
     apply_as(client, earlier, "pertoken")
     before = live(client, namespace)["spec"]
-    settle(maker, wanted(deployment(namespace, orphan=orphan)))
+    settle(maker, wanted(deployment(namespace, uid, orphan=orphan), uid))
     after = live(client, namespace)
     assert before["replicas"] == 2
     assert after["spec"] == before
-    assert stranger(marks_of(after), Claim(ServiceKey(namespace, "chat"), "a", UID)) == ""
+    assert stranger(marks_of(after), Claim(ServiceKey(namespace, "chat"), "a", uid)) == ""
 
 
-def test_orphans_change_to_owned_and_back(client, maker, namespace):
+def test_orphans_change_to_owned_and_back(client, maker, namespace, uid):
     for orphan in (True, False, True):
-        settle(maker, wanted(deployment(namespace, orphan=orphan)))
+        settle(maker, wanted(deployment(namespace, uid, orphan=orphan), uid))
         assert ("ownerReferences" in live(client, namespace)["metadata"]) is not orphan
 
 
-def strangers(namespace: str) -> dict[str, tuple[dict[str, Any], str]]:
+def strangers(namespace: str, uids: dict[str, str]) -> dict[str, tuple[dict[str, Any], str]]:
     """Objects of the very name, with who wrote them."""
-    bare = deployment(namespace)
+    bare = deployment(namespace, uids["chat"])
     del bare["metadata"]["ownerReferences"]
     return {
         "a user's": (bare, "kubectl"),
-        "another controller's": (deployment(namespace, uid="22222222-2222-2222-2222-222222222222"), "pertoken"),
-        "another's orphan": (
-            deployment(namespace, orphan=True, uid="22222222-2222-2222-2222-222222222222"),
-            "pertoken",
-        ),
+        "another controller's": (deployment(namespace, uids["other"], owner="other"), "pertoken"),
+        "another's orphan": (deployment(namespace, uids["other"], orphan=True), "pertoken"),
     }
 
 
 @pytest.mark.parametrize("whose", ["a user's", "another controller's", "another's orphan"])
-def test_somebody_elses_object_is_refused_by_name(client, maker, namespace, whose):
-    manifest, manager = strangers(namespace)[whose]
+def test_somebody_elses_object_is_refused_by_name(client, maker, namespace, uids, whose):
+    uid = uids["chat"]
+    manifest, manager = strangers(namespace, uids)[whose]
     apply_as(client, manifest, manager)
     before = live(client, namespace)
     with pytest.raises(NameTaken, match=f"Deployment {namespace}/chat-a exists and is not this InferenceService's"):
-        settle(maker, wanted(deployment(namespace, "sidecar")))
+        settle(maker, wanted(deployment(namespace, uid, "sidecar"), uid))
     assert live(client, namespace)["spec"] == before["spec"]
 
 
-def test_an_object_that_was_swapped_after_the_look_is_not_touched(client, maker, namespace):
-    settle(maker, wanted(deployment(namespace)))
-    [seen] = maker.look([wanted(deployment(namespace, "sidecar"))])
+def test_an_object_that_was_swapped_after_the_look_is_not_touched(client, maker, namespace, uid):
+    settle(maker, wanted(deployment(namespace, uid), uid))
+    [seen] = maker.look([wanted(deployment(namespace, uid, "sidecar"), uid)])
     client.call(Request("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/chat-a"))
-    theirs = deployment(namespace)
+    theirs = deployment(namespace, uid)
     del theirs["metadata"]["ownerReferences"]
     apply_as(client, theirs, "kubectl")
     with pytest.raises(Conflict):
@@ -178,9 +185,9 @@ def test_an_object_that_was_swapped_after_the_look_is_not_touched(client, maker,
     assert [container["name"] for container in containers] == ["engine"]
 
 
-def test_who_is_faster_after_the_look_keeps_the_name(client, maker, namespace):
-    [seen] = maker.look([wanted(deployment(namespace, "sidecar"))])
-    theirs = deployment(namespace)
+def test_who_is_faster_after_the_look_keeps_the_name(client, maker, namespace, uid):
+    [seen] = maker.look([wanted(deployment(namespace, uid, "sidecar"), uid)])
+    theirs = deployment(namespace, uid)
     del theirs["metadata"]["ownerReferences"]
     apply_as(client, theirs, "kubectl")
     with pytest.raises(NameTaken):

@@ -168,7 +168,9 @@ def _finish(
     held = wish.reason is Reason.HELD_NO_METRICS and granted <= variant.current
     step = step if held else _grown(step, granted)
     desired = granted
-    if not draft.assessment.may_shrink and not {wish.reason, reason} & _GIVING_UP and desired < variant.current:
+    # A maximum that the user lowered holds under any load; the pace is that of scaling down.
+    told = bool({wish.reason, reason} & _GIVING_UP) or variant.steady > variant.spec.max_replicas
+    if not draft.assessment.may_shrink and not told and desired < variant.current:
         desired = variant.current  # without all that it takes to shrink, what serves stays, an extra replica included
     if step.floor is not None and desired < step.floor and not held:
         desired, reason = min(step.floor, max(variant.spec.max_replicas, granted)), Reason.BATCH_CHANGE_ROLLING

@@ -41,9 +41,9 @@ def inactive(facts: ServiceFacts) -> Reason | None:
 
 
 def bound(variant: VariantFacts, replicas: int) -> Bounded:
-    """Keep a variant within its minimum and maximum."""
+    """Keep a variant within its minimum and maximum; from above a lowered maximum it comes down at its own pace."""
     spec = variant.spec
-    if replicas > spec.max_replicas:
+    if replicas > max(spec.max_replicas, variant.steady):
         words = f"maxReplicas of {spec.name} is {spec.max_replicas}, {replicas} are needed"
         return Bounded(spec.max_replicas, Reason.AT_MAXIMUM, words)
     if replicas < spec.min_replicas:

@@ -218,6 +218,8 @@ def _stabilized(draft: Draft, variant: VariantFacts, wish: Wish, limits: list[tu
     if grade is Grade.HOLD or draft.inactive is Reason.SWITCHED_OFF:
         return wish
     wanted = wish.replicas
+    if variant.steady > variant.spec.max_replicas:
+        return _lowered(draft, variant, wish, limits)
     if wanted < variant.steady and not draft.assessment.may_shrink:
         kept = Reason.QUEUE_BACKLOG if grade is Grade.PANIC else Reason.METRICS_WARMING_UP
         draft.trace.add("stabilize", (wanted, variant.steady), kept, variant=wish.variant)
@@ -238,6 +240,18 @@ def _stabilized(draft: Draft, variant: VariantFacts, wish: Wish, limits: list[tu
     if limit is Reason.SCALE_UP_LIMITED:
         limits.append((limit, f"the scale-up policy allows {rated.replicas} now, {wanted} are needed"))
     return replace(wish, replicas=rated.replicas, reason=limit)
+
+
+def _lowered(draft: Draft, variant: VariantFacts, wish: Wish, limits: list[tuple[Reason, str]]) -> Wish:
+    """A maximum that was lowered below what runs: down to it, whatever is needed, as fast as scaling down may be."""
+    most, steady = variant.spec.max_replicas, variant.steady
+    history = History(draft.facts.memory.seen_since, (), variant.memory.changes)
+    rated = limit_rate(most, steady, draft.behavior, history, draft.facts.now)
+    reason = rated.reason or Reason.AT_MAXIMUM
+    draft.trace.add("stabilize", (steady, rated.replicas), reason, variant=wish.variant)
+    words = f"maxReplicas of {wish.variant} is {most}: {steady} replicas come down to it by the scale-down rules"
+    limits.append((Reason.AT_MAXIMUM, words))
+    return replace(wish, replicas=rated.replicas, reason=reason)
 
 
 def _held(draft: Draft, variant: VariantFacts, wish: Wish, memory: Memory, withdrawn: dict[str, int]) -> Wish:
