@@ -90,8 +90,8 @@ _SINGLE: tuple[tuple[str, Any], ...] = (
     (f"{_TEMPLATE}.spec.terminationGracePeriodSeconds", "long"),
     (f"{_TEMPLATE}.spec.initContainers", "x"),
     (f"{_TEMPLATE}.metadata", "x"),
-    (f"{_TEMPLATE}.metadata", {"labels": "x"}),
-    (f"{_TEMPLATE}.metadata", {"labels": {"a": "not a label!"}}),
+    (f"{_TEMPLATE}.metadata.labels", "x"),
+    (f"{_TEMPLATE}.metadata.labels", {"a": "not a label!"}),
 )
 
 
@@ -112,10 +112,10 @@ class Bad:
     def __str__(self) -> str:
         return f"{self.field}={self.value!r}"[:80]
 
-    @property
-    def leaf(self) -> str:
-        """The field's own name."""
-        return [step for step in self.field.split(".") if not step.isdigit()][-1]
+    def named_in(self, message: str) -> bool:
+        """Whether a message names the field, or the part of the spec around it that the rule is about."""
+        steps = [step for step in self.field.split(".") if not step.isdigit()]
+        return steps[-1] in message or (len(steps) > 2 and steps[-2] in message)
 
 
 def bad_services(pool: str) -> Iterator[Bad]:
