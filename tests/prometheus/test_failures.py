@@ -81,7 +81,7 @@ def test_infos_are_harmless(prometheus, proxy_to, source_of):
 
 def test_a_warning_on_one_engine_query_spoils_all(prometheus, proxy_to, source_of):
     proxy = proxy_to(prometheus.url, extra={"warnings": ["cut"]}, only="preemptions_total")
-    refused(source_of(profile(proxy.url)).observe(), "rates: partial answer: cut", partial=True)
+    refused(source_of(profile(proxy.url)).observe(), "rates, ages: partial answer: cut", partial=True)
 
 
 def test_gpu_and_gateway_failures_leave_only_their_signals_out(prometheus, proxy_to, source_of):
