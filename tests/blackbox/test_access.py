@@ -24,10 +24,10 @@ def test_ceilings_and_access_stand_before_every_replica(lab):
         lab.service(name, adopted(name, pool, minReplicas=least))
 
     lab.until(lambda: lab.replicas("greedy") == 2, says="a minimum is given as far as the ceiling lets it")
-    lab.until(lambda: lab.says("barred", "ScalingLimited", "True", "AccessDenied"))
+    lab.until(lambda: lab.says("barred", "Accepted", "False", "AccessDenied"))
     lab.until(lambda: "may use 2 GPUs" in lab.condition("greedy", "ScalingLimited").get("message", ""))
     lab.throughout(5, lambda: (lab.replicas("barred"), lab.replicas("greedy")) == (1, 2))
-    assert lab.namespace in lab.condition("barred", "ScalingLimited")["message"]
+    assert lab.namespace in lab.condition("barred", "Accepted")["message"]
 
 
 def test_a_priority_counts_for_no_more_than_access_lets_it(lab):
