@@ -22,7 +22,7 @@ QUEUED_WAITING: Final = 1.0  # requests on a pod: it is never without work
 FULL_WAITING: Final = 4.0  # requests per replica: more than what arrivals by chance leave
 GROWN_WAITING: Final = 2.0  # requests per serving replica from which on a growing queue asks for a replica
 HALF_LIFE_SECONDS: Final = 7200.0  # of a share below 1
-WEIGHT: Final = 0.3  # of one cycle's share
+WEIGHT: Final = 0.3  # of one cycle's share that is better than the one believed
 MORE_SHARE: Final = 0.1  # of the replicas added at a time
 EPSILON: Final = 1e-9
 
@@ -74,7 +74,8 @@ def measured(facts: ServiceFacts, variant: VariantFacts, capacity: float, work: 
     share = min(1.0, rate / capacity)
     now = share_of(known, facts.now)
     if _full(facts, variant):
-        return Delivered(key, blend(now, share, WEIGHT, horizon=1.0) if known else share, facts.now)
+        # Down at once: that much is proven. Up slowly: one good window may be chance.
+        return Delivered(key, share if share < now else blend(now, share, WEIGHT, horizon=1.0), facts.now)
     return Delivered(key, share, facts.now) if known is not None and share > now else known
 
 

@@ -122,7 +122,11 @@ class OperatorMetrics:
         if self._spent_until is not None and now - self._spent_until <= LONGEST_BILLED_GAP_SECONDS:
             for key, per_hour in self._spending.items():
                 self._bill.labels(key.namespace, key.name).inc(per_hour * (now - self._spent_until) / 3600)
-        spending = {decision.service: decision.cost.spend_per_hour or 0.0 for decision in plan.decisions}
+        spending = {
+            decision.service: decision.cost.spend_per_hour
+            for decision in plan.decisions
+            if decision.cost.spend_per_hour is not None  # without a price nothing is counted, and no zero is shown
+        }
         for gone in self._spending.keys() - spending.keys():
             self._bill.remove(gone.namespace, gone.name)
         for key in spending:
