@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from clusterlab import owned
 from clusterlab.audit import OPERATOR_NAMESPACE, Write
+from clusterlab.manifests import service
 
 pytestmark = pytest.mark.e2e
 SERVICES = 12
@@ -44,21 +45,25 @@ def test_a_stopped_leader_writes_nothing_after_the_hand_over(lab):
         lab.until(lambda: standby.get("/readyz")[0] == 200, 60)
         first = lease(lab)["holderIdentity"]
         mark = lab.mark()
-        for number in range(SERVICES):
-            lab.service(f"s{number}", owned(pool, maxReplicas=1))
+        for number in range(SERVICES):  # fast enough for one cycle to see them all
+            lab.cluster.create(service(f"s{number}", owned(pool, maxReplicas=1)), lab.namespace)
         deadline = time.monotonic() + 30
-        while not lab.audit(mark, verb="create") and time.monotonic() < deadline:
+        while not lab.audit(mark, resource="deployments") and time.monotonic() < deadline:
             pass  # a chain of writes lasts a second
         lab.operator.pause()
-        made = len({write.name for write in lab.audit(mark, resource="deployments", verb="create")})
-        assert made < SERVICES, "the chain was over before it could be stopped"
+        made = {write.name for write in lab.audit(mark, resource="poddisruptionbudgets")}
+        assert lab.audit(mark, resource="deployments")
+        assert len(made) < SERVICES, "the chain was over before it could be stopped"
 
         lab.until(lambda: lease(lab)["holderIdentity"] not in {first, ""}, 40)
         handed_over = lease(lab)["acquireTime"]
         lab.until(lambda: writes_of(lab, "standby", handed_over))
+        lost = lab.operator.log.count("not leading any more")
         lab.operator.resume()
 
-        lab.until(lambda: "standing by" in lab.operator.log.rsplit("not leading any more", 1)[-1])
+        lab.until(lambda: lab.operator.log.count("not leading any more") > lost)
+        goal = standby.cycles() + 4
+        lab.until(lambda: standby.cycles() >= goal, 60, says="time for what may still be written")
         lab.until(lambda: all(lab.ready(f"s{number}-a") == 1 for number in range(SERVICES)), 60)
         late = writes_of(lab, "pertoken", handed_over)
         assert late == [], [(write.at, write.verb, write.resource, write.name) for write in late]

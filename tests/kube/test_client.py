@@ -17,7 +17,7 @@ import yaml
 
 from pertoken.adapters.kube.client import APPLY_PATCH, ClientOptions, KubeClient, Request
 from pertoken.adapters.kube.errors import Expired
-from pertoken.ports import AdapterError, Conflict, Forbidden, NotFound, Refused, Timeout, Unavailable
+from pertoken.ports import AdapterError, Conflict, Forbidden, NotFound, Refused, Timeout, Unavailable, Withheld
 
 FORBIDDEN = (
     'inferenceservices.serving.pertoken.dev is forbidden: User "system:serviceaccount:ops:pertoken" cannot list '
@@ -154,6 +154,29 @@ def test_a_slow_server_is_a_timeout_in_time(server, script, connect):
     assert isinstance(error, Timeout)
     assert time.monotonic() - began < 2.0
     assert len(script.seen) == 1
+
+
+def test_leave_is_asked_before_the_head_and_before_the_body(server, script, connect):
+    asked = []
+    connect(server).call(Request("POST", "/x", body={"a": 1}, guard=lambda: asked.append(len(script.seen))))
+    assert asked == [0, 0]
+
+
+@pytest.mark.parametrize("allowed", [0, 1], ids=["before the head", "before the body"])
+def test_a_request_whose_leave_ends_is_not_carried_out(server, script, connect, allowed):
+    """As when the process is stopped in the middle of sending, and another one leads when it goes on."""
+    left = [None] * allowed
+
+    def guard() -> None:
+        if not left:
+            raise Withheld("the lease is not held")
+        left.pop()
+
+    client = connect(server)
+    with pytest.raises(Withheld):
+        client.call(Request("POST", "/x", body={"a": 1}, guard=guard))
+    assert [request for request in script.seen if request[-1]] == []
+    assert client.call(Request("POST", "/x", body={"a": 1})) == {}
 
 
 def test_one_call_may_wait_longer(server, script, connect):

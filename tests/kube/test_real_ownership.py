@@ -179,7 +179,7 @@ def test_an_object_that_was_swapped_after_the_look_is_not_touched(client, maker,
     theirs = deployment(namespace, uid)
     del theirs["metadata"]["ownerReferences"]
     apply_as(client, theirs, "kubectl")
-    with pytest.raises(Conflict):
+    with pytest.raises(NameTaken):
         maker.write(seen)
     containers = live(client, namespace)["spec"]["template"]["spec"]["containers"]
     assert [container["name"] for container in containers] == ["engine"]

@@ -15,7 +15,9 @@ from pertoken.api.ownership import (
     stranger,
 )
 from pertoken.domain.identity import WorkloadRef
-from pertoken.ports import AlreadyExists, ClusterReader, ClusterWriter, Json, NotFound
+from pertoken.ports import AlreadyExists, ClusterReader, ClusterWriter, Conflict, Json, NotFound
+
+TRIES = 4  # of a write over an object whose controller writes to it at the same time
 
 
 class NameTaken(Exception):
@@ -83,11 +85,11 @@ class Maker:
 
         Raises:
             NameTaken: somebody else was faster.
-            Conflict: the object changed since it was looked at.
+            Conflict: the object keeps changing, or is gone.
         """
         if each.live is None:
             return self._create(each.wanted)
-        return self.writer.apply(identified(each.wanted.manifest, marks_of(self._settled(each.live))), FIELD_MANAGER)
+        return self._apply(each, dry_run=False)
 
     def _live(self, wanted: Wanted) -> Json | None:
         try:
@@ -105,8 +107,21 @@ class Maker:
             return True
         if handed_over(each.live["metadata"].get("managedFields") or ()) is not None:
             return True
-        manifest = identified(each.wanted.manifest, marks_of(each.live))
-        return differs(each.live, self.writer.apply(manifest, FIELD_MANAGER, dry_run=True))
+        return differs(each.live, self._apply(each, dry_run=True))
+
+    def _apply(self, each: Looked, *, dry_run: bool) -> Json:
+        """Apply over what is there; where a controller's status came in between, over what is there now."""
+        live = each.live
+        for _ in range(TRIES):
+            if live is None:
+                break
+            live = live if dry_run else self._settled(live)
+            manifest = identified(each.wanted.manifest, marks_of(live))
+            try:
+                return self.writer.apply(manifest, FIELD_MANAGER, dry_run=dry_run)
+            except Conflict:
+                live = self._live(each.wanted)
+        raise Conflict(f"{each.wanted.ref} keeps changing, or is gone")
 
     def _create(self, wanted: Wanted) -> Json:
         try:
@@ -117,8 +132,15 @@ class Maker:
 
     def _settled(self, live: Json) -> Json:
         """Fields that were set by a creation belong to the applier, else a later apply could not take one away."""
-        fields = handed_over(live["metadata"].get("managedFields") or ())
-        return live if fields is None else self.writer.own_fields(live, fields)
+        for _ in range(TRIES):
+            fields = handed_over(live["metadata"].get("managedFields") or ())
+            if fields is None:
+                return live
+            try:
+                return self.writer.own_fields(live, fields)
+            except Conflict:
+                live = self.reader.get(marks_of(live).ref)
+        return live  # it is handed over before the next apply
 
 
 def taken(wanted: Wanted, why: str) -> str:

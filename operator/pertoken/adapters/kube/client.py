@@ -15,6 +15,7 @@ from kubernetes import client as kube
 from kubernetes import config as kube_config
 
 from pertoken.adapters.kube.errors import error_for, error_from_network, status_of
+from pertoken.adapters.kube.sending import Guard, guarded, use_guards
 from pertoken.ports import Json, Unavailable
 from pertoken.raw import json_text
 
@@ -53,6 +54,7 @@ class Request:
         path: already quoted, begins with a slash.
         content_type: of the body; plain JSON unless it is a patch.
         read_seconds: other read limit than the client's; a write keeps the client's limit in any case.
+        guard: asked each time before bytes go out; what it raises ends the request.
     """
 
     method: str
@@ -61,6 +63,7 @@ class Request:
     body: Json | None = None
     content_type: str = "application/json"
     read_seconds: float | None = None
+    guard: Guard | None = None
 
     @property
     def writes(self) -> bool:
@@ -97,6 +100,7 @@ class KubeClient:
         configuration.retries = False
         configuration.connection_pool_maxsize = options.pool_size
         self._api: Any = kube.ApiClient(configuration)  # the library is only partly typed
+        use_guards(self._api.rest_client.pool_manager)
         self._api.user_agent = f"pertoken/{version('pertoken')}"
 
     @property
@@ -126,8 +130,9 @@ class KubeClient:
                 body=request.body,
                 auth_settings=["BearerToken"],
             )
-            answer = self._api.call_api(*parameters, _request_timeout=timeouts)
-            body: bytes = answer.read() or b""
+            with guarded(request.guard):
+                answer = self._api.call_api(*parameters, _request_timeout=timeouts)
+                body: bytes = answer.read() or b""
         except kube.ApiException as error:  # status 0: TLS trouble, the only one raised below response parsing
             raise Unavailable(f"{request}: {error.reason}") from error
         except (urllib3.exceptions.HTTPError, OSError, kube_config.ConfigException) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pertoken.adapters.kube.client import Caller, Request
 from pertoken.control.fence import Fence
@@ -13,7 +13,8 @@ from pertoken.ports import Json
 class FencedCaller:
     """Implements `Caller`: asks the fence before each request that writes, dry runs and events included.
 
-    Below the writer, so that an operation of several requests is checked between them.
+    Below the writer, so that an operation of several requests is checked between them, and again where the bytes go
+    out, so that a process which was stopped in between does not send what it was allowed to send before.
     """
 
     client: Caller
@@ -21,6 +22,7 @@ class FencedCaller:
 
     def call(self, request: Request) -> Json:
         """Send one request. Raises Withheld where it would write and may not."""
-        if request.writes:
-            self.fence.check()
-        return self.client.call(request)
+        if not request.writes:
+            return self.client.call(request)
+        self.fence.check()
+        return self.client.call(replace(request, guard=self.fence.check))
