@@ -97,7 +97,7 @@ def until_enforced(attempt) -> None:
 MADE = [("apps", "deployments"), ("", "services"), ("policy", "poddisruptionbudgets"), ("", "configmaps")]
 
 
-def allowed(group: str, resource: str) -> Json:
+def may_create(group: str, resource: str) -> Json:
     return {"apiGroups": [group], "resources": [resource], "verbs": ["create"]}
 
 
@@ -116,7 +116,7 @@ def users(installed, kubectl) -> None:  # noqa: ARG001 - the chart must be there
                 "verbs": ["update"],
             }
         ],
-        **{f"makes-{resource}": [allowed(group, resource)] for group, resource in MADE},
+        **{f"makes-{resource}": [may_create(group, resource)] for group, resource in MADE},
     }
     members = {
         "author": ["author", "scaler", "builder", *(f"lacks-{resource}" for _, resource in MADE)],
