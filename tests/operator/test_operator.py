@@ -141,6 +141,9 @@ def test_deleting_the_object_takes_its_workload_along(stack, world):
 def test_a_clean_stop_is_quick_and_leaves_the_workload(stack, world):
     stack.operator.stop()
     assert not stack.operator.running
+    # It ended by itself, not because it was killed: a standby may lead at once.
+    lease = stack.kubectl.json("get", "lease", "-n", "pertoken-system", "pertoken")
+    assert not lease["spec"].get("holderIdentity")
     assert stack.ready("full") == 3
     assert "Traceback" not in stack.operator.log.read_text()
     assert world.namespace

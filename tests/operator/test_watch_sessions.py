@@ -95,3 +95,13 @@ def test_a_watch_that_breaks_off_begins_anew_and_asks_for_lists(monkeypatch: pyt
 
     asyncio.run(keep_informed(watch, stop, lambda: told.append(1)))
     assert (len(begun), len(told)) == (3, 2)
+
+
+def test_a_watch_that_was_told_to_end_does_not_begin_anew():
+    begun, told = [], []
+
+    async def watch() -> None:
+        begun.append(1)
+
+    asyncio.run(keep_informed(watch, asyncio.Event(), lambda: told.append(1)))
+    assert (len(begun), told) == (1, [])

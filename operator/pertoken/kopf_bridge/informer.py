@@ -16,10 +16,11 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 
 async def keep_informed(watch: Callable[[], Awaitable[None]], stop: asyncio.Event, missed: Callable[[], None]) -> None:
-    """Watch until `stop` is set; a watch that breaks off begins anew.
+    """Watch until told to end; a watch that breaks off begins anew.
 
     Args:
-        watch: runs until `stop` is set, or raises.
+        watch: returns when it is told to end, by `stop` or by a signal (Kopf hears SIGTERM and SIGINT itself, in place of
+            whoever did before), and raises when it breaks off.
         stop: set it to end cleanly.
         missed: told after each fault: events may have been lost, only lists tell what holds now.
     """
@@ -28,6 +29,8 @@ async def keep_informed(watch: Callable[[], Awaitable[None]], stop: asyncio.Even
             await watch()
         except Exception:
             LOGGER.exception("watching broke off, beginning anew in %g s", pause)
+        else:
+            return
         if stop.is_set():
             return
         missed()
