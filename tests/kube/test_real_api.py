@@ -24,29 +24,14 @@ pytestmark = pytest.mark.e2e
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
-class RealClock:
-    def now(self) -> float:
-        return time.time()  # noqa: TID251 - a real clock for a real server
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-
-@pytest.fixture
-def client(control_plane) -> Iterator[KubeClient]:
-    made = KubeClient(ClientOptions(kubeconfig=control_plane.kubeconfig))
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def reader(client) -> KubeReader:
     return KubeReader(client)
 
 
 @pytest.fixture
-def writer(client) -> KubeWriter:
-    return KubeWriter(client, RealClock(), instance="pertoken-0")
+def writer(client, clock) -> KubeWriter:
+    return KubeWriter(client, clock, instance="pertoken-0")
 
 
 @pytest.fixture
@@ -259,14 +244,14 @@ def test_delete_takes_dependents_and_respects_the_uid(reader, writer, namespace)
         reader.get(ref)
 
 
-def test_forbidden_names_verb_resource_and_namespace(limited, namespace):
+def test_forbidden_names_verb_resource_and_namespace(clock, limited, namespace):
     with pytest.raises(Forbidden, match=r'cannot list resource "pods".*cluster scope'):
         KubeReader(limited).list("pods")
     with pytest.raises(Forbidden, match=f'cannot list resource "pods".*namespace "{namespace}"'):
         KubeReader(limited, namespaces=[namespace]).list("pods")
     scale = WorkloadRef("apps/v1", "Deployment", namespace, "chat")
     with pytest.raises(Forbidden, match='cannot patch resource "deployments/scale"'):
-        KubeWriter(limited, RealClock()).set_replicas(scale, 1, "")
+        KubeWriter(limited, clock).set_replicas(scale, 1, "")
 
 
 def test_a_role_in_the_namespace_suffices_for_namespaced_mode(limited, kubectl, namespace):
@@ -331,9 +316,9 @@ def test_a_long_list_comes_whole(client, reader, namespace):
 FAST = {"duration_seconds": 4.0, "renew_deadline_seconds": 2.5, "retry_seconds": 0.4}
 
 
-def test_two_candidates_one_leader_and_a_quick_handover(client, kubectl, namespace):
+def test_two_candidates_one_leader_and_a_quick_handover(client, clock, kubectl, namespace):
     spec = LeaseSpec(namespace, identity="candidate", **FAST)
-    first, second = (LeaseElector(client, spec, RealClock()) for _ in range(2))
+    first, second = (LeaseElector(client, spec, clock) for _ in range(2))
     first.start()
     until(first.valid)
     second.start()
@@ -352,9 +337,9 @@ def test_two_candidates_one_leader_and_a_quick_handover(client, kubectl, namespa
     assert kubectl.json("get", "lease", "pertoken", "-n", namespace)["spec"]["holderIdentity"] == ""
 
 
-def test_an_outage_gives_typed_errors_in_time_and_ends_leadership(control_plane, client, reader, namespace):
+def test_an_outage_gives_typed_errors_in_time_and_ends_leadership(control_plane, client, clock, reader, namespace):
     spec = LeaseSpec(namespace, name="outage", **FAST)
-    elector = LeaseElector(client, spec, RealClock())
+    elector = LeaseElector(client, spec, clock)
     elector.start()
     until(elector.valid)
     control_plane.kill_apiserver()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from pertoken.adapters.kube.client import APPLY_PATCH, ClientOptions, KubeClient, Request
+from pertoken.adapters.kube.client import APPLY_PATCH, KubeClient, Request
 from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
 from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL, Claim, marks_of, stranger
@@ -19,24 +17,9 @@ from pertoken.ports import Conflict
 pytestmark = pytest.mark.e2e
 
 
-class RealClock:
-    def now(self) -> float:
-        return time.time()  # noqa: TID251 - a real clock for a real server
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-
 @pytest.fixture
-def client(control_plane) -> Iterator[KubeClient]:
-    made = KubeClient(ClientOptions(kubeconfig=control_plane.kubeconfig))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def maker(client) -> Maker:
-    return Maker(KubeReader(client), KubeWriter(client, RealClock()))
+def maker(client, clock) -> Maker:
+    return Maker(KubeReader(client), KubeWriter(client, clock))
 
 
 @pytest.fixture

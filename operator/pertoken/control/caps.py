@@ -15,9 +15,9 @@ from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.service import VariantSpec
 from pertoken.ports import AdapterError, Clock, ClusterReader, NotFound
+from pertoken.raw.values import MOST_SEQUENCES, whole_number
 
 LOGGER = logging.getLogger(__name__)
-MAX_SEQUENCES = 1_000_000  # what no engine admits is no cap
 
 Address = tuple[str, ConfigKey]  # namespace and key
 
@@ -78,11 +78,4 @@ class CapReader:
         except AdapterError as error:
             LOGGER.warning("ConfigMap %s/%s cannot be read: %s", namespace, key.name, error)
             return None
-        return whole_number((found.get("data") or {}).get(key.key))
-
-
-def whole_number(text: object) -> int | None:
-    """A count of sequences written in digits; None for anything else."""
-    if not isinstance(text, str) or not (text.isascii() and text.isdecimal()) or len(text) > len(str(MAX_SEQUENCES)):
-        return None
-    return int(text) if 0 < int(text) <= MAX_SEQUENCES else None
+        return whole_number((found.get("data") or {}).get(key.key), MOST_SEQUENCES) or None

@@ -58,6 +58,14 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class _Applied:
+    """An object before and after an apply, dry or not; `over` may be newer than what was looked at first."""
+
+    over: Json
+    stored: Json
+
+
+@dataclass(frozen=True, slots=True)
 class Maker:
     """Brings objects into being and into line, in three passes so that nothing is half applied."""
 
@@ -89,7 +97,7 @@ class Maker:
         """
         if each.live is None:
             return self._create(each.wanted)
-        return self._apply(each, dry_run=False)
+        return self._apply(each, dry_run=False).stored
 
     def _live(self, wanted: Wanted) -> Json | None:
         try:
@@ -107,9 +115,10 @@ class Maker:
             return True
         if handed_over(each.live["metadata"].get("managedFields") or ()) is not None:
             return True
-        return differs(each.live, self._apply(each, dry_run=True))
+        rehearsed = self._apply(each, dry_run=True)
+        return differs(rehearsed.over, rehearsed.stored)
 
-    def _apply(self, each: Looked, *, dry_run: bool) -> Json:
+    def _apply(self, each: Looked, *, dry_run: bool) -> _Applied:
         """Apply over what is there; where a controller's status came in between, over what is there now."""
         live = each.live
         for _ in range(TRIES):
@@ -118,7 +127,7 @@ class Maker:
             live = live if dry_run else self._settled(live)
             manifest = identified(each.wanted.manifest, marks_of(live))
             try:
-                return self.writer.apply(manifest, FIELD_MANAGER, dry_run=dry_run)
+                return _Applied(live, self.writer.apply(manifest, FIELD_MANAGER, dry_run=dry_run))
             except Conflict:
                 live = self._live(each.wanted)
         raise Conflict(f"{each.wanted.ref} keeps changing, or is gone")

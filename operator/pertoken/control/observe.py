@@ -1,4 +1,4 @@
-"""From the inventory's snapshot and the metrics to the world that the planner sees. Pure."""
+"""From the inventory's snapshot and the metrics to the world that the planner sees. Talks to nobody but the log."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def _refuse_service(
         names = ", ".join(missing)
         return Refusal(service.uid, Reason.POOL_NOT_FOUND, f"no accepted AcceleratorPool is named {names}")
     labels = namespaces.get(service.key.namespace, {})
-    shut = sorted({variant.pool for variant in service.spec.variants if not pools[variant.pool].lets_in(labels)})
+    shut = sorted({variant.pool for variant in service.spec.variants if pools[variant.pool].rule_of(labels) is None})
     if shut:
         message = (
             f"namespace {service.key.namespace} has no access to pool {', '.join(shut)}: no rule of its spec.access "

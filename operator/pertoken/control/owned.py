@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pertoken.api.batch_cap import CapDocument, cap_after, cap_config_map, initial_cap, parse_cap
 from pertoken.api.errors import Rejected
@@ -20,6 +20,7 @@ from pertoken.api.workloads import (
     without_replicas_yet,
     workload_owner,
 )
+from pertoken.control.caps import claim_of
 from pertoken.control.made import Looked, Maker, NameTaken, Wanted
 from pertoken.control.objects import CapObject, Refusal, ServiceObject
 from pertoken.control.observe import Surveyed, faulty
@@ -37,6 +38,16 @@ CREATED_SECONDS = 30.0  # how long a new workload is expected to show up
 LABEL = "app.kubernetes.io/managed-by"
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One variant as the last `keep` saw it; `workload_uid` is empty while there is no workload."""
+
+    service: ServiceObject
+    variant: VariantSpec
+    cap: CapObject | None
+    workload_uid: str
+
+
 @dataclass(slots=True)
 class Keeper:
     """Creates and corrects what pertoken owns. Services that do not act are only checked, nothing is sent for them.
@@ -52,7 +63,7 @@ class Keeper:
     read_only: bool = False
     refresh_seconds: float = 300.0
     _applied: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _known: dict[tuple[ServiceKey, str], tuple[ServiceObject, CapObject | None, str]] = field(default_factory=dict)
+    _known: dict[tuple[ServiceKey, str], _Known] = field(default_factory=dict)
     _created: dict[WorkloadRef, float] = field(default_factory=dict)
 
     def keep(self, surveyed: Surveyed) -> tuple[Refusal, ...]:
@@ -96,18 +107,20 @@ class Keeper:
         Raises:
             Conflict: there was none of ours.
         """
-        service, cap, uid = self._known[action.service, action.variant]
-        document = _document(service, action.variant, action.target, BatchCap(action.value), uid)
-        if cap is None or stranger(cap.marks, _cap_claim(service, action.variant, uid)):
+        known = self._known[action.service, action.variant]
+        cap = known.cap
+        if cap is None or stranger(cap.marks, claim_of(known.service, known.variant, known.workload_uid)):
             raise Conflict(f"ConfigMap {cap_name(action.target.name)} of the batch cap is not there, or not ours")
         after = cap_after(action, cap.cap, self.clock.now())
-        return identified(cap_config_map(_with_cap(document, after)), cap.marks)
+        document = _document(known.service, known.variant, after, known.workload_uid)
+        return identified(cap_config_map(document), cap.marks)
 
     def _remember(self, service: ServiceObject, surveyed: Surveyed) -> None:
         for variant in service.spec.variants if service.spec else ():
             scalable = surveyed.scalables.get(variant.workload)
             cap = surveyed.caps.get((service.key.namespace, cap_name(variant.workload.name)))
-            self._known[service.key, variant.name] = (service, cap, scalable.uid if scalable else "")
+            uid = scalable.uid if scalable else ""
+            self._known[service.key, variant.name] = _Known(service, variant, cap, uid)
 
     def _keep_service(self, service: ServiceObject, surveyed: Surveyed, pools: Mapping[str, PoolSpec]) -> None:
         spec = service.spec
@@ -157,7 +170,7 @@ class Keeper:
         """The ConfigMap of an owned variant's cap if it has to be written: it must be there before the pods are."""
         if not built.reads_cap:
             return []
-        document = _document(service, variant.name, variant.workload, initial_cap(variant.batching), "")
+        document = _document(service, variant, initial_cap(variant.batching), "")
         claim = Claim(service.key, variant.name, service.uid)
         [found] = maker.look([Wanted(cap_config_map(document), claim)])
         return _repaired(found, document, claim)
@@ -171,8 +184,8 @@ class Keeper:
             return
         if (service.key.namespace, scalable.cap_key.name) in surveyed.caps:
             return
-        document = _document(service, variant.name, variant.workload, initial_cap(variant.batching), scalable.uid)
-        claim = _cap_claim(service, variant.name, scalable.uid)
+        document = _document(service, variant, initial_cap(variant.batching), scalable.uid)
+        claim = claim_of(service, variant, scalable.uid)
         maker = Maker(self.reader, self.writer)
         try:
             [found] = maker.look([Wanted(cap_config_map(document), claim)])
@@ -201,7 +214,7 @@ def _repaired(found: Looked, document: CapDocument, claim: Claim) -> list[Looked
     labelled = (found.live["metadata"].get("labels") or {}).get(LABEL) == "pertoken"
     if cap is not None and labelled:
         return []
-    return [Looked(Wanted(cap_config_map(_with_cap(document, cap or document.cap)), claim), found.live)]
+    return [Looked(Wanted(cap_config_map(replace(document, cap=cap or document.cap)), claim), found.live)]
 
 
 def _readable(config_map: Json) -> BatchCap | None:
@@ -211,28 +224,14 @@ def _readable(config_map: Json) -> BatchCap | None:
         return None
 
 
-def _document(service: ServiceObject, variant: str, target: WorkloadRef, cap: BatchCap, uid: str) -> CapDocument:
+def _document(service: ServiceObject, variant: VariantSpec, cap: BatchCap, workload_uid: str) -> CapDocument:
     """The cap's owner is the service for owned workloads, else the workload, whose pods need it for ever."""
-    spec = service.spec
-    owned = _owned(service, variant)
     owner: Json | None = None
-    if owned and spec is not None and not service.orphan:
-        owner = service_owner(spec)
-    elif not owned and uid:
-        owner = workload_owner(target, uid)
-    return CapDocument(service.key, variant, target, cap, owner, service.uid)
-
-
-def _with_cap(document: CapDocument, cap: BatchCap) -> CapDocument:
-    return CapDocument(document.service, document.variant, document.target, cap, document.owner, document.service_uid)
-
-
-def _owned(service: ServiceObject, variant: str) -> bool:
-    return service.spec is not None and any(each.name == variant and each.owned for each in service.spec.variants)
-
-
-def _cap_claim(service: ServiceObject, variant: str, workload_uid: str) -> Claim:
-    return Claim(service.key, variant, service.uid, "" if _owned(service, variant) else workload_uid)
+    if variant.owned and service.spec is not None and not service.orphan:
+        owner = service_owner(service.spec)
+    elif not variant.owned and workload_uid:
+        owner = workload_owner(variant.workload, workload_uid)
+    return CapDocument(service.key, variant.name, variant.workload, cap, owner, service.uid)
 
 
 def _digest(built: OwnedWorkload) -> str:

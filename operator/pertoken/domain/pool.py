@@ -65,9 +65,11 @@ class PoolSpec:
     provisioning_seconds: int = 300
     access: tuple[AccessRule, ...] = ()
 
-    def lets_in(self, namespace_labels: Mapping[str, str]) -> bool:
-        """Whether a namespace with these labels may use the pool at all."""
-        return not self.access or any(rule.selects(namespace_labels) for rule in self.access)
+    def rule_of(self, namespace_labels: Mapping[str, str]) -> int | None:
+        """Index of the access rule for a namespace, -1 if the pool is open to all, None if it has no access."""
+        if not self.access:
+            return -1
+        return next((index for index, rule in enumerate(self.access) if rule.selects(namespace_labels)), None)
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a node with these labels belongs to the pool; a pool without selector owns no nodes."""

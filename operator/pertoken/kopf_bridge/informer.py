@@ -19,8 +19,8 @@ async def keep_informed(watch: Callable[[], Awaitable[None]], stop: asyncio.Even
     """Watch until told to end; a watch that breaks off begins anew.
 
     Args:
-        watch: returns when it is told to end, by `stop` or by a signal (Kopf hears SIGTERM and SIGINT itself, in place of
-            whoever did before), and raises when it breaks off.
+        watch: returns when it is told to end, by `stop` or by a signal (Kopf takes SIGTERM and SIGINT over from
+            whoever heard them before), and raises when it breaks off.
         stop: set it to end cleanly.
         missed: told after each fault: events may have been lost, only lists tell what holds now.
     """

@@ -64,12 +64,7 @@ class PoolState:
 
     def rule_of(self, labels: Mapping[str, str]) -> int | None:
         """Index of the access rule for a namespace, -1 if the pool is open to all, None if it has no access."""
-        if not self.spec.access:
-            return -1
-        for index, rule in enumerate(self.spec.access):
-            if all(labels.get(key) == value for key, value in rule.namespace_labels):
-                return index
-        return None
+        return self.spec.rule_of(labels)
 
     def rule(self, index: int) -> AccessRule:
         """The rule of an index that `rule_of` gave."""
