@@ -269,3 +269,27 @@ def test_an_engine_that_never_has_a_signal_is_run_by_what_it_has():
     made.run(2400)
     assert made.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
     assert made.replicas() < 6
+
+
+@pytest.mark.parametrize(("begins", "busy", "falls"), [(True, False, True), (False, False, False), (True, True, False)])
+def test_a_pod_without_requests_yet_has_no_histograms_on_engines_that_begin_with_traffic(begins, busy, falls):
+    made = plant(rate=30.0, replicas=6)
+    made.run(900)
+    fresh = {pod.name for pod in made.ready("chat")[:2]}
+    show = made.metrics
+    offer = Offer(ever=frozenset(Signal), ever_histograms=HISTOGRAMS, begins_with_traffic=begins)
+
+    def metrics():
+        shown = show()
+        pods = {}
+        for key, pod in shown.pods.items():
+            quiet = {} if busy else {Signal.RUNNING: 0.0, Signal.WAITING: 0.0}
+            veiled = replace(pod, values={**pod.values, **quiet}, histograms={}, counters={})
+            pods[key] = replace(veiled if key.name in fresh else pod, engine="row")
+        return replace(shown, offers={"row": offer}, pods=pods)
+
+    made.metrics = metrics
+    before = made.replicas()
+    made.rates["chat"] = 0.5
+    made.run(1500)
+    assert (made.replicas() < before) is falls

@@ -16,12 +16,14 @@ class Offer:
     Attributes:
         signals, histograms: in every version and from its start: one that a pod does not show is gone.
         ever, ever_histograms: in some version: what is not among them is never told.
+        begins_with_traffic: histograms and totals appear with the first request.
     """
 
     signals: frozenset[Signal] = frozenset()
     histograms: frozenset[LatencyKind] = frozenset()
     ever: frozenset[Signal] = frozenset()
     ever_histograms: frozenset[LatencyKind] = frozenset()
+    begins_with_traffic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

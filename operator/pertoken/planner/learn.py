@@ -235,8 +235,7 @@ def _flow(facts: ServiceFacts, signal: Signal) -> float | None:
     told = facts.flow(signal)
     if told is not None:
         return told
-    idle_counters = facts.flow(Signal.RUNNING) == 0 and facts.flow(Signal.WAITING) == 0
-    return 0.0 if idle_counters or not any(variant.ready for variant in facts.variants) else None
+    return None if any(variant.ready for variant in facts.variants) else 0.0
 
 
 def _short(value: float) -> float:

@@ -8,7 +8,7 @@ engine that never had them is run without what rests on them, one that stops tel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -38,7 +38,7 @@ class Need:
     Attributes:
         name: in the words of messages.
         once_seen: needed only after it has been seen of this service: some engines never have it.
-        flow: a rate. Engines whose counters begin with the first event have none while a pod has nothing to do.
+        of_events: tells of requests that there were, so that some engines have none before the first one.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Need:
     histograms: tuple[LatencyKind, ...] = ()
     counters: tuple[Counter, ...] = ()
     once_seen: bool = False
-    flow: bool = False
+    of_events: bool = False
 
     def met(self, metrics: PodMetrics) -> bool:
         """Whether a pod tells it."""
@@ -80,17 +80,17 @@ Lacks = Mapping[Purpose, tuple[Lack, ...]]
 
 RUNNING: Final = Need("running requests", (Signal.RUNNING,))
 WAITING: Final = Need("waiting requests", (Signal.WAITING,))
-PROMPTS: Final = Need("prompt tokens", (Signal.PROMPT_TOKENS_PER_SECOND,), flow=True)
-GENERATED: Final = Need("generated tokens", (Signal.GENERATION_TOKENS_PER_SECOND,), flow=True)
-FIRST_TOKEN: Final = Need("time to first token", histograms=(LatencyKind.TTFT,), once_seen=True, flow=True)
+PROMPTS: Final = Need("prompt tokens", (Signal.PROMPT_TOKENS_PER_SECOND,))
+GENERATED: Final = Need("generated tokens", (Signal.GENERATION_TOKENS_PER_SECOND,))
+FIRST_TOKEN: Final = Need("time to first token", histograms=(LatencyKind.TTFT,), once_seen=True, of_events=True)
 TOKEN_TIME: Final = Need(
     "inter-token latency",
     histograms=(LatencyKind.TIME_PER_OUTPUT_TOKEN, LatencyKind.INTER_TOKEN),
     once_seen=True,
-    flow=True,
+    of_events=True,
 )
 FINISHED: Final = tuple(
-    Need(name, counters=(counter,), flow=True)
+    Need(name, counters=(counter,), of_events=True)
     for name, counter in (
         ("finished requests", Counter.FINISHED_REQUESTS),
         ("input tokens of finished requests", Counter.FINISHED_INPUT_TOKENS),
@@ -104,8 +104,6 @@ BUSY: Final = Need("running requests", (Signal.RUNNING,), once_seen=True)
 
 _TRAFFIC: Final = (RUNNING, WAITING, PROMPTS, GENERATED)
 _ONCE_SEEN: Final = (FIRST_TOKEN, TOKEN_TIME, QUEUE, BUSY)
-# Engines whose counters appear with the first event (prometheus_client in multiprocess mode).
-_BEGIN_WITH_TRAFFIC: Final = frozenset({Engine.SGLANG})
 
 
 def needs_of(variant: VariantFacts, targets: Targets) -> Mapping[Purpose, tuple[Need, ...]]:
@@ -138,9 +136,7 @@ def lacks_of(facts: ServiceFacts) -> Lacks:
             for need in needs:
                 if need.once_seen and need.name not in facts.memory.told:
                     continue
-                telling = {
-                    key for key, metrics in told_by.items() if _tells(variant, need, metrics, _offer(facts, metrics))
-                }
+                telling = {key for key, metrics in told_by.items() if _tells(need, metrics, _offer(facts, metrics))}
                 if len(telling) < len(expected) // variant.pods_per_replica:
                     found[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
     return {
@@ -190,15 +186,11 @@ def _offer(facts: ServiceFacts, metrics: PodMetrics) -> Offer | None:
     return None if facts.snapshot is None else facts.snapshot.offers.get(metrics.engine)
 
 
-def _tells(variant: VariantFacts, need: Need, metrics: PodMetrics, offer: Offer | None) -> bool:
+def _tells(need: Need, metrics: PodMetrics, offer: Offer | None) -> bool:
     """Whether a pod tells what is needed, or its engine never does: decisions are made by what it has."""
     if need.met(metrics) or (offer is not None and not need.offered(offer)):
         return True
-    if not need.flow or variant.spec.engine not in _BEGIN_WITH_TRAFFIC:
+    if offer is None or not (need.of_events and offer.begins_with_traffic):
         return False
     # Nothing runs and nothing waits: the first event of this kind is still to come.
-    return _all_zero(metrics, (Signal.RUNNING, Signal.WAITING))
-
-
-def _all_zero(metrics: PodMetrics, signals: Iterable[Signal]) -> bool:
-    return all(metrics.values.get(signal) == 0 for signal in signals)
+    return all(metrics.values.get(signal) == 0 for signal in (Signal.RUNNING, Signal.WAITING))

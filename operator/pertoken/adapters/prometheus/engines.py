@@ -113,6 +113,7 @@ class EngineMetrics:
             frozenset(self.histograms.keys() - self.sometimes),
             frozenset({*signals, *self.means}),
             frozenset(self.histograms),
+            self.begins_with_traffic,
         )
 
 

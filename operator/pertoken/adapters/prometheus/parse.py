@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pertoken.adapters.prometheus.engines import InfoLabel
+from pertoken.adapters.prometheus.plausible import MOST
 from pertoken.adapters.prometheus.queries import INSTANCE, TAG
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Histogram
 
 Value = TypeVar("Value")
 
-HIGHEST = 1e15  # no rate, gauge or bucket is larger; what is says nothing
 LONGEST = 64  # characters of a number
 FLOAT_NOISE = 1e-6  # cumulative buckets may fall by this share of all events without meaning anything
 
@@ -190,7 +190,7 @@ def capacities(
         if len(figures) < len(shown_by_rank):
             tally.duplicates += 1
             continue
-        tokens = [tokens for tokens in figures if tokens is not None and 0 < tokens < HIGHEST]
+        tokens = [tokens for tokens in figures if tokens is not None and 0 < tokens < MOST]
         if len(tokens) == len(shown_by_rank):
             totals[pod] = sum(tokens)
         else:
@@ -223,7 +223,7 @@ def histogram(buckets: Mapping[float, float]) -> Histogram | None:
     Falls within float noise are levelled upward; a real fall, a negative rate or a missing infinite edge means that
     the buckets do not belong together, and there is no histogram.
     """
-    if math.inf not in buckets or any(rate > HIGHEST for rate in buckets.values()):
+    if math.inf not in buckets or any(rate > MOST for rate in buckets.values()):
         return None
     edges = tuple(sorted(buckets))
     total = buckets[math.inf]

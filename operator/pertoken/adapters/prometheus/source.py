@@ -25,8 +25,6 @@ from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
 
 LOGGER = logging.getLogger(__name__)
 COVERED = 0.6  # share of the window's scrapes below which a rate after a gap says nothing
-SHARES = frozenset({Signal.KV_USAGE, Signal.GPU_UTILIZATION})
-SHARE = 1.05  # a share above 1 by more than rounding is another unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +257,7 @@ class _Reading:
                 seen[row.name] |= living.keys() | ended.keys()
                 for pod in living.keys() | ended.keys():
                     total = self._total(pod, living.get(pod, {}), ended.get(pod, {}))
-                    if total is not None and self._plausible(total):
+                    if total is not None:
                         self._pods[pod].counters[counter] = total * metric.scale
         return seen
 
@@ -298,15 +296,7 @@ class _Reading:
     def _set(self, signal: Signal, shown: Mapping[PodKey, float], metric: engines.Metric | None = None) -> None:
         scale = metric.scale if metric else 1.0
         for pod, value in shown.items():
-            if self._plausible(value * scale, SHARE if signal in SHARES else parse.HIGHEST):
-                self._pods[pod].values[signal] = value * scale
-
-    def _plausible(self, value: float, highest: float = parse.HIGHEST) -> bool:
-        """Nothing that is read can be negative, and no share above 1 but by rounding."""
-        if 0.0 <= value <= highest:
-            return True
-        self.tally.implausible += 1
-        return False
+            self._pods[pod].values[signal] = value * scale
 
     def _finished(self, key: PodKey, pod: _Pod) -> PodMetrics:
         """A pod with engine series is as old as those; one that only a GPU exporter knows is as old as its figures.
@@ -331,7 +321,9 @@ class _Reading:
         for name in reversed(names):
             series = read.get(prefix + name, ())
             shown = parse.by_model(series, source.labels.namespace, source.model, self.tally)
-            found |= {key: value for key, value in shown.items() if self._plausible(value, MOST_SEQUENCES)}
+            possible = {key: value for key, value in shown.items() if 0.0 <= value <= MOST_SEQUENCES}
+            self.tally.implausible += len(shown) - len(possible)
+            found |= possible
         return found
 
 
