@@ -93,15 +93,16 @@ def more_for_the_queue(facts: ServiceFacts, variants: Sequence[VariantFacts], wa
     serving, steady = sum(v.ready for v in variants), sum(v.steady for v in variants)
     if waiting is None or waiting <= GROWN_WAITING * serving or not grows(facts):
         return 0
-    if wanted > steady or any(variant.starting or _ordered(variant, facts) for variant in variants):
+    if wanted > steady or any(variant.starting or _is_new(variant, facts) for variant in variants):
         return 0
     return max(1, ceil(MORE_SHARE * steady))
 
 
-def _ordered(variant: VariantFacts, facts: ServiceFacts) -> bool:
-    """Replicas were added so lately that the rate window does not show yet what they do."""
+def _is_new(variant: VariantFacts, facts: ServiceFacts) -> bool:
+    """Replicas were added, or began to serve, so lately that the rate window does not show yet what they do."""
     command = variant.memory.command
-    return command is not None and command.desired > command.before and facts.now - command.at < 2 * facts.window
+    ordered = command is not None and command.desired > command.before and facts.now - command.at < 2 * facts.window
+    return ordered or any(facts.now - pod.ready_at < facts.window for pod in variant.living if pod.ready_at is not None)
 
 
 def _full(facts: ServiceFacts, variant: VariantFacts) -> bool:
