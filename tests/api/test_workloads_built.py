@@ -10,10 +10,10 @@ from pertoken.api.batch_cap import (
     cap_config_map,
     initial_cap,
     parse_cap,
-    reads_cap,
 )
 from pertoken.api.engine_args import knows_buckets
 from pertoken.api.errors import Rejected
+from pertoken.api.launch import read_launch
 from pertoken.api.naming import cap_name, workload_name
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken.api.workloads import OwnedWorkload, WorkloadRequest, build_workload, without_replicas_yet, workload_owner
@@ -57,7 +57,7 @@ def test_engine_reads_its_cap_from_the_config_map(service, pool):
             "valueFrom": {"configMapKeyRef": {"name": "chat-a100-batch", "key": "PERTOKEN_MAX_NUM_SEQS"}},
         }
     ]
-    assert reads_cap(workload.deployment["spec"]["template"]["spec"], "chat-a100")
+    assert read_launch(container(workload)).reads_cap
 
 
 def test_sglang_has_its_own_flag(service, pool):

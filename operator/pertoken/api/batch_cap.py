@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pertoken.api.engine_args import CAP_KEY
+from pertoken.api.launch import CAP_VARIABLE
 from pertoken.api.naming import cap_name
 from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL
 from pertoken.domain.cluster import BatchCap
@@ -87,7 +87,7 @@ def cap_config_map(document: CapDocument) -> Json:
     }
     if document.owner is not None:
         metadata["ownerReferences"] = [document.owner]
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CAP_KEY: str(cap.value)}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CAP_VARIABLE: str(cap.value)}}
 
 
 def parse_cap(config_map: Mapping[str, Any]) -> BatchCap | None:
@@ -96,12 +96,12 @@ def parse_cap(config_map: Mapping[str, Any]) -> BatchCap | None:
     Raises:
         Malformed: someone has edited it, so that no cap is known.
     """
-    text = (config_map.get("data") or {}).get(CAP_KEY)
+    text = (config_map.get("data") or {}).get(CAP_VARIABLE)
     if text is None:
         return None
     value = whole_number(text, MOST_SEQUENCES)
     if not value:
-        raise Malformed(f"data.{CAP_KEY}", text, f"a whole number from 1 to {MOST_SEQUENCES}")
+        raise Malformed(f"data.{CAP_VARIABLE}", text, f"a whole number from 1 to {MOST_SEQUENCES}")
     annotations = (config_map.get("metadata") or {}).get("annotations") or {}
     return BatchCap(
         value=value,
@@ -110,17 +110,6 @@ def parse_cap(config_map: Mapping[str, Any]) -> BatchCap | None:
         rolled_back=annotations.get(ROLLED_BACK) == "true",
         completed=annotations.get(COMPLETED, "true") == "true",
     )
-
-
-def reads_cap(pod_spec: Mapping[str, Any], workload: str) -> bool:
-    """Whether a pod spec's engine container takes the cap from this workload's ConfigMap, as an owned one does."""
-    wanted = {"name": cap_name(workload), "key": CAP_KEY}
-    for container in pod_spec.get("containers") or ():
-        for entry in container.get("env") or ():
-            reference = (entry.get("valueFrom") or {}).get("configMapKeyRef") or {}
-            if all(reference.get(key) == value for key, value in wanted.items()):
-                return True
-    return False
 
 
 def _word(flag: bool) -> str:

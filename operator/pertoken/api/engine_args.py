@@ -14,8 +14,7 @@ from pertoken.domain.service import Batching, BatchingMode, Engine, LatencyObjec
 
 Json = dict[str, Any]
 
-CAP_KEY: Final = CAP_VARIABLE
-CAP_REFERENCE: Final = f"$({CAP_KEY})"
+CAP_REFERENCE: Final = f"$({CAP_VARIABLE})"
 CAP_FLAG: Final = {Engine.VLLM: "--max-num-seqs", Engine.SGLANG: "--max-running-requests"}
 DEFAULT_PORT: Final = {Engine.VLLM: 8000, Engine.SGLANG: 30000}  # of `vllm serve` and `sglang.launch_server`
 BATCHED_TOKENS_FLAG: Final = "--max-num-batched-tokens"
@@ -37,7 +36,7 @@ INTER_TOKEN_EDGES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class EngineSettings:
+class Additions:
     """What decides about the additions.
 
     Attributes:
@@ -66,7 +65,7 @@ class EngineContainer:
     port: int
 
 
-def complete_container(container: Json, settings: EngineSettings) -> EngineContainer | tuple[FieldError, ...]:
+def complete_container(container: Json, settings: Additions) -> EngineContainer | tuple[FieldError, ...]:
     """The engine container with cap, histogram edges and a port named http; or what is in the way. Pure."""
     errors: list[FieldError] = []
     args = [*container.get("args", [])]
@@ -90,11 +89,11 @@ def complete_container(container: Json, settings: EngineSettings) -> EngineConta
 
 
 def _cap_args(
-    args: list[str], container: Json, line: CommandLine, settings: EngineSettings, errors: list[FieldError]
+    args: list[str], container: Json, line: CommandLine, settings: Additions, errors: list[FieldError]
 ) -> bool:
     """Append the cap's flag; tells whether the container reads the cap."""
     template = {**container, "env": [*container.get("env", []), _cap_variable(settings)]}
-    if line.mentions(CAP_KEY) and read_launch(template).reads_cap:
+    if line.mentions(CAP_VARIABLE) and read_launch(template).reads_cap:
         return True
     flag = CAP_FLAG.get(settings.engine)
     if flag is None:
@@ -119,19 +118,19 @@ def takes_more(line: CommandLine) -> bool:
     return line.forwards and not (not line.in_shell and "-c" in line.words)
 
 
-def _cap_variable(settings: EngineSettings) -> Json:
-    reference = {"name": settings.cap_config_map, "key": CAP_KEY}
-    return {"name": CAP_KEY, "valueFrom": {"configMapKeyRef": reference}}
+def _cap_variable(settings: Additions) -> Json:
+    reference = {"name": settings.cap_config_map, "key": CAP_VARIABLE}
+    return {"name": CAP_VARIABLE, "valueFrom": {"configMapKeyRef": reference}}
 
 
-def _cap_env(env: list[Json], settings: EngineSettings, errors: list[FieldError]) -> None:
-    if any(entry.get("name") == CAP_KEY for entry in env):
-        errors.append(FieldError(f"{settings.path}.env", CAP_KEY, "pertoken sets this variable: drop it"))
+def _cap_env(env: list[Json], settings: Additions, errors: list[FieldError]) -> None:
+    if any(entry.get("name") == CAP_VARIABLE for entry in env):
+        errors.append(FieldError(f"{settings.path}.env", CAP_VARIABLE, "pertoken sets this variable: drop it"))
         return
     env.append(_cap_variable(settings))
 
 
-def _batched_tokens(args: list[str], line: CommandLine, settings: EngineSettings, errors: list[FieldError]) -> None:
+def _batched_tokens(args: list[str], line: CommandLine, settings: Additions, errors: list[FieldError]) -> None:
     tokens = settings.batching.max_batched_tokens
     if tokens is None:
         return
@@ -146,7 +145,7 @@ def _batched_tokens(args: list[str], line: CommandLine, settings: EngineSettings
         args.append(f"{BATCHED_TOKENS_FLAG}={tokens}")
 
 
-def _takes_buckets(container: Json, line: CommandLine, settings: EngineSettings) -> bool:
+def _takes_buckets(container: Json, line: CommandLine, settings: Additions) -> bool:
     promised = settings.latency.ttft_seconds or settings.latency.inter_token_seconds or settings.latency.stall_seconds
     return (
         settings.engine is Engine.VLLM
@@ -176,7 +175,7 @@ def histogram_buckets(latency: LatencyObjective) -> str:
     return json.dumps({family: sorted(set(edges)) for family, edges in families.items()}, separators=(",", ":"))
 
 
-def _ports(container: Json, settings: EngineSettings, errors: list[FieldError]) -> list[Json]:
+def _ports(container: Json, settings: Additions, errors: list[FieldError]) -> list[Json]:
     """The container's ports; the first one serves, and is called http if it has no name."""
     ports = [dict(port) for port in container.get("ports", [])]
     if not ports:

@@ -95,7 +95,7 @@ def stranger(marks: Marks, claim: Claim) -> str:
         return "" if ours else f"it is controlled by {_named(marks.controller, claim)}"
     if not marks.labelled_by_us or (marks.service, marks.variant) != (claim.service.name, claim.variant):
         return "pertoken did not make it"
-    # Versions before 0.2 wrote no uid.
+    # Earlier builds wrote no uid.
     if marks.service_uid in {"", claim.uid}:
         return ""
     return (

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pertoken.api.engine_args import EngineContainer, EngineSettings, complete_container
+from pertoken.api.engine_args import Additions, EngineContainer, complete_container
 from pertoken.api.errors import FieldError, Rejected
 from pertoken.api.naming import cap_name
 from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL
@@ -71,7 +71,7 @@ def build_workload(request: WorkloadRequest) -> OwnedWorkload | Rejected:
     pod = copy.deepcopy(request.template)
     containers = pod["spec"]["containers"]
     position = next(index for index, container in enumerate(containers) if container["name"] == ENGINE)
-    settings = EngineSettings(
+    settings = Additions(
         engine=request.variant.engine,
         batching=request.variant.batching,
         latency=request.service.latency,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pertoken.api.engine_args import CAP_KEY
+from pertoken.api.launch import CAP_VARIABLE
 from pertoken.api.naming import cap_name
 from pertoken.api.ownership import Claim, stranger
 from pertoken.control.objects import CapObject, ServiceObject
@@ -32,7 +32,7 @@ def own_cap(
 ) -> CapObject | None:
     """The ConfigMap of pertoken from which the variant's engines read their cap; None if they read none of its."""
     key = scalable.cap_key
-    if key is None or key != ConfigKey(cap_name(variant.workload.name), CAP_KEY):
+    if key is None or key != ConfigKey(cap_name(variant.workload.name), CAP_VARIABLE):
         return None
     found = caps.get((service.key.namespace, key.name))
     if found is None or stranger(found.marks, claim_of(service, variant, scalable.uid)):
