@@ -49,8 +49,8 @@ def test_what_is_not_told_shrinks_nothing_and_is_named(lab):
         return {name: now for name in LOSSES if (now := lab.replicas(name)) < before[name]}
 
     named = {name: word for name, (_, word) in LOSSES.items() if word}
-    # The rates live on for their window of 8 s; the old samples for 5.
-    lab.throughout(18, lambda: not fallen(), says="a loaded service shrank on what was not measured")
+    # Longer than a window of rates, the age at which samples are stale and the hold on falling replicas together.
+    lab.throughout(12, lambda: not fallen(), says="a loaded service shrank on what was not measured")
     messages = lab.until(lambda: (found := told()).keys() == named.keys() and found, says="all say what is missing")
     for name, word in named.items():
         assert re.search(word, messages[name]), f"{name}: {messages[name]}"

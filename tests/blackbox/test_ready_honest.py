@@ -8,10 +8,14 @@ from clusterlab import Lab, adopted
 pytestmark = pytest.mark.e2e
 
 
-def told(lab: Lab, service: str, reason: str) -> str:
-    """Wait until Ready is False for this reason; its message."""
-    lab.until(lambda: lab.says(service, "Ready", "False", reason), 30)
-    return str(lab.condition(service, "Ready")["message"])
+def told(lab: Lab, service: str, reason: str, *words: str) -> str:
+    """Wait until Ready is False for this reason and in these words; its message."""
+
+    def message() -> str:
+        said = str(lab.condition(service, "Ready").get("message", ""))
+        return said if lab.says(service, "Ready", "False", reason) and all(word in said for word in words) else ""
+
+    return str(lab.until(message, 30, says=f"Ready=False {reason}: {words}"))
 
 
 def test_an_unknown_model_is_run_and_not_ready(lab):
@@ -51,10 +55,7 @@ def test_pods_that_find_no_node(lab):
     lab.deployment("chat", pool, 3)
     lab.service("chat", adopted("chat", pool, minReplicas=3), minReplicas=3)
 
-    words = told(lab, "chat", "PodsPending")
-
-    assert "1 of 3 replicas" in words
-    assert "Insufficient nvidia.com/gpu" in words
+    told(lab, "chat", "PodsPending", "1 of 3 replicas", "Insufficient nvidia.com/gpu")
 
 
 def test_pods_that_crash(lab):
@@ -67,9 +68,7 @@ def test_pods_that_crash(lab):
 
     lab.behave(lab.pods("chat")[0]["metadata"]["name"], "crash", message="CUDA error: out of memory")
 
-    words = told(lab, "chat", "PodsCrashing")
-    assert "1 of 2 replicas" in words
-    assert "CUDA error: out of memory" in words
+    told(lab, "chat", "PodsCrashing", "1 of 2 replicas", "CUDA error: out of memory")
     lab.until(lambda: any(event["reason"] == "PodsCrashing" for event in lab.events("chat")), says="an event")
 
 
@@ -82,9 +81,7 @@ def test_replicas_that_a_quota_denies(lab):
     lab.deployment("chat", pool, 7)
     lab.service("chat", adopted("chat", pool, minReplicas=7, maxReplicas=7), minReplicas=7)
 
-    words = told(lab, "chat", "ReplicaFailure")
-    assert "2 of 7 replicas" in words
-    assert "exceeded quota: gpus" in words
+    told(lab, "chat", "ReplicaFailure", "2 of 7 replicas", "exceeded quota: gpus")
     assert lab.replicas("chat") == 7, "Kubernetes goes on trying"
 
 

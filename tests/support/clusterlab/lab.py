@@ -18,7 +18,7 @@ they do not take waits, and every figure on their vLLM pages follows from it. Pa
 `rename` them, `freeze` them, `silence` them, or serve another text (`page`, and `extra_page` for exporters that are no
 pod, such as DCGM). Pods become ready 0.7 s after they are bound; `behave` makes them wait, crash or fail.
 
-The operator is shared: cycles of 1 s, rates over 8 s, samples stale after 5 s. Wait for `cycles`, poll with `until`,
+The operator is shared: cycles of 1 s, rates over 5 s, samples stale after 4 s. Wait for `cycles`, poll with `until`,
 watch with `throughout`; never sleep. `lab.operator` is its process (`pause`, `restart`, `get("/healthz")`, `log`);
 whoever stops or reconfigures it restarts it as it was. `second_operator` starts another under an account of its own.
 """
