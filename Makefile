@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test peers demo test unit check fmt lint types imports crds docs bench bench-speed sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-speed sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,7 +27,12 @@ demo: install ## a real control plane, Prometheus, an emulated GPU fleet, a real
 
 test: install ## all tests, the end-to-end ones against the real API server and Prometheus included
 	@$(BIN)/sandbox binaries
-	@$(BIN)/pytest $(ARGS)
+	@$(if $(ARGS),$(BIN)/pytest $(ARGS),$(BIN)/pytest --ignore=tests/blackbox && $(MAKE) --no-print-directory blackbox)
+
+# Most of their time is waiting for a cluster: two lanes, each with a control plane of its own.
+blackbox: install ## what users rely on, seen through the API server, metrics pages and the audit log alone
+	@$(BIN)/sandbox binaries
+	@$(BIN)/pytest tests/blackbox -n 2 --dist loadfile $(ARGS)
 
 unit: install ## only the tests that need no control plane
 	@$(BIN)/pytest -m "not e2e" $(ARGS)

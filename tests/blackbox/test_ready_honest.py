@@ -12,8 +12,10 @@ def told(lab: Lab, service: str, reason: str, *words: str) -> str:
     """Wait until Ready is False for this reason and in these words; its message."""
 
     def message() -> str:
-        said = str(lab.condition(service, "Ready").get("message", ""))
-        return said if lab.says(service, "Ready", "False", reason) and all(word in said for word in words) else ""
+        ready = lab.condition(service, "Ready")  # read once: the next look may find another cycle's
+        said = str(ready.get("message", ""))
+        right = (ready.get("status"), ready.get("reason")) == ("False", reason)
+        return said if right and all(word in said for word in words) else ""
 
     return str(lab.until(message, 30, says=f"Ready=False {reason}: {words}"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from typing import Any
 
@@ -105,3 +106,10 @@ def test_a_watch_that_was_told_to_end_does_not_begin_anew():
 
     asyncio.run(keep_informed(watch, asyncio.Event(), lambda: told.append(1)))
     assert (len(begun), told) == (1, [])
+
+
+@pytest.mark.parametrize("levels", [MOST_DEPTH + 1, 300, 600, 900, 5_000])
+def test_what_the_parser_follows_and_a_copy_does_not_is_cut_as_well(levels: int):
+    deep = '{"a":' * levels + "1" + "}" * levels
+    assert depth(copy.deepcopy(loads(deep))) == MOST_DEPTH
+    assert loads('{"a":' * MOST_DEPTH + "1" + "}" * MOST_DEPTH) != CUT

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, Final
 
+from pertoken.raw.values import deeper_than
+
 MOST_DEPTH: Final = 200  # twice what may become part of an object, and far below Python's limit
 CUT: Final = "nested too deep"
 
@@ -14,15 +16,21 @@ _REPLACEMENT: Final = json.dumps(CUT).encode()
 
 
 def loads(text: bytes | str) -> Any:
-    """Parse JSON; what is nested too deep to be parsed is replaced by a text, so that all the rest can be read.
+    """Parse JSON; what is nested too deep is replaced by a text, so that all the rest can be read.
+
+    The parser itself goes deeper than what copies or walks through an object afterwards can follow.
 
     Raises:
         ValueError: it is no JSON.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
-        return json.loads(cut(text.encode() if isinstance(text, str) else text))
+        pass
+    else:
+        if not deeper_than(value, MOST_DEPTH):
+            return value
+    return json.loads(cut(text.encode() if isinstance(text, str) else text))
 
 
 def cut(text: bytes, most: int = MOST_DEPTH) -> bytes:
