@@ -20,9 +20,9 @@ from benchmarks.model_accuracy.report import Miss, figures, grouped, say, table,
 
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model
 from pertoken.domain.service import Parallelism
-from pertoken.model.engine import engine_model
-from pertoken.model.perf import Gains
-from pertoken.model.steady import Engine, Load, OperatingPoint, at_rate
+from pertoken.performance.engine import engine_model
+from pertoken.performance.steady import Engine, Load, OperatingPoint, at_rate
+from pertoken.performance.step_time import Gains
 
 BUSY: Final = (0.5, 0.8)  # prefill shares that part the table
 HOPELESS: Final = 10.0  # times the time to first token at the lowest rate

@@ -22,8 +22,8 @@ from pertoken.catalog.gpus import Efficiency, Gpu
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model
 from pertoken.catalog.models import Model
 from pertoken.domain.service import Parallelism
-from pertoken.model.engine import EngineModel, engine_model
-from pertoken.model.perf import decode_step, prefill_time
+from pertoken.performance.engine import EngineModel, engine_model
+from pertoken.performance.step_time import decode_step, prefill_time
 
 _PRECISIONS: Final = {"bfloat16": "bf16", "fp8_block": "fp8", "fp8_static": "fp8"}
 # Per-GPU parameters that are fitted, with the spread that GPUs have around their mean (of the natural logarithm).

@@ -16,7 +16,7 @@ from benchmarks.model_accuracy.serving import Row
 from scipy.optimize import least_squares
 
 from pertoken.catalog.served import LINEAR_LAYERS, SPARSE_LAYERS
-from pertoken.model.perf import marginal_prefill_time, mean_decode_step
+from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
 
 MEAN: Final = np.log([1.0, 20e-6, 0.85, 250e-6])  # decode gain, layer seconds, prefill gain, prompt seconds per layer
 MEAN_SPREAD: Final = np.array([0.15, 0.5, 0.3, 0.5])

@@ -28,11 +28,11 @@ from typing import Final
 import numpy as np
 from benchmarks.model_accuracy.report import Miss, figures, grouped, label, say, table, worst
 
+from pertoken.calculators.closed_fit import Point, fit_best
+from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, ClosedLoop, closed_loop
+from pertoken.calculators.estimate import Deployment
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
 from pertoken.domain.service import Parallelism
-from pertoken.model.closed_fit import Point, fit_best
-from pertoken.model.estimate import Deployment
-from pertoken.model.served import AS_SERVED, Clients, ClosedGains, ClosedLoop, closed_loop
 
 PRECISIONS: Final = {"fp8": "fp8", "fp4": "nvfp4", "int4": "int4", "bf16": ""}
 CALIBRATED_WITH: Final = (3, 4, 5, 6)

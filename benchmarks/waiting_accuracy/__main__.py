@@ -1,4 +1,4 @@
-"""How well `pertoken.model.waiting` predicts waiting: against an exact replay of real traces.
+"""How well `pertoken.calculators.waiting` predicts waiting: against an exact replay of real traces.
 
 The replay is a first-come-first-served queue of c replicas over every single request; a request's service time is its
 work (GPU time per prompt token and per generated token, Llama 3.1 8B on an H100 at batch 16), scaled so that the
@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pertoken.accounting.attribution import weights_at
+from pertoken.calculators.bursts import Lengths, Record, prior_burstiness, request_sizes
+from pertoken.calculators.waiting import Seen, Servers, fit_burstiness, waiting
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model
 from pertoken.domain.service import Parallelism
-from pertoken.model.attribution import weights_at
-from pertoken.model.bursts import Lengths, Record, prior_burstiness, request_sizes
-from pertoken.model.perf import engine_model
-from pertoken.model.steady import Engine, Load
-from pertoken.model.waiting import Seen, Servers, fit_burstiness, waiting
+from pertoken.performance.steady import Engine, Load
+from pertoken.performance.step_time import engine_model
 
 TRACES = Path(__file__).parents[2] / "examples" / "traces"
 CODE_STARTS = 77.2994  # seconds after the conversation trace

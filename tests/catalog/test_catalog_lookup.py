@@ -100,7 +100,7 @@ def test_rows_are_complete_and_names_unique():
 )
 def test_parameter_counts_match_the_published_ones(model_id, billions):
     """Architecture rows are right when their parameters add up to what the vendors publish (within 2 %)."""
-    from pertoken.model.memory import count as _count  # noqa: PLC0415 - counts are the model's business
+    from pertoken.performance.memory import count as _count  # noqa: PLC0415 - counts are the model's business
 
     model = find_model(model_id)
     count = _count(model)

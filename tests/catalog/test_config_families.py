@@ -6,7 +6,7 @@ import pytest
 
 from pertoken.catalog.architecture import from_mapping
 from pertoken.catalog.lookup import find_model
-from pertoken.model.memory import count, kv_bytes_per_token
+from pertoken.performance.memory import count, kv_bytes_per_token
 
 QWEN3_MOE = {
     "architectures": ["Qwen3MoeForCausalLM"],

@@ -18,7 +18,7 @@ from pertoken.cli.calibrate import calibrate_command
 from pertoken.cli.estimate import estimate_command
 
 COLUMNS = ["model", "gpu", "tp", "quantization", "batch", "input_tokens", "output_tokens"]
-RUNS = Path(__file__).parents[1] / "model" / "data" / "served_runs.csv"
+RUNS = Path(__file__).parents[1] / "performance" / "data" / "served_runs.csv"
 VLLM = {
     "backend": "vllm",
     "model_id": "meta-llama/Llama-3.1-8B-Instruct",

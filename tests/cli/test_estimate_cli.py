@@ -29,7 +29,7 @@ ANSWERED = [
     "usd_per_million_output",
     "error",
 ]
-SAMPLE = Path(__file__).parents[1] / "model" / "data" / "aic_reference_sample.csv"
+SAMPLE = Path(__file__).parents[1] / "performance" / "data" / "aic_reference_sample.csv"
 GOOD = "meta-llama/Llama-3.1-8B,h100-sxm,1,,32,2048,256"
 
 

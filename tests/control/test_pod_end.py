@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from pertoken.accounting.bill import bill
 from pertoken.control.facts import pod_fact
 from pertoken.control.inventory import Inventory
 from pertoken.control.pod_end import finished_at
 from pertoken.control.quantities import epoch
 from pertoken.domain.pool import PoolSpec
-from pertoken.model.bill import bill
 
 POOL = PoolSpec("p", "a100-sxm-80gb")
 END = "2026-11-23T11:00:00Z"

@@ -7,7 +7,7 @@ import pytest
 
 from pertoken.control import state
 from pertoken.control.state import KEY, MAX_BYTES, MemoryStore
-from pertoken.model.demand import DemandSample
+from pertoken.forecast.demand import DemandSample
 from pertoken.planner.memory import EMPTY, Memory, ServiceMemory
 from pertoken.ports import AlreadyExists, Conflict, NotFound, Unavailable, Withheld
 

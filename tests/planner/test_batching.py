@@ -9,8 +9,8 @@ from pertoken.catalog.engines import GRAPH_SIZES, graph_floor
 from pertoken.catalog.lookup import find_gpu, find_model
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, LatencyObjective, Mode, Parallelism
-from pertoken.model.perf import engine_model, kv_sequences
-from pertoken.model.steady import CONTEXT_SPREAD, KV_OVERFLOW_Z, Engine, Load, Targets, at_batch
+from pertoken.performance.steady import CONTEXT_SPREAD, KV_OVERFLOW_Z, Engine, Load, Targets, at_batch
+from pertoken.performance.step_time import engine_model, kv_sequences
 from pertoken.planner.batching import cap_limit, ideal_cap
 
 ENGINE = Engine(engine_model(find_model("llama-3.1-8b"), find_gpu("a100"), Parallelism()))

@@ -6,13 +6,13 @@ from decimal import Decimal
 import pytest
 from lab import EDGES, START, Pod, generic, plant, pool_spec, spread
 
+from pertoken.accounting.bill import Bill
+from pertoken.accounting.cost import Tokens
 from pertoken.api.status import StatusContext, service_status
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.pool import Billing
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import Signal
-from pertoken.model.bill import Bill
-from pertoken.model.cost import Tokens
 from pertoken.planner.charges import account_statement
 from pertoken.planner.ledger import Account, Charged, Lines, account
 from pertoken.planner.memory import from_json, to_json

@@ -8,7 +8,7 @@ from lab import plant
 from pertoken.domain.cluster import EngineSettings
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
-from pertoken.model.steady import at_batch
+from pertoken.performance.steady import at_batch
 from pertoken.planner.delivered import HALF_LIFE_SECONDS, share_of
 from pertoken.planner.memory import Delivered
 

@@ -14,7 +14,7 @@ from pertoken.adapters.prometheus.profile import (
 )
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Counter, LatencyKind, Signal
-from pertoken.model.histogram import quantile, share_within
+from pertoken.performance.histogram import quantile, share_within
 
 SCRAPE, WINDOW, FRESH, LOOKBACK = 0.5, 4.0, 1.5, 20.0
 CHAT, LARGE = PodKey("a", "chat-0"), PodKey("a", "chat-large-0")

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).parents[2]
-RUNS = ROOT / "tests" / "model" / "data" / "simulated_runs.csv"
+RUNS = ROOT / "tests" / "performance" / "data" / "simulated_runs.csv"
 
 
 def test_latency_grows_with_load_as_in_an_independent_simulator():

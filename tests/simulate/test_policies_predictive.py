@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model
 from pertoken.domain.service import Parallelism
-from pertoken.model.perf import engine_model, iteration_time
-from pertoken.model.steady import Engine
+from pertoken.performance.steady import Engine
+from pertoken.performance.step_time import engine_model, iteration_time
 from pertoken.simulate.policies import arima, dynamo, prior, sageserve
 from pertoken.simulate.policies.dynamo import DynamoSettings, EngineLoad, Traffic
 

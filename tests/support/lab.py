@@ -29,9 +29,9 @@ from pertoken.domain.service import (
 )
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
-from pertoken.model.perf import Gains, engine_model
-from pertoken.model.steady import Engine as Steady
-from pertoken.model.steady import Load, at_batch, at_rate
+from pertoken.performance.steady import Engine as Steady
+from pertoken.performance.steady import Load, at_batch, at_rate
+from pertoken.performance.step_time import Gains, engine_model
 from pertoken.planner.engine import plan
 from pertoken.planner.memory import EMPTY, Memory
 from pertoken.planner.placement import obstacle

@@ -13,8 +13,8 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
-from pertoken.model.closed_fit import Point
-from pertoken.model.served import Clients
+from pertoken.calculators.closed_fit import Point
+from pertoken.calculators.closed_loop import Clients
 
 MILLI = 1e-3
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pertoken.calculators.breakeven import BreakEven, Fleet, break_even
 from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
 from pertoken.cli.subject import (
     BudgetOption,
@@ -28,8 +29,7 @@ from pertoken.cli.subject import (
     resolve,
 )
 from pertoken.domain.service import PriceList
-from pertoken.model.breakeven import BreakEven, Fleet, break_even
-from pertoken.model.steady import Sustainable, sustainable_rate
+from pertoken.performance.steady import Sustainable, sustainable_rate
 from pertoken.units import SECONDS_PER_HOUR, TOKENS_PER_MILLION
 
 SHOWN = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 10.0)

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from pertoken.calculators.closed_fit import Point, fit_best
+from pertoken.calculators.estimate import Deployment
 from pertoken.catalog_files import use_catalog
 from pertoken.cli.benchmark_results import Format, NoResult, model_of, points_of
 from pertoken.cli.calibration_file import Key, Learnt, as_data, key_of
 from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
 from pertoken.cli.rendering import Output, print_data, refuse
-from pertoken.model.closed_fit import Point, fit_best
-from pertoken.model.estimate import Deployment
 
 MILLI = 1e-3
 LONGEST_SECONDS = 3600.0

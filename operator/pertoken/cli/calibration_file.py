@@ -9,10 +9,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
+from pertoken.calculators.closed_fit import Fit
+from pertoken.calculators.closed_loop import AS_SERVED, ClosedGains
+from pertoken.calculators.estimate import Deployment
 from pertoken.cli.estimate_rows import BadFile
-from pertoken.model.closed_fit import Fit
-from pertoken.model.estimate import Deployment
-from pertoken.model.served import AS_SERVED, ClosedGains
 
 VERSION: Final = 1
 BOUNDS: Final = (0.01, 100.0)

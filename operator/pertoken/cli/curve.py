@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pertoken.calculators.curve import Curve, CurvePoint, curve
 from pertoken.cli.plot import PlotError, plot_curve
 from pertoken.cli.rendering import NO, RowsOutput, print_csv, print_data, print_table, refuse
 from pertoken.cli.subject import (
@@ -28,7 +29,6 @@ from pertoken.cli.subject import (
     TtftOption,
     resolve,
 )
-from pertoken.model.curve import Curve, CurvePoint, curve
 
 LARGEST = 1024
 COLUMNS = ("batch", "ITL ms", "p{p}", "TTFT ms", "p{p}", "tok/s/GPU", "USD/1M", "input", "output", "KV", "")

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pertoken.calculators.estimate import estimate
 from pertoken.catalog.architecture import Incomplete, from_mapping
 from pertoken.catalog.lookup import Unknown, find_gpu
 from pertoken.catalog.models import Model
@@ -31,7 +32,6 @@ from pertoken.cli.estimate_rows import (
     understand,
 )
 from pertoken.cli.rendering import RowsOutput, print_data, refuse
-from pertoken.model.estimate import estimate
 from pertoken.units import AmountError, parse_amount
 
 LABELS = {

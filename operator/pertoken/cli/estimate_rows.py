@@ -9,12 +9,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Final
 
+from pertoken.calculators.closed_loop import Clients
+from pertoken.calculators.estimate import Deployment, Estimate
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.domain.service import Parallelism
-from pertoken.model.estimate import Deployment, Estimate
-from pertoken.model.served import Clients
 
 ASKED: Final = ("model", "gpu", "tp", "quantization", "batch", "input_tokens", "output_tokens")
 OPTIONAL: Final = ("quantization", "engine", "pp", "dp", "ep", "kv_quantization")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pertoken.calculators.curve import Curve
 from pertoken.cli.subject import Subject
-from pertoken.model.curve import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

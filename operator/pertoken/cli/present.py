@@ -13,7 +13,7 @@ import yaml
 
 from pertoken.cli.rendering import refuse
 from pertoken.cli.subject import Deployment, Request, Subject, resolve
-from pertoken.model.perf import Gains
+from pertoken.performance.step_time import Gains
 
 
 def present(path: Path, service: str | None, variant: str | None, price: str | None) -> tuple[Subject, float]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pertoken.calculators.quote import Quote, TokenUsd, quote
 from pertoken.cli.present import present
 from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
 from pertoken.cli.subject import (
@@ -27,8 +28,7 @@ from pertoken.cli.subject import (
     TtftOption,
     resolve,
 )
-from pertoken.model.quote import Quote, TokenUsd, quote
-from pertoken.model.steady import OperatingPoint, Sustainable, at_batch, at_rate, sustainable_rate
+from pertoken.performance.steady import OperatingPoint, Sustainable, at_batch, at_rate, sustainable_rate
 
 
 class Basis(StrEnum):

@@ -16,8 +16,8 @@ from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.catalog.prices import list_price
 from pertoken.cli.rendering import refuse
 from pertoken.domain.service import Parallelism
-from pertoken.model.perf import engine_model
-from pertoken.model.steady import Engine, Load, Targets
+from pertoken.performance.steady import Engine, Load, Targets
+from pertoken.performance.step_time import engine_model
 from pertoken.units import AmountError, parse_amount
 
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Hugging Face id or alias.")]

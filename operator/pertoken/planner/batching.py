@@ -10,8 +10,7 @@ from pertoken.domain.cluster import BatchCap
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, BatchingMode
 from pertoken.domain.signal import Signal
-from pertoken.model.perf import kv_sequences
-from pertoken.model.steady import (
+from pertoken.performance.steady import (
     CAP_ROOM,
     CONTEXT_SPREAD,
     KV_OVERFLOW_Z,
@@ -22,6 +21,7 @@ from pertoken.model.steady import (
     at_batch,
     sustainable_rate,
 )
+from pertoken.performance.step_time import kv_sequences
 from pertoken.planner.assess import Assessment
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.signal import LatencyKind
-from pertoken.model.histogram import merge, quantile
-from pertoken.model.steady import at_batch
+from pertoken.performance.histogram import merge, quantile
+from pertoken.performance.steady import at_batch
 from pertoken.planner.roll_state import SEEN_SECONDS, Rolling
 from pertoken.planner.sizing import MIN_EVENTS
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from pertoken.accounting.attribution import EQUAL, Weights, weights_at
+from pertoken.accounting.bill import Bill, bill, pod_phases
+from pertoken.accounting.cost import Tokens
+from pertoken.accounting.energy import Energy
+from pertoken.accounting.pool_bill import holdings, pool_bill
+from pertoken.accounting.statement import GpuTime, Statement, statement
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.pool import Billing, PoolSpec
 from pertoken.domain.signal import Signal
 from pertoken.domain.world import PoolView, World
-from pertoken.model.attribution import EQUAL, Weights, weights_at
-from pertoken.model.bill import Bill, bill, pod_phases
-from pertoken.model.cost import Tokens
-from pertoken.model.energy import Energy
-from pertoken.model.pool_bill import holdings, pool_bill
-from pertoken.model.statement import GpuTime, Statement, statement
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.ledger import Account, Charged, Entry, Lines
 

@@ -14,7 +14,7 @@ from math import ceil
 from typing import Final
 
 from pertoken.domain.signal import Signal
-from pertoken.model.demand import blend
+from pertoken.forecast.demand import blend
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.memory import Delivered
 

@@ -17,11 +17,11 @@ from pertoken.domain.service import Engine as EngineKind
 from pertoken.domain.service import ModelSpec, ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind, Signal
 from pertoken.domain.world import PlannerSettings, ServiceView, VariantView, World
-from pertoken.model.calibrate import for_key
-from pertoken.model.demand import DemandSample
-from pertoken.model.histogram import merge
-from pertoken.model.perf import EngineModel, engine_model
-from pertoken.model.steady import Engine, Load, Targets
+from pertoken.forecast.demand import DemandSample
+from pertoken.performance.calibrate import for_key
+from pertoken.performance.histogram import merge
+from pertoken.performance.steady import Engine, Load, Targets
+from pertoken.performance.step_time import EngineModel, engine_model
 from pertoken.planner.memory import ServiceMemory, VariantMemory
 from pertoken.planner.place import alive
 

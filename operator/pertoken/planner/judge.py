@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from pertoken.domain.plan import AttributionFigures, CostFigures, Judgement, LatencyFigures, Verdict
-from pertoken.domain.reasons import Reason
-from pertoken.domain.service import CostObjective, PriceList
-from pertoken.domain.signal import LatencyKind
-from pertoken.model.cost import (
+from pertoken.accounting.cost import (
     Reachable,
     Tokens,
     cost_index,
@@ -19,10 +15,14 @@ from pertoken.model.cost import (
     reachable_index,
     scaled_prices,
 )
-from pertoken.model.goodput import Share, good_share, usd_per_million_good
-from pertoken.model.histogram import quantile, share_within
-from pertoken.model.statement import Prices, Statement
-from pertoken.model.steady import Sustainable, sustainable_rate
+from pertoken.accounting.goodput import Share, good_share, usd_per_million_good
+from pertoken.accounting.statement import Prices, Statement
+from pertoken.domain.plan import AttributionFigures, CostFigures, Judgement, LatencyFigures, Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import CostObjective, PriceList
+from pertoken.domain.signal import LatencyKind
+from pertoken.performance.histogram import quantile, share_within
+from pertoken.performance.steady import Sustainable, sustainable_rate
 from pertoken.planner.charges import account_statement
 from pertoken.planner.facts import ServiceFacts
 from pertoken.planner.ledger import Account, Charged
@@ -162,7 +162,7 @@ def _least(facts: ServiceFacts) -> tuple[Reachable | None, float | None]:
         engine = replace(variant.engine, cap=cap)
         point = sustainable_rate(engine, load, facts.targets)
         if isinstance(point, Sustainable):
-            carried = variant.ranks * facts.memory.edge.rounded
+            carried = variant.ranks * facts.memory.knee.rounded
             least = reachable(point, load, variant.usd_per_hour / carried)
             if least is not None:
                 found.append(least)

@@ -1,4 +1,4 @@
-"""What a cycle teaches of a service: request shape, demand, idleness, the edge of its latency."""
+"""What a cycle teaches of a service: request shape, demand, idleness, the SLO knee."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import inf
 
 from pertoken.domain.service import Engine
 from pertoken.domain.signal import LatencyKind, Signal
-from pertoken.model.demand import (
+from pertoken.forecast.demand import (
     HISTORY_CYCLES,
     LONG_CYCLES,
     SHORT_CYCLES,
@@ -18,10 +18,10 @@ from pertoken.model.demand import (
     growth_of,
     mean_request,
 )
-from pertoken.model.edge import Edge, Kept
-from pertoken.model.edge import learn as learn_edge
-from pertoken.model.histogram import share_within
-from pertoken.model.steady import Load
+from pertoken.forecast.slo_knee import Kept, SloKnee
+from pertoken.forecast.slo_knee import learn as learn_knee
+from pertoken.performance.histogram import share_within
+from pertoken.performance.steady import Load
 from pertoken.planner.assess import Assessment, Grade
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.learn_variant import learn_variant
@@ -49,7 +49,7 @@ def learn(facts: ServiceFacts, assessment: Assessment) -> ServiceMemory:
     if assessment.grade is Grade.HOLD:
         return memory
     idle_since = _idle_since(facts) if assessment.allows(Purpose.IDLE) else None
-    memory = replace(memory, idle_since=idle_since, edge=_edge(facts, assessment))
+    memory = replace(memory, idle_since=idle_since, knee=_knee(facts, assessment))
     before = memory.shape or _first_shape(facts)
     if before is None or not assessment.allows(Purpose.DEMAND):
         return memory
@@ -75,28 +75,28 @@ def _recent(facts: ServiceFacts) -> tuple[DemandSample, ...]:
     return tuple(old for old in facts.memory.demand if oldest <= old.at < facts.now)
 
 
-def _edge(facts: ServiceFacts, assessment: Assessment) -> Edge:
+def _knee(facts: ServiceFacts, assessment: Assessment) -> SloKnee:
     """The share of requests within the objectives, laid beside the load that they met."""
-    edge, memory = facts.memory.edge, facts.memory
+    knee, memory = facts.memory.knee, facts.memory
     settled = not facts.settings.calibrate or all(
         variant.memory.calibration.samples >= CALIBRATED_SAMPLES for variant in facts.variants if variant.measured
     )
     if assessment.grade < Grade.NORMAL or memory.shape is None or not settled:
-        return edge
+        return knee
     steps = [pod.values[Signal.STEP_SECONDS] for pod in facts.flowing if Signal.STEP_SECONDS in pod.values]
     stay = min(memory.shape.output_tokens * sum(steps) / len(steps), LONGEST_STAY) if steps else 0.0
     since = facts.now - facts.window - stay
     met = [one.utilization for one in memory.pressure if one.at >= since]
     if not sum(met) > 0 or memory.pressure[0].at > since:
-        return edge
+        return knee
     if facts.now - memory.pressure[-1].at < facts.settings.cycle_seconds / 2:
-        return edge  # planned again at once: what it shows has been learnt
+        return knee  # planned again at once: what it shows has been learnt
     kept = _share_kept(facts)
     if kept is None:
-        return edge
+        return knee
     # Busy cycles hold more requests.
     utilization = sum(one * one for one in met) / sum(met)
-    return learn_edge(edge, Kept(utilization, *kept), facts.targets.percentile)
+    return learn_knee(knee, Kept(utilization, *kept), facts.targets.percentile)
 
 
 def _share_kept(facts: ServiceFacts) -> tuple[float, float] | None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import LatencyKind, Signal
-from pertoken.model.calibrate import MIN_BATCH, Observation
-from pertoken.model.calibrate import learn as calibrate
-from pertoken.model.histogram import merge, quantile
-from pertoken.model.steady import Load, at_batch
+from pertoken.performance.calibrate import MIN_BATCH, Observation
+from pertoken.performance.calibrate import learn as calibrate
+from pertoken.performance.histogram import merge, quantile
+from pertoken.performance.steady import Load, at_batch
 from pertoken.planner.assess import Assessment, Grade
 from pertoken.planner.delivered import queued_since
 from pertoken.planner.facts import ServiceFacts, VariantFacts

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
+from pertoken.accounting.bill import Bill
+from pertoken.accounting.cost import Tokens
+from pertoken.accounting.energy import Energy
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import Counter
-from pertoken.model.bill import Bill
-from pertoken.model.cost import Tokens
-from pertoken.model.energy import Energy
 
 BUCKETS: Final = 120
 

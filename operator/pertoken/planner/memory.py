@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pertoken.domain.identity import ServiceKey
-from pertoken.model.calibrate import Calibration
-from pertoken.model.demand import DemandSample
-from pertoken.model.edge import Edge
+from pertoken.forecast.demand import DemandSample
+from pertoken.forecast.slo_knee import SloKnee
+from pertoken.performance.calibrate import Calibration
 from pertoken.planner.codec import CodecError, decode, encode
 from pertoken.planner.ledger import Ledger
 
@@ -149,7 +149,7 @@ class ServiceMemory:
         fresh_since: since when its metrics have been fresh without a gap, None while they are not.
         shape: mean request.
         demand: samples of the last forty minutes, oldest first.
-        edge: utilization at which the percentile is just kept.
+        knee: utilization at which the percentile is just kept.
         pressure: utilizations lately, oldest first.
         idle_since: no request since, None while there are some.
         panic_until: no scale-down before.
@@ -163,7 +163,7 @@ class ServiceMemory:
     fresh_since: float | None = None
     shape: Shape | None = None
     demand: tuple[DemandSample, ...] = ()
-    edge: Edge = field(default_factory=Edge)
+    knee: SloKnee = field(default_factory=SloKnee)
     pressure: tuple[Pressure, ...] = ()
     idle_since: float | None = None
     panic_until: float = 0.0

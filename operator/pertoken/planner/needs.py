@@ -16,7 +16,7 @@ from typing import Final
 from pertoken.domain.metrics import Offer, PodMetrics
 from pertoken.domain.service import Engine
 from pertoken.domain.signal import Counter, LatencyKind, Signal
-from pertoken.model.steady import Targets
+from pertoken.performance.steady import Targets
 from pertoken.planner.facts import ServiceFacts, VariantFacts
 
 NAMED_PODS: Final = 3  # in a message; the others are counted

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
+from pertoken.accounting.cost import Tokens, list_value
 from pertoken.domain.plan import DemandFigures
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Optimize, WhenInfeasible
 from pertoken.domain.signal import LatencyKind, Signal
-from pertoken.model.cost import Tokens, list_value
-from pertoken.model.demand import Forecast, forecast
-from pertoken.model.histogram import quantile
-from pertoken.model.steady import (
+from pertoken.forecast.demand import Forecast, forecast
+from pertoken.performance.histogram import quantile
+from pertoken.performance.steady import (
     Engine,
     Load,
     Sustainable,
@@ -54,9 +54,9 @@ class Capacity:
     rate: float
     unreachable: Unreachable | None = None
 
-    def at_edge(self, edge: float) -> Capacity:
+    def at_knee(self, knee: float) -> Capacity:
         """What is really carried: the percentile is lost before, or after, the modelled rate."""
-        return replace(self, rate=self.rate * edge)
+        return replace(self, rate=self.rate * knee)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def size(facts: ServiceFacts, assessment: Assessment, trace: Trace) -> Sizing:
     }
     if len(capacities) < len(facts.variants):
         return _size_generic(facts, demand, trace)
-    capacities = {name: found.at_edge(facts.memory.edge.rounded) for name, found in capacities.items()}
+    capacities = {name: found.at_knee(facts.memory.knee.rounded) for name, found in capacities.items()}
     capacities, delivered = _believed(facts, capacities, load)
     order = sorted(facts.variants, key=lambda variant: _dearness(variant, capacities[variant.name]))
     weight = input_weight(capacities[order[0].name], load)
@@ -160,7 +160,7 @@ def _believed(
         capacity = capacities[variant.name]
         weight = input_weight(capacity, load)
         found = measured(facts, variant, capacity.rate, Work(weight, load.input_tokens * weight + load.output_tokens))
-        bounded[variant.name] = capacity.at_edge(round(share_of(found, facts.now), 2))
+        bounded[variant.name] = capacity.at_knee(round(share_of(found, facts.now), 2))
         if found is not None:
             delivered[variant.name] = found
     return bounded, delivered
@@ -226,7 +226,7 @@ def _size_modelled(
             bound_by=point.binding,
             lead_seconds=lead,
             forecast_headroom=needed / max(known.ahead.work, EPSILON) - 1.0,
-            edge=facts.memory.edge.rounded,
+            knee=facts.memory.knee.rounded,
             believed=share_of(variant.memory.delivered, facts.now) if variant.memory.delivered else None,
         )
     if not idle and not eased:
@@ -234,7 +234,7 @@ def _size_modelled(
         wishes = _queued(facts, order, wishes, trace)
     tokens = rate * known.load.output_tokens
     carried = sum(variant.ready * known.capacities[variant.name].rate for variant in order)
-    pressure = known.rate(known.ahead.present) / carried * facts.memory.edge.rounded if carried > 0 else None
+    pressure = known.rate(known.ahead.present) / carried * facts.memory.knee.rounded if carried > 0 else None
     figures = replace(known.demand, forecast_output_tokens_per_second=tokens)
     return Sizing(tuple(wishes), figures, need, pressure, known.ahead.trust)
 
@@ -305,7 +305,7 @@ def _economy(
             50,
         )
         floor = capacity_of(variant.engine, load, eased, variant.ranks)
-        carried = None if floor is None else floor.at_edge(facts.memory.edge.rounded).rate
+        carried = None if floor is None else floor.at_knee(facts.memory.knee.rounded).rate
         hard = least if carried is None else ceil(rate / carried - EPSILON)
         fewer = max(affordable, hard, 1)
         return {variant.name: min(fewer, least)}, {variant.name: min(max(fewer, 1), counts[1][variant.name])}

@@ -14,7 +14,7 @@ from typing import Final
 from pertoken.catalog.architecture import from_config
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
 from pertoken.domain.service import ModelSpec, VariantSpec
-from pertoken.model.perf import EngineModel, engine_model, iteration_time, prefill_time
+from pertoken.performance.step_time import EngineModel, engine_model, iteration_time, prefill_time
 from pertoken.simulate.truth import StepTimes, Table, TableMissingError, step_times
 
 BATCHES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)

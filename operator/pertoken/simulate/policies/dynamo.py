@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
 
-from pertoken.model.perf import iteration_time
-from pertoken.model.steady import Engine, Load, Targets
+from pertoken.performance.steady import Engine, Load, Targets
+from pertoken.performance.step_time import iteration_time
 from pertoken.simulate.policies.arima import best_order, forecast
 from pertoken.simulate.policies.prior import UNCALIBRATED, Profile, capacity, engine_of
 from pertoken.simulate.policies.view import PerVariant, View

@@ -13,7 +13,7 @@ from math import ceil, floor
 
 from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy, ScalingRules
 from pertoken.domain.signal import LatencyKind
-from pertoken.model.histogram import merge, quantile
+from pertoken.performance.histogram import merge, quantile
 from pertoken.simulate.policies.hpa import HpaSettings
 from pertoken.simulate.policies.prior import UNCALIBRATED, Profile, engine_of, prefill_rate
 from pertoken.simulate.policies.scaled import ScaledObject, Trigger, keda_policy

@@ -1,8 +1,8 @@
 """What policies with a performance model know: the planner's catalog, or a calibration of it, the same for all.
 
 Publications give each such policy its own profile (aiconfigurator tables, offline benchmarks, fitted parameters). Here
-all get one: step times of `pertoken.model.perf` for the variant's model, GPU and parallelism, times the gains of the
-`Profile`. It is a prior of another class than the simulated truth, as an offline profile is.
+all get one: step times of `pertoken.performance.step_time` for the variant's model, GPU and parallelism, times the
+gains of the `Profile`. It is a prior of another class than the simulated truth, as an offline profile is.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 from pertoken.catalog.architecture import from_config
 from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
-from pertoken.model.perf import NO_GAINS, Gains, engine_model, iteration_time, prefill_time
-from pertoken.model.steady import Engine, Load, Sustainable, Targets, best_effort_rate, sustainable_rate
+from pertoken.performance.steady import Engine, Load, Sustainable, Targets, best_effort_rate, sustainable_rate
+from pertoken.performance.step_time import NO_GAINS, Gains, engine_model, iteration_time, prefill_time
 from pertoken.simulate.policies.queueing import StepTime
 from pertoken.simulate.policies.view import View
 

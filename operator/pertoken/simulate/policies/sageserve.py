@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from pertoken.model.steady import Load, Targets
+from pertoken.performance.steady import Load, Targets
 from pertoken.simulate.policies.arima import forecast
 from pertoken.simulate.policies.prior import UNCALIBRATED, Profile, capacity, engine_of
 from pertoken.simulate.policies.view import View

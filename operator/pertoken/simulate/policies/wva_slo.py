@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pertoken.model.steady import Load
+from pertoken.performance.steady import Load
 from pertoken.simulate.policies.prior import UNCALIBRATED, Profile, engine_of, linear_step
 from pertoken.simulate.policies.published import Follower
 from pertoken.simulate.policies.queueing import (

@@ -1,1 +1,0 @@
-"""Performance, cost and demand models: pure functions of catalog data and observations."""

@@ -1,0 +1,1 @@
+"""What a replica does and how fast: step times, memory, operating point, and what calibration corrects."""

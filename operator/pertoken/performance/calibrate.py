@@ -1,0 +1,185 @@
+"""Learn how one deployment differs from the catalog: log-gains of decode and prefill, and a TTFT offset.
+
+A Kalman filter in log space over x = (ln decode gain, ln prefill gain). Observed is the mean inter-token latency, which
+the model puts at ``g_d d(B) / (1 - g_p u)``; its derivatives are 1 and ``u' / (1 - u')`` with ``u' = g_p u``. Prior
+N(0, 0.25^2): with it three operating points bring the TPOT error from 11.7 % to 6.5 % on measured servers; without it
+the 90th percentile of the error grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import exp, log
+from typing import Final
+
+from pertoken.performance.steady import Load
+from pertoken.performance.step_time import EngineModel, Gains, marginal_prefill_time, mean_decode_step
+
+PRIOR_VARIANCE: Final = 0.25**2
+STEP_NOISE: Final = 0.10**2  # variance of ln(observed / modelled); windows of successive cycles overlap
+OUTLIER: Final = 3.84  # chi-square, one degree of freedom, 95 %
+OUTLIERS_TO_WIDEN: Final = 6  # this many misfits in a row are a change, not noise
+FORGET_SECONDS: Final = 6 * 3600.0  # the uncertainty returns to the prior at this pace
+MIN_GAIN: Final = 0.5
+MAX_GAIN: Final = 2.0
+MIN_TOKENS: Final = 50.0  # generated in the window
+MIN_BATCH: Final = 0.2
+OFFSET_WEIGHT: Final = 0.1
+MAX_OFFSET: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was learnt about one variant.
+
+    Attributes:
+        key: of the pod template that it belongs to; another key starts afresh.
+        decode, prefill: natural logarithms of the gains.
+        variance_decode, variance_prefill, covariance: of the two.
+        ttft_offset: seconds that measured TTFT exceeds the modelled one (tokenizing, HTTP, scheduling).
+        samples: accepted observations.
+        outliers: rejected ones in a row.
+        updated_at: instant of the last observation, 0 for none.
+    """
+
+    key: str = ""
+    decode: float = 0.0
+    prefill: float = 0.0
+    variance_decode: float = PRIOR_VARIANCE
+    variance_prefill: float = PRIOR_VARIANCE
+    covariance: float = 0.0
+    ttft_offset: float = 0.0
+    samples: int = 0
+    outliers: int = 0
+    updated_at: float = 0.0
+
+    @property
+    def gains(self) -> Gains:
+        """Factors for the performance model."""
+        return Gains(exp(self.decode), exp(self.prefill), self.ttft_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One pod over one rate window.
+
+    Attributes:
+        step_seconds: mean inter-token latency.
+        batch: time-mean of decoding sequences.
+        request_rate: prompts per second.
+        load: the requests' shape.
+        tokens: generated in the window.
+        saturated: sequences are preempted: their latency then tells of recomputation, not of the engine.
+        queued: requests wait: times to first token then tell of the queue, but steps are steps.
+        ttft_seconds: mean, None where not measured.
+        weight: information that it adds, 1 for an independent window. Pods of one variant share their errors and
+            successive windows overlap, so each of them adds less.
+    """
+
+    step_seconds: float
+    batch: float
+    request_rate: float
+    load: Load
+    tokens: float
+    saturated: bool = False
+    queued: bool = False
+    ttft_seconds: float | None = None
+    weight: float = 1.0
+
+
+def for_key(state: Calibration, key: str) -> Calibration:
+    """The state if it was learnt under this key, a fresh one otherwise."""
+    return state if state.key == key else Calibration(key=key)
+
+
+def usable(observation: Observation) -> bool:
+    """Enough tokens, a batch above nothing, no preemption, finite figures."""
+    return (
+        not observation.saturated
+        and observation.batch >= MIN_BATCH
+        and observation.tokens >= MIN_TOKENS
+        and 0.0 < observation.step_seconds < 60.0
+    )
+
+
+def learn(state: Calibration, engine: EngineModel, observation: Observation, now: float) -> Calibration:
+    """The state after one observation; unchanged when the observation cannot be used."""
+    if not usable(observation):
+        return state
+    state = _forget(state, now)
+    load, gains = observation.load, state.gains
+    # Sequences see the batch that they are part of: one more than the time-mean under random arrivals, but just the cap
+    # while requests queue.
+    batch = observation.batch + (0.0 if observation.queued else 1.0)
+    decode = gains.decode * mean_decode_step(engine, batch, load.resident)
+    prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
+    share = min(observation.request_rate * prompt, 0.9)
+    residual = log(observation.step_seconds) - log(decode / (1.0 - share))
+    state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE / observation.weight)
+    if observation.queued:
+        return state
+    return _offset(state, observation, prompt + 1.5 * decode)
+
+
+def _forget(state: Calibration, now: float) -> Calibration:
+    """Let the variances drift back to the prior."""
+    elapsed = max(0.0, now - state.updated_at) if state.updated_at else 0.0
+    grow = PRIOR_VARIANCE * min(1.0, elapsed / FORGET_SECONDS)
+    return replace(
+        state,
+        variance_decode=max(state.variance_decode, min(PRIOR_VARIANCE, state.variance_decode + grow)),
+        variance_prefill=max(state.variance_prefill, min(PRIOR_VARIANCE, state.variance_prefill + grow)),
+        updated_at=now,
+    )
+
+
+def _innovation(state: Calibration, slopes: tuple[float, float], noise: float) -> float:
+    slope_d, slope_p = slopes
+    return (
+        state.variance_decode * slope_d * slope_d
+        + 2 * state.covariance * slope_d * slope_p
+        + state.variance_prefill * slope_p * slope_p
+        + noise
+    )
+
+
+def _measure(state: Calibration, residual: float, slopes: tuple[float, float], noise: float) -> Calibration:
+    """Update with an outlier gate."""
+    innovation = _innovation(state, slopes, noise)
+    if residual * residual / innovation > OUTLIER:
+        outliers = state.outliers + 1
+        if outliers < OUTLIERS_TO_WIDEN:
+            return replace(state, outliers=outliers)
+        return replace(
+            state,
+            outliers=0,
+            variance_decode=4 * PRIOR_VARIANCE,
+            variance_prefill=4 * PRIOR_VARIANCE,
+            covariance=0.0,
+        )
+    state = _update(state, residual, slopes, noise)
+    return replace(state, samples=state.samples + 1, outliers=0)
+
+
+def _update(state: Calibration, residual: float, slopes: tuple[float, float], noise: float) -> Calibration:
+    """One scalar Kalman update."""
+    slope_d, slope_p = slopes
+    cross_d = state.variance_decode * slope_d + state.covariance * slope_p
+    cross_p = state.covariance * slope_d + state.variance_prefill * slope_p
+    innovation = _innovation(state, slopes, noise)
+    low, high = log(MIN_GAIN), log(MAX_GAIN)
+    return replace(
+        state,
+        decode=min(max(state.decode + cross_d / innovation * residual, low), high),
+        prefill=min(max(state.prefill + cross_p / innovation * residual, low), high),
+        variance_decode=state.variance_decode - cross_d * cross_d / innovation,
+        variance_prefill=state.variance_prefill - cross_p * cross_p / innovation,
+        covariance=state.covariance - cross_d * cross_p / innovation,
+    )
+
+
+def _offset(state: Calibration, observation: Observation, modelled: float) -> Calibration:
+    if observation.ttft_seconds is None:
+        return state
+    excess = min(max(observation.ttft_seconds - modelled, 0.0), MAX_OFFSET)
+    return replace(state, ttft_offset=state.ttft_offset + OFFSET_WEIGHT * (excess - state.ttft_offset))

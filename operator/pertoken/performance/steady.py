@@ -1,0 +1,295 @@
+"""One replica in steady state: batch, latencies and the highest request rate that keeps the objectives.
+
+Open loop with continuous batching and chunked prefill. A prompt adds T seconds to the steps, a decode step of batch B
+takes d(B), a request needs O decode steps. Prefill takes the share ``u = rate * T``, so
+
+    time per output token = d(B) / (1 - u),   B = rate * O * time per output token     (Little's law)
+    =>  rate = B / (O d(B) + B T),   time per output token = d(B) + B T / O
+
+which gives the rate for a batch in closed form; the batch for a rate follows by bisection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, log, sqrt
+from statistics import NormalDist
+from typing import Final
+
+from pertoken.performance.first_token import Prompts
+from pertoken.performance.step_time import (
+    NO_GAINS,
+    EngineModel,
+    Gains,
+    kv_sequences,
+    marginal_prefill_time,
+    mean_decode_step,
+)
+
+OUTPUT_CV2: Final = 0.5  # squared coefficient of variation of output lengths where second moments are not known
+CONTEXT_SPREAD: Final = 1.0  # standard deviation of resident tokens per sequence / mean
+KV_OVERFLOW_Z: Final = 2.33  # 1 % of the time the cache may overflow
+CAP_ROOM: Final = 1.25  # cap / operating batch
+CAP_FULL_Z: Final = 1.28  # 10 % of the time the cap may hold requests back
+PERSISTENCE: Final = 0.86  # of batch fluctuations (M/G/inf) in a mean over one request's lifetime: sqrt(2/e)
+MAX_PREFILL_SHARE: Final = 0.85
+MAX_PROMPT_LOAD: Final = 0.95  # of the steps' room for prompts
+SMALLEST_BATCH: Final = 0.05
+LARGEST_BATCH: Final = 1024.0
+_STEPS: Final = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an average request looks like.
+
+    Attributes:
+        input_tokens: prompt tokens, cached ones included.
+        output_tokens: generated tokens.
+        cached_share: of prompt tokens served from the prefix cache.
+        context: mean resident tokens of a decoding sequence as measured, None to derive it.
+        prompt_spread: squared coefficient of variation of prompt lengths.
+    """
+
+    input_tokens: float
+    output_tokens: float
+    cached_share: float = 0.0
+    context: float | None = None
+    prompt_spread: float = 1.0
+
+    @property
+    def computed_tokens(self) -> float:
+        """Prompt tokens that the engine has to compute."""
+        return self.input_tokens * (1.0 - self.cached_share)
+
+    @property
+    def steps(self) -> float:
+        """Decode steps per request (the first token comes from the prefill); embeddings occupy one step too."""
+        return max(self.output_tokens - 1.0, 1.0)
+
+    @property
+    def resident(self) -> float:
+        """Mean resident context: ``E[O (I + O/2)] / E[O]``; lengths taken as independent with variance OUTPUT_CV2."""
+        if self.context is not None:
+            return self.context
+        return self.input_tokens + self.output_tokens * (1.0 + OUTPUT_CV2) / 2.0
+
+    def rounded(self) -> Load:
+        """On a grid of about 2 %, so that small drifts neither move decisions nor defeat memoisation."""
+        return Load(
+            _grid(self.input_tokens),
+            _grid(self.output_tokens),
+            round(self.cached_share * 50) / 50,
+            None if self.context is None else _grid(self.context),
+            self.prompt_spread,
+        )
+
+
+def _grid(value: float) -> float:
+    return float(f"{1.02 ** round(log(value) / log(1.02)):.6g}") if value > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Latency to keep, seconds; None promises nothing."""
+
+    inter_token: float | None = None
+    ttft: float | None = None
+    percentile: int = 95
+
+    @property
+    def z(self) -> float:
+        """Standard normal quantile of the percentile."""
+        return NormalDist().inv_cdf(min(max(self.percentile, 50), 99.9) / 100.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """One replica at work.
+
+    Attributes:
+        rate: requests per second.
+        batch: mean decoding sequences.
+        inter_token, inter_token_tail: per-request mean time per output token, mean and at the percentile.
+        ttft, ttft_tail: seconds.
+        prefill_share: of the engine's time.
+        prompt_load: share of the steps' room that prompts fill; none can be added beyond 1.
+    """
+
+    rate: float
+    batch: float
+    inter_token: float
+    inter_token_tail: float
+    ttft: float
+    ttft_tail: float
+    prefill_share: float
+    prompt_load: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sustainable:
+    """Highest rate that one replica carries.
+
+    Attributes:
+        point: the operating point at that rate.
+        binding: what stops it: ``inter-token``, ``ttft``, ``kv``, ``cap`` or ``compute``.
+    """
+
+    point: OperatingPoint
+    binding: str
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.point.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Even an otherwise idle replica misses the objective: no number of replicas helps."""
+
+    what: str
+    seconds: float
+    objective: float
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A replica as it is: coefficients, learnt gains, cap and KV capacity.
+
+    Attributes:
+        cap: `max_num_seqs`; None when nothing limits the batch.
+        kv_capacity: tokens, from the engine's own metric where there is one; None for the modelled one.
+    """
+
+    model: EngineModel
+    gains: Gains = NO_GAINS
+    cap: int | None = None
+    kv_capacity: float | None = None
+
+    @property
+    def kv_tokens(self) -> float:
+        """KV cache size in tokens."""
+        return self.model.kv_capacity if self.kv_capacity is None else self.kv_capacity
+
+
+def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = Targets()) -> OperatingPoint:
+    """The operating point at which `batch` sequences decode on average."""
+    model, gains, context = engine.model, engine.gains, load.resident
+    prefill = gains.prefill * marginal_prefill_time(model, load.computed_tokens, batch)
+    decode = gains.decode * mean_decode_step(model, batch, context)
+    rate = batch / (load.steps * decode + batch * prefill)
+    share = rate * prefill
+    z = targets.z
+    high = batch + z * PERSISTENCE * sqrt(batch)
+    if engine.cap is not None:
+        high = max(batch, min(high, float(engine.cap)))
+    decode_high = gains.decode * mean_decode_step(model, high, context)
+    first = Prompts(rate, prefill, decode, batch, load.computed_tokens, model.batched_tokens, load.prompt_spread)
+    miss = 1.0 - targets.percentile / 100.0
+    return OperatingPoint(
+        rate=rate,
+        batch=batch,
+        inter_token=decode + batch * prefill / load.steps,
+        inter_token_tail=decode_high + high * prefill / load.steps,
+        ttft=first.mean + gains.ttft_offset,
+        ttft_tail=first.tail(miss, z, decode_high) + gains.ttft_offset,
+        prefill_share=share,
+        prompt_load=first.load,
+    )
+
+
+def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = Targets()) -> OperatingPoint | None:
+    """The operating point at `rate` requests per second; None when the replica cannot keep up.
+
+    Raises:
+        ValueError: the rate is negative.
+    """
+    if rate < 0:
+        raise ValueError(f"negative rate {rate}")
+    top = min(
+        float(engine.cap or LARGEST_BATCH), kv_sequences(engine.kv_tokens, load.resident, 0.0, 0.0), LARGEST_BATCH
+    )
+    low, high = 0.0, max(top, 1.0)
+    if _rate(engine, load, high) < rate:
+        return None
+    for _ in range(_STEPS + 10):
+        middle = (low + high) / 2
+        if _rate(engine, load, middle) < rate:
+            low = middle
+        else:
+            high = middle
+    point = at_batch(engine, load, max(high, 1e-6), targets)
+    return point if point.prompt_load < 1.0 else None
+
+
+def _rate(engine: Engine, load: Load, batch: float) -> float:
+    if batch <= 0:
+        return 0.0
+    prefill = engine.gains.prefill * marginal_prefill_time(engine.model, load.computed_tokens, batch)
+    decode = engine.gains.decode * mean_decode_step(engine.model, batch, load.resident)
+    return batch / (load.steps * decode + batch * prefill)
+
+
+def _broken(point: OperatingPoint, targets: Targets) -> str:
+    if targets.inter_token is not None and point.inter_token_tail > targets.inter_token:
+        return "inter-token"
+    if targets.ttft is not None and point.ttft_tail > targets.ttft:
+        return "ttft"
+    if point.prefill_share > MAX_PREFILL_SHARE or point.prompt_load > MAX_PROMPT_LOAD:
+        return "compute"
+    return ""
+
+
+def batch_limit(engine: Engine, load: Load) -> tuple[float, str]:
+    """Largest mean batch that cap and KV cache admit, and which of the two binds."""
+    by_cap = inf if engine.cap is None else _below(float(engine.cap), CAP_FULL_Z)
+    by_kv = kv_sequences(engine.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z)
+    limit, name = min((by_kv, "kv"), (by_cap, "cap"), (LARGEST_BATCH, "compute"))
+    return max(limit, SMALLEST_BATCH), name
+
+
+def _below(cap: float, z: float) -> float:
+    """Mean batch whose fluctuations (Poisson) reach `cap` with the probability of `z`: ``b + z sqrt(b) = cap``."""
+    root = (-z + sqrt(z * z + 4.0 * cap)) / 2.0
+    return root * root
+
+
+@lru_cache(maxsize=4096)
+def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainable | Unreachable:
+    """Largest rate per replica that keeps the latency targets, the KV cache and the cap.
+
+    Both tails grow with the batch, so bisection over the batch finds the edge.
+    """
+    limit, limit_name = batch_limit(engine, load)
+    alone = at_batch(engine, load, SMALLEST_BATCH, targets)
+    broken = _broken(alone, targets)
+    if broken == "inter-token" and targets.inter_token is not None:
+        return Unreachable(broken, alone.inter_token_tail, targets.inter_token)
+    if broken == "ttft" and targets.ttft is not None:
+        return Unreachable(broken, alone.ttft_tail, targets.ttft)
+    top = at_batch(engine, load, limit, targets)
+    stop = _broken(top, targets)
+    if not stop:
+        return Sustainable(top, limit_name)
+    low, high, best = SMALLEST_BATCH, limit, alone
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        point = at_batch(engine, load, middle, targets)
+        broken = _broken(point, targets)
+        if broken:
+            high, stop = middle, broken
+        else:
+            low, best = middle, point
+    return Sustainable(best, stop)
+
+
+def best_effort_rate(engine: Engine, load: Load, targets: Targets, missed: str) -> Sustainable | Unreachable:
+    """Sustainable rate without the objective that cannot be kept at any size."""
+    eased = Targets(
+        None if missed == "inter-token" else targets.inter_token,
+        None if missed == "ttft" else targets.ttft,
+        targets.percentile,
+    )
+    return sustainable_rate(engine, load, eased)

@@ -1,0 +1,87 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pertoken.accounting.attribution import weights, weights_at, work
+from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.domain.service import Parallelism
+from pertoken.performance.steady import Engine, Load, at_batch
+from pertoken.performance.step_time import Gains, engine_model, marginal_prefill_time, mean_decode_step, prefill_time
+
+DENSE = engine_model(find_model("llama-3.1-8b"), find_gpu("h100"), Parallelism())
+EXPERTS = engine_model(find_model("qwen3-30b-a3b"), find_gpu("h100"), Parallelism())
+LOAD = Load(2000, 300)
+
+
+def test_the_parts_are_the_means_of_both_orders():
+    batch = 24.0
+    found = work(Engine(DENSE), LOAD, batch)
+    alone, joined = prefill_time(DENSE, 2000), marginal_prefill_time(DENSE, 2000, batch)
+    decode_alone = mean_decode_step(DENSE, batch, LOAD.resident) * LOAD.steps / batch
+
+    assert found.prefill_low == pytest.approx(joined)
+    assert found.prefill_high == pytest.approx(alone)
+    assert found.prefill == pytest.approx((alone + joined) / 2)
+    assert found.decode == pytest.approx((decode_alone + (decode_alone + joined - alone)) / 2)
+
+
+def test_all_work_at_an_operating_point_is_the_engines_time():
+    engine = Engine(DENSE, Gains(1.2, 0.9))
+    point = at_batch(engine, LOAD, 20.0)
+
+    assert work(engine, LOAD, 20.0).together * point.rate == pytest.approx(1.0, rel=1e-6)
+
+
+def test_more_gpus_take_more_gpu_time():
+    assert work(Engine(DENSE), LOAD, 8.0, gpus=4).together == pytest.approx(4 * work(Engine(DENSE), LOAD, 8.0).together)
+
+
+loads = st.builds(Load, st.floats(1, 30000), st.floats(1, 4000), st.floats(0, 1))
+
+
+@given(model=st.sampled_from([DENSE, EXPERTS]), load=loads, batch=st.floats(0.01, 512))
+def test_shapley_lies_between_the_orders_and_gives_out_everything(model, load, batch):
+    found = work(Engine(model), load, batch)
+
+    assert 0 <= found.prefill_low <= found.prefill <= found.prefill_high <= found.together * (1 + 1e-12)
+    assert found.prefill + found.decode == pytest.approx(found.together)
+    assert 0 <= found.cached <= found.prefill * (1 + 1e-12)
+    per_token = weights(found, load)
+    charged = (
+        per_token.input * load.computed_tokens
+        + per_token.cached_input * (load.input_tokens - load.computed_tokens)
+        + per_token.output * load.output_tokens
+    )
+    assert charged == pytest.approx(found.together, rel=1e-6)
+
+
+def test_cached_input_is_cheaper_than_computed_and_not_free():
+    found = weights_at(Engine(DENSE), Load(8000, 200, 0.5), 16.0)
+
+    assert 0 < found.cached_input < found.input / 2
+
+
+def test_output_costs_more_than_input_and_less_in_larger_batches():
+    small, large = weights_at(Engine(DENSE), LOAD, 4.0), weights_at(Engine(DENSE), LOAD, 64.0)
+
+    assert small.output > 20 * small.input
+    assert large.output < small.output / 4
+    assert large.output > large.input
+
+
+def test_a_request_without_output_is_all_prefill():
+    found = work(Engine(DENSE), Load(500, 0), 4.0)
+
+    assert found.decode == pytest.approx(0.0, abs=1e-12)
+    assert weights(found, Load(500, 0)).output == 0.0
+
+
+def test_the_ends_of_the_interval_move_the_prices_apart():
+    first, middle, last = (
+        weights_at(Engine(DENSE), LOAD, 16.0, o) for o in ("prefill-first", "shapley", "decode-first")
+    )
+
+    assert first.input > middle.input > last.input
+    assert first.output < middle.output < last.output
+    with pytest.raises(ValueError, match="order"):
+        weights_at(Engine(DENSE), LOAD, 16.0, "random")

@@ -1,0 +1,123 @@
+"""Break-even load, energy, cost per good token."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pertoken.accounting.cost import Tokens
+from pertoken.accounting.energy import Energy, integrate
+from pertoken.accounting.goodput import Share, good_share, usd_per_million_good
+from pertoken.calculators.breakeven import Fleet, api_usd_per_request, break_even
+from pertoken.domain.service import PriceList
+from pertoken.performance.steady import Load
+
+API = PriceList(Decimal("0.10"), Decimal("0.05"), Decimal("0.40"))
+LOAD = Load(1000, 250, 0.2)  # (800 x 0.10 + 200 x 0.05 + 250 x 0.40) / 1e6 = 0.00019 USD
+
+
+def test_an_api_request_costs_its_tokens():
+    assert api_usd_per_request(LOAD, API) == pytest.approx(0.00019)
+
+
+def test_a_replica_pays_when_its_hour_costs_less_than_the_requests_of_an_hour():
+    found = break_even(Fleet(rate=8.0, usd_per_hour=2.736), LOAD, API)  # 0.00076 USD/s
+
+    assert found.first == pytest.approx(4.0)
+    assert found.utilization == pytest.approx(0.5)
+    assert found.always == pytest.approx(4.0)  # two replicas pay from 8 req/s on, where the second is needed
+
+
+def test_a_dear_replica_loses_again_when_the_next_one_is_added():
+    found = break_even(Fleet(rate=5.0, usd_per_hour=2.736), LOAD, API)
+
+    assert found.first == pytest.approx(4.0)
+    assert found.always == pytest.approx(16.0)  # the fourth pays from 16 on; the fifth is needed at 20, where it pays
+
+
+@pytest.mark.parametrize(("rate", "factor"), [(3.9, 1.0), (7.0, 2.0)])
+def test_some_replicas_never_pay(rate, factor):
+    found = break_even(Fleet(rate, 2.736, factor), LOAD, API)
+
+    assert (found.first, found.always) == (None, None)
+    assert found.utilization > 1.0
+
+
+def test_at_full_use_the_first_pays_and_the_fleet_does_not():
+    found = break_even(Fleet(4.0, 2.736), LOAD, API)
+
+    assert found.first == pytest.approx(4.0)
+    assert found.always is None
+
+
+def test_a_free_api_is_never_beaten():
+    free = PriceList(Decimal(0), Decimal(0), Decimal(0))
+
+    assert break_even(Fleet(4.0, 2.0), LOAD, free).first is None
+    assert break_even(Fleet(4.0, 0.0), LOAD, free).first == 0.0
+
+
+@pytest.mark.parametrize("fleet", [Fleet(0.0, 1.0), Fleet(1.0, 1.0, 0.5)])
+def test_a_fleet_must_carry_something(fleet):
+    with pytest.raises(ValueError, match="expected > 0 and >= 1"):
+        break_even(fleet, LOAD, API)
+
+
+@given(rate=st.floats(0.1, 100), hourly=st.floats(0.1, 50), factor=st.floats(1.0, 3.0), above=st.floats(1.0001, 20.0))
+def test_beyond_the_break_even_own_gpus_are_never_dearer(rate, hourly, factor, above):
+    fleet = Fleet(rate, hourly, factor)
+    found = break_even(fleet, LOAD, API)
+
+    def api(load):
+        return load * found.api_usd_per_request * 3600
+
+    if found.always is not None:
+        load = found.always * above
+        assert fleet.usd_per_hour_at(load) <= api(load) * (1 + 1e-6)
+    if found.first is not None and found.first > 0:
+        below = found.first / above
+        assert fleet.usd_per_hour_at(below) > api(below)
+
+
+def test_energy_is_the_area_under_the_power_and_gaps_are_unknown():
+    found = integrate([(0, 100), (10, 300), (20, 300), (500, 700), (510, 700)])
+
+    assert found == Energy(2000 + 3000 + 7000, 30)
+
+
+def test_energy_per_token():
+    found = Energy(7.2e6, 100)
+
+    assert found.kwh == pytest.approx(2.0)
+    assert found.joules_per_token(Tokens(1, 3e6, 0, 1e6)) == pytest.approx(1.8)
+    assert found.kwh_per_million(Tokens(1, 3e6, 0, 1e6)) == pytest.approx(0.5)
+    assert found.joules_per_token(Tokens()) is None
+    assert found.usd(Decimal("0.25")) == pytest.approx(Decimal("0.5"))
+    assert found + Energy(1, 2) == Energy(7.2e6 + 1, 102)
+
+
+@pytest.mark.parametrize("bad", [[(0, 1), (-1, 1)], [(0, -1), (1, 1)]])
+def test_power_samples_must_make_sense(bad):
+    with pytest.raises(ValueError, match="rising times"):
+        integrate(bad)
+
+
+@pytest.mark.parametrize(
+    ("shares", "bounds"),
+    [
+        ([], Share(1.0, 1.0)),
+        ([Share(0.9, 0.95)], Share(0.9, 0.95)),
+        ([Share(0.9, 0.95), Share(0.8, 1.0)], Share(0.7, 0.95)),
+        ([Share(0.3, 0.4), Share(0.2, 0.5)], Share(0.0, 0.4)),
+    ],
+)
+def test_good_requests_keep_all_objectives(shares, bounds):
+    found = good_share(shares)
+
+    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high))
+
+
+def test_good_tokens_cost_more():
+    assert usd_per_million_good(2.0, 1e6, Share(0.5, 0.8)) == pytest.approx((2.5, 4.0))
+    assert usd_per_million_good(2.0, 1e6, Share(0.0, 1.0)) == (2.0, None)

@@ -1,0 +1,170 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pertoken.forecast.demand import (
+    HISTORY_CYCLES,
+    LONG_CYCLES,
+    MAX_GROWTH,
+    MAX_HEADROOM,
+    MIN_ERRORS,
+    SETTLING_CYCLES,
+    DemandSample,
+    Forecast,
+    Growth,
+    Served,
+    blend,
+    demand_of,
+    forecast,
+    growth_of,
+    mean_request,
+)
+
+CYCLE = 15.0
+LEAD = 60.0
+LONG_ENOUGH = SETTLING_CYCLES + MIN_ERRORS + 8
+
+
+def samples(values, step=CYCLE):
+    """Output tokens as given, no prompts: the work is the value itself."""
+    return [DemandSample(step * i, value / 200, 0.0, value, 0.0) for i, value in enumerate(values)]
+
+
+def served(**changes):
+    return Served(**{"requests": 10.0, "input_tokens": 10_000.0, "output_tokens": 2000.0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("shown", "growth", "requests", "inputs", "output"),
+    [
+        (served(), Growth(), 10.0, 10_000.0, 2000.0),
+        (served(), Growth(5.0, 5.0), 15.0, 15_000.0, 3000.0),
+        (served(rejections=2.0), Growth(), 12.0, 12_000.0, 2400.0),
+        (served(), Growth(-4.0, -4.0), 6.0, 6000.0, 1200.0),
+        (served(output_tokens=500.0), Growth(0.0, 7.5), 10.0, 10_000.0, 2000.0),
+        (served(requests=0.0, input_tokens=0.0, output_tokens=100.0), Growth(0.0, -2.0), 0.0, 0.0, 0.0),
+    ],
+    ids=["steady", "backlog grows", "refused", "backlog shrinks", "ramp: generation lags", "running dry"],
+)
+def test_demand_is_what_is_served_and_what_piles_up(shown, growth, requests, inputs, output):
+    assert demand_of(shown, (1000.0, 200.0), growth) == pytest.approx((requests, inputs, output))
+
+
+def test_growth_is_measured_over_the_window():
+    history = [DemandSample(t, 1, 1, 1, waiting, waiting + 20) for t, waiting in ((0, 0), (15, 10), (30, 20), (45, 30))]
+
+    assert growth_of(history, 40.0, 64.0, 60.0, 60.0) == Growth(40 / 60, 44 / 60)
+    assert growth_of([], 40.0, 60.0, 60.0, 60.0) == Growth()
+    assert growth_of(history[-1:], 40.0, 60.0, 45.5, 60.0) == Growth()
+
+
+def test_the_mean_request_is_a_ratio_of_sums_so_a_lag_cancels():
+    ramp = [DemandSample(CYCLE * i, 10.0, 10_000.0, 1000.0 if i < 5 else 2200.0, 0.0) for i in range(LONG_CYCLES)]
+
+    requests, inputs, outputs = mean_request(ramp, CYCLE)
+
+    assert requests == pytest.approx(10.0 * LONG_CYCLES * CYCLE)
+    assert inputs == pytest.approx(1000.0)
+    assert outputs == pytest.approx((5 * 100 + 15 * 220) / 20)
+    assert mean_request([], CYCLE) == (0.0, 0.0, 0.0)
+
+
+def headroom(found):
+    """Over the forecast, for the 95th percentile."""
+    return found.needed(0.0, 95, 0.0) / found.work - 1.0
+
+
+def test_a_flat_series_is_forecast_flat_and_needs_hardly_any_headroom():
+    found = forecast(samples([2000.0] * HISTORY_CYCLES), LEAD, CYCLE)
+
+    assert found.work == pytest.approx(2000.0)
+    assert found.trust > 0.9
+    assert headroom(found) < 0.01
+    assert found.needed(0.1, 95, 0.0) == pytest.approx(2200.0)
+
+
+def test_a_ramp_is_followed_by_the_trend():
+    rising = [1000.0 + 20.0 * i for i in range(LONG_ENOUGH)]
+
+    found = forecast(samples(rising), LEAD, CYCLE)
+
+    assert rising[-1] < found.work <= rising[-1] + 20.0 * LEAD / CYCLE
+
+
+def test_a_fall_is_followed_not_anticipated():
+    found = forecast(samples([2000.0] * 60 + [1000.0] * 15), LEAD, CYCLE)
+
+    assert 950.0 <= found.work <= 1250.0
+
+
+def noisy(share):
+    return samples([1000.0 * (1.0 + share * ((7 * i) % 11 - 5) / 5) for i in range(HISTORY_CYCLES)])
+
+
+def test_noise_asks_for_headroom_and_more_noise_for_more():
+    calm, wild = forecast(noisy(0.1), LEAD, CYCLE), forecast(noisy(0.3), LEAD, CYCLE)
+
+    assert 0.0 < headroom(calm) < headroom(wild) < MAX_HEADROOM
+
+
+def test_noise_shorter_than_a_requests_stay_averages_out():
+    assert headroom(forecast(noisy(0.3), LEAD, CYCLE, stay=300.0)) < 0.25 * headroom(forecast(noisy(0.3), LEAD, CYCLE))
+
+
+def test_the_margin_leaves_misses_unused():
+    found = forecast(noisy(0.2), LEAD, CYCLE)
+
+    assert found.needed(0.0, 95, 0.5) > found.needed(0.0, 95, 0.0) > found.needed(0.0, 80, 0.0)
+
+
+def test_peaks_that_recur_are_planned_for_beyond_the_usual_ceiling():
+    spiky = samples([4000.0 if i % 10 < 2 else 500.0 for i in range(HISTORY_CYCLES)])
+
+    assert forecast(spiky, 180.0, CYCLE).needed(0.0, 95, 0.0) > 3500.0
+
+
+@pytest.mark.parametrize(("lead", "least", "most"), [(30.0, 0.0, 0.03), (120.0, 0.02, 0.06), (480.0, 0.08, 0.16)])
+def test_before_errors_are_known_headroom_is_guessed_from_the_lead(lead, least, most):
+    found = forecast(samples([1000.0] * 5), lead, CYCLE)
+
+    assert found.trust == 0.0
+    assert least < headroom(found) < most
+    assert found.needed(0.8, 95, 0.0) == pytest.approx(1800.0)
+
+
+def test_nobody_plans_below_the_present():
+    assert Forecast(1000.0, 3000.0).needed(0.1, 95, 0.0) == 3000.0
+
+
+def test_no_samples_no_forecast():
+    assert forecast([], 100.0) == Forecast()
+
+
+def test_prompt_tokens_count_by_their_weight():
+    one = [DemandSample(0.0, 1.0, 1000.0, 200.0, 0.0)]
+
+    assert forecast(one, LEAD, weight=0.1).work == pytest.approx(300.0)
+
+
+@given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), stay=st.floats(0, 300))
+def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, stay):
+    found = forecast(samples(values), lead, CYCLE, stay=stay)
+
+    assert 0.0 <= found.work <= max(values) * MAX_GROWTH + 1e-6
+    assert min(values) - 1e-6 <= found.present <= max(values) + 1e-6
+    assert found.present <= found.needed(0.0, 95, 0.4) <= max(found.ceiling, found.present) + 1e-6
+    assert 0.0 <= found.trust < 1.0
+    assert sum(probability for _, probability in found.cases) == pytest.approx(1.0)
+
+
+@given(values=st.lists(st.floats(1, 1e4), min_size=2, max_size=60), factor=st.floats(0.1, 100))
+def test_forecasts_scale_with_demand(values, factor):
+    one, other = forecast(samples(values), LEAD, CYCLE), forecast(samples([v * factor for v in values]), LEAD, CYCLE)
+
+    assert other.work == pytest.approx(one.work * factor, rel=1e-3)
+
+
+def test_blending_starts_with_the_first_value():
+    assert blend(None, 5.0, 1.0) == 5.0
+    assert blend(0.0, 10.0, 2.0) == pytest.approx(2.5)
+    assert blend(0.0, 10.0, 1e6) == 10.0

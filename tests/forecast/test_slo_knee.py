@@ -1,0 +1,106 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pertoken.forecast.slo_knee import BOUNDS, PRIOR_KNEE, Kept, SloKnee, expected_share, learn, work_to_carry
+
+P = 95
+
+
+def cycles(knee, seen, count=400):
+    for _ in range(count):
+        knee = learn(knee, seen, P)
+    return knee
+
+
+def share(utilization, knee):
+    return float(expected_share(utilization / knee, P))
+
+
+def test_exactly_the_percentile_is_kept_at_the_edge_and_less_beyond():
+    assert expected_share(1.0, P) == pytest.approx(0.95)
+    assert expected_share(1.1, P) == pytest.approx(0.77, abs=0.01)
+    assert expected_share(0.8, P) > 0.999
+
+
+@pytest.mark.parametrize("truth", [0.75, 0.9, 1.1])
+def test_the_edge_is_found_from_shares_near_it(truth):
+    found = cycles(SloKnee(), Kept(0.95 * truth, share(0.95 * truth, truth), 500.0))
+
+    assert found.value == pytest.approx(truth, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Kept(0.9, 0.2, 5.0),
+        Kept(0.3, 0.8, 500.0),
+        Kept(0.0, 1.0, 500.0),
+    ],
+    ids=["hardly any request", "misses at low load are not for more replicas to mend", "idle"],
+)
+def test_what_says_nothing_changes_nothing(seen):
+    assert learn(SloKnee(), seen, P) == SloKnee()
+
+
+def test_all_kept_at_moderate_load_says_nothing_but_near_the_edge_it_raises_it():
+    assert cycles(SloKnee(0.9), Kept(0.7, 1.0, 500.0)).value == pytest.approx(0.9, abs=0.01)
+    assert cycles(SloKnee(0.9), Kept(0.95, 1.0, 500.0)).value > 0.97
+
+
+def test_all_missed_far_beyond_the_edge_does_not_raise_it():
+    assert cycles(SloKnee(0.8), Kept(1.5, 0.0, 500.0)).value < PRIOR_KNEE
+
+
+def test_one_cycle_moves_little_and_certainty_grows():
+    once = learn(SloKnee(), Kept(0.9, 0.3, 500.0), P)
+
+    assert 0.0 < SloKnee().value - once.value < 0.03
+    assert once.variance < SloKnee().variance
+
+
+def test_a_certain_demand_needs_its_own_work_at_the_edge():
+    assert work_to_carry([(100.0, 1.0)], P, 0.95) == pytest.approx(100.0, rel=1e-6)
+    assert work_to_carry([], P, 0.95) == 0.0
+    assert work_to_carry([(0.0, 1.0)], P, 0.95) == 0.0
+
+
+def test_a_rare_peak_counts_by_its_requests():
+    calm = [(100.0, 0.99), (200.0, 0.01)]
+    often = [(100.0, 0.9), (200.0, 0.1)]
+
+    assert work_to_carry(calm, P, 0.95) < 115.0
+    assert work_to_carry(often, P, 0.95) > 150.0
+
+
+CASES = st.lists(st.tuples(st.floats(0.1, 1e4), st.floats(0.01, 1.0)), min_size=1, max_size=30)
+
+
+@given(cases=CASES, aim=st.floats(0.9, 0.99))
+def test_the_expected_share_is_what_was_aimed_at(cases, aim):
+    found = work_to_carry(cases, P, aim)
+
+    requests = sum(work * weight for work, weight in cases)
+    kept = sum(work * weight * float(expected_share(work / found, P)) for work, weight in cases)
+    assert kept / requests == pytest.approx(aim, abs=1e-3)
+
+
+@given(cases=CASES, factor=st.floats(0.1, 10.0), more=st.floats(0.0, 0.03))
+def test_needs_scale_with_demand_and_rise_with_the_aim(cases, factor, more):
+    scaled = [(work * factor, weight) for work, weight in cases]
+
+    assert work_to_carry(scaled, P, 0.95) == pytest.approx(factor * work_to_carry(cases, P, 0.95), rel=1e-4)
+    assert work_to_carry(cases, P, 0.95 + more) >= work_to_carry(cases, P, 0.95) * (1 - 1e-6)
+
+
+@given(
+    shown=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1), st.floats(0, 1e4)), max_size=60),
+    percentile=st.integers(50, 99),
+)
+def test_the_edge_stays_within_bounds_whatever_is_shown(shown, percentile):
+    knee = SloKnee()
+    for utilization, kept, events in shown:
+        knee = learn(knee, Kept(utilization, kept, events), percentile)
+
+    assert BOUNDS[0] <= knee.value <= BOUNDS[1]
+    assert 0.0 < knee.variance < 0.01
