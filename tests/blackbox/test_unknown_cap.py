@@ -36,7 +36,7 @@ def test_a_small_batch_is_believed_and_its_queue_scales_up(lab):
 
     lab.until(scaled, 60, says="the queues scale up")
     for reasons in said.values():
-        assert reasons & {"QueueBacklog", "DemandRose", "LatencyAtRisk"}
+        assert reasons & {"QueueBacklog", "DemandRose", "LatencyAtRisk", "ScaleUpLimited"}
     # What full replicas deliver comes in cycle by cycle; the model alone would stay at four times this.
     lab.until(lambda: all(_believed(lab, name) <= 3 * DELIVERED for name in TOLD), 40, says="the model is not believed")
 

@@ -43,9 +43,14 @@ def served(**changes):
         (served(), Growth(-4.0, -4.0), 6.0, 6000.0, 1200.0),
         (served(output_tokens=500.0), Growth(0.0, 7.5), 10.0, 10_000.0, 2000.0),
         (served(requests=0.0, input_tokens=0.0, output_tokens=100.0), Growth(0.0, -2.0), 0.0, 0.0, 0.0),
+        (served(), Growth(0.0, 1000.0), 10.0, 10_000.0, 4000.0),
+        (served(), Growth(5.0, 1000.0), 15.0, 15_000.0, 5000.0),
     ],
-    ids=["steady", "backlog grows", "refused", "backlog shrinks", "ramp: generation lags", "running dry"],
-)
+    ids=[
+        "steady", "backlog grows", "refused", "backlog shrinks", "ramp: generation lags", "running dry",
+        "no more in flight than arrives", "nor than arrives and waits",
+    ],
+)  # fmt: skip
 def test_demand_is_what_is_served_and_what_piles_up(shown, growth, requests, inputs, output):
     assert demand_of(shown, (1000.0, 200.0), growth) == pytest.approx((requests, inputs, output))
 

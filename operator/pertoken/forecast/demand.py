@@ -126,12 +126,14 @@ def demand_of(served: Served, mean: tuple[float, float], growth: Growth) -> tupl
         served: what was taken up.
         mean: input and output tokens of a request.
         growth: of requests in the system. Negative while they become fewer: then they are being served, not demanded.
-            Generated tokens lag arrivals by a request's duration; the growth of what is in flight is that lag.
+            Generated tokens lag arrivals by a request's duration; the growth of what is in flight is that lag. It
+            cannot exceed what arrives: gauges that jump within a rate window say more than the rates beside them.
     """
-    extra = growth.backlog + served.rejections
-    requests = max(0.0, served.requests + extra)
-    input_tokens = max(0.0, served.input_tokens + extra * mean[0])
-    output_tokens = max(0.0, served.output_tokens + (growth.in_flight + served.rejections) * mean[1])
+    arriving = max(0.0, served.requests + growth.backlog)
+    requests = max(0.0, served.requests + growth.backlog + served.rejections)
+    input_tokens = max(0.0, served.input_tokens + (growth.backlog + served.rejections) * mean[0])
+    lag = min(growth.in_flight, arriving)
+    output_tokens = max(0.0, served.output_tokens + (lag + served.rejections) * mean[1])
     return requests, input_tokens, output_tokens
 
 

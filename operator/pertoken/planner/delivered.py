@@ -23,6 +23,7 @@ FULL_WAITING: Final = 4.0  # requests per replica: more than what arrivals by ch
 GROWN_WAITING: Final = 2.0  # requests per serving replica from which on a growing queue asks for a replica
 HALF_LIFE_SECONDS: Final = 7200.0  # of a share below 1
 WEIGHT: Final = 0.3  # of one cycle's share that is better than the one believed
+LEAST_SHARE: Final = 0.05  # of the modelled capacity: an engine that hangs would ask for any number of replicas
 MORE_SHARE: Final = 0.1  # of the replicas added at a time
 EPSILON: Final = 1e-9
 
@@ -71,7 +72,7 @@ def measured(facts: ServiceFacts, variant: VariantFacts, capacity: float, work: 
     rate = _rate(facts, variant, work)
     if rate is None or capacity <= EPSILON:
         return known
-    share = min(1.0, rate / capacity)
+    share = min(max(rate / capacity, LEAST_SHARE), 1.0)
     now = share_of(known, facts.now)
     if _full(facts, variant):
         # Down at once: that much is proven. Up slowly: one good window may be chance.

@@ -1,0 +1,55 @@
+"""A gauge that jumps within one rate window, beside rates that do not, must not ask for a fleet."""
+
+from dataclasses import replace
+
+import pytest
+from lab import START, plant
+
+from pertoken.domain.signal import Signal
+from pertoken.planner.delivered import LEAST_SHARE, share_of
+from pertoken.planner.memory import Delivered
+
+ROOM = 100_000  # replicas: no maximum hides what is asked for
+
+
+@pytest.mark.parametrize("factor", [10.0, 500.0, 5000.0])
+@pytest.mark.parametrize("window", [60.0, 5.0])
+def test_more_in_flight_than_can_have_arrived_is_not_demand(factor, window):
+    made = plant(rate=2.0, replicas=4, gpus=8)
+    spec = made.services["chat"]
+    variant = replace(spec.variants[0], max_replicas=ROOM)
+    made.services["chat"] = replace(spec, variants=(variant,))
+    made.deployments["chat"].spec = variant
+    values, snapshot = made.values, made.metrics
+
+    def jumping(pod):
+        shown = dict(values(pod))
+        if made.now > START + 20:
+            shown[Signal.RUNNING] *= factor
+        return shown
+
+    made.values = jumping
+    made.metrics = lambda: replace(snapshot(), window_seconds=window)
+    sized = []
+    made.run(900, watch=lambda plant, _: sized.append(plant.memory.services["llm/chat"].shape))
+
+    lengths = [shape.output_tokens for shape in sized if shape is not None]
+    assert max(lengths) < 3 * made.load.output_tokens
+    assert made.replicas() <= 8
+
+
+def test_an_engine_that_hangs_does_not_make_capacity_vanish():
+    made = plant(rate=14.0, replicas=2, gpus=32)
+    made.run(900)
+    frozen = made.values
+
+    def hung(pod):
+        still = (Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND, Signal.FINISHED_PER_SECOND)
+        return {**frozen(pod), **dict.fromkeys(still, 0.0), Signal.WAITING: 50.0 + (made.now - START) / 10}
+
+    made.values = hung
+    made.run(1800)
+    delivered = made.memory.services["llm/chat"].variants["a100"].delivered
+    assert isinstance(delivered, Delivered)
+    assert share_of(delivered, made.now) >= LEAST_SHARE
+    assert made.decision().reason.value != "PlanningFailed"
