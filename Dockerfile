@@ -21,6 +21,7 @@ RUN python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement uv.txt
 # Dependencies first: they change less often than the operator, and a builder keeps their layer.
 COPY pyproject.toml uv.lock ./
+COPY bench/pyproject.toml bench/
 COPY sandbox/pyproject.toml sandbox/
 RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project
 COPY README.md LICENSE ./

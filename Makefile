@@ -14,7 +14,7 @@ help: ## show the targets
 
 install: $(STAMP) ## build .venv with everything (pinned by uv.lock)
 
-$(STAMP): uv.lock pyproject.toml sandbox/pyproject.toml
+$(STAMP): uv.lock pyproject.toml bench/pyproject.toml sandbox/pyproject.toml
 	@command -v python3 >/dev/null || { echo "make: python3 (3.11 or newer) is needed"; exit 1; }
 	@if command -v uv >/dev/null; then uv=uv; else \
 	  echo "make: installing uv $(UV_VERSION) into $(TOOLS)"; \
@@ -57,10 +57,10 @@ crds: install ## write crds/ and the chart's copy from the pydantic models
 docs: crds ## write the generated reference pages
 
 bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about five minutes)
-	@$(BIN)/python -m benchmarks.report $(ARGS)
+	@$(BIN)/python -m pertoken_bench.report $(ARGS)
 
 bench-speed: install ## simulated requests per second, and memory
-	@$(BIN)/python -m benchmarks.simulator_speed
+	@$(BIN)/python -m pertoken_bench.speed
 
 conformance: install ## the real vLLM on the CPU beside the emulated engine and the simulator (6 GB, opt-in)
 	@$(BIN)/python -m pertoken_sandbox.conformance $(ARGS)

@@ -136,7 +136,7 @@ def test_without_matplotlib_the_extra_is_named(run, tmp_path, monkeypatch):
     answer = run(*ARGS, "--plot", str(tmp_path / "c.png"))
 
     assert answer.exit_code == 2
-    assert "expected the extra: pip install 'pertoken[bench]'" in answer.stderr
+    assert "expected the extra: pip install 'pertoken[plot]'" in answer.stderr
 
 
 def test_starting_the_command_line_does_not_load_matplotlib():

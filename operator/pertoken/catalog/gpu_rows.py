@@ -1,8 +1,8 @@
 """GPU rows: data-sheet figures, and efficiencies fitted where kernel tables exist.
 
 The efficiencies of rows marked `fitted` were fitted to aiconfigurator-core 0.12.0 kernel tables (Apache-2.0, vLLM
-backend, bf16) by `benchmarks/model_accuracy` on 2026-11-25; near relatives of a fitted GPU start from its figures, the
-rest from the mean of the fitted ones, and both are left to calibration.
+backend, bf16) by `pertoken_bench.accuracy.model` on 2026-11-25; near relatives of a fitted GPU start from its figures,
+the rest from the mean of the fitted ones, and both are left to calibration.
 """
 
 from __future__ import annotations

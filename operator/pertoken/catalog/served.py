@@ -1,6 +1,6 @@
 """How serving differs from kernels: engines schedule, launch and copy between steps, and their kernels differ.
 
-Fitted by `benchmarks/model_accuracy` on 2026-11-25 to 2,147 closed-loop measurements (`silicon_sample.csv` of
+Fitted by `pertoken_bench.accuracy.model` on 2026-11-25 to 2,147 closed-loop measurements (`silicon_sample.csv` of
 aiconfigurator-core 0.12.0, Apache-2.0: NVIDIA's own runs and dumps of SemiAnalysis InferenceX), after the filters that
 `docs/model.md` states. Factors are on top of the kernel model; a deployment's own measurements correct them further.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,6 @@ from typer.core import TyperGroup
 
 # Modules of commands, loaded when a command is called: together they take seconds, which a quick answer does not have.
 COMMANDS = {
-    "bench": "pertoken.cli.bench:bench_command",
     "breakeven": "pertoken.cli.breakeven:breakeven_command",
     "calibrate": "pertoken.cli.calibrate:calibrate_command",
     "crd": "pertoken.cli.crd:crd_command",
@@ -26,18 +26,37 @@ COMMANDS = {
 }
 
 
+# Other packages add commands through entry points of this group: name = "module:function".
+ENTRY_POINTS = "pertoken.commands"
+# Commands that a package of this repository adds, so that its absence is told instead of "no such command".
+PACKAGES = {"bench": "pertoken-bench"}
+
+
+def added_commands() -> dict[str, str]:
+    """Commands of other installed packages: name, and where the function is."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
 class _Commands(TyperGroup):
     """The commands of this module, and those that are loaded when they are called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All of them, by name."""
-        return sorted({*super().list_commands(ctx), *COMMANDS})
+        return sorted({*super().list_commands(ctx), *COMMANDS, *added_commands()})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """One of them."""
-        if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        module, name = COMMANDS[cmd_name].split(":")
+        """One of them; one whose package is not installed ends with the package's name and exit code 2."""
+        here = super().get_command(ctx, cmd_name)
+        if here is not None:
+            return here
+        place = COMMANDS.get(cmd_name) or added_commands().get(cmd_name)
+        if place is None and cmd_name in PACKAGES:
+            package = PACKAGES[cmd_name]
+            typer.echo(f"pertoken {cmd_name}: not installed; expected: pip install {package}", err=True)
+            raise typer.Exit(2)
+        if place is None:
+            return None
+        module, name = place.split(":")
         alone = typer.Typer(add_completion=False)
         alone.command(cmd_name)(getattr(import_module(module), name))
         return typer.main.get_command(alone)

@@ -30,7 +30,7 @@ def plot_curve(found: Curve, subject: Subject, path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ImportError:
-        raise PlotError("matplotlib is not installed; expected the extra: pip install 'pertoken[bench]'") from None
+        raise PlotError("matplotlib is not installed; expected the extra: pip install 'pertoken[plot]'") from None
     figure = Figure(figsize=(9, 5.2), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     cost = figure.add_subplot()

@@ -6,7 +6,7 @@ seconds, and prompts queue like the customers of an M/G/1 server of that service
 reaches 1 where the token budget, not arithmetic alone, is used up. Prompts much shorter than a step (f < 1) are not
 served one by one: all that arrived during a step join the next one.
 
-Checked against an independent simulator of continuous batching (`benchmarks/model_accuracy`, figures in
+Checked against an independent simulator of continuous batching (`pertoken_bench.accuracy.model`, figures in
 `docs/model.md`).
 """
 

@@ -2,8 +2,8 @@
 
 Every part of a step is the soft maximum of streaming its bytes and computing its arithmetic; the parts add up. The
 form is that of a roofline; its constants were fitted to the kernel tables of aiconfigurator-core 0.12.0 (Apache-2.0)
-by `benchmarks/model_accuracy`, which measures the errors that `docs/model.md` reports. All times in seconds, sizes in
-bytes, tokens as counts.
+by `pertoken_bench.accuracy.model`, which measures the errors that `docs/model.md` reports. All times in seconds, sizes
+in bytes, tokens as counts.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pertoken_sandbox.fleet.trace import Arrival, load_trace
 
 ROOT: Final = Path(__file__).parents[3]
 CONVERSATION: Final = ROOT / "examples" / "traces" / "azure_2023_conv.csv.gz"
-BLOCKS: Final = ROOT / "benchmarks" / "scenarios" / "data" / "mooncake_synthetic_blocks.csv.gz"
+BLOCKS: Final = ROOT / "bench" / "scenarios" / "data" / "mooncake_synthetic_blocks.csv.gz"
 
 CONTEXT: Final = 4096
 BATCHED_TOKENS: Final = 2048

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pertoken.simulate.engine import layout as at
-from pertoken.simulate.engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
-from pertoken.simulate.trace import Trace
-from pertoken.simulate.truth import StepTimes, Table, Truth
+from pertoken_bench.compiled_engine import layout as at
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
+from pertoken_bench.hardware.truth import StepTimes, Table, Truth
+from pertoken_bench.traces.trace import Trace
 from pertoken_sandbox.conformance import table
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, Case
 from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome

@@ -9,9 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from pertoken.simulate.outcome import measure
-from pertoken.simulate.policies.hpa import Hpa, HpaSettings
-from pertoken.simulate.policies.scaled import (
+from pertoken_bench.policies.hpa import Hpa, HpaSettings
+from pertoken_bench.policies.scaled import (
     HpaScaler,
     KedaScaler,
     PodsMetric,
@@ -19,11 +18,12 @@ from pertoken.simulate.policies.scaled import (
     Trigger,
     waiting,
 )
-from pertoken.simulate.policies.view import PerVariant
-from pertoken.simulate.policy import Gauge, Policy
-from pertoken.simulate.prepare import prepare
-from pertoken.simulate.scenario import Scenario, parse
-from pertoken.simulate.simulation import Run
+from pertoken_bench.policies.view import PerVariant
+from pertoken_bench.policy import Gauge, Policy
+from pertoken_bench.scenarios.prepare import prepare
+from pertoken_bench.scenarios.scenario import Scenario, parse
+from pertoken_bench.score.outcome import measure
+from pertoken_bench.simulation import Run
 from pertoken_sandbox.demo.setting import GPUS_PER_NODE, NODES, SERVICE, TRACE
 from pertoken_sandbox.fleet.trace import load_trace
 from pertoken_sandbox.peers.setting import (

@@ -1,0 +1,1 @@
+"""The benchmark: simulated engines and cluster, policies, scenarios, scores. Never imported by the operator."""

@@ -1,0 +1,1 @@
+"""`pertoken bench`, which this package adds to `pertoken`."""

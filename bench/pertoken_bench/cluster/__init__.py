@@ -1,0 +1,1 @@
+"""The simulated cluster, and what a Prometheus would show of it."""

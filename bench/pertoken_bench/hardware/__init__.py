@@ -1,0 +1,1 @@
+"""The simulated hardware: step-time tables, and how a replica deviates from them."""

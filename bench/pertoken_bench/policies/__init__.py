@@ -1,0 +1,1 @@
+"""Policies of the benchmark: pertoken itself, published peers, fixed schedules; `registry` has them by name."""

@@ -1,0 +1,158 @@
+"""Static fleets: how many replicas that never change keep the objectives, found by simulation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pertoken.domain.service import ServiceSpec, VariantSpec
+from pertoken_bench.compiled_engine.fleet import Fleet
+from pertoken_bench.scenarios.prepare import Prepared
+from pertoken_bench.scenarios.work import request_seconds
+from pertoken_bench.traces.trace import Trace
+
+WINDOW_SECONDS: Final = 600.0  # `static-peak` keeps the objective in every one of these
+FEW: Final = 20  # requests in a window below which its share says nothing
+GROWTH: Final = 1.3
+GRACE_SECONDS: Final = 600.0
+INITIAL_SECONDS: Final = 600.0
+
+Place = tuple[str, str]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One service on one of its variants, without the others."""
+
+    prepared: Prepared
+    index: int
+    service: ServiceSpec
+    variant: VariantSpec
+    trace: Trace
+
+    @property
+    def place(self) -> Place:
+        """Key of orders."""
+        return self.service.key.name, self.variant.name
+
+    @property
+    def required(self) -> float:
+        """Share of requests that the objective asks for."""
+        return self.service.latency.percentile / 100.0
+
+
+def alone(prepared: Prepared, index: int, variant: VariantSpec, until: float = math.inf) -> Alone:
+    """A service's own requests before `until` on one variant."""
+    chosen = (prepared.trace.service == index) & (prepared.trace.arrival < until)
+    trace = prepared.trace.take(np.flatnonzero(chosen))
+    trace = replace(trace, service=np.zeros(len(trace), np.int32))
+    return Alone(prepared, index, prepared.scenario.services[index], variant, trace)
+
+
+def good(one: Alone, replicas: int) -> Mask:
+    """Which requests a static fleet serves within the objectives."""
+    prepared = one.prepared
+    config = replace(
+        prepared.config,
+        kinds=[prepared.config.kinds[prepared.kinds[one.index, one.variant.name]]],
+        objectives=[prepared.config.objectives[one.index]],
+        edges=[prepared.config.edges[one.index]],
+        slots=replicas,
+        max_cap=one.variant.batching.max_sequences,
+        record=True,
+    )
+    fleet = Fleet(one.trace, config)
+    for uid in range(1, replicas + 1):
+        fleet.start(0, 0, uid, one.variant.batching.max_sequences, -3000.0)
+    fleet.advance(float(one.trace.arrival[-1]) + GRACE_SECONDS)
+    first, last = fleet.state.record[:, 0], fleet.state.record[:, 1]
+    objective = config.objectives[0]
+    between = (last - first) / np.maximum(one.trace.output_tokens - 1, 1)
+    within: Mask = (first - one.trace.arrival <= objective.ttft) & (between <= objective.between) & np.isfinite(last)
+    return within
+
+
+def keeps_overall(one: Alone, within: Mask) -> bool:
+    """The objective holds over all scored requests."""
+    scored = one.trace.arrival >= min(one.prepared.scenario.warmup, float(one.trace.arrival[-1]))
+    return bool(within[scored].mean() >= one.required)
+
+
+def keeps_everywhere(one: Alone, within: Mask) -> bool:
+    """The objective holds overall and in every window of ten minutes."""
+    if not keeps_overall(one, within):
+        return False
+    window = (one.trace.arrival // WINDOW_SECONDS).astype(np.int64)
+    count = np.bincount(window)
+    share = np.bincount(window, weights=within) / np.maximum(count, 1)
+    return bool((share[count >= FEW] >= one.required).all())
+
+
+def smallest(one: Alone, keeps: Callable[[Alone, Mask], bool], most: int) -> int | None:
+    """Fewest replicas that keep the objective; None if `most` do not. 0 for a service without requests."""
+    if not len(one.trace):
+        return 0
+    tried: dict[int, bool] = {}
+
+    def holds(replicas: int) -> bool:
+        if replicas not in tried:
+            tried[replicas] = keeps(one, good(one, replicas))
+        return tried[replicas]
+
+    span = max(float(one.trace.arrival[-1] - one.trace.arrival[0]), 60.0)
+    guess = max(
+        1, min(most, math.ceil(float(request_seconds(one.prepared, one.index, one.variant, one.trace).sum()) / span))
+    )
+    low, high = 0, guess
+    while not holds(high):
+        if high >= most:
+            return None
+        low, high = high, min(most, max(high + 1, int(high * GROWTH)))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def fleet_for(prepared: Prepared, keeps: Callable[[Alone, Mask], bool], until: float = math.inf) -> Mapping[Place, int]:
+    """Static replicas of all services: each on its cheapest variants, by priority, as far as the pools go."""
+    scenario = prepared.scenario
+    free = {pool.name: pool.capacity_gpus or 0 for pool in scenario.pools}
+    prices = {pool.name: float(pool.price_per_gpu_hour or 0) for pool in scenario.pools}
+    found: dict[Place, int] = {}
+    order = sorted(range(len(scenario.services)), key=lambda i: (-scenario.services[i].priority, i))
+    for index in order:
+        service = scenario.services[index]
+        options = []
+        for variant in service.variants:
+            gpus = variant.parallelism.gpus
+            room = min(variant.max_replicas, free[variant.pool] // gpus)
+            found[service.key.name, variant.name] = min(variant.min_replicas, room)
+            if room > 0:
+                count = smallest(alone(prepared, index, variant, until), keeps, room)
+                cost = math.inf if count is None else count * gpus * prices[variant.pool]
+                options.append((cost, -room, variant, room if count is None else count))
+        options.sort(key=lambda option: option[:2])
+        for cost, _, variant, count in options[: 1 if options and options[0][0] < math.inf else None]:
+            place = service.key.name, variant.name
+            found[place] = max(count, found[place])
+            if cost < math.inf:
+                break
+        for variant in service.variants:
+            free[variant.pool] -= found[service.key.name, variant.name] * variant.parallelism.gpus
+    return found
+
+
+def initial_replicas(prepared: Prepared) -> dict[str, int]:
+    """Replicas at the start, the same for every policy: what keeps the first ten minutes, unless the scenario says."""
+    until = max(INITIAL_SECONDS, prepared.scenario.warmup)
+    found = fleet_for(prepared, keeps_overall, until)
+    return {f"{service}/{variant}": count for (service, variant), count in found.items()} | dict(
+        prepared.scenario.initial
+    )

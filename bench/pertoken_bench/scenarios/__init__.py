@@ -1,0 +1,1 @@
+"""Scenario files, and what they become: traces, kinds of engines, the cluster's inventory, the work in them."""

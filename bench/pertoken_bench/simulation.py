@@ -1,0 +1,184 @@
+"""One run: the engines serve, the cluster moves, Prometheus scrapes, the policy decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, runtime_checkable
+
+from pertoken.domain.cluster import BatchCap
+from pertoken_bench.cluster.prometheus import Prometheus
+from pertoken_bench.cluster.simulated import Cluster, Workload
+from pertoken_bench.compiled_engine import layout as at
+from pertoken_bench.compiled_engine.fleet import Fleet
+from pertoken_bench.policy import Observation, Order, PodPhase, PodSeen, Policy, ServiceSeen, VariantSeen
+from pertoken_bench.scenarios.prepare import Prepared, inventory
+from pertoken_bench.score.outcome import Timeline
+
+EPOCH: Final = 1_000_000.0  # seconds since the simulation's epoch at which the trace begins
+GRACE_SECONDS: Final = 600.0  # after the scored time, until what is left counts as unfinished
+
+
+@runtime_checkable
+class ReadsCluster(Protocol):
+    """A policy that reads the API server's objects themselves: pertoken, which plans over pods and nodes."""
+
+    def attach(self, cluster: Cluster, now: Callable[[], float]) -> None:
+        """Called once, before the first tick. `now` gives the trace's clock."""
+
+
+@dataclass(slots=True)
+class _Record:
+    times: list[float] = field(default_factory=list)
+    arrived: list[int] = field(default_factory=list)
+    ordered: dict[str, list[int]] = field(default_factory=dict)
+    ready: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Run:
+    """One policy on one prepared scenario."""
+
+    def __init__(self, prepared: Prepared, policy: Policy, replicas: Mapping[str, int]) -> None:
+        self.prepared = prepared
+        self.policy = policy
+        scenario = prepared.scenario
+        self.fleet = Fleet(prepared.trace, prepared.config)
+        workloads, nodes = inventory(prepared, replicas)
+        self.cluster = Cluster(self.fleet, workloads, nodes, scenario.timing)
+        edges = {one.key.name: found for one, found in zip(scenario.services, prepared.config.edges, strict=True)}
+        self.metrics = Prometheus(self.cluster, edges, scenario.scrape)
+        self._record = _Record()
+        self._now = 0.0
+        if isinstance(policy, ReadsCluster):
+            policy.attach(self.cluster, lambda: self._now)
+
+    def go(self, grace: float = GRACE_SECONDS, progress: Callable[[float], None] | None = None) -> None:
+        """Serve the whole trace, then wait up to `grace` seconds for what is left."""
+        end, scrape = self.prepared.end, self.prepared.scenario.scrape.seconds
+        self.cluster.begin()
+        ticks, scrapes = 0, 1
+        while self._now < end + grace:
+            if self._now >= end and not self.fleet.in_system() and not self.fleet.arrivals_left():
+                break
+            next_tick, next_scrape = ticks * self.policy.period_seconds, scrapes * scrape
+            limit = end if self._now < end else end + grace
+            self._now = min(next_tick, next_scrape, self.cluster.next_event(), limit)
+            self.fleet.advance(self._now)
+            self.cluster.step(self._now)
+            self.metrics.at_time(self._now)
+            if self._now >= next_scrape:
+                scrapes += 1
+                self.fleet.settle(self._now)
+                self.metrics.scrape(self._now)
+                self._note()
+            if self._now >= next_tick:
+                ticks += 1
+                self._tick()
+                if progress is not None:
+                    progress(min(1.0, self._now / end))
+        self.cluster.finish(self._now)
+
+    def timeline(self) -> Timeline:
+        """What was seen at each scrape."""
+        record = self._record
+        demand = [0.0]
+        for index in range(1, len(record.times)):
+            grown = record.arrived[index] - record.arrived[index - 1]
+            demand.append(grown / (record.times[index] - record.times[index - 1]))
+        return Timeline(
+            tuple(record.times),
+            tuple(demand),
+            {name: tuple(values) for name, values in record.ordered.items()},
+            {name: tuple(values) for name, values in record.ready.items()},
+        )
+
+    def _note(self) -> None:
+        record = self._record
+        record.times.append(self._now)
+        record.arrived.append(int(self.fleet.state.services[:, at.V_ARRIVED].sum()))
+        for workload in self.cluster.workloads:
+            name = _place(workload)
+            record.ordered.setdefault(name, []).append(workload.replicas)
+            ready = sum(1 for pod in workload.pods if pod.phase is PodPhase.READY)
+            record.ready.setdefault(name, []).append(ready)
+
+    def _tick(self) -> None:
+        orders = self.policy.decide(self.observation())
+        by_place = {(one.service.key.name, one.spec.name): one for one in self.cluster.workloads}
+        for place in sorted(orders):
+            self._carry_out(by_place[place], orders[place])
+        self.cluster.reconcile(self._now)
+
+    def _carry_out(self, workload: Workload, order: Order) -> None:
+        if order.replicas is not None:
+            self.cluster.scale(workload, order.replicas, self._now)
+        if order.cap is not None and order.cap != workload.cap.value:
+            batching = workload.spec.batching
+            value = min(max(order.cap, batching.min_sequences), batching.max_sequences)
+            cap = BatchCap(value, workload.cap.value, EPOCH + self._now, completed=False)
+            self.cluster.set_cap(workload, cap, self._now)
+        if order.live_cap is not None:
+            self.cluster.live_cap(workload, order.live_cap, self._now)
+        if order.evict:
+            self.cluster.evict(workload, order.evict, self._now)
+
+    def observation(self) -> Observation:
+        """What the policy sees now."""
+        scenario = self.prepared.scenario
+        services = {}
+        for index, spec in enumerate(scenario.services):
+            own = [workload for workload in self.cluster.workloads if workload.service_index == index]
+            services[spec.key.name] = ServiceSeen(spec, {one.spec.name: self._variant(one) for one in own})
+        free: dict[str, int] = {pool.name: 0 for pool in scenario.pools}
+        for node in self.cluster.nodes:
+            free[node.pool] += node.gpus - node.used
+        return Observation(
+            now=EPOCH + self._now,
+            start=EPOCH,
+            services=services,
+            pools={pool.name: pool for pool in scenario.pools},
+            free_gpus=free,
+            metrics=self.metrics,
+            scrape_seconds=scenario.scrape.seconds,
+            cold_start_seconds=scenario.timing.cold_start,
+        )
+
+    def _variant(self, workload: Workload) -> VariantSeen:
+        pods = tuple(
+            PodSeen(
+                pod.name,
+                workload.spec.name,
+                pod.phase,
+                EPOCH + pod.created_at,
+                None if pod.bound_at is None else EPOCH + pod.bound_at,
+                None if pod.ready_at is None else EPOCH + pod.ready_at,
+                pod.cap,
+            )
+            for pod in workload.pods
+        )
+        phases = [pod.phase for pod in pods]
+        kind = self.prepared.config.kinds[workload.kind]
+        return VariantSeen(
+            spec=workload.spec,
+            replicas=workload.replicas,
+            ready=phases.count(PodPhase.READY),
+            pending=phases.count(PodPhase.PENDING),
+            starting=phases.count(PodPhase.STARTING),
+            pods=pods,
+            gpus_per_replica=workload.gpus,
+            usd_per_hour=workload.usd_per_hour,
+            kv_capacity_tokens=kind.kv_blocks * at.BLOCK,
+            cap=workload.cap.value,
+            max_batched_tokens=kind.budget,
+            accelerator=workload.pool.accelerator,
+        )
+
+
+def attainment(fleet: Fleet, service: int) -> float:
+    """Share of a service's scored requests within the objectives; unfinished ones are misses; 1 without requests."""
+    reals = fleet.state.services_f[service]
+    return float(reals[at.R_GOOD] / reals[at.R_REQUESTS]) if reals[at.R_REQUESTS] > 0 else 1.0
+
+
+def _place(workload: Workload) -> str:
+    return f"{workload.service.key.name}/{workload.spec.name}"

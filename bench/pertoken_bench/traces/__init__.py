@@ -1,0 +1,1 @@
+"""Requests as arrays: recorded ones, and those drawn from a rate series."""

@@ -1,1 +1,0 @@
-"""How fast the engine simulator is, and how much memory it takes."""

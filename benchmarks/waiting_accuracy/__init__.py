@@ -1,1 +1,0 @@
-"""How well waiting is predicted from scrapes: against an exact replay of real traces."""

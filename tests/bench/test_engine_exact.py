@@ -1,0 +1,186 @@
+"""The fast engine equals the step-by-step one, and the sandbox's emulator."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pertoken_bench.compiled_engine import layout as at
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
+from pertoken_bench.hardware.truth import Truth, step_times
+from pertoken_bench.traces.trace import Trace
+
+_spec = importlib.util.spec_from_file_location("naive_engine", Path(__file__).with_name("naive.py"))
+naive = importlib.util.module_from_spec(_spec)
+__import__("sys").modules["naive_engine"] = naive
+_spec.loader.exec_module(naive)
+
+TIMES = step_times("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
+EDGES = Edges((0.1, 1.0), (0.02, 0.05), (0.0115, 0.0125, 0.0135, 0.0145, 0.2))
+EXACT = Truth(spread=0.0, noise=0.0, slow_start=0.0)
+
+
+def trace_of(rows):
+    """Rows of (arrival, input, output, prefix ids)."""
+    rows = sorted(rows, key=lambda row: row[0])
+    counts = np.array([len(row[3]) for row in rows], np.int64)
+    return Trace(
+        np.array([row[0] for row in rows], np.float64),
+        np.array([row[1] for row in rows], np.int32),
+        np.array([row[2] for row in rows], np.int32),
+        np.zeros(len(rows), np.int32),
+        np.array([block for row in rows for block in row[3]], np.int32),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    )
+
+
+def both(rows, kind, truth, cap=64, replicas=1, scrape=None):
+    trace = trace_of(rows)
+    fleet = Fleet(
+        trace,
+        FleetConfig([kind], [Objective(1.0, 0.05)], [EDGES], truth, slots=replicas, max_cap=cap, seed=3, record=True),
+    )
+    for uid in range(replicas):
+        fleet.start(0, 0, uid, cap, 0.0)
+    if scrape is not None:
+        for moment in np.arange(scrape, 400.0, scrape):
+            fleet.advance(float(moment))
+            fleet.settle(float(moment))
+    fleet.advance(math.inf)
+    jobs = [naive.Job(i, *row[:3], tuple(row[3])) for i, row in enumerate(sorted(rows, key=lambda row: row[0]))]
+    engines = [naive.Replica(kind, truth, cap, uid, 3) for uid in range(replicas)]
+    naive.serve(jobs, engines)
+    return fleet, jobs, engines
+
+
+def assert_equal(fleet, jobs, engines):
+    expected = np.array([(job.first, job.last) for job in jobs])
+    np.testing.assert_allclose(fleet.state.record, expected, rtol=1e-6, atol=1e-9)
+    counters = fleet.state.slots_f[: len(engines)]
+    assert counters[:, at.N_PREEMPTED].tolist() == [engine.preemptions for engine in engines]
+    assert counters[:, at.N_CACHED].tolist() == [engine.cached_tokens for engine in engines]
+    np.testing.assert_allclose(counters[:, at.S_BUSY], [engine.busy for engine in engines], rtol=1e-6)
+    used = fleet.state.slots[: len(engines), at.USED]
+    assert used.tolist() == [0] * len(engines)
+
+
+def load(seed, count, gap, inputs=(1, 3000), outputs=(1, 400), blocks=0):
+    random = np.random.default_rng(seed)
+    rows, now = [], 0.0
+    for _ in range(count):
+        now += float(random.exponential(gap))
+        tokens = int(random.integers(*inputs))
+        ids = tuple(int(i) for i in (random.integers(0, blocks) + np.arange(tokens // 512)) % blocks) if blocks else ()
+        rows.append((now, tokens, int(random.integers(*outputs)), ids))
+    return rows
+
+
+CASES = {
+    "light": (load(1, 60, 1.0), Kind(TIMES, 20000), Truth(), 64, 1),
+    "busy, two replicas": (load(2, 250, 0.08), Kind(TIMES, 20000), Truth(), 64, 2),
+    "at the cap": (load(3, 200, 0.05), Kind(TIMES, 20000), Truth(), 8, 2),
+    "blocks run short": (load(4, 150, 0.05), Kind(TIMES, 900), Truth(noise=0.06), 64, 1),
+    "small chunks": (load(5, 120, 0.1), Kind(TIMES, 3000, budget=256), Truth(decode=1.3, prefill=0.7), 64, 1),
+    "prefixes": (load(6, 200, 0.1, inputs=(600, 6000), blocks=60), Kind(TIMES, 4000), Truth(), 32, 2),
+    "prefixes and few blocks": (
+        load(8, 150, 0.05, inputs=(300, 4000), blocks=12), Kind(TIMES, 900), Truth(noise=0.06), 64, 1,
+    ),
+    "eager batch": (load(7, 700, 0.002, inputs=(1, 20), outputs=(50, 300)), Kind(TIMES, 20000), EXACT, 600, 1),
+    "bursts at one instant": (
+        [(float(i // 20) * 3.0, 500 + i, 5 + i % 7, ()) for i in range(100)], Kind(TIMES, 20000), Truth(), 16, 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_a_step_by_step_engine(name):
+    rows, kind, truth, cap, replicas = CASES[name]
+    fleet, jobs, engines = both(rows, kind, truth, cap, replicas)
+    assert_equal(fleet, jobs, engines)
+    if name in {"blocks run short", "prefixes and few blocks"}:
+        assert engines[0].preemptions > 5
+    if name.startswith("prefixes"):
+        assert engines[0].cached_tokens > 5000
+
+
+def test_looking_at_the_figures_changes_nothing():
+    rows, kind, truth, cap, replicas = CASES["busy, two replicas"]
+    assert_equal(*both(rows, kind, truth, cap, replicas, scrape=0.7))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 20), st.integers(1, 2500), st.integers(1, 150), st.integers(0, 4)),
+        min_size=1,
+        max_size=40,
+    ),
+    st.integers(1, 12),
+    st.sampled_from([190, 260, 400, 5000]),
+    st.sampled_from([64, 300, 2048]),
+    st.integers(1, 3),
+)
+def test_equals_on_any_load(rows, cap, kv_blocks, budget, replicas):
+    """Law: whatever load, limits and shared prefixes, every token time, preemption and prefix hit agrees."""
+    kind = Kind(TIMES, kv_blocks, budget=budget)
+    shared = [(at, tokens, outputs, tuple(range(first, first + tokens // 512))) for at, tokens, outputs, first in rows]
+    assert_equal(*both(shared, kind, Truth(), cap, replicas))
+
+
+def test_inter_token_histogram_counts_every_gap():
+    rows, kind, truth, cap, _ = CASES["light"]
+    fleet, _, engines = both(rows, kind, truth, cap, 1, scrape=1.3)
+    reals = fleet.state.slots_f[0]
+    start = at.BUCKETS + at.H_BETWEEN * at.MAX_EDGES
+    buckets = reals[start : start + len(EDGES.between) + 1]
+    expected = np.histogram(engines[0].gaps, [0.0, *EDGES.between, math.inf])[0]
+    assert (expected[1:4] > 0).all()
+    np.testing.assert_allclose(buckets, expected, atol=1)  # a gap may lie on an edge up to rounding
+    assert buckets.sum() == reals[at.N_BETWEEN] == sum(row[2] - 1 for row in rows)
+
+
+def test_equals_the_sandbox_emulator():
+    """One replica, noise off: the live sandbox's engine gives the same token times."""
+    engine_module = pytest.importorskip("pertoken_sandbox.fleet.engine")
+    truth_module = pytest.importorskip("pertoken_sandbox.fleet.truth")
+    profiles = pytest.importorskip("pertoken_sandbox.fleet.profiles")
+    rows = load(11, 150, 0.15, blocks=40)
+    kind = Kind(TIMES, 2000)
+    fleet, _, _ = both(rows, kind, EXACT, 32, 1)
+    config = engine_module.EngineConfig(32, kind.budget, kind.kv_blocks, kind.longest)
+    profile = profiles.find_profile("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
+    quiet = truth_module.TruthConfig(spread=0.0, noise=0.0, slow_start=0.0)
+    clock = truth_module.StepClock(profile, quiet, "one")
+    clock.configure(32, started=-math.inf)
+    engine = engine_module.Engine(config, clock)
+    requests = [engine_module.Request(tokens, outputs, arrival, ids) for arrival, tokens, outputs, ids in rows]
+    now, cursor = 0.0, 0
+    while cursor < len(requests) or engine.busy:
+        if not engine.busy:
+            now = requests[cursor].arrival
+        while cursor < len(requests) and requests[cursor].arrival <= now:
+            engine.add(requests[cursor], requests[cursor].arrival)
+            cursor += 1
+        now = engine.step(now).end
+    expected = np.array([(request.first_token_at, request.finished_at) for request in requests])
+    np.testing.assert_allclose(fleet.state.record, expected, rtol=1e-6)
+
+
+def test_same_seed_same_bytes_other_seed_other_times():
+    rows, kind, truth, cap, replicas = CASES["busy, two replicas"]
+    first, second = (both(rows, kind, truth, cap, replicas)[0].state for _ in range(2))
+    assert first.record.tobytes() == second.record.tobytes()
+    other = Fleet(
+        trace_of(rows), replace(FleetConfig([kind], [Objective()], [EDGES], truth, slots=2, record=True), seed=9)
+    )
+    for uid in range(2):
+        other.start(0, 0, uid, cap, 0.0)
+    other.advance(math.inf)
+    assert other.state.record.tobytes() != first.record.tobytes()
