@@ -24,7 +24,7 @@ from pertoken.adapters.prometheus.profile import (
     Tls,
 )
 from pertoken.adapters.prometheus.source import PrometheusSource
-from pertoken.catalog_files import stamp, use_catalog
+from pertoken.catalog_files import CatalogFolder
 from pertoken.control.actuate import Actuator, Outcome, describe, kind_of
 from pertoken.control.caps import CapReader
 from pertoken.control.cycle import Cycle, CycleResult, Prepared
@@ -104,13 +104,13 @@ class Operator:
     metrics: OperatorMetrics
     log_control: LogControl
     sources: Mapping[str, PrometheusSource]
+    catalog_folder: CatalogFolder
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     surveyed: Surveyed | None = None
     last: tuple[int, Plan] | None = None
     history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     relist: asyncio.Event = field(default_factory=asyncio.Event)
     beat: float = 0.0
-    catalog: tuple[object, ...] | None = None
     _seen: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -151,20 +151,8 @@ class Operator:
             self.beat = self.clock.monotonic()
             await asyncio.sleep(HEARTBEAT_SECONDS / 5)
 
-    def _read_catalog(self) -> None:
-        """Take over the administrator's GPUs and models when their files changed; wrong rows are told and left out."""
-        folder = self.settings.catalog_dir
-        if folder is None or (now := stamp(folder)) == self.catalog:
-            return
-        self.catalog = now
-        rows = use_catalog(folder)
-        LOGGER.info("catalog: %d GPUs and %d models from %s", len(rows.gpus), len(rows.models), folder)
-        for mistake in rows.mistakes:
-            LOGGER.warning("catalog: %s", mistake)
-
     async def _resync(self) -> None:
         while True:
-            await asyncio.to_thread(self._read_catalog)
             done = True
             for plural in self.inventory.plurals:
                 done = await self._list(plural) and done
@@ -284,7 +272,8 @@ class Operator:
     def _observe(self, snapshot: Snapshot, metrics: Mapping[str, MetricsSnapshot]) -> World:
         if self.surveyed is None:
             raise RuntimeError("observe was called before prepare")
-        return build_world(snapshot, self.surveyed, metrics, self.settings.planner())
+        catalog = self.catalog_folder.catalog()
+        return build_world(snapshot, self.surveyed, metrics, catalog, self.settings.planner())
 
     def _report(self, result: CycleResult) -> None:
         snapshot = result.observed.snapshot
@@ -396,6 +385,7 @@ def build(settings: Settings, log_control: LogControl) -> tuple[Operator, LeaseE
         ),
         log_control=log_control,
         sources=sources,
+        catalog_folder=CatalogFolder(settings.catalog_dir),
     )
     return operator, elector
 

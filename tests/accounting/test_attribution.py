@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pertoken.accounting.attribution import weights, weights_at, work
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine, Load, at_batch
 from pertoken.performance.step_time import Gains, engine_model, marginal_prefill_time, mean_decode_step, prefill_time
 
-DENSE = engine_model(find_model("llama-3.1-8b"), find_gpu("h100"), Parallelism())
-EXPERTS = engine_model(find_model("qwen3-30b-a3b"), find_gpu("h100"), Parallelism())
+DENSE = engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("h100"), Parallelism())
+EXPERTS = engine_model(SHIPPED.model("qwen3-30b-a3b"), SHIPPED.gpu("h100"), Parallelism())
 LOAD = Load(2000, 300)
 
 

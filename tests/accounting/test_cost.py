@@ -11,14 +11,14 @@ from pertoken.accounting.cost import (
     reachable_index,
     scaled_prices,
 )
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism, PriceList
 from pertoken.performance.steady import Engine, Load, Sustainable, Targets, sustainable_rate
 from pertoken.performance.step_time import engine_model
 
 PRICES = PriceList(Decimal("0.10"), Decimal("0.02"), Decimal("0.40"))
 LOAD = Load(1000, 200)
-ENGINE = Engine(engine_model(find_model("llama-3.1-8b"), find_gpu("a100"), Parallelism()), cap=64)
+ENGINE = Engine(engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("a100"), Parallelism()), cap=64)
 
 
 def test_cached_tokens_have_their_own_price():

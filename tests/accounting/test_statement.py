@@ -10,13 +10,13 @@ from pertoken.accounting.attribution import Weights, weights_at
 from pertoken.accounting.bill import Bill
 from pertoken.accounting.cost import Tokens
 from pertoken.accounting.statement import GpuTime, statement
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import engine_model
 
 CENT_HALF = Decimal("0.005")
-ENGINE = Engine(engine_model(find_model("llama-3.1-8b"), find_gpu("a100"), Parallelism()), cap=64)
+ENGINE = Engine(engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("a100"), Parallelism()), cap=64)
 WEIGHTS = weights_at(ENGINE, Load(1000, 200, 0.25), 16.0)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pertoken.api.launch import CAP_VARIABLE, read_launch
-from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.catalog.releases import release_of
 from pertoken.domain.cluster import BatchCap
 
@@ -25,7 +25,7 @@ def container(*args: str, command: list[str] | None = None, image: str = VLLM, *
 
 
 def gpu(name: str) -> Any:
-    found = find_gpu(name)
+    found = SHIPPED.gpu(name)
     assert not isinstance(found, Unknown)
     return found
 

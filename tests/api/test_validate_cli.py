@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pertoken.api.check import Severity, check
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.cli.crd import crd_command
 from pertoken.cli.validate import validate_command
 
@@ -25,7 +26,7 @@ def run():
 
 
 def lines(text: str) -> list[str]:
-    return [str(finding) for finding in check({"f.yaml": text}).findings]
+    return [str(finding) for finding in check({"f.yaml": text}, SHIPPED).findings]
 
 
 GOOD = """\
@@ -48,13 +49,13 @@ spec:
 def test_examples_are_valid_and_explained(path):
     if "kind: InferenceService" not in path.read_text() and "kind: AcceleratorPool" not in path.read_text():
         return
-    checked = check({path.name: path.read_text()})
+    checked = check({path.name: path.read_text()}, SHIPPED)
     assert checked.ok, [str(finding) for finding in checked.findings]
     assert "#" in path.read_text()
 
 
 def test_examples_as_a_set_leave_nothing_to_warn_of():
-    checked = check({str(path): path.read_text() for path in EXAMPLES})
+    checked = check({str(path): path.read_text() for path in EXAMPLES}, SHIPPED)
     assert [str(finding) for finding in checked.findings if finding.severity is not Severity.NOTE] == []
 
 
@@ -83,7 +84,7 @@ def test_unknown_model_and_accelerator_are_warnings():
         "spec": {"accelerator": "a1000-sxm", "pricePerGPUHour": "1", "capacity": {"gpus": 1}},
     }
     text = GOOD.replace("meta-llama/Llama-3.1-8B-Instruct", "acme/llama-9") + "---\n" + yaml.safe_dump(pool)
-    checked = check({"f.yaml": text})
+    checked = check({"f.yaml": text}, SHIPPED)
     assert checked.ok
     assert {finding.field for finding in checked.findings} == {"spec.model.id", "spec.accelerator"}
 
@@ -140,7 +141,7 @@ def test_items_of_a_list_are_checked_one_by_one():
     bad["spec"]["priority"] = 5000
     bad["metadata"]["name"] = "other"
     text = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [obj, bad]}, sort_keys=False)
-    errors = [finding for finding in check({"f.yaml": text}).findings if finding.severity is Severity.ERROR]
+    errors = [finding for finding in check({"f.yaml": text}, SHIPPED).findings if finding.severity is Severity.ERROR]
     assert [(finding.object, finding.field) for finding in errors] == [("InferenceService demo/other", "spec.priority")]
     assert text.splitlines()[errors[0].line - 1].strip() == "priority: 5000"
 

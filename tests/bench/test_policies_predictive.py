@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine
 from pertoken.performance.step_time import engine_model, iteration_time
@@ -19,7 +19,7 @@ from pertoken_bench.policies.dynamo import DynamoSettings, EngineLoad, Traffic
 
 @pytest.fixture
 def engine() -> Engine:
-    model, gpu = find_model("meta-llama/Llama-3.1-8B-Instruct"), find_gpu("h100-sxm")
+    model, gpu = SHIPPED.model("meta-llama/Llama-3.1-8B-Instruct"), SHIPPED.gpu("h100-sxm")
     assert not isinstance(model, Unknown)
     assert not isinstance(gpu, Unknown)
     return Engine(engine_model(model, gpu, Parallelism(), "bf16"), cap=256)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from pertoken.calculators.closed_fit import Point, fit, fit_best
 from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, closed_loop
 from pertoken.calculators.estimate import Deployment
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 
-DEPLOYMENT = Deployment(find_model("meta-llama/Llama-3.1-70B"), find_gpu("h100-sxm"), Parallelism(tensor=4))
+DEPLOYMENT = Deployment(SHIPPED.model("meta-llama/Llama-3.1-70B"), SHIPPED.gpu("h100-sxm"), Parallelism(tensor=4))
 ENGINE, SERVED = DEPLOYMENT.coefficients, DEPLOYMENT.serving
 LOADS = [Clients(c, i, 256) for c, i in ((2, 512), (8, 2048), (16, 512), (32, 4096), (64, 1024), (24, 8000))]
 

@@ -5,7 +5,7 @@ import pytest
 
 from pertoken.calculators.closed_loop import Clients
 from pertoken.calculators.estimate import Deployment, estimate
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "model.md"
 
@@ -18,7 +18,7 @@ def test_the_worked_number_is_computed_as_written():
 
 
 def test_the_worked_number_is_what_estimate_says():
-    deployment = Deployment(find_model("meta-llama/Llama-3.1-8B"), find_gpu("h100-sxm"))
+    deployment = Deployment(SHIPPED.model("meta-llama/Llama-3.1-8B"), SHIPPED.gpu("h100-sxm"))
     step = estimate(deployment, Clients(32, 2048, 256)).decode_step
 
     assert f"'{1e3 * step:.3f} ms'" in DOCUMENT.read_text(encoding="utf-8")

@@ -3,7 +3,7 @@ import pytest
 from pertoken.catalog.architecture import from_config
 from pertoken.catalog.engines import graph_ceiling, graph_floor, largest_graph
 from pertoken.catalog.gpu_rows import GPUS
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
 from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.models import Model
 
@@ -22,7 +22,7 @@ from pertoken.catalog.models import Model
     ],
 )
 def test_gpus_are_found_by_all_their_names(name, expected):
-    found = find_gpu(name)
+    found = SHIPPED.gpu(name)
 
     assert not isinstance(found, Unknown)
     assert found.id == expected
@@ -44,14 +44,14 @@ def test_gpus_are_found_by_all_their_names(name, expected):
     ],
 )
 def test_models_are_found_by_all_their_names(name, expected):
-    found = find_model(name)
+    found = SHIPPED.model(name)
 
     assert not isinstance(found, Unknown)
     assert found.id == expected
 
 
 def test_unknown_names_come_back_with_close_ones():
-    gpu, model = find_gpu("h100-sxn"), find_model("Qwen/Qwen3-9B")
+    gpu, model = SHIPPED.gpu("h100-sxn"), SHIPPED.model("Qwen/Qwen3-9B")
 
     assert isinstance(gpu, Unknown)
     assert "h100-sxm" in gpu.close
@@ -61,7 +61,7 @@ def test_unknown_names_come_back_with_close_ones():
 
 
 def test_a_name_like_nothing_has_no_close_ones():
-    assert str(find_model("zzzzzzzzzzzz")) == "unknown model 'zzzzzzzzzzzz'"
+    assert str(SHIPPED.model("zzzzzzzzzzzz")) == "unknown model 'zzzzzzzzzzzz'"
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_rows_are_complete_and_names_unique():
     assert len({gpu.id for gpu in GPUS}) == len(GPUS)
     assert len({model.id for model in MODELS}) == len(MODELS)
     assert all(gpu.source and gpu.as_of for gpu in GPUS)
-    assert all(find_gpu(name).id == gpu.id for gpu in GPUS for name in (gpu.id, *gpu.products, *gpu.aliases))
-    assert all(find_model(name).id == model.id for model in MODELS for name in (model.id, *model.aliases))
+    assert all(SHIPPED.gpu(name).id == gpu.id for gpu in GPUS for name in (gpu.id, *gpu.products, *gpu.aliases))
+    assert all(SHIPPED.model(name).id == model.id for model in MODELS for name in (model.id, *model.aliases))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_parameter_counts_match_the_published_ones(model_id, billions):
     """Architecture rows are right when their parameters add up to what the vendors publish (within 2 %)."""
     from pertoken.performance.memory import count as _count  # noqa: PLC0415 - counts are the model's business
 
-    model = find_model(model_id)
+    model = SHIPPED.model(model_id)
     count = _count(model)
     total = (
         count.attention
@@ -117,7 +117,7 @@ def test_parameter_counts_match_the_published_ones(model_id, billions):
 
 
 def test_inline_architecture_equals_the_catalog_row():
-    row = find_model("meta-llama/Llama-3.1-8B")
+    row = SHIPPED.model("meta-llama/Llama-3.1-8B")
     facts = (
         ("num_hidden_layers", 32),
         ("hidden_size", 4096),

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 
-import pytest
+from lab import GPU, plant
 
-from pertoken.app import Operator
-from pertoken.catalog.lookup import Unknown, find_gpu, use
+from pertoken.catalog.lookup import SHIPPED, Unknown
+from pertoken.catalog_files import CatalogFolder
 
 ROW = (
-    "gpus:\n- {{id: {name}, like: h100-sxm, memoryGib: 80, bandwidthGBps: 3350, tflops: {{bf16: 989}}, linkGBps: 450, "
-    "linked: true, source: ours, asOf: 2026-11-01}}\n"
+    "gpus:\n- {{id: {name}, like: h100-sxm, memoryGib: 80, bandwidthGBps: {bandwidth}, tflops: {{bf16: 989}}, "
+    "linkGBps: 450, linked: true, source: ours, asOf: 2026-11-01}}\n"
 )
 
 
-@pytest.fixture(autouse=True)
-def _shipped_catalog_afterwards():
-    yield
-    use()
+def row(name: str, bandwidth: int = 3350) -> str:
+    return ROW.format(name=name, bandwidth=bandwidth)
 
 
 def mount(folder, version, text):
@@ -34,24 +31,57 @@ def mount(folder, version, text):
         (folder / "rows.yaml").symlink_to("..data/rows.yaml")
 
 
-def test_rows_of_a_changed_config_map_replace_the_earlier_ones(tmp_path):
-    operator = SimpleNamespace(settings=SimpleNamespace(catalog_dir=tmp_path), catalog=None)
-    mount(tmp_path, "1", ROW.format(name="first-gpu"))
-    Operator._read_catalog(operator)
-    assert find_gpu("first-gpu").id == "first-gpu"
+def test_without_a_folder_there_are_the_shipped_rows():
+    assert CatalogFolder(None).catalog() is SHIPPED
 
-    mount(tmp_path, "2", ROW.format(name="second-one"))
-    Operator._read_catalog(operator)
-    assert find_gpu("second-one").id == "second-one"
-    assert isinstance(find_gpu("first-gpu"), Unknown)
+
+def test_rows_of_a_changed_config_map_replace_the_earlier_ones(tmp_path):
+    folder = CatalogFolder(tmp_path)
+    mount(tmp_path, "1", row("first-gpu"))
+    first = folder.catalog()
+
+    mount(tmp_path, "2", row("second-one"))
+    second = folder.catalog()
+
+    assert first.gpu("first-gpu").id == "first-gpu"
+    assert second.gpu("second-one").id == "second-one"
+    assert isinstance(second.gpu("first-gpu"), Unknown)
+
+
+def test_unchanged_files_are_not_read_again(tmp_path):
+    folder = CatalogFolder(tmp_path)
+    mount(tmp_path, "1", row("first-gpu"))
+
+    assert folder.catalog() is folder.catalog()
+
+
+def test_a_changed_row_reaches_the_next_plan_of_a_variant_that_was_planned_before(tmp_path):
+    folder = CatalogFolder(tmp_path)
+    mount(tmp_path, "1", row(GPU, bandwidth=2000))
+    made = plant(rate=6.0, replicas=2, act=False, catalog=folder.catalog())
+    before = made.run(60).decisions[0].variants[0].capacity_per_replica
+
+    mount(tmp_path, "2", row(GPU, bandwidth=1000))
+    made.catalog = folder.catalog()
+    after = made.step().decisions[0].variants[0].capacity_per_replica
+
+    assert 0 < after < 0.8 * before
 
 
 def test_what_is_wrong_is_logged_once_and_the_shipped_rows_stay(tmp_path, caplog):
-    operator = SimpleNamespace(settings=SimpleNamespace(catalog_dir=tmp_path), catalog=None)
+    folder = CatalogFolder(tmp_path)
     mount(tmp_path, "1", "gpus: [{id: x}]\n")
     with caplog.at_level(logging.WARNING):
-        Operator._read_catalog(operator)
-        Operator._read_catalog(operator)
+        folder.catalog()
+        catalog = folder.catalog()
 
     assert len([record for record in caplog.records if "rows.yaml" in record.getMessage()]) == 1
-    assert find_gpu("h100-sxm").id == "h100-sxm"
+    assert catalog == SHIPPED
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_the_shipped_rows_stay(tmp_path, caplog):
+    folder = CatalogFolder(tmp_path / "nowhere")
+    with caplog.at_level(logging.WARNING):
+        assert folder.catalog() == SHIPPED
+
+    assert "nowhere: cannot be read" in caplog.text

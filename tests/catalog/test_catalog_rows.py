@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pertoken.catalog.gpu_rows import GPUS
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, use
+from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown
 from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.rows import parse_rows
-from pertoken.catalog_files import read_catalog, stamp, use_catalog
+from pertoken.catalog_files import read_catalog
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "catalog.md"
 GPU = {
@@ -36,17 +39,11 @@ CONFIG = {
 MODEL = {"id": "acme/chat-3b", "config": CONFIG, "source": "config.json of ours", "asOf": "2026-11-01"}
 
 
-@pytest.fixture(autouse=True)
-def _shipped_catalog_afterwards():
-    yield
-    use()
-
-
 def test_a_gpu_is_parsed_in_the_catalogs_units():
     (gpu,) = parse_rows({"gpus": [{**GPU, "like": "h100-sxm"}]}).gpus
 
     assert (gpu.bandwidth, gpu.flops_bf16, gpu.flops_fp4, gpu.link_bandwidth) == (3.35e12, 989e12, None, 450e9)
-    assert gpu.efficiency.bandwidth == find_gpu("h100-sxm").efficiency.bandwidth
+    assert gpu.efficiency.bandwidth == SHIPPED.gpu("h100-sxm").efficiency.bandwidth
     assert not gpu.efficiency.fitted
 
 
@@ -99,31 +96,46 @@ def test_a_wrong_row_does_not_take_the_others_with_it(tmp_path):
     (tmp_path / "models.json").write_text('{"models": []}')
     (tmp_path / "notes.txt").write_text("not read")
     (tmp_path / "..data").mkdir()
-    rows = use_catalog(tmp_path)
+    rows = read_catalog(tmp_path)
 
-    assert find_gpu("NVIDIA-H100-LAB").id == "h100-lab"
+    assert rows.catalog.gpu("NVIDIA-H100-LAB").id == "h100-lab"
     assert len(rows.mistakes) == 2
     assert all(mistake.startswith(str(tmp_path)) for mistake in rows.mistakes)
 
 
-def test_own_rows_win_over_shipped_ones_until_they_are_taken_away(tmp_path):
+def test_own_rows_win_over_shipped_ones(tmp_path):
     path = tmp_path / "rows.yaml"
     path.write_text(yaml.safe_dump({"gpus": [{**GPU, "id": "h100-sxm", "memoryGib": 94}], "models": [MODEL]}))
-    use_catalog(path)
-    assert find_gpu("h100-sxm").memory_gib == 94
-    assert find_model("chat-3b").id == "acme/chat-3b"
+    catalog = read_catalog(path).catalog
 
-    use()
-    assert find_gpu("h100-sxm").memory_gib != 94
-    assert isinstance(find_model("chat-3b"), Unknown)
+    assert catalog.gpu("h100-sxm").memory_gib == 94
+    assert catalog.model("chat-3b").id == "acme/chat-3b"
+    assert SHIPPED.gpu("h100-sxm").memory_gib != 94
+    assert isinstance(SHIPPED.model("chat-3b"), Unknown)
 
 
-def test_a_folders_stamp_changes_with_its_files(tmp_path):
-    before = stamp(tmp_path)
-    (tmp_path / "rows.yaml").write_text("gpus: []")
+def test_catalogs_of_the_same_rows_are_the_same_value():
+    rows = parse_rows({"gpus": [GPU]})
+    one, other = rows.catalog, Catalog(SHIPPED.gpus, SHIPPED.models).extended(rows.gpus)
 
-    assert stamp(tmp_path) != before
-    assert stamp(tmp_path / "nowhere") == ()
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != SHIPPED
+    assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - our own bytes
+    assert copy.deepcopy(one).gpu("h100-lab") == rows.gpus[0]
+
+
+@pytest.mark.parametrize("field", ["gpus", "models", "_gpus", "_models", "more"])
+def test_a_catalog_cannot_be_changed(field):
+    with pytest.raises((FrozenInstanceError, TypeError)):
+        setattr(SHIPPED, field, ())
+
+
+def test_a_catalogs_index_cannot_be_changed():
+    with pytest.raises(TypeError):
+        SHIPPED._gpus["mine"] = SHIPPED.gpus[0]
+    with pytest.raises(TypeError):
+        SHIPPED._models.exact["mine"] = SHIPPED.models[0]
 
 
 def test_an_unreadable_file_is_a_mistake(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pertoken.catalog.architecture import from_mapping
-from pertoken.catalog.lookup import find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.performance.memory import count, kv_bytes_per_token
 
 QWEN3_MOE = {
@@ -82,7 +82,7 @@ GPT_OSS = {
     ids=["experts", "experts, old spelling", "latent attention", "sliding window"],
 )
 def test_a_config_makes_the_catalogs_row(config, known):
-    made, row = from_mapping("mine", config), find_model(known)
+    made, row = from_mapping("mine", config), SHIPPED.model(known)
 
     assert count(made).total == pytest.approx(count(row).total, rel=0.01)
     assert (made.experts, made.experts_per_token, made.moe_layers) == (

@@ -12,7 +12,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pertoken.catalog.lookup import use
 from pertoken.cli.estimate import estimate_command
 
 ASKED = ["model", "gpu", "tp", "quantization", "batch", "input_tokens", "output_tokens"]
@@ -37,8 +36,7 @@ GOOD = "meta-llama/Llama-3.1-8B,h100-sxm,1,,32,2048,256"
 def run():
     app = typer.Typer()
     app.command()(estimate_command)
-    yield lambda *arguments: CliRunner().invoke(app, [*map(str, arguments)])
-    use()
+    return lambda *arguments: CliRunner().invoke(app, [*map(str, arguments)])
 
 
 @pytest.fixture

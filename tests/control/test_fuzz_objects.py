@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from watched import HEALTHY, RULES, filled, spoil
 
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.control.inventory import Inventory
 from pertoken.control.observe import build_world, survey
 from pertoken.domain.cluster import WorkloadFact
@@ -25,7 +26,7 @@ PER_CYCLE = 50
 def cycle(inventory: Inventory) -> list[Reason]:
     """One cycle on what is there, as the operator runs it; the headlines of its decisions."""
     snapshot = inventory.snapshot()
-    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     made, _ = plan(world, EMPTY, NOW)
     return [decision.reason for decision in made.decisions]
 
@@ -51,7 +52,7 @@ def test_what_is_wrong_in_one_service_is_not_felt_by_another(kind: str, seed: in
     spoilt["metadata"] = {**HEALTHY[kind][0]["metadata"], "name": "chat-1-x", "uid": "uid-poison"}
     inventory.put(kind, spoilt)
     snapshot = inventory.snapshot()
-    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
 
     other = next(view for view in world.services if view.spec.key.name == "other")
     assert isinstance(other.variants[0].workload, WorkloadFact)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from watched import DIGITS, RULES, deployment, filled, meta, node, pod, replicaset, service
 
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.control.inventory import Inventory, Snapshot
 from pertoken.control.observe import build_world, survey
 from pertoken.domain.cluster import NodeFact, WorkloadFact, WorkloadMissing
@@ -17,7 +18,7 @@ from pertoken.planner.memory import EMPTY
 
 
 def views(snapshot: Snapshot) -> dict[str, ServiceView]:
-    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     plan(world, EMPTY, 1_790_000_000.0)
     return {view.spec.key.name: view for view in world.services}
 
@@ -65,7 +66,7 @@ def test_what_belongs_to_a_service_and_cannot_be_read_holds_this_service(plural:
 
 def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
     snapshot = put(filled(), "pods", pod("chat-1-x", containers=[{"resources": {}}]))
-    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     made, _ = plan(world, EMPTY, 1_790_000_000.0)
     decision = next(one for one in made.decisions if one.service.name == "chat")
     assert [(variant.current, variant.desired) for variant in decision.variants] == [(2, 2)]
@@ -80,7 +81,7 @@ def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
 def test_a_pod_that_becomes_unreadable_has_not_vanished_and_its_node_gives_no_room():
     snapshot = put(filled(), "pods", pod("chat-1-x", containers={}))
     assert not snapshot.vanished_pods
-    world = build_world(snapshot, survey(snapshot, RULES), {}, PlannerSettings())
+    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     assert {one.name: one.schedulable for one in world.pools[0].nodes} == {"gpu-1": False, "gpu-2": True}
 
 

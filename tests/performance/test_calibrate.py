@@ -3,14 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 from pertoken.performance.calibrate import Calibration, Observation, for_key, learn
 from pertoken.performance.steady import Engine, Load, at_batch
 from pertoken.performance.step_time import Gains, engine_model
 
 LOAD = Load(1000, 200)
-MODEL = engine_model(find_model("meta-llama/Llama-3.1-8B"), find_gpu("a100-sxm-80gb"), Parallelism())
+MODEL = engine_model(SHIPPED.model("meta-llama/Llama-3.1-8B"), SHIPPED.gpu("a100-sxm-80gb"), Parallelism())
 
 
 def observe(slow, batch=16.0, **changes):

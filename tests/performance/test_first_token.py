@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 from pertoken.performance.engine import engine_model
 from pertoken.performance.first_token import Prompts
@@ -78,7 +78,9 @@ class Run:
 def runs():
     with RUNS.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            model = engine_model(find_model(row["model"]), find_gpu(row["device"]), Parallelism(tensor=int(row["tp"])))
+            model = engine_model(
+                SHIPPED.model(row["model"]), SHIPPED.gpu(row["device"]), Parallelism(tensor=int(row["tp"]))
+            )
             prompt, answer = int(row["isl"]), int(row["osl"])
             yield Run(
                 f"{row['tag']} {prompt}/{answer}",

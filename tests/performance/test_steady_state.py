@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import (
     Engine,
@@ -20,7 +20,7 @@ from pertoken.performance.steady import (
 from pertoken.performance.step_time import Gains, engine_model
 
 LOAD = Load(1000, 200)
-MODEL = engine_model(find_model("meta-llama/Llama-3.1-8B"), find_gpu("a100-sxm-80gb"), Parallelism())
+MODEL = engine_model(SHIPPED.model("meta-llama/Llama-3.1-8B"), SHIPPED.gpu("a100-sxm-80gb"), Parallelism())
 ENGINE = Engine(MODEL, cap=256)
 TARGETS = Targets(0.04, 2.0)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 from pertoken.performance.step_time import (
     decode_step,
@@ -24,7 +24,7 @@ DATA = Path(__file__).parent / "data" / "aic_reference_sample.csv"
 
 
 def engine(model="meta-llama/Llama-3.1-8B", gpu="h100-sxm", tensor=1, quantization="bf16"):
-    return engine_model(find_model(model), find_gpu(gpu), Parallelism(tensor=tensor), quantization)
+    return engine_model(SHIPPED.model(model), SHIPPED.gpu(gpu), Parallelism(tensor=tensor), quantization)
 
 
 def rows(moe):
@@ -126,7 +126,7 @@ def test_a_cached_prefix_makes_the_rest_of_a_prompt_dearer_than_a_prompt_of_that
     ids=["one GPU", "shared heads", "replicated heads", "latent attention is not divided"],
 )
 def test_kv_bytes(model_id, tensor, expected):
-    assert kv_bytes_per_token(find_model(model_id), tensor) == expected
+    assert kv_bytes_per_token(SHIPPED.model(model_id), tensor) == expected
 
 
 def test_quantized_weights_read_less_and_leave_room():

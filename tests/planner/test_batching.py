@@ -6,14 +6,14 @@ import pytest
 from lab import plant, service_spec, variant_spec
 
 from pertoken.catalog.engines import GRAPH_SIZES, graph_floor
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, LatencyObjective, Mode, Parallelism
 from pertoken.performance.steady import CONTEXT_SPREAD, KV_OVERFLOW_Z, Engine, Load, Targets, at_batch
 from pertoken.performance.step_time import engine_model, kv_sequences
 from pertoken.planner.batching import cap_limit, ideal_cap
 
-ENGINE = Engine(engine_model(find_model("llama-3.1-8b"), find_gpu("a100"), Parallelism()))
+ENGINE = Engine(engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("a100"), Parallelism()))
 LOAD = Load(1000, 200)
 WIDE = Batching(min_sequences=8, max_sequences=512)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from lab import Deployment, plant, pool_spec, ref, service_spec, variant_spec
 
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey
 from pertoken.domain.placement import ANYWHERE, NodeTerm, PlacementRules, Requirement, Taint, Toleration
@@ -104,7 +105,7 @@ TOLERANT = PlacementRules((Toleration("sku", "Equal", "gpu", "NoSchedule"),))
 def world_with(rules, nodes, pods=(), replicas=0):
     workload = WorkloadFact(ref("chat-a100"), "u", replicas, 1, placement=rules)
     view = ServiceView(service_spec(), (VariantView(variant_spec(), workload, ()),))
-    return World((view,), (PoolView(pool_spec(), tuple(nodes)),), tuple(pods), {})
+    return World((view,), (PoolView(pool_spec(), tuple(nodes)),), tuple(pods), {}, SHIPPED)
 
 
 def test_a_closed_node_is_free_for_those_who_may_use_it():

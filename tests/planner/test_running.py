@@ -10,7 +10,7 @@ from lab import GPU, START, Deployment, Plant, Pod, generic, node, plant, pool_s
 from lab import service_spec as spec_of
 
 from pertoken.api.conditions import accepted, ready
-from pertoken.catalog.lookup import find_gpu, use
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.plan import Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import ModelSpec, ServiceSpec
@@ -272,11 +272,8 @@ def test_a_row_that_is_added_to_the_catalog_counts_at_once():
     made.run(60)
     world = in_pools(made, accelerator="abacus-9000")
     unknown, memory = plan(world, made.memory, made.now)
-    try:
-        use(gpus=[replace(find_gpu(GPU), id="abacus-9000", products=(), aliases=())])
-        known, _ = plan(world, memory, made.now + 15.0)
-    finally:
-        use()
+    row = replace(SHIPPED.gpu(GPU), id="abacus-9000", products=(), aliases=())
+    known, _ = plan(replace(world, catalog=SHIPPED.extended(gpus=[row])), memory, made.now + 15.0)
 
     assert unknown.decisions[0].variants[0].capacity_per_replica is None
     assert "Accepted" not in known.decisions[0].judgements

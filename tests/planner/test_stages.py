@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from lab import START, Deployment, node, plant, pool_spec, ref, service_spec, serving_since, spread, variant_spec
 
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.identity import PodKey, ServiceKey
 from pertoken.domain.plan import CostFigures, SetReplicas, Verdict
@@ -239,7 +240,7 @@ def foreign(name, on=None, gpus=1, **changes):
 def world_of(nodes, pods=(), services=(), **pool):
     spec = pool_spec(**pool)
     view = PoolView(spec, tuple(found for found in nodes if spec.selects(found.labels)))
-    return World(tuple(services), (view,), tuple(pods), {})
+    return World(tuple(services), (view,), tuple(pods), {}, SHIPPED)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from pertoken.catalog.lookup import find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED, Catalog
 from pertoken.domain.cluster import BatchCap, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
@@ -174,6 +174,7 @@ class Plant:
     preemptions: float = 0.0
     wide: float = 0.1  # sigma of time per output token around its mean
     now: float = START
+    catalog: Catalog = SHIPPED
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     memory: Memory = EMPTY
     pods: list[Pod] = field(default_factory=list)
@@ -188,7 +189,7 @@ class Plant:
 
     def engine(self, name: str, cap: int | None) -> Steady:
         gpu = next(pool.accelerator for pool in self.pools if pool.name == self.deployments[name].spec.pool)
-        base = engine_model(find_model(MODEL), find_gpu(gpu), self.deployments[name].spec.parallelism)
+        base = engine_model(SHIPPED.model(MODEL), SHIPPED.gpu(gpu), self.deployments[name].spec.parallelism)
         return Steady(base, Gains(self.slow, self.slow, 0.02), cap)
 
     # -- the cluster -----------------------------------------------------------------------------------------
@@ -341,7 +342,7 @@ class Plant:
         )
         views = tuple(self.view(name) for name in self.services)
         pods = tuple(pod for view in views for variant in view.variants for pod in variant.pods)
-        return World(views, pools, pods, {"default": self.metrics()}, self.settings)
+        return World(views, pools, pods, {"default": self.metrics()}, self.catalog, self.settings)
 
     def apply(self, found: Plan) -> None:
         by_target = {deployment.spec.workload: deployment for deployment in self.deployments.values()}

@@ -26,7 +26,7 @@ import numpy as np
 from pertoken.accounting.attribution import weights_at
 from pertoken.calculators.bursts import Lengths, Record, prior_burstiness, request_sizes
 from pertoken.calculators.waiting import Seen, Servers, fit_burstiness, waiting
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import engine_model
@@ -83,7 +83,7 @@ def traces() -> dict[str, np.ndarray]:
 
 def token_seconds() -> tuple[float, float]:
     """Work per prompt token and per generated token."""
-    model, gpu = find_model("llama-3.1-8b"), find_gpu("h100-sxm")
+    model, gpu = SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("h100-sxm")
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         raise SystemExit(f"catalog: {model}, {gpu}")
     found = weights_at(Engine(engine_model(model, gpu, Parallelism())), Load(1155, 211), 16.0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pertoken.api.check import Severity, check
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.cli.rendering import refuse
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
@@ -54,7 +55,7 @@ def manifests(file: Path) -> tuple[ServiceSpec, tuple[PoolSpec, ...]]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         refuse(f"--service {file}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}")
-    checked = check({str(file): text})
+    checked = check({str(file): text}, SHIPPED)
     mistakes = [str(one) for one in checked.findings if one.severity is Severity.ERROR]
     if mistakes:
         refuse(*mistakes)

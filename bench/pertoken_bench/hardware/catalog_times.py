@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from pertoken.catalog.architecture import from_config
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
 from pertoken.domain.service import ModelSpec, VariantSpec
 from pertoken.performance.step_time import EngineModel, engine_model, iteration_time, prefill_time
 from pertoken_bench.hardware.truth import StepTimes, Table, TableMissingError, step_times
@@ -69,8 +69,8 @@ def catalog_times(spec: ModelSpec, variant: VariantSpec, accelerator: str) -> St
     Raises:
         TableMissingError: the catalog does not know the model or the GPU, or the weights do not fit.
     """
-    gpu = find_gpu(accelerator)
-    model = from_config(spec.id, spec.architecture) if spec.architecture else find_model(spec.id)
+    gpu = SHIPPED.gpu(accelerator)
+    model = from_config(spec.id, spec.architecture) if spec.architecture else SHIPPED.model(spec.id)
     if isinstance(gpu, Unknown) or isinstance(model, Unknown):
         raise TableMissingError(str(gpu if isinstance(gpu, Unknown) else model))
     quantization = variant.quantization

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from pertoken.catalog.lookup import Unknown, find_gpu, model_key
+from pertoken.catalog.lookup import SHIPPED, Unknown, model_key
 
 GIB: Final = 1 << 30
 BLOCK_TOKENS: Final = 16
@@ -117,7 +117,7 @@ def step_times(model: str, gpu: str, tensor: int) -> StepTimes:
     Raises:
         TableMissingError: nothing fits; the message lists what exists for the model.
     """
-    found = find_gpu(gpu)
+    found = SHIPPED.gpu(gpu)
     gpu_id = gpu if isinstance(found, Unknown) else found.id
     same = [table for table in all_step_times() if _architecture(table.model) == _architecture(model)]
     for table in same:

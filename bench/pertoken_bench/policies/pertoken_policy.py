@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 from pertoken.api.batch_cap import cap_after
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.cluster import EngineSettings, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey
 from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, Plan, SetBatchCap, SetReplicas
@@ -87,7 +88,7 @@ class Pertoken:
             for name, spec in seen.pools.items()
         )
         pods = tuple(pod for view in services for variant in view.variants for pod in variant.pods)
-        return World(services, pools, pods, {"default": seen.metrics.snapshot()}, self.settings)
+        return World(services, pools, pods, {"default": seen.metrics.snapshot()}, SHIPPED, self.settings)
 
 
 def pertoken(settings: Settings) -> Pertoken:

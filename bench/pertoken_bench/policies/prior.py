@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from pertoken.catalog.architecture import from_config
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
 from pertoken.performance.steady import Engine, Load, Sustainable, Targets, best_effort_rate, sustainable_rate
 from pertoken.performance.step_time import NO_GAINS, Gains, engine_model, iteration_time, prefill_time
 from pertoken_bench.policies.queueing import StepTime
@@ -34,8 +34,8 @@ UNCALIBRATED = Profile()
 def engine_of(view: View, profile: Profile = UNCALIBRATED) -> Engine | None:
     """The variant's replica in the planner's model; None when the catalog does not know model or GPU."""
     spec, variant = view.service.spec.model, view.variant
-    gpu = find_gpu(variant.accelerator)
-    model = from_config(spec.id, spec.architecture) if spec.architecture else find_model(spec.id)
+    gpu = SHIPPED.gpu(variant.accelerator)
+    model = from_config(spec.id, spec.architecture) if spec.architecture else SHIPPED.model(spec.id)
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         return None
     quantization = variant.spec.quantization

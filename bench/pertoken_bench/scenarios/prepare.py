@@ -12,7 +12,7 @@ import numpy as np
 from pertoken.api.batch_cap import initial_cap
 from pertoken.api.engine_args import INTER_TOKEN_EDGES, TTFT_EDGES
 from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
-from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken_bench.cluster.simulated import Node, Workload
@@ -131,7 +131,7 @@ def edges_of(service: ServiceSpec) -> Edges:
 
 def _kind(scenario: Scenario, service: ServiceSpec, variant: VariantSpec, pool: PoolSpec) -> Kind:
     times, _ = times_of(service.model, variant, pool.accelerator)
-    gpu = find_gpu(pool.accelerator)
+    gpu = SHIPPED.gpu(pool.accelerator)
     if isinstance(gpu, Unknown):
         raise TraceError(f"pool {pool.name}: {gpu}")
     kv_blocks = times.kv_blocks(gpu.memory_gib, scenario.memory_utilization)

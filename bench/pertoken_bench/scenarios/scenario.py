@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pertoken.api.check import Severity, check
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
 from pertoken_bench.cluster.prometheus import ScrapeConfig
@@ -173,7 +174,7 @@ def parse(content: Mapping[str, Any], path: Path) -> Scenario:
     except ValidationError as error:
         raise ScenarioError([_mistake(path, one) for one in error.errors(include_url=False)]) from None
     manifests, mistakes = _manifests(model, path)
-    checked = check(manifests)
+    checked = check(manifests, SHIPPED)
     mistakes += [str(one) for one in checked.findings if one.severity is Severity.ERROR]
     services = tuple(accepted.spec for accepted in checked.services)
     pools = tuple(accepted.spec for accepted in checked.pools)

@@ -13,9 +13,9 @@ from pertoken.api.source import Document, Unreadable, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
 from pertoken.api.v1alpha1 import API_VERSION, GROUP
 from pertoken.api.workloads import WorkloadRequest, build_workload
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model
+from pertoken.catalog.lookup import Catalog, Unknown
 from pertoken.domain.pool import PoolSpec
-from pertoken.domain.service import ServiceSpec
+from pertoken.domain.service import ModelSpec, ServiceSpec
 from pertoken.raw.values import shown
 
 # Stands in for a pool that is not in the files: nothing is known of its nodes and resource.
@@ -65,8 +65,8 @@ class Checked:
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
-def check(sources: Mapping[str, str]) -> Checked:
-    """Check manifest texts, by file name, as one set."""
+def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
+    """Check manifest texts, by file name, as one set; GPUs and models are looked up in the catalog."""
     findings: list[Finding] = []
     services: list[tuple[Document, AcceptedService]] = []
     pools: list[tuple[Document, AcceptedPool]] = []
@@ -80,8 +80,9 @@ def check(sources: Mapping[str, str]) -> Checked:
         elif isinstance(accepted, AcceptedPool):
             pools.append((document, accepted))
     for pool_document, pool in pools:
-        findings += _pool_findings(pool_document, pool)
+        findings += _pool_findings(pool_document, pool, catalog)
     for service_document, service in services:
+        findings += _model_findings(service_document, service.spec.model, catalog)
         findings += _service_findings(service_document, service, [pool.spec for _, pool in pools])
     findings += _twice([*(document for document, _ in services), *(document for document, _ in pools)])
     order = {file: number for number, file in enumerate(sources)}
@@ -148,8 +149,8 @@ def _inert(document: Document, paths: Sequence[str]) -> Iterator[Finding]:
         yield _warning(document, path, "set", "taken, but this version does not act on it")
 
 
-def _pool_findings(document: Document, pool: AcceptedPool) -> Iterator[Finding]:
-    gpu = find_gpu(pool.spec.accelerator)
+def _pool_findings(document: Document, pool: AcceptedPool, catalog: Catalog) -> Iterator[Finding]:
+    gpu = catalog.gpu(pool.spec.accelerator)
     if isinstance(gpu, Unknown):
         yield _warning(document, "spec.accelerator", pool.spec.accelerator, f"{gpu}; the administrator may add it")
     if pool.spec.price_per_gpu_hour is None:
@@ -157,12 +158,15 @@ def _pool_findings(document: Document, pool: AcceptedPool) -> Iterator[Finding]:
     yield from _inert(document, pool.not_acted_on)
 
 
+def _model_findings(document: Document, model: ModelSpec, catalog: Catalog) -> Iterator[Finding]:
+    if model.id and model.architecture is None:
+        known = catalog.model(model.id)
+        if isinstance(known, Unknown):
+            yield _warning(document, "spec.model.id", model.id, f"{known}; give model.architecture")
+
+
 def _service_findings(document: Document, service: AcceptedService, pools: Sequence[PoolSpec]) -> Iterator[Finding]:
     spec = service.spec
-    if spec.model.id and spec.model.architecture is None:
-        model = find_model(spec.model.id)
-        if isinstance(model, Unknown):
-            yield _warning(document, "spec.model.id", spec.model.id, f"{model}; give model.architecture")
     by_name = {pool.name: pool for pool in pools}
     for index, variant in enumerate(spec.variants):
         if variant.pool not in by_name:

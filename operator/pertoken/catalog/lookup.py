@@ -1,11 +1,12 @@
-"""Find GPUs and models by any of their usual names."""
+"""The catalog: GPUs and models, found by any of their usual names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Final
 
 from pertoken.catalog.gpu_rows import GPUS
@@ -76,64 +77,87 @@ def _gpu_key(name: str) -> str:
     return _COUNT.sub("", text)
 
 
+@dataclass(frozen=True, slots=True)
 class Catalog:
-    """Rows by all their names; later rows win over earlier ones of the same name."""
+    """GPUs and models by all their names. A value: catalogs with the same rows are equal.
 
-    def __init__(self, gpus: Iterable[Gpu] = GPUS, models: Iterable[Model] = MODELS) -> None:
+    Attributes:
+        gpus, models: the rows; of two with the same name the later one wins.
+    """
+
+    gpus: tuple[Gpu, ...]
+    models: tuple[Model, ...]
+    _gpus: Mapping[str, Gpu] = field(init=False, repr=False, compare=False)
+    _models: _ModelNames = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
         """Index the rows."""
-        self._gpus: dict[str, Gpu] = {}
-        self._models: dict[str, Model] = {}
-        self._exact: dict[str, Model] = {}
-        self._compact: dict[str, Model] = {}
-        for gpu in gpus:
-            for name in (gpu.id, *gpu.products, *gpu.aliases):
-                self._gpus[_plain(name)] = self._gpus[_gpu_key(name)] = gpu
-        for model in models:
-            for name in (model.id, *model.aliases):
-                self._exact[_name(name)] = model
-                if name == model.id or model_key(name) not in self._models:
-                    self._models[model_key(name)] = model
-                    self._compact[_compact(model_key(name))] = model
+        object.__setattr__(self, "_gpus", _by_gpu_name(self.gpus))
+        object.__setattr__(self, "_models", _by_model_name(self.models))
+
+    def __reduce__(self) -> tuple[type[Catalog], tuple[tuple[Gpu, ...], tuple[Model, ...]]]:
+        """Copies and other processes get the rows and index them anew."""
+        return Catalog, (self.gpus, self.models)
+
+    def extended(self, gpus: Iterable[Gpu] = (), models: Iterable[Model] = ()) -> Catalog:
+        """These rows too, looked up before the ones that are here."""
+        return Catalog((*self.gpus, *gpus), (*self.models, *models))
+
+    def known_gpu(self, name: str) -> Gpu | None:
+        """The GPU of this id, node label product or alias; None if there is none."""
+        return self._gpus.get(_plain(name)) or self._gpus.get(_gpu_key(name))
+
+    def known_model(self, name: str) -> Model | None:
+        """The model of this id, with or without organisation, ``Meta-``, ``-Instruct`` and quantization suffixes."""
+        key, names = model_key(name), self._models
+        return names.exact.get(_name(name)) or names.plain.get(key) or names.compact.get(_compact(key))
 
     def gpu(self, name: str) -> Gpu | Unknown:
-        """The GPU of this id, node label product or alias."""
-        found = self._gpus.get(_plain(name)) or self._gpus.get(_gpu_key(name))
-        if found is not None:
-            return found
+        """As `known_gpu`, with the names that look alike where there is none."""
+        known = self.known_gpu(name)
+        if known is not None:
+            return known
         close = get_close_matches(_plain(name), self._gpus, n=5, cutoff=0.5)
         return Unknown("GPU", name, tuple(dict.fromkeys(self._gpus[match].id for match in close)))
 
     def model(self, name: str) -> Model | Unknown:
-        """The model of this id, with or without organisation, ``Meta-``, ``-Instruct`` and quantization suffixes."""
-        key = model_key(name)
-        found = self._exact.get(_name(name)) or self._models.get(key) or self._compact.get(_compact(key))
-        if found is not None:
-            return found
-        close = get_close_matches(key, self._models, n=5, cutoff=0.5)
-        return Unknown("model", name, tuple(dict.fromkeys(self._models[match].id for match in close)))
+        """As `known_model`, with the names that look alike where there is none."""
+        known = self.known_model(name)
+        if known is not None:
+            return known
+        plain = self._models.plain
+        close = get_close_matches(model_key(name), plain, n=5, cutoff=0.5)
+        return Unknown("model", name, tuple(dict.fromkeys(plain[match].id for match in close)))
 
 
-class _Current:
-    """The catalog in use: the shipped rows, and those that an administrator added."""
+@dataclass(frozen=True, slots=True)
+class _ModelNames:
+    """Models by their names as written, by `model_key`, and by its letters and digits alone."""
 
-    catalog = Catalog()
-
-
-def use(gpus: Iterable[Gpu] = (), models: Iterable[Model] = ()) -> None:
-    """Look up these rows too, before the shipped ones. The program calls it at its start, and when they changed."""
-    _Current.catalog = Catalog((*GPUS, *gpus), (*MODELS, *models))
+    exact: Mapping[str, Model]
+    plain: Mapping[str, Model]
+    compact: Mapping[str, Model]
 
 
-def current() -> Catalog:
-    """The catalog in use: another object when rows have changed."""
-    return _Current.catalog
+def _by_gpu_name(gpus: Iterable[Gpu]) -> Mapping[str, Gpu]:
+    by_name: dict[str, Gpu] = {}
+    for gpu in gpus:
+        for name in (gpu.id, *gpu.products, *gpu.aliases):
+            by_name[_plain(name)] = by_name[_gpu_key(name)] = gpu
+    return MappingProxyType(by_name)
 
 
-def find_gpu(name: str) -> Gpu | Unknown:
-    """The GPU of this id, node label product or alias."""
-    return _Current.catalog.gpu(name)
+def _by_model_name(models: Iterable[Model]) -> _ModelNames:
+    exact: dict[str, Model] = {}
+    plain: dict[str, Model] = {}
+    compact: dict[str, Model] = {}
+    for model in models:
+        for name in (model.id, *model.aliases):
+            exact[_name(name)] = model
+            if name == model.id or model_key(name) not in plain:
+                plain[model_key(name)] = model
+                compact[_compact(model_key(name))] = model
+    return _ModelNames(MappingProxyType(exact), MappingProxyType(plain), MappingProxyType(compact))
 
 
-def find_model(name: str) -> Model | Unknown:
-    """The model of this id, with or without organisation, ``Meta-``, ``-Instruct`` and quantization suffixes."""
-    return _Current.catalog.model(name)
+SHIPPED: Final = Catalog(GPUS, MODELS)

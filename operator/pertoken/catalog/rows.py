@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from pertoken.catalog.architecture import Incomplete, from_mapping
 from pertoken.catalog.bounds import OF_MODEL
 from pertoken.catalog.gpus import Efficiency, Gpu
-from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import find_precision
 from pertoken.raw.values import MAX_SHOWN, shown
@@ -62,6 +62,11 @@ class Rows:
     gpus: tuple[Gpu, ...] = ()
     models: tuple[Model, ...] = ()
     mistakes: tuple[str, ...] = ()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The shipped catalog with these rows before its own."""
+        return SHIPPED.extended(self.gpus, self.models)
 
     def __add__(self, other: Rows) -> Rows:
         """Both together."""
@@ -139,7 +144,7 @@ def _gpu(item: Mapping[str, Any]) -> Gpu:
 def _efficiency(item: Mapping[str, Any]) -> Efficiency:
     start = Efficiency()
     if "like" in item:
-        like = find_gpu(_text(item, "like"))
+        like = SHIPPED.gpu(_text(item, "like"))
         if isinstance(like, Unknown):
             raise _Mistake(f".like: {like}")
         start = replace(like.efficiency, fitted=False)

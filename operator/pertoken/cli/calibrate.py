@@ -12,7 +12,8 @@ import typer
 
 from pertoken.calculators.closed_fit import Point, fit_best
 from pertoken.calculators.estimate import Deployment
-from pertoken.catalog_files import use_catalog
+from pertoken.catalog.lookup import Catalog
+from pertoken.catalog_files import read_catalog
 from pertoken.cli.benchmark_results import Format, NoResult, model_of, points_of
 from pertoken.cli.calibration_file import Key, Learnt, as_data, key_of
 from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
@@ -44,16 +45,16 @@ def calibrate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     ),
 ) -> None:
     """Learn gains of decode, prefill and first token per deployment. Exit 0; 2 when a file cannot be understood."""
-    if catalog:
-        mistakes = use_catalog(*catalog).mistakes
-        if mistakes:
-            refuse(*mistakes)
+    added = read_catalog(*catalog or ())
+    if added.mistakes:
+        refuse(*added.mistakes)
+    known = added.catalog
     about = {"model": model, "gpu": gpu, "tp": str(tp), "quantization": quantization, "engine": engine}
     groups: Groups = {}
     wrong: list[str] = []
     for path in files:
         try:
-            for deployment, point in _observed(path, kind, about, wrong):
+            for deployment, point in _observed(path, kind, about, known, wrong):
                 groups.setdefault(key_of(deployment), (deployment, []))[1].append(point)
         except (BadFile, NoResult) as mistake:
             wrong.append(str(mistake))
@@ -72,13 +73,13 @@ def calibrate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 
 def _observed(
-    path: Path, kind: Format, about: Mapping[str, str], wrong: list[str]
+    path: Path, kind: Format, about: Mapping[str, str], catalog: Catalog, wrong: list[str]
 ) -> Iterable[tuple[Deployment, Point]]:
     """The operating points of a file; mistakes of single rows are collected."""
     if kind is Format.CSV or (kind is Format.AUTO and path.suffix.lower() != ".json"):
         for number, row in enumerate(read_rows(path), start=2):
             try:
-                yield from _of_row(row)
+                yield from _of_row(row, catalog)
             except BadRow as mistake:
                 wrong.append(f"{path}: line {number}: {mistake}")
         return
@@ -91,18 +92,18 @@ def _observed(
     if not row["model"] or not row["gpu"]:
         raise BadFile(f"{path}: model, gpu: the file does not say them; expected --model and --gpu")
     try:
-        deployment = understand(row).deployment
+        deployment = understand(row, catalog).deployment
     except BadRow as mistake:
         raise BadFile(f"{path}: {mistake}") from mistake
     for point in found:
         yield deployment, point
 
 
-def _of_row(row: Mapping[str, str]) -> Iterable[tuple[Deployment, Point]]:
+def _of_row(row: Mapping[str, str], catalog: Catalog) -> Iterable[tuple[Deployment, Point]]:
     step, ttft = _seconds(row, "itl_ms"), _seconds(row, "ttft_ms")
     if step is None and ttft is None:
         return
-    asked = understand(row)
+    asked = understand(row, catalog)
     load = asked.deployment.share(asked.clients)
     yield asked.deployment, Point(load, step, ttft)
 

@@ -15,10 +15,10 @@ import typer
 
 from pertoken.calculators.estimate import estimate
 from pertoken.catalog.architecture import Incomplete, from_mapping
-from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.catalog.lookup import Catalog, Unknown
 from pertoken.catalog.models import Model
 from pertoken.catalog.prices import ListPrice, list_price
-from pertoken.catalog_files import use_catalog
+from pertoken.catalog_files import read_catalog
 from pertoken.cli import calibration_file
 from pertoken.cli.estimate_rows import (
     ASKED,
@@ -80,12 +80,13 @@ class Context:
 
     prices: Prices
     gains: calibration_file.Gains
+    catalog: Catalog
     models: Mapping[str, Model] = field(default_factory=dict)
 
     def answer(self, row: Mapping[str, str]) -> dict[str, Any]:
         """The answered columns of one row."""
         try:
-            asked = understand(row, self.models)
+            asked = understand(row, self.catalog, self.models)
         except BadRow as mistake:
             return no_answer(str(mistake))
         price = self.prices.of(asked.deployment.gpu.id)
@@ -128,18 +129,18 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     output: Annotated[RowsOutput, typer.Option("--format", "-o", help="Output format.")] = RowsOutput.TABLE,
 ) -> None:
     """Estimate latency, throughput, memory and cost. Exit 0; 2 when the question cannot be understood."""
-    if catalog:
-        mistakes = use_catalog(*catalog).mistakes
-        if mistakes:
-            refuse(*mistakes)
+    added = read_catalog(*catalog or ())
+    if added.mistakes:
+        refuse(*added.mistakes)
+    known = added.catalog
     models = {model: _configured(config, model)} if config else {}
-    prices = Prices(_own_prices(price or []), list_prices)
+    prices = Prices(_own_prices(price or [], known), list_prices)
     try:
         gains = calibration_file.read(calibration) if calibration else calibration_file.Gains()
         rows = read_rows(from_csv) if from_csv else []
     except BadFile as mistake:
         refuse(str(mistake))
-    context = Context(prices, gains, models)
+    context = Context(prices, gains, known, models)
     if from_csv is not None:
         _print_rows(rows, [context.answer(row) for row in rows], output)
         return
@@ -183,12 +184,12 @@ def _configured(path: Path, name: str) -> Model:
     return made
 
 
-def _own_prices(texts: Sequence[str]) -> dict[str, Decimal]:
+def _own_prices(texts: Sequence[str], catalog: Catalog) -> dict[str, Decimal]:
     """`--price GPU=USD`."""
     found: dict[str, Decimal] = {}
     for one in texts:
         name, _, amount = one.partition("=")
-        gpu = find_gpu(name)
+        gpu = catalog.gpu(name)
         if isinstance(gpu, Unknown) or not amount:
             refuse(f"--price: {one!r}: {gpu if isinstance(gpu, Unknown) else 'expected GPU=USD per GPU-hour'}")
         try:
@@ -212,7 +213,7 @@ def _print_rows(rows: Sequence[Mapping[str, str]], answers: Sequence[Mapping[str
 
 
 def _print_one(row: Mapping[str, str], answer: Mapping[str, Any], context: Context) -> None:
-    asked = understand(row, context.models)
+    asked = understand(row, context.catalog, context.models)
     deployment = asked.deployment
     count = f"{deployment.parallelism.gpus} x " if deployment.parallelism.gpus > 1 else ""
     print(

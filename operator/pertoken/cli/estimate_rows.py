@@ -11,7 +11,7 @@ from typing import Final
 
 from pertoken.calculators.closed_loop import Clients
 from pertoken.calculators.estimate import Deployment, Estimate
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.domain.service import Parallelism
@@ -72,21 +72,22 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def understand(row: Mapping[str, str], own: Mapping[str, Model] | None = None) -> Asked:
+def understand(row: Mapping[str, str], catalog: Catalog, own: Mapping[str, Model] | None = None) -> Asked:
     """What a row asks for.
 
     Args:
         row: texts by column.
+        catalog: where GPUs and models are looked up.
         own: models given beside the catalog, by the name that rows use.
 
     Raises:
         BadRow: an unknown name, or a figure out of bounds.
     """
     name = row.get("model", "")
-    model = (own or {}).get(name) or find_model(name)
+    model = (own or {}).get(name) or catalog.model(name)
     if isinstance(model, Unknown):
         raise BadRow(str(model))
-    gpu = find_gpu(row.get("gpu", ""))
+    gpu = catalog.gpu(row.get("gpu", ""))
     if isinstance(gpu, Unknown):
         raise BadRow(str(gpu))
     quantization = _precision(row, "quantization") or quantization_of(name)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.catalog.prices import list_price
@@ -99,7 +99,7 @@ class Request:
 
 def resolve(deployment: Deployment, request: Request) -> Subject:
     """Look everything up; mistakes end the command, all of them at once."""
-    model, gpu = find_model(deployment.model), find_gpu(deployment.gpu)
+    model, gpu = SHIPPED.model(deployment.model), SHIPPED.gpu(deployment.gpu)
     mistakes = [
         f"{option}: {value!r}: {found}"
         for option, value, found in (("--model", deployment.model, model), ("--gpu", deployment.gpu, gpu))

@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from pertoken.api.check import Checked, Finding, Severity, check
-from pertoken.catalog_files import use_catalog
+from pertoken.catalog_files import read_catalog
 
 BAD_INPUT = 2
 
@@ -33,9 +33,9 @@ def validate_command(
 ) -> None:
     """Check manifests without a cluster: one line per mistake, all at once. Exit 0 when there is none, else 2."""
     sources, unreadable = _read(files)
-    mistakes = use_catalog(*catalog or ()).mistakes
-    unreadable += [Finding(Severity.ERROR, "--catalog", 0, "", "", None, mistake) for mistake in mistakes]
-    checked = check(sources)
+    added = read_catalog(*catalog or ())
+    unreadable += [Finding(Severity.ERROR, "--catalog", 0, "", "", None, mistake) for mistake in added.mistakes]
+    checked = check(sources, added.catalog)
     findings = [*unreadable, *checked.findings]
     if output is ValidateOutput.TABLE:
         _print_lines(findings, checked)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.lookup import Unknown, find_gpu
+from pertoken.catalog.lookup import Catalog
 from pertoken.control.caps import Address, cap_in_use, own_cap
 from pertoken.control.facts import NamespaceFact, ReplicaSets, by_name, resolve_pods
 from pertoken.control.inventory import Snapshot
@@ -203,6 +203,14 @@ def _refuse_service(
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """What one unit of a pool's extended resource is; `gpu` is None where it is no whole one, or an unknown one."""
+
+    resource: str
+    gpu: Gpu | None
+
+
 @dataclass(slots=True)
 class _Index:
     pods: dict[WorkloadRef, list[PodFact]] = field(default_factory=lambda: defaultdict(list))
@@ -212,6 +220,7 @@ def build_world(
     snapshot: Snapshot,
     surveyed: Surveyed,
     metrics: Mapping[str, MetricsSnapshot],
+    catalog: Catalog,
     settings: PlannerSettings,
 ) -> World:
     """The world of one cycle: accepted services and pools, every pod that holds a device, and the metrics."""
@@ -226,19 +235,21 @@ def build_world(
     pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
     autoscalers = tuple(snapshot.of("horizontalpodautoscalers"))
     around = Surroundings(pods=pods, replicasets=snapshot.of("replicasets"), autoscalers=autoscalers)
-    views = (_view(service, surveyed, pools, around, index) for service in surveyed.services)
+    devices = {name: _device(pool, catalog) for name, pool in pools.items()}
+    views = (_view(service, surveyed, devices, around, index) for service in surveyed.services)
     services = tuple(view for view in views if view is not None)
     return World(
         services=services,
         pools=tuple(PoolView(spec, tuple(n for n in nodes if spec.selects(n.labels))) for spec in pools.values()),
         pods=tuple(sorted((pod for pod in (*pods, *vanished) if pod.requests), key=lambda pod: (pod.key, pod.uid))),
         metrics=dict(metrics),
+        catalog=catalog,
         settings=settings,
     )
 
 
 def _view(
-    service: ServiceObject, surveyed: Surveyed, pools: Mapping[str, PoolSpec], around: Surroundings, index: _Index
+    service: ServiceObject, surveyed: Surveyed, devices: Mapping[str, _Device], around: Surroundings, index: _Index
 ) -> ServiceView | None:
     spec = service.spec
     if spec is None:
@@ -247,7 +258,9 @@ def _view(
     workloads: list[WorkloadFact | WorkloadMissing] = []
     if doubt is None:
         try:
-            workloads = [_workload(service, variant, surveyed, pools, around) for variant in spec.variants]
+            workloads = [
+                _workload(service, variant, surveyed, devices[variant.pool], around) for variant in spec.variants
+            ]
         except Exception as error:
             LOGGER.exception("%s could not be looked at", service.key)
             doubt = Doubt(Reason.OBJECT_UNREADABLE, f"its workloads cannot be looked at: {words(error)}")
@@ -304,7 +317,7 @@ def _workload(
     service: ServiceObject,
     variant: VariantSpec,
     surveyed: Surveyed,
-    pools: Mapping[str, PoolSpec],
+    device: _Device,
     around: Surroundings,
 ) -> WorkloadFact | WorkloadMissing:
     scalable = surveyed.scalables.get(variant.workload)
@@ -316,16 +329,16 @@ def _workload(
         replicasets=around.replicasets,
         autoscalers=around.autoscalers,
         cap=cap_in_use(own_cap(service, variant, scalable, surveyed.caps), address, surveyed.read_caps),
-        resource=pools[variant.pool].resource_name,
-        gpu=_whole_gpu(pools[variant.pool]),
+        resource=device.resource,
+        gpu=device.gpu,
     )
     return workload_fact(scalable, here)
 
 
-def _whole_gpu(pool: PoolSpec) -> Gpu | None:
-    """The pool's GPU where one unit of its resource is a whole one; a slice has another memory."""
-    gpu = find_gpu(pool.accelerator)
-    return None if isinstance(gpu, Unknown) or pool.gpu_fraction != 1 or "mig" in pool.resource_name else gpu
+def _device(pool: PoolSpec, catalog: Catalog) -> _Device:
+    """A slice of a GPU has another memory than the whole one."""
+    whole = pool.gpu_fraction == 1 and "mig" not in pool.resource_name
+    return _Device(pool.resource_name, catalog.known_gpu(pool.accelerator) if whole else None)
 
 
 def _missing(spec: ServiceSpec | None, variant: VariantSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pertoken.catalog.lookup import Catalog
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.metrics import MetricsSnapshot
@@ -99,10 +100,12 @@ class World:
     Attributes:
         metrics: one snapshot per metrics profile.
         pods: every pod of the cluster that requests extended resources, whoever owns it: their GPUs count.
+        catalog: the GPUs and models that are known: the shipped ones, and those of the administrator.
     """
 
     services: tuple[ServiceView, ...]
     pools: tuple[PoolView, ...]
     pods: tuple[PodFact, ...]
     metrics: Mapping[str, MetricsSnapshot]
+    catalog: Catalog
     settings: PlannerSettings = PlannerSettings()

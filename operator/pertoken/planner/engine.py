@@ -38,7 +38,9 @@ def plan(world: World, memory: Memory, now: float) -> tuple[Plan, Memory]:
         memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted.
     """
     pools = pool_states(world)
-    figures = tuple(replace(pools[name].figures(), judgement=judge_pool(pools[name].spec)) for name in sorted(pools))
+    figures = tuple(
+        replace(pools[name].figures(), judgement=judge_pool(pools[name].spec, world.catalog)) for name in sorted(pools)
+    )
     outcomes: list[Outcome] = []
     drafts: list[Draft] = []
     for view in sorted(world.services, key=lambda view: view.spec.key):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from pertoken.catalog.architecture import Fact, from_config
-from pertoken.catalog.lookup import Catalog, Unknown, current, quantization_of
+from pertoken.catalog.lookup import Catalog, quantization_of
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
 from pertoken.domain.plan import Step
@@ -156,6 +155,7 @@ class ServiceFacts:
     view: ServiceView
     memory: ServiceMemory
     snapshot: MetricsSnapshot | None
+    catalog: Catalog
     settings: PlannerSettings
     now: float
     variants: tuple[VariantFacts, ...]
@@ -266,13 +266,14 @@ def gather(view: ServiceView, world: World, memory: ServiceMemory | None, now: f
             missing.append((variant.spec.name, variant.workload))
             continue
         found = _variant(variant, variant.workload, snapshot, pools.get(variant.spec.pool), now)
-        variants.append(_with_engine(found, spec.model, memory.variants.get(variant.spec.name)))
+        variants.append(_with_engine(found, spec.model, memory.variants.get(variant.spec.name), world.catalog))
     key = (spec.key.namespace, spec.model.served_name)
     latency = spec.latency
     return ServiceFacts(
         view=view,
         memory=memory,
         snapshot=snapshot,
+        catalog=world.catalog,
         settings=world.settings,
         now=now,
         variants=tuple(variants),
@@ -329,16 +330,15 @@ def _measured(ready: Iterable[PodFact], snapshot: MetricsSnapshot | None) -> tup
     return tuple(m for m in found if m is not None and m.age_seconds <= snapshot.fresh_seconds and m.values)
 
 
-@lru_cache(maxsize=4096)
 def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalog: Catalog) -> EngineModel | None:
     if variant.engine is EngineKind.GENERIC or not model.id:
         return None
-    gpu = catalog.gpu(accelerator)
-    if isinstance(gpu, Unknown):
+    gpu = catalog.known_gpu(accelerator)
+    if gpu is None:
         return None
     facts: tuple[tuple[str, Fact], ...] | None = model.architecture
-    row = from_config(model.id, facts) if facts else catalog.model(model.id)
-    if isinstance(row, Unknown):
+    row = from_config(model.id, facts) if facts else catalog.known_model(model.id)
+    if row is None:
         return None
     quantization = variant.quantization
     if quantization in ("", "bf16"):
@@ -347,10 +347,10 @@ def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalo
     return base.with_batched_tokens(variant.batching.max_batched_tokens)
 
 
-def _with_engine(facts: VariantFacts, model: ModelSpec, memory: VariantMemory | None) -> VariantFacts:
+def _with_engine(facts: VariantFacts, model: ModelSpec, memory: VariantMemory | None, catalog: Catalog) -> VariantFacts:
     memory = memory or VariantMemory()
     accelerator = "" if facts.pool is None else facts.pool.accelerator
-    base = _base_model(model, facts.spec, accelerator, current())
+    base = _base_model(model, facts.spec, accelerator, catalog)
     key = calibration_key(facts, model, accelerator) or memory.calibration.key
     memory = replace(memory, calibration=for_key(memory.calibration, key))
     if base is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model
+from pertoken.catalog.lookup import Catalog, Unknown
 from pertoken.domain.plan import Judgement, Verdict
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
@@ -22,26 +22,26 @@ def judge_known(facts: ServiceFacts) -> Judgement | None:
     modelled = [variant for variant in facts.variants if variant.spec.engine is not Engine.GENERIC]
     if not modelled:
         return None
-    model = _unknown_model(facts.spec.model)
+    model = _unknown_model(facts.spec.model, facts.catalog)
     if model is not None:
         return Judgement(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"{model}; {MODEL_HELP}")
     for variant in modelled:
-        judgement = None if variant.pool is None else judge_pool(variant.pool)
+        judgement = None if variant.pool is None else judge_pool(variant.pool, facts.catalog)
         if judgement is not None:
             return judgement
     return None
 
 
-def judge_pool(pool: PoolSpec) -> Judgement | None:
+def judge_pool(pool: PoolSpec, catalog: Catalog) -> Judgement | None:
     """`Accepted` of a pool whose accelerator is not in the catalog; None when it is."""
-    gpu = find_gpu(pool.accelerator)
+    gpu = catalog.gpu(pool.accelerator)
     if not isinstance(gpu, Unknown):
         return None
     return Judgement(Verdict.TRUE, Reason.UNKNOWN_ACCELERATOR, f"pool {pool.name}: {gpu}; {GPU_HELP}")
 
 
-def _unknown_model(model: ModelSpec) -> Unknown | None:
+def _unknown_model(model: ModelSpec, catalog: Catalog) -> Unknown | None:
     if model.architecture or not model.id:
         return None
-    found = find_model(model.id)
+    found = catalog.model(model.id)
     return found if isinstance(found, Unknown) else None

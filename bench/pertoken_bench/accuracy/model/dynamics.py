@@ -16,7 +16,7 @@ from math import log
 from pathlib import Path
 from typing import Final
 
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.service import Parallelism
 from pertoken.performance.engine import engine_model
 from pertoken.performance.steady import Engine, Load, OperatingPoint, at_rate
@@ -64,7 +64,7 @@ def read(path: Path) -> list[Row]:
 
 
 def _row(raw: dict[str, str]) -> Row:
-    model, gpu = find_model(raw["model"]), find_gpu(raw["device"])
+    model, gpu = SHIPPED.model(raw["model"]), SHIPPED.gpu(raw["device"])
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         raise TypeError(f"not in the catalog: {raw['model']} {raw['device']}")
     coefficients = engine_model(model, gpu, Parallelism(tensor=int(raw["tp"])))

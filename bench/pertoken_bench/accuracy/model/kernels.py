@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from pertoken.catalog.gpus import Efficiency, Gpu
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model
+from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.catalog.models import Model
 from pertoken.domain.service import Parallelism
 from pertoken.performance.engine import EngineModel, engine_model
@@ -107,7 +107,7 @@ def _kept(raw: dict[str, str], backends: Sequence[str]) -> bool:
 
 
 def _row(raw: dict[str, str]) -> Row | None:
-    model, gpu = find_model(raw["model"]), find_gpu(raw["gpu"])
+    model, gpu = SHIPPED.model(raw["model"]), SHIPPED.gpu(raw["gpu"])
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         say(f"not in the catalog: {raw['model']} {raw['gpu']}")
         return None

@@ -30,7 +30,7 @@ import numpy as np
 from pertoken.calculators.closed_fit import Point, fit_best
 from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, ClosedLoop, closed_loop
 from pertoken.calculators.estimate import Deployment
-from pertoken.catalog.lookup import Unknown, find_gpu, find_model, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
 from pertoken.domain.service import Parallelism
 from pertoken_bench.accuracy.model.report import Miss, figures, grouped, label, say, table, worst
 
@@ -114,7 +114,7 @@ def read(path: Path, *, named_engine: bool = False) -> list[Row]:
 def _row(raw: dict[str, str], named_engine: bool) -> tuple[Row, int] | None:
     if raw["scenario"] != "closed-loop" or not raw["tpot_mean_ms"] or not raw["concurrency"]:
         return None
-    model, gpu = find_model(raw["model"]), find_gpu(raw["gpu"])
+    model, gpu = SHIPPED.model(raw["model"]), SHIPPED.gpu(raw["gpu"])
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         say(f"not in the catalog: {raw['model']} {raw['gpu']}")
         return None

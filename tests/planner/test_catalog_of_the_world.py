@@ -1,0 +1,70 @@
+"""GPUs and models are part of the world: what a plan knows of them, it knows from there alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lab import GPU, MODEL, plant
+
+from pertoken.catalog.lookup import SHIPPED
+from pertoken.domain.reasons import Reason
+from pertoken.planner.engine import plan
+
+GPU_ROW = SHIPPED.gpu(GPU)
+MODEL_ROW = SHIPPED.model(MODEL)
+SLOWER = SHIPPED.extended(gpus=[replace(GPU_ROW, bandwidth=GPU_ROW.bandwidth / 2)])
+LARGER = SHIPPED.extended(models=[replace(MODEL_ROW, layers=2 * MODEL_ROW.layers)])
+WITHOUT = replace(SHIPPED, gpus=tuple(gpu for gpu in SHIPPED.gpus if not gpu.id.startswith("a100")))
+CATALOGS = (SHIPPED, SLOWER, LARGER, WITHOUT)
+
+
+def serving():
+    """A service that has been planned for a minute."""
+    made = plant(rate=6.0, replicas=2, act=False)
+    made.run(60)
+    return made
+
+
+def capacity(found):
+    return found.decisions[0].variants[0].capacity_per_replica
+
+
+@pytest.mark.parametrize("changed", [SLOWER, LARGER], ids=["GPU", "model"])
+def test_a_changed_row_reaches_the_next_plan_of_a_variant_that_was_planned_before(changed):
+    made = serving()
+    world = made.world()
+    before, memory = plan(world, made.memory, made.now)
+    after, _ = plan(replace(world, catalog=changed), memory, made.now + 15.0)
+
+    assert 0 < capacity(after) < 0.8 * capacity(before)
+
+
+def test_a_row_that_is_taken_away_is_unknown_in_the_next_plan():
+    made = serving()
+    world = made.world()
+    _, memory = plan(world, made.memory, made.now)
+    after, _ = plan(replace(world, catalog=WITHOUT), memory, made.now + 15.0)
+
+    assert capacity(after) is None
+    assert after.decisions[0].judgements["Accepted"].reason is Reason.UNKNOWN_ACCELERATOR
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(used=st.lists(st.sampled_from(CATALOGS), min_size=1, max_size=4), own=st.sampled_from(CATALOGS))
+def test_equal_worlds_give_equal_plans_whatever_catalogs_were_used_in_between(start, used, own):
+    world, memory, now = start
+    first = plan(replace(world, catalog=own), memory, now)
+    for other in used:
+        plan(replace(world, catalog=other), memory, now)
+    again = replace(world, catalog=replace(own))
+
+    assert plan(again, memory, now) == first
+
+
+@pytest.fixture(scope="module")
+def start():
+    made = serving()
+    return made.world(), made.memory, made.now
