@@ -133,7 +133,10 @@ def test_an_unreadable_object_is_told_once(caplog: pytest.LogCaptureFixture):
     ]
 
 
-@pytest.mark.parametrize("obj", [None, [], "x", {}, {"metadata": None}, {"metadata": []}, {"metadata": {"uid": 5}}])
+NOTHINGS = (None, [], "x", {}, {"metadata": None}, {"metadata": []}, {"metadata": {"uid": 5}})
+
+
+@pytest.mark.parametrize("obj", [*NOTHINGS, {"metadata": {"name": int(DIGITS[:4300]) ** 2}}])
 def test_nothing_at_all_is_refused_too(obj: Any):
     inventory = filled()
     for plural in inventory.plurals:

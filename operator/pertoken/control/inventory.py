@@ -20,6 +20,7 @@ from pertoken.control.pace import RateLimiter
 from pertoken.control.unreadable import MOST_NAME, Unreadable, unreadable
 from pertoken.domain.cluster import PodFact
 from pertoken.ports import Clock, Json
+from pertoken.raw.values import shown
 
 LOGGER = logging.getLogger(__name__)
 
@@ -192,4 +193,7 @@ def _uid(obj: Any) -> str:
     if not isinstance(meta, Mapping):
         return ""
     uid = meta.get("uid")
-    return uid if isinstance(uid, str) and uid else f"{meta.get('namespace')}/{meta.get('name')}"[:MOST_NAME]
+    if isinstance(uid, str) and uid:
+        return uid
+    parts = (meta.get("namespace"), meta.get("name"))
+    return "/".join(part if isinstance(part, str) else shown(part) for part in parts)[:MOST_NAME]
