@@ -35,7 +35,8 @@ from pertoken.control.owned import Keeper
 from pertoken.control.pace import RateLimiter
 from pertoken.control.parse import PARSERS
 from pertoken.control.report import Reporter, Subjects
-from pertoken.control.state import MemoryStore
+from pertoken.control.saved import Saved
+from pertoken.control.state import StateStore
 from pertoken.control.workloads import ScalableFact, scalable_fact
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Plan
@@ -43,7 +44,6 @@ from pertoken.domain.world import World
 from pertoken.kopf_bridge.informer import keep_informed, run_informer
 from pertoken.kopf_bridge.login import login_from
 from pertoken.kopf_bridge.registry import build_registry
-from pertoken.planner.memory import Memory
 from pertoken.ports import AdapterError, Clock, CycleSummary, Leadership, NotFound
 from pertoken.settings import Settings
 from pertoken.telemetry.http import HttpOptions, HttpSources, TelemetryServer, not_older, ready_when
@@ -100,7 +100,7 @@ class Operator:
     cap_reader: CapReader
     keeper: Keeper
     reporter: Reporter
-    store: MemoryStore
+    store: StateStore
     metrics: OperatorMetrics
     log_control: LogControl
     sources: Mapping[str, PrometheusSource]
@@ -128,7 +128,7 @@ class Operator:
             LOGGER.info("stopping")
         finally:
             if cycle.remembers:
-                await asyncio.to_thread(self.store.save, cycle.memory, force=True)
+                await asyncio.to_thread(self.store.save, cycle.saved, force=True)
             await server.stop()
             for source in self.sources.values():
                 source.close()
@@ -236,7 +236,7 @@ class Operator:
             interval_seconds=self.settings.cycle_seconds,
         )
 
-    def _recall(self) -> Memory:
+    def _recall(self) -> Saved:
         """What the last leader saved; what this process remembers having written may be out of date with it."""
         self.keeper.forget()
         self.reporter.forget()
@@ -373,7 +373,7 @@ def build(settings: Settings, log_control: LogControl) -> tuple[Operator, LeaseE
             RateLimiter(STATUS_WRITES_PER_SECOND, STATUS_WRITES_PER_SECOND, clock),
             settings.status_seconds,
         ),
-        store=MemoryStore(reader, writer, clock, settings.operator_namespace),
+        store=StateStore(reader, writer, clock, settings.operator_namespace),
         metrics=OperatorMetrics(
             clock,
             ProcessState(

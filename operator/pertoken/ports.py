@@ -148,7 +148,7 @@ class CycleSummary:
     """What telemetry is told after each cycle.
 
     Attributes:
-        phases: seconds per phase (observe, plan, act, report).
+        phases: seconds per phase (observe, account, plan, act, report).
         outcomes: actions by (kind, outcome), outcome in done, conflict, failed, withheld.
     """
 

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from pertoken.accounting.cost import (
+from pertoken.accounting.cost_index import (
     Tokens,
     cost_index,
     list_value,

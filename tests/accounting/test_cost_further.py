@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.accounting.cost import Tokens
+from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.energy import Energy, integrate
 from pertoken.accounting.goodput import Share, good_share, usd_per_million_good
 from pertoken.calculators.breakeven import Fleet, api_usd_per_request, break_even

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pertoken.accounting.attribution import Weights, weights_at
 from pertoken.accounting.bill import Bill
-from pertoken.accounting.cost import Tokens
+from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.statement import GpuTime, statement
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism

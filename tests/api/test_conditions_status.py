@@ -16,10 +16,10 @@ from pertoken.api.status import (
     service_status,
 )
 from pertoken.api.translate import translate_service
+from pertoken.domain.cost import CostFigures
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import (
     CalibrationFigures,
-    CostFigures,
     Decision,
     DemandFigures,
     Judgement,

@@ -210,7 +210,7 @@ def test_pertoken_is_the_real_planner_and_keeps_the_objective():
     run = Run(prepared, policy, {"chat/a100": 2})
     run.go()
     assert policy.last is not None
-    assert policy.memory.services["bench/chat"].shape.input_tokens == pytest.approx(1100, rel=0.2)
+    assert policy.saved.memory.services["bench/chat"].shape.input_tokens == pytest.approx(1100, rel=0.2)
     assert attainment(run.fleet, 0) > 0.8
     with pytest.raises(ValueError, match="knob 'speed' of pertoken"):
         pertoken({"speed": 1.0})
@@ -292,7 +292,7 @@ def test_the_planner_learns_the_scenario_s_start_up_from_the_first_replicas():
     policy = pertoken({})
     run = Run(prepare(short(200, 2, coldStartSeconds=400), 0), policy, {"chat/a100": 2})
     run.go()
-    learnt = policy.memory.services["bench/chat"].variants["a100"].start_seconds
+    learnt = policy.saved.memory.services["bench/chat"].variants["a100"].start_seconds
     assert 360 <= learnt <= 440
 
 
@@ -305,7 +305,7 @@ def test_ablations_take_one_thing_away():
     pods = watched(blind).worlds[-1][1].pods
     assert pods
     assert all(pod.created_at == pod.bound_at == pod.ready_at for pod in pods if pod.ready_at is not None)
-    assert not blind.memory.services["bench/chat"].variants["a100"].start_seconds
+    assert not blind.saved.memory.services["bench/chat"].variants["a100"].start_seconds
     assert blind.settings.start_seconds == 0
     worlds = watched(ABLATIONS["pertoken:requests"]()).worlds
     real, shown = (one.metrics["default"].pods for one in worlds[-1])

@@ -1,14 +1,16 @@
-"""The planner's memory in its ConfigMap."""
+"""Planner memory and ledger in their ConfigMap."""
 
 import base64
 
 import numpy as np
 import pytest
 
+from pertoken.accounting.ledger import Ledger, ServiceLedger
 from pertoken.control import state
-from pertoken.control.state import KEY, MAX_BYTES, MemoryStore
+from pertoken.control.saved import NOTHING, Saved
+from pertoken.control.state import KEY, MAX_BYTES, StateStore
 from pertoken.forecast.demand import DemandSample
-from pertoken.planner.memory import EMPTY, Memory, ServiceMemory
+from pertoken.planner.memory import Memory, ServiceMemory
 from pertoken.ports import AlreadyExists, Conflict, NotFound, Unavailable, Withheld
 
 
@@ -51,13 +53,13 @@ class Cluster:
 @pytest.fixture
 def store():
     cluster = Cluster()
-    return MemoryStore(cluster, cluster, cluster, "pertoken-system")
+    return StateStore(cluster, cluster, cluster, "pertoken-system")
 
 
 def many(services, cycles=160):
     """Services of which no two look alike."""
     values = np.random.default_rng(1).random((services, cycles, 5)).round(5).tolist()
-    return Memory(
+    memory = Memory(
         {
             f"llm/s{number}": ServiceMemory(
                 f"uid-{number}", 0.0, demand=tuple(DemandSample(15.0 * i, *row) for i, row in enumerate(rows))
@@ -65,26 +67,28 @@ def many(services, cycles=160):
             for number, rows in enumerate(values)
         }
     )
+    return Saved(memory, Ledger({name: ServiceLedger(one.uid, opened_at=0.5) for name, one in memory.services.items()}))
 
 
 def test_what_is_saved_is_loaded(store):
-    assert store.load() == EMPTY
-    memory = many(2)
-    store.save(memory)
+    assert store.load() == NOTHING
+    saved = many(2)
+    store.save(saved)
 
-    assert store.load() == memory
+    assert store.load() == saved
 
 
 def test_a_memory_that_does_not_fit_is_kept_with_less_of_its_demand(store):
-    memory = many(600)
-    store.save(memory)
-    found = store.load()
+    saved = many(600)
+    store.save(saved)
+    loaded = store.load()
 
     assert len(base64.b64decode(store.writer.saved["binaryData"][KEY])) <= MAX_BYTES
-    assert found.services.keys() == memory.services.keys()
-    for name, one in found.services.items():
-        assert one.demand == memory.services[name].demand[-40:]
-        assert one.uid == memory.services[name].uid
+    assert loaded.memory.services.keys() == saved.memory.services.keys()
+    for name, memory in loaded.memory.services.items():
+        assert memory.demand == saved.memory.services[name].demand[-40:]
+        assert memory.uid == saved.memory.services[name].uid
+    assert loaded.ledger == saved.ledger
 
 
 def test_a_memory_that_never_fits_is_not_kept_and_that_is_said(store, monkeypatch, caplog):
@@ -97,7 +101,7 @@ def test_a_memory_that_never_fits_is_not_kept_and_that_is_said(store, monkeypatc
 
 def other(store):
     """The store of another leader on the same cluster."""
-    return MemoryStore(store.reader, store.writer, store.clock, "pertoken-system")
+    return StateStore(store.reader, store.writer, store.clock, "pertoken-system")
 
 
 def test_what_another_leader_saved_is_not_overwritten_by_an_earlier_one(store):
@@ -144,7 +148,7 @@ def test_a_save_that_fails_is_no_end(store, fault):
 
 def test_somebody_elses_configmap_is_neither_read_nor_written(store, caplog):
     theirs = store.writer.store({"metadata": {"name": "pertoken-memory"}, "data": {"a": "b"}})
-    assert store.load() == EMPTY
+    assert store.load() == NOTHING
     store.save(many(1), force=True)
 
     assert store.writer.saved == theirs

@@ -1,16 +1,11 @@
 """Nothing that is learnt, and no engine setting, moves without the traffic that it is learnt from."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from lab import plant
 
 from pertoken.domain.plan import EvictPod, SetBatchCap
-from pertoken.planner.memory import from_json, to_json
-
-SAVED = Path(__file__).parent / "data" / "memory_0_1.json"
 
 
 @pytest.mark.parametrize("cap", [16, 64, 88, 256])
@@ -44,19 +39,3 @@ def test_learning_goes_on_when_requests_come_again():
     made.rates["chat"] = 10.0
     made.run(1800)
     assert made.memory.services["llm/chat"].shape.output_tokens == pytest.approx(400.0, rel=0.1)
-
-
-def test_what_version_0_1_saved_is_read_and_nothing_of_it_lost():
-    """The file was written by the planner of version 0.1 after 75 minutes of two services."""
-    saved = json.loads(SAVED.read_text())
-    memory = from_json(saved)
-    again = to_json(memory)["memory"]
-    for name, old in saved["memory"][0].items():
-        new = again[0][name]
-        assert new[: len(old) - 1] == old[:-1]
-        for variant, fields in old[-1].items():
-            assert new[len(old) - 1][variant][: len(fields)] == fields
-    assert again[1:] == saved["memory"][1:]
-    chat = memory.services["llm/chat"]
-    assert chat.ledger.buckets
-    assert chat.variants["a100"].calibration.samples > 100

@@ -16,7 +16,6 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import ModelSpec, ServiceSpec
 from pertoken.domain.world import ServiceView
 from pertoken.planner.engine import plan
-from pertoken.planner.memory import from_json, to_json
 
 QUOTA = 'pods "chat-abc" is forbidden: exceeded quota: gpus, requested: 1, used: 2, limited: 2'
 
@@ -99,7 +98,7 @@ def test_a_controller_without_words_is_told_by_its_missing_pods():
     refuse(made, words="")
     made.run(30)
     assert conditions(made)[0].verdict is Verdict.TRUE, "controllers take a moment"
-    made.memory = from_json(to_json(made.memory))
+    made.restart()
     made.run(90)
 
     summary, _ = conditions(made)

@@ -9,7 +9,7 @@ from pertoken.domain.plan import SetReplicas, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode
 from pertoken.forecast.slo_knee import PRIOR_KNEE
-from pertoken.planner.memory import EMPTY, from_json, to_json
+from pertoken.planner.memory import EMPTY
 
 
 def scalings(made, after=0.0):
@@ -145,7 +145,7 @@ def test_a_restart_with_memory_changes_nothing():
     kept, restarted = plant(rate=10, replicas=4), plant(rate=10, replicas=4)
     for made in (kept, restarted):
         made.run(450)
-    restarted.memory = from_json(to_json(restarted.memory))
+    restarted.restart()
     for made in (kept, restarted):
         made.run(300)
 

@@ -5,12 +5,16 @@ The plant's engines follow the catalog's steady-state model times `slow`, which 
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from pertoken.accounting.ledger import Ledger
 from pertoken.catalog.lookup import SHIPPED, Catalog
+from pertoken.control.decide import decide
+from pertoken.control.saved import NOTHING, Saved, from_json, to_json
 from pertoken.domain.cluster import BatchCap, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
@@ -32,8 +36,7 @@ from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, Varian
 from pertoken.performance.steady import Engine as Steady
 from pertoken.performance.steady import Load, at_batch, at_rate
 from pertoken.performance.step_time import Gains, engine_model
-from pertoken.planner.engine import plan
-from pertoken.planner.memory import EMPTY, Memory
+from pertoken.planner.memory import Memory
 from pertoken.planner.placement import obstacle
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -176,7 +179,7 @@ class Plant:
     now: float = START
     catalog: Catalog = SHIPPED
     settings: PlannerSettings = field(default_factory=PlannerSettings)
-    memory: Memory = EMPTY
+    saved: Saved = NOTHING
     pods: list[Pod] = field(default_factory=list)
     queues: dict[str, float] = field(default_factory=dict)
     outage: bool = False
@@ -186,6 +189,22 @@ class Plant:
     last: Plan | None = None
     act: bool = True
     with_histograms: bool = True
+
+    @property
+    def memory(self) -> Memory:
+        return self.saved.memory
+
+    @memory.setter
+    def memory(self, memory: Memory) -> None:
+        self.saved = replace(self.saved, memory=memory)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.saved.ledger
+
+    def restart(self) -> None:
+        """Go on with what survives a restart of the operator."""
+        self.saved = from_json(json.loads(json.dumps(to_json(self.saved))))
 
     def engine(self, name: str, cap: int | None) -> Steady:
         gpu = next(pool.accelerator for pool in self.pools if pool.name == self.deployments[name].spec.pool)
@@ -369,7 +388,7 @@ class Plant:
     def step(self) -> Plan:
         self.reconcile()
         self.serve(self.settings.cycle_seconds)
-        found, self.memory = plan(self.world(), self.memory, self.now)
+        found, self.saved = decide(self.world(), self.saved, self.now)
         if self.act:
             self.apply(found)
         self.last = found

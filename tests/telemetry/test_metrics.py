@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.identity import PodKey, ServiceKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
 from pertoken.domain.plan import (
-    AttributionFigures,
-    CostFigures,
     Decision,
     DemandFigures,
     Judgement,

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, fields, replace
 
 from pertoken.api.batch_cap import cap_after
 from pertoken.catalog.lookup import SHIPPED
+from pertoken.control.decide import decide
+from pertoken.control.saved import NOTHING, Saved
 from pertoken.domain.cluster import EngineSettings, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey
 from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, Plan, SetBatchCap, SetReplicas
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import Mode
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
-from pertoken.planner.engine import plan
-from pertoken.planner.memory import EMPTY, Memory
 from pertoken_bench.cluster.simulated import Cluster, Node, Pod, Workload
 from pertoken_bench.policy import Observation, Orders, Settings
 
@@ -32,7 +32,7 @@ class Pertoken:
 
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     cap_fixed: bool = False
-    memory: Memory = EMPTY
+    saved: Saved = NOTHING
     last: Plan | None = None
     change: Callable[[World], World] | None = None  # what an ablation does to what the planner sees
     _cluster: Cluster | None = None
@@ -55,7 +55,7 @@ class Pertoken:
         shift = seen.now - clock()
         world = self._world(cluster, seen, shift)
         world = world if self.change is None else self.change(world)
-        self.last, self.memory = plan(world, self.memory, seen.now)
+        self.last, self.saved = decide(world, self.saved, seen.now)
         by_place = {(workload.service.key, workload.spec.name): workload for workload in cluster.workloads}
         for action in self.last.actions:
             self.carry_out(cluster, by_place[action.service, action.variant], action, (seen.now, clock()))

@@ -13,12 +13,21 @@ idle engine and T(B) what its prompt adds to the steps of an engine that decodes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
+from pertoken.accounting.billed import BilledService
+from pertoken.accounting.cost_index import Tokens
+from pertoken.accounting.ledger import Charged
+from pertoken.domain.cost import TokenWork
+from pertoken.domain.service import CostObjective, PriceList
+from pertoken.domain.signal import Signal
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step, prefill_time
 
+_UNLISTED: Final = PriceList(Decimal(1), Decimal(1), Decimal(1))
 _SMALLEST: Final = 0.05  # sequences; below that an engine stands still nearly all the time
 
 
@@ -135,4 +144,69 @@ def weights_at(engine: Engine, load: Load, batch: float, order: str = "shapley")
     scale = prefill / request.prefill if request.prefill > 0 else 1.0
     return weights(
         Work(request.together, prefill, request.prefill_low, request.prefill_high, request.cached * scale), load
+    )
+
+
+def token_work(engine: Engine, load: Load, batch: float) -> TokenWork:
+    """GPU-seconds per token of a mean request at an operating batch, with the interval of the output's part.
+
+    Args:
+        engine: with its learnt gains.
+        load: the mean request.
+        batch: mean decoding sequences.
+    """
+    shapley = weights_at(engine, load, batch)
+    low = weights_at(engine, load, batch, "prefill-first").output
+    high = weights_at(engine, load, batch, "decode-first").output
+    return TokenWork(shapley.input, shapley.cached_input, shapley.output, low, high)
+
+
+def charged(tokens: Tokens, work: TokenWork) -> Charged:
+    """GPU-seconds of finished tokens at the work of each kind; the interval of the output's part as well."""
+    new, cached = max(0.0, tokens.input - tokens.cached), min(tokens.cached, tokens.input)
+    return Charged(
+        work.input * new,
+        work.cached_input * cached,
+        work.output * tokens.output,
+        work.output_low * tokens.output,
+        work.output_high * tokens.output,
+    )
+
+
+def charged_by_list(tokens: Tokens, cost: CostObjective | None, gpu_seconds: float) -> Charged:
+    """Measured GPU-seconds spread over finished tokens as the price list values them; without a list all weigh alike.
+
+    Args:
+        tokens: finished.
+        cost: with the price list.
+        gpu_seconds: in which the GPUs worked on them.
+    """
+    listed = _UNLISTED if cost is None else cost.prices
+    output = float(listed.output)
+    valued = charged(tokens, TokenWork(float(listed.input), float(listed.cached_input), output, output, output))
+    whole = valued.input + valued.cached_input + valued.output
+    scale = gpu_seconds / whole if whole > 0 else 0.0
+    each = valued.output * scale
+    return Charged(valued.input * scale, valued.cached_input * scale, each, each, each)
+
+
+def mean_work(service: BilledService, known: Mapping[str, TokenWork]) -> TokenWork | None:
+    """Work per token over the variants, by their present parts of the output; None where none of it is known.
+
+    Args:
+        service: in this cycle.
+        known: GPU-seconds per token by variant.
+    """
+    rates = {variant.spec.name: variant.total(Signal.GENERATION_TOKENS_PER_SECOND) for variant in service.variants}
+    shares = {name: rate for name, rate in rates.items() if name in known and rate is not None and rate > 0}
+    total = sum(shares.values())
+    if total <= 0:
+        return None
+    parts = [(known[name], rate / total) for name, rate in shares.items()]
+    return TokenWork(
+        input=sum(work.input * share for work, share in parts),
+        cached_input=sum(work.cached_input * share for work, share in parts),
+        output=sum(work.output * share for work, share in parts),
+        output_low=sum(work.output_low * share for work, share in parts),
+        output_high=sum(work.output_high * share for work, share in parts),
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Final
 
-from pertoken.accounting.cost import Tokens
+from pertoken.accounting.cost_index import Tokens
 from pertoken.units import TOKENS_PER_MILLION
 
 JOULES_PER_KWH: Final = 3.6e6

@@ -1,10 +1,15 @@
-"""Cost per good token: tokens of requests that kept every latency objective."""
+"""Good tokens and requests: those that kept every latency objective, as far as latency histograms tell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pertoken.accounting.billed import BilledService
+from pertoken.accounting.ledger import NOT_ATTAINED, Attained
+from pertoken.domain.service import LatencyObjective
+from pertoken.domain.signal import LatencyKind
+from pertoken.performance.histogram import share_within
 from pertoken.units import usd_per_million
 
 
@@ -22,9 +27,9 @@ def good_share(shares: Iterable[Share]) -> Share:
     Nothing says how misses of one objective fall together with those of another: at worst they never do, at best the
     fewer are among the more.
     """
-    found = tuple(shares)
-    misses = sum(1.0 - share.low for share in found)
-    return Share(max(0.0, 1.0 - misses), min((share.high for share in found), default=1.0))
+    each = tuple(shares)
+    misses = sum(1.0 - share.low for share in each)
+    return Share(max(0.0, 1.0 - misses), min((share.high for share in each), default=1.0))
 
 
 def usd_per_million_good(usd: float, tokens: float, good: Share) -> tuple[float | None, float | None]:
@@ -33,3 +38,36 @@ def usd_per_million_good(usd: float, tokens: float, good: Share) -> tuple[float 
     None where no token is surely (most) or possibly (least) good.
     """
     return usd_per_million(usd, tokens * good.high), usd_per_million(usd, tokens * good.low)
+
+
+def objectives(latency: LatencyObjective) -> dict[LatencyKind, float]:
+    """The objectives, in seconds, by the distribution that judges them."""
+    each = {
+        LatencyKind.TTFT: latency.ttft_seconds,
+        LatencyKind.TIME_PER_OUTPUT_TOKEN: latency.inter_token_seconds,
+    }
+    return {kind: seconds for kind, seconds in each.items() if seconds is not None}
+
+
+def shares_now(service: BilledService) -> tuple[Share, ...]:
+    """Share of requests within each objective that is measured at present."""
+    shares = []
+    for kind, objective in objectives(service.spec.latency).items():
+        histogram = service.histogram(kind)
+        if histogram is not None and histogram.cumulative[-1] > 0:
+            shares.append(Share(*share_within(histogram, objective)))
+    return tuple(shares)
+
+
+def attained(service: BilledService, requests: float, seconds: float) -> Attained:
+    """How many of the requests that finished in the last `seconds` kept every objective.
+
+    They are taken to be like all requests of the metrics' rate window; of a longer time only that part is known, and
+    nothing while an objective's latency is not measured.
+    """
+    shares = shares_now(service)
+    if not shares or len(shares) < len(objectives(service.spec.latency)):
+        return NOT_ATTAINED
+    known = requests * min(1.0, service.window / seconds) if seconds > 0 else 0.0
+    good = good_share(shares)
+    return Attained(round(known, 3), round(known * good.low, 3), round(known * good.high, 3))

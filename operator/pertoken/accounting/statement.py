@@ -15,7 +15,8 @@ from typing import Final
 
 from pertoken.accounting.attribution import EQUAL, Weights
 from pertoken.accounting.bill import EXACT, Bill, total_bill
-from pertoken.accounting.cost import Tokens
+from pertoken.accounting.cost_index import Tokens
+from pertoken.accounting.ledger import WindowSums
 from pertoken.units import TOKENS_PER_MILLION
 
 ROUNDING_USD: Final = Decimal("0.0005")  # at most, per price, of a whole statement
@@ -172,3 +173,27 @@ def _price(usd: Decimal, count: Decimal) -> Decimal | None:
     needed = _PRICE.divide(count, Decimal(2 * TOKENS_PER_MILLION) * ROUNDING_USD)
     places = max(_LEAST_PLACES, needed.adjusted() + 1)
     return exact.quantize(Decimal(1).scaleb(-places), context=_PRICE)
+
+
+def window_statement(sums: WindowSums) -> Statement | None:
+    """An account's window as a statement that adds up to its bill; None without prices.
+
+    The lines are kept in money alone, so their GPU time is all in the line of the work.
+    """
+    if not sums.bill.priced:
+        return None
+    whole, charged, tokens = sums.bill, sums.charged, sums.tokens
+    left, lines = whole.usd_microhours, []
+    for value in (sums.lines.unallocated, sums.lines.warming, sums.lines.idle):
+        # Lines are rounded: together they may exceed a bill without work by a few units.
+        amount = min(Decimal(value), left)
+        left -= amount
+        lines.append(Bill(0, amount))
+    time = GpuTime(Bill(whole.gpu_microseconds, left), idle=lines[2], warming=lines[1], unallocated=lines[0])
+    new = max(0.0, tokens.input - tokens.cached)
+    per_token = Weights(
+        charged.input / new if new > 0 else 0.0,
+        charged.cached_input / tokens.cached if tokens.cached > 0 else 0.0,
+        charged.output / tokens.output if tokens.output > 0 else 0.0,
+    )
+    return statement(time, tokens, per_token)

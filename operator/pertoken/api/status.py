@@ -17,9 +17,8 @@ from pertoken.api.conditions import (
     rejected,
 )
 from pertoken.api.figures import fixed, milliseconds, money, percent
+from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.plan import (
-    AttributionFigures,
-    CostFigures,
     Decision,
     DemandFigures,
     Judgement,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, inf
 
-from pertoken.accounting.cost import Tokens, list_value
+from pertoken.accounting.cost_index import Tokens, list_value
 from pertoken.domain.service import PriceList
 from pertoken.performance.steady import Load
 from pertoken.units import SECONDS_PER_HOUR

@@ -1,4 +1,4 @@
-"""The planning cycle: gate, observe, plan, act, report. The only orchestration there is."""
+"""The planning cycle: gate, observe, account, plan, act, report. The only orchestration there is."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pertoken.control.actuate import Actuator, Outcome, Result, kind_of
+from pertoken.control.decide import decide
 from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory, Snapshot
+from pertoken.control.saved import NOTHING, Saved
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import EvictPod, Plan
 from pertoken.domain.world import World
-from pertoken.planner.engine import plan as make_plan
-from pertoken.planner.memory import EMPTY, Memory
 from pertoken.ports import Clock, CycleSummary, Leadership, MetricsSource
 
 LOGGER = logging.getLogger(__name__)
@@ -68,12 +68,12 @@ class Cycle:
     Attributes:
         sources: metrics profile -> where its metrics come from.
         fence: of every write; opened anew by each cycle.
-        recall: loads the memory that the last leader saved; asked at the first cycle of each term.
+        recall: loads the state that the last leader saved; asked at the first cycle of each term.
         prepare: brings owned workloads in line with their templates before planning; returns the snapshot to plan on.
         observe: builds the world (pure).
         report: writes statuses and events.
         listen: told of every finished cycle.
-        remember: told of the new memory after every cycle.
+        remember: told of the new state after every cycle.
     """
 
     clock: Clock
@@ -81,15 +81,15 @@ class Cycle:
     sources: Mapping[str, MetricsSource]
     leadership: Leadership
     fence: Fence
-    recall: Callable[[], Memory]
+    recall: Callable[[], Saved]
     prepare: Prepare
     observe: Observer
     actuator: Actuator
     report: Reporter
     listen: Listener
-    remember: Callable[[Memory], None]
+    remember: Callable[[Saved], None]
     interval_seconds: float = 15.0
-    memory: Memory = EMPTY
+    saved: Saved = NOTHING
     number: int = 0
     finished_at: float | None = None
     _term: int | None = None
@@ -97,7 +97,7 @@ class Cycle:
 
     @property
     def remembers(self) -> bool:
-        """The memory is that of this term, and so may be saved."""
+        """The state is that of this term, and so may be saved."""
         return self._term is not None and self._term == self.leadership.term
 
     def wake(self) -> None:
@@ -150,25 +150,24 @@ class Cycle:
         world = await asyncio.to_thread(self.observe, snapshot, metrics)
         now = self.clock.now()
         lap("observe")
-        plan, memory = await asyncio.to_thread(make_plan, world, self.memory, now)
-        self.memory = _with_refused(memory, self.memory, snapshot)
-        lap("plan")
+        plan, saved = await asyncio.to_thread(decide, world, self.saved, now, lap)
+        self.saved = _with_refused(saved, self.saved, snapshot)
         outcomes = await asyncio.to_thread(self.actuator.carry_out, plan.actions)
         self._assume(outcomes)
         lap("act")
         result = CycleResult(self.number, now, Observed(world, snapshot), plan, outcomes, metrics)
         await asyncio.to_thread(self.report, result)
-        await asyncio.to_thread(self.remember, self.memory)
+        await asyncio.to_thread(self.remember, self.saved)
         lap("report")
         self.finished_at = self.clock.monotonic()
         self.listen(result, self._summary(plan, outcomes, phases))
         return result
 
     async def _enter(self) -> None:
-        """Write for this term only. Another leader may have come between two terms: its memory counts then."""
+        """Write for this term only. Another leader may have come between two terms: its state counts then."""
         term = self.leadership.term
         if term != self._term:
-            self.memory = await asyncio.to_thread(self.recall)
+            self.saved = await asyncio.to_thread(self.recall)
             self._term = term
         self.fence.enter(term)
 
@@ -193,13 +192,17 @@ class Cycle:
         )
 
 
-def _with_refused(memory: Memory, before: Memory, snapshot: Snapshot) -> Memory:
+def _with_refused(saved: Saved, before: Saved, snapshot: Snapshot) -> Saved:
     """A service that could not be planned this time is not forgotten; what it learns next comes after a gap."""
-    kept = {
-        str(service.key): replace(known, fresh_since=None)
-        for service in snapshot.of("inferenceservices")
-        if str(service.key) not in memory.services
-        and (known := before.service(service.key)) is not None
-        and known.uid == service.uid
-    }
-    return replace(memory, services={**memory.services, **kept}) if kept else memory
+    kept = {}
+    for service in snapshot.of("inferenceservices"):
+        known = before.memory.service(service.key)
+        if str(service.key) not in saved.memory.services and known is not None and known.uid == service.uid:
+            kept[str(service.key)] = replace(known, fresh_since=None)
+    if not kept:
+        return saved
+    accounts = {name: account for name, account in before.ledger.services.items() if name in kept}
+    return Saved(
+        replace(saved.memory, services={**saved.memory.services, **kept}),
+        replace(saved.ledger, services={**accounts, **saved.ledger.services}),
+    )

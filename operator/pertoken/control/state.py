@@ -1,4 +1,4 @@
-"""Planner memory over restarts: one compressed ConfigMap in the operator's own namespace."""
+"""Planner memory and ledger over restarts: one compressed ConfigMap in the operator's own namespace."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import logging
 import zlib
 from dataclasses import dataclass
 
+from pertoken.control.saved import NOTHING, Saved, from_json, shortened, to_json
 from pertoken.domain.identity import WorkloadRef
-from pertoken.planner.memory import EMPTY, Memory, from_json, shortened, to_json
 from pertoken.ports import (
     AdapterError,
     Clock,
@@ -32,8 +32,8 @@ DEMAND_CYCLES = (None, 40, 0)  # all, or as many of the last ones as fit
 
 
 @dataclass(slots=True)
-class MemoryStore:
-    """Loads the memory when leadership begins and saves it at most every `interval_seconds`.
+class StateStore:
+    """Loads what was saved when leadership begins and saves at most every `interval_seconds`.
 
     Each save names the version that was loaded or saved last, so that one which was sent before another leader saved
     its own is refused by the API server.
@@ -52,34 +52,36 @@ class MemoryStore:
     _looked: bool = False
     _identity: Json | None = None  # uid and resourceVersion of the ConfigMap as we know it; None if there is none
 
-    def load(self) -> Memory:
-        """The saved memory, or an empty one (a cautious start) when there is none or it cannot be read.
+    def load(self) -> Saved:
+        """What was saved, or nothing (a cautious start) when there is none or it cannot be read.
 
         Raises:
             AdapterError: it is not known whether there is one.
         """
         try:
-            saved = self._look()
+            stored = self._look()
         except Refused as error:
             LOGGER.warning("starting without memory, and none will be kept: %s", error)
-            return EMPTY
-        if saved is None:
-            return EMPTY
+            return NOTHING
+        if stored is None:
+            return NOTHING
         try:
-            packed = base64.b64decode(saved.get("binaryData", {})[KEY])
+            packed = base64.b64decode(stored.get("binaryData", {})[KEY])
             return from_json(json.loads(zlib.decompress(packed)))
         except (KeyError, ValueError, TypeError, zlib.error) as error:
             LOGGER.warning("saved planner memory is unreadable, starting without it: %s", error)
-            return EMPTY
+            return NOTHING
 
-    def save(self, memory: Memory, *, force: bool = False) -> None:
-        """Write the memory if the last write is old enough; a failure is logged and tried again later."""
+    def save(self, saved: Saved, *, force: bool = False) -> None:
+        """Write memory and ledger if the last write is old enough; a failure is logged and tried again later."""
         if not force and self.clock.monotonic() - self._saved_at < self.interval_seconds:
             return
-        sizes = (_packed(memory if cycles is None else shortened(memory, cycles)) for cycles in DEMAND_CYCLES)
-        packed = next((one for one in sizes if len(one) <= MAX_BYTES), None)
+        sizes = (_packed(saved if cycles is None else shortened(saved, cycles)) for cycles in DEMAND_CYCLES)
+        packed = next((size for size in sizes if len(size) <= MAX_BYTES), None)
         if packed is None:
-            LOGGER.warning("the memory of %d services does not fit a ConfigMap; it is not kept", len(memory.services))
+            LOGGER.warning(
+                "the memory of %d services does not fit a ConfigMap; it is not kept", len(saved.memory.services)
+            )
             return
         try:
             self._write(self._manifest(packed))
@@ -135,5 +137,5 @@ class MemoryStore:
         }
 
 
-def _packed(memory: Memory) -> bytes:
-    return zlib.compress(json.dumps(to_json(memory), separators=(",", ":")).encode(), 6)
+def _packed(saved: Saved) -> bytes:
+    return zlib.compress(json.dumps(to_json(saved), separators=(",", ":")).encode(), 6)

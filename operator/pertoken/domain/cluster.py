@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pertoken.domain.identity import PodKey, WorkloadRef
@@ -186,3 +186,15 @@ class WorkloadMissing:
     why: str
     reason: Reason = Reason.TARGET_NOT_FOUND
     replicas: int = 0
+
+
+def pods_per_replica(workload: WorkloadFact, pods: Iterable[PodFact], resource: str) -> int:
+    """More than one where a replica spans several pods (LeaderWorkerSet); only their leader has metrics.
+
+    Args:
+        workload: with the GPUs of a whole replica.
+        pods: of the workload, as many as live.
+        resource: the pool's extended resource.
+    """
+    units = max((pod.requests.get(resource, 0) for pod in pods), default=0)
+    return max(1, workload.gpus_per_replica // units) if units else 1

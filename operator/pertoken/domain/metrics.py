@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pertoken.domain.identity import PodKey
@@ -78,3 +78,10 @@ class MetricsSnapshot:
     gateway_queue: Mapping[tuple[str, str], float] = field(default_factory=dict)
     gateway_rejections_per_second: Mapping[tuple[str, str], float] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)
+
+    def fresh(self, pods: Iterable[PodKey]) -> tuple[PodMetrics, ...]:
+        """What these pods tell, as far as it is recent; nothing while the source gives no answer."""
+        if not self.health.ok:
+            return ()
+        told = (self.pods.get(pod) for pod in pods)
+        return tuple(m for m in told if m is not None and m.age_seconds <= self.fresh_seconds and m.values)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pertoken.domain.cost import NO_FIGURES, CostFigures, TokenWork
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.reasons import Reason
 
@@ -70,6 +71,7 @@ class VariantDecision:
         gpus_per_replica: 0 when unknown.
         capacity_per_replica: output tokens per second that one replica sustains within the objectives.
         gpu_utilization: share in [0, 1], None without metrics.
+        token_work: of a mean request at the operating point, None where no model knows the engine.
     """
 
     variant: str
@@ -88,73 +90,7 @@ class VariantDecision:
     gpu_utilization: float | None = None
     kv_usage: float | None = None
     calibration: CalibrationFigures = CalibrationFigures()
-
-
-@dataclass(frozen=True, slots=True)
-class AttributionFigures:
-    """The bill by what it bought; the shares add up to 1.
-
-    Attributes:
-        input, cached_input, output: USD per million tokens of the work alone, by GPU time; None without such tokens.
-        output_low, output_high: output price if decodes are said to come second, and first.
-        work, idle, warming, unallocated: shares of the bill.
-    """
-
-    input: float | None = None
-    cached_input: float | None = None
-    output: float | None = None
-    output_low: float | None = None
-    output_high: float | None = None
-    work: float = 0.0
-    idle: float = 0.0
-    warming: float = 0.0
-    unallocated: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class CostFigures:
-    """Money of one service over its cost window (or what of it has been seen).
-
-    Attributes:
-        index: bill / tokens at the price list; None without enough traffic or price.
-        bill_usd: all GPU time of pods from bound to their end, in the window.
-        window_seconds: part of the window that has been observed.
-        finished_requests, input_tokens, cached_input_tokens, output_tokens: of finished requests in the window.
-        blended: USD per million tokens, input and output counted alike.
-        input, cached_input, output: prices that add up to the bill: the price list scaled by the index, without a list
-            the attributed prices with idle and starting GPUs loaded on them.
-        marginal: USD per million tokens of one more unit of load at the operating point.
-        idle_share: share of billed GPU time that did no work, in [0, 1].
-        per_thousand_requests: USD.
-        reachable: lowest USD per million tokens (blended) that the model reaches within the objectives.
-        reachable_index: the index at that price.
-        spend_per_hour: USD per hour of the GPUs held now.
-        attribution: the bill by what it bought, None without prices or traffic.
-        good_low, good_high: least and most USD per million tokens of requests that kept the latency objectives.
-        joules_per_token: of the GPUs whose power is measured, None if that is not all of them.
-    """
-
-    index: float | None = None
-    bill_usd: float | None = None
-    window_seconds: float = 0.0
-    finished_requests: float = 0.0
-    input_tokens: float = 0.0
-    cached_input_tokens: float = 0.0
-    output_tokens: float = 0.0
-    blended: float | None = None
-    input: float | None = None
-    cached_input: float | None = None
-    output: float | None = None
-    marginal: float | None = None
-    idle_share: float | None = None
-    per_thousand_requests: float | None = None
-    reachable: float | None = None
-    reachable_index: float | None = None
-    spend_per_hour: float | None = None
-    attribution: AttributionFigures | None = None
-    good_low: float | None = None
-    good_high: float | None = None
-    joules_per_token: float | None = None
+    token_work: TokenWork | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +139,7 @@ class Decision:
     message: str
     variants: tuple[VariantDecision, ...]
     judgements: Mapping[str, Judgement]
-    cost: CostFigures = CostFigures()
+    cost: CostFigures = NO_FIGURES
     latency: LatencyFigures = LatencyFigures()
     demand: DemandFigures = DemandFigures()
     limited_by: Reason | None = None

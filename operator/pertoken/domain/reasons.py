@@ -96,6 +96,7 @@ class Reason(StrEnum):
     INSUFFICIENT_TRAFFIC = "InsufficientTraffic"
     NO_COST_TARGET = "NoCostTarget"
     NO_PRICE = "NoPrice"
+    ACCOUNTING_FAILED = "AccountingFailed"
     WITHIN_LATENCY_TARGET = "WithinLatencyTarget"
     LATENCY_ABOVE_TARGET = "LatencyAboveTarget"
     LATENCY_TARGET_UNREACHABLE = "LatencyTargetUnreachable"

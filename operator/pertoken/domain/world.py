@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pertoken.catalog.lookup import Catalog
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.cost import CostState
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.pool import PoolSpec
@@ -101,6 +102,7 @@ class World:
         metrics: one snapshot per metrics profile.
         pods: every pod of the cluster that requests extended resources, whoever owns it: their GPUs count.
         catalog: the GPUs and models that are known: the shipped ones, and those of the administrator.
+        costs: each service's account, as accounting leaves it before the plan.
     """
 
     services: tuple[ServiceView, ...]
@@ -109,3 +111,4 @@ class World:
     metrics: Mapping[str, MetricsSnapshot]
     catalog: Catalog
     settings: PlannerSettings = PlannerSettings()
+    costs: Mapping[ServiceKey, CostState] = field(default_factory=dict)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pertoken.accounting.attribution import token_work
+from pertoken.domain.cost import CostFigures, TokenWork
 from pertoken.domain.plan import (
     Action,
     CalibrationFigures,
-    CostFigures,
     Decision,
     EvictPod,
     Judgement,
@@ -19,6 +20,7 @@ from pertoken.domain.plan import (
 )
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
+from pertoken.performance.steady import Load
 from pertoken.planner.allocate import Grant
 from pertoken.planner.assess import Grade
 from pertoken.planner.batching import CapDecision, decide_cap
@@ -28,11 +30,10 @@ from pertoken.planner.facts import ServiceFacts, VariantFacts
 from pertoken.planner.guard import HANDS_OFF_SECONDS, REVERTS, command
 from pertoken.planner.judge import cost_figures, judge_cost, judge_latency, judge_target, latency_figures
 from pertoken.planner.known import judge_known
-from pertoken.planner.ledger import account
 from pertoken.planner.memory import Pressure, ServiceMemory, VariantMemory
 from pertoken.planner.needs import Purpose
 from pertoken.planner.place import PoolState
-from pertoken.planner.propose import DEFAULT_WINDOW_SECONDS, Draft
+from pertoken.planner.propose import Draft
 from pertoken.planner.roll_state import Allowed, RollStep
 from pertoken.planner.running import Shortfall, judge_running, shortfalls
 from pertoken.planner.scarce import note_doubts, pool_limits, remarks
@@ -249,10 +250,9 @@ def _reserve(facts: ServiceFacts, variant: VariantFacts, pools: Mapping[str, Poo
 
 def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str]], *, acts: bool) -> Decision:
     facts = draft.facts
-    cost = facts.spec.cost
-    window = DEFAULT_WINDOW_SECONDS if cost is None else cost.window_seconds
-    summed = account(facts.memory.ledger, facts.now, window)
-    figures = cost_figures(facts, summed, draft.sizing.wishes, told=draft.assessment.allows(Purpose.COST))
+    figures = cost_figures(facts, draft.sizing.wishes)
+    if facts.cost.fault:
+        draft.trace.add("account", ("", "failed"), Reason.ACCOUNTING_FAILED, error=facts.cost.fault)
     short = shortfalls(facts)
     overdue = [one for one in short if one.overdue]
     for one in overdue:
@@ -272,7 +272,7 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
         "MetricsAvailable": draft.assessment.judgement,
         "AbleToScale": _able(finals, draft, judge_running(facts, short)),
         "ScalingLimited": _limit(limits),
-        "WithinCostTarget": _within_cost(draft, figures, priced=summed.bill.priced),
+        "WithinCostTarget": _within_cost(draft, figures),
         "WithinLatencyTarget": judge_latency(facts, draft.sizing.wishes),
         "Paused": _paused(facts),
         "Conflicted": _conflicted(draft),
@@ -298,9 +298,13 @@ def _decision(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str
     )
 
 
-def _within_cost(draft: Draft, figures: CostFigures, *, priced: bool) -> Judgement:
+def _within_cost(draft: Draft, figures: CostFigures) -> Judgement:
     """The cost condition. GPUs cost money while nobody tells what they finish: no index is made of that."""
     facts, assessment = draft.facts, draft.assessment
+    priced = facts.cost.priced
+    if facts.spec.cost is not None and facts.cost.fault:
+        words = "the account failed on a figure that it cannot work with. The decision trace has the details"
+        return Judgement(Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED, words)
     if facts.spec.cost is not None and priced and not assessment.allows(Purpose.COST):
         lacking = (
             "; ".join(str(lack) for lack in assessment.lacks.get(Purpose.COST, ())) or assessment.judgement.message
@@ -334,7 +338,14 @@ def _variant_decision(draft: Draft, final: _Final, overdue: Sequence[Shortfall])
         gpu_utilization=variant.mean(Signal.GPU_UTILIZATION),
         kv_usage=variant.mean(Signal.KV_USAGE),
         calibration=CalibrationFigures(gains.decode, gains.prefill, gains.ttft_offset, learnt.samples),
+        token_work=_token_work(variant, load),
     )
+
+
+def _token_work(variant: VariantFacts, load: Load | None) -> TokenWork | None:
+    if variant.engine is None or variant.batch is None or load is None:
+        return None
+    return token_work(variant.engine, load, variant.batch)
 
 
 def _headline(draft: Draft, finals: list[_Final], limits: list[tuple[Reason, str]]) -> Reason:

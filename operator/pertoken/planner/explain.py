@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pertoken.domain.plan import CostFigures, Decision, DemandFigures, Step, VariantDecision
+from pertoken.domain.cost import CostFigures
+from pertoken.domain.plan import Decision, DemandFigures, Step, VariantDecision
 from pertoken.domain.reasons import Reason
 
 _WHY: Mapping[Reason, str] = {

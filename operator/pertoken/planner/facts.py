@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from pertoken.catalog.architecture import Fact, from_config
 from pertoken.catalog.lookup import Catalog, quantization_of
-from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica
+from pertoken.domain.cost import CostState, no_account
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
 from pertoken.domain.plan import Step
 from pertoken.domain.pool import PoolSpec
@@ -148,6 +149,7 @@ class ServiceFacts:
 
     Attributes:
         missing: variants whose scale target cannot be used.
+        cost: the account of its cost window.
         gateway_queue, gateway_rejections: requests held, and refused per second, before the engines; None if unknown.
         at_least: demand that is certainly there, in a cycle in which not all of it could be seen; None otherwise.
     """
@@ -163,6 +165,7 @@ class ServiceFacts:
     targets: Targets
     gateway_queue: float | None
     gateway_rejections: float | None
+    cost: CostState
     at_least: DemandSample | None = None
     merged: dict[LatencyKind, Histogram | None] = field(default_factory=dict, compare=False, repr=False)
 
@@ -281,6 +284,7 @@ def gather(view: ServiceView, world: World, memory: ServiceMemory | None, now: f
         targets=Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile),
         gateway_queue=None if snapshot is None else snapshot.gateway_queue.get(key),
         gateway_rejections=None if snapshot is None else snapshot.gateway_rejections_per_second.get(key),
+        cost=world.costs.get(spec.key) or no_account("the world has no account of this service"),
     )
 
 
@@ -289,7 +293,7 @@ def _variant(
 ) -> VariantFacts:
     living = tuple(sorted(alive(view.pods), key=lambda pod: pod.key))
     ready = [pod for pod in living if pod.ready]
-    per_replica = _pods_per_replica(workload, living, pool)
+    per_replica = pods_per_replica(workload, living, "" if pool is None else pool.resource_name)
     window = 60.0 if snapshot is None else snapshot.window_seconds
     measured = _measured(ready, snapshot)
     # A pod that became ready within the rate window has had no chance to be seen.
@@ -316,18 +320,8 @@ def _variant(
     )
 
 
-def _pods_per_replica(workload: WorkloadFact, pods: Sequence[PodFact], pool: PoolSpec | None) -> int:
-    """More than one where a replica spans several pods (LeaderWorkerSet); only their leader has metrics."""
-    resource = "" if pool is None else pool.resource_name
-    units = max((pod.requests.get(resource, 0) for pod in pods), default=0)
-    return max(1, workload.gpus_per_replica // units) if units else 1
-
-
-def _measured(ready: Iterable[PodFact], snapshot: MetricsSnapshot | None) -> tuple[PodMetrics, ...]:
-    if snapshot is None or not snapshot.health.ok:
-        return ()
-    found = (snapshot.pods.get(pod.key) for pod in ready)
-    return tuple(m for m in found if m is not None and m.age_seconds <= snapshot.fresh_seconds and m.values)
+def _measured(pods: Iterable[PodFact], snapshot: MetricsSnapshot | None) -> tuple[PodMetrics, ...]:
+    return () if snapshot is None else snapshot.fresh(pod.key for pod in pods)
 
 
 def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalog: Catalog) -> EngineModel | None:

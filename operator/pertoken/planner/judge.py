@@ -4,147 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
-from pertoken.accounting.cost import (
-    Reachable,
-    Tokens,
-    cost_index,
-    marginal,
-    reachable,
-    reachable_index,
-    scaled_prices,
-)
-from pertoken.accounting.goodput import Share, good_share, usd_per_million_good
-from pertoken.accounting.statement import Prices, Statement
-from pertoken.domain.plan import AttributionFigures, CostFigures, Judgement, LatencyFigures, Verdict
+from pertoken.accounting.cost_index import Reachable, marginal, reachable, reachable_index
+from pertoken.domain.cost import CostFigures
+from pertoken.domain.plan import Judgement, LatencyFigures, Verdict
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import CostObjective, PriceList
+from pertoken.domain.service import CostObjective
 from pertoken.domain.signal import LatencyKind
 from pertoken.performance.histogram import quantile, share_within
 from pertoken.performance.steady import Sustainable, sustainable_rate
-from pertoken.planner.charges import account_statement
 from pertoken.planner.facts import ServiceFacts
-from pertoken.planner.ledger import Account, Charged
 from pertoken.planner.sizing import MIN_EVENTS, Wish
-from pertoken.units import usd_per_million
 
-KNOWN_POWER = 0.9  # of the billed GPU time
 FAR = 1.5  # an estimate this far from the objective decides, even inside one bucket
 
 
-def cost_figures(facts: ServiceFacts, account: Account, wishes: Sequence[Wish], *, told: bool = True) -> CostFigures:
-    """Money over the window, prices that add up to it, and the least that the model reaches.
+def cost_figures(facts: ServiceFacts, wishes: Sequence[Wish]) -> CostFigures:
+    """The account's figures with those that need the models: the least that tokens can cost, and what one more costs.
 
     Args:
         facts: of the service.
-        account: its sums over the window.
         wishes: cheapest variant first.
-        told: whether all finished tokens are known at present; no figure per token is given else.
     """
-    tokens, bill = account.tokens, account.bill
-    usd = bill.usd if bill.priced else None
-    prices = None if facts.spec.cost is None else facts.spec.cost.prices
-    enough = told and tokens.requests >= facts.settings.min_index_requests
-    index = None
-    if usd is not None and prices is not None and enough:
-        index = cost_index(usd, tokens, prices)
-    stated = account_statement(account) if enough else None
-    scaled = _prices(stated, index, prices)
-    low, high = _good(facts, usd if enough else None, tokens)
     least, least_index = _least(facts)
-    return CostFigures(
-        index=index,
-        bill_usd=None if usd is None else float(usd),
-        window_seconds=account.seconds,
-        finished_requests=tokens.requests,
-        input_tokens=tokens.input,
-        cached_input_tokens=tokens.cached,
-        output_tokens=tokens.output,
-        blended=None if usd is None or not enough else usd_per_million(usd, tokens.input + tokens.output),
-        input=scaled[0],
-        cached_input=scaled[1],
-        output=scaled[2],
+    return replace(
+        facts.cost.figures,
         marginal=_marginal(facts, wishes),
-        idle_share=account.idle_share,
-        per_thousand_requests=float(usd) / tokens.requests * 1000 if usd is not None and enough else None,
         reachable=None if least is None else least.blended,
         reachable_index=least_index,
-        spend_per_hour=_spend_per_hour(facts),
-        attribution=None if stated is None else _attribution(stated, account.charged),
-        good_low=low,
-        good_high=high,
-        joules_per_token=_joules_per_token(account) if enough else None,
     )
-
-
-def _spend_per_hour(facts: ServiceFacts) -> float | None:
-    """USD per hour of the GPUs that pods hold now; None where a variant's pool has no price."""
-    spend = 0.0
-    for variant in facts.variants:
-        pool = variant.pool
-        if pool is None or pool.price_per_gpu_hour is None:
-            return None
-        units = sum(pod.requests.get(pool.resource_name, 0) for pod in variant.view.pods if pod.holds_gpus)
-        spend += float(pool.price_per_gpu_hour * pool.gpu_fraction) * units
-    return spend if facts.variants else None
-
-
-def _prices(
-    stated: Statement | None, index: float | None, listed: PriceList | None
-) -> tuple[float | None, float | None, float | None]:
-    """Prices that add up to the bill: the list times the index, or those of the attribution."""
-    if listed is not None:
-        return (None, None, None) if index is None else scaled_prices(listed, index)
-    loaded = None if stated is None else stated.loaded_prices
-    if loaded is None:
-        return None, None, None
-    return _float(loaded.input), _float(loaded.cached_input), _float(loaded.output)
-
-
-def _attribution(stated: Statement, charged: Charged) -> AttributionFigures:
-    prices, usd = stated.prices or Prices(), float(stated.bill.usd)
-    output = _float(prices.output)
-    known = output is not None and charged.output > 0
-    return AttributionFigures(
-        input=_float(prices.input),
-        cached_input=_float(prices.cached_input),
-        output=output,
-        output_low=output * charged.output_low / charged.output if known and output is not None else output,
-        output_high=output * charged.output_high / charged.output if known and output is not None else output,
-        work=float(stated.work.usd) / usd if usd > 0 else 0.0,
-        idle=float(stated.idle.usd) / usd if usd > 0 else 0.0,
-        warming=float(stated.warming.usd) / usd if usd > 0 else 0.0,
-        unallocated=float(stated.unallocated.usd) / usd if usd > 0 else 0.0,
-    )
-
-
-def _float(value: Decimal | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def _good(facts: ServiceFacts, usd: Decimal | None, tokens: Tokens) -> tuple[float | None, float | None]:
-    """USD per million tokens of requests that keep the objectives, by the share that keeps them at present."""
-    objectives = (
-        (LatencyKind.TTFT, facts.targets.ttft),
-        (LatencyKind.TIME_PER_OUTPUT_TOKEN, facts.targets.inter_token),
-    )
-    shares = []
-    for kind, objective in objectives:
-        histogram = facts.histogram(kind)
-        if objective is not None and histogram is not None and histogram.cumulative[-1] > 0:
-            shares.append(Share(*share_within(histogram, objective)))
-    if usd is None or not shares:
-        return None, None
-    return usd_per_million_good(float(usd), tokens.input + tokens.output, good_share(shares))
-
-
-def _joules_per_token(account: Account) -> float | None:
-    """Only where the power of nearly all GPU time is known: a part of the energy over all tokens would mislead."""
-    whole = account.bill.gpu_seconds
-    if whole <= 0 or account.energy.seconds < KNOWN_POWER * whole:
-        return None
-    return account.energy.joules_per_token(account.tokens)
 
 
 def _least(facts: ServiceFacts) -> tuple[Reachable | None, float | None]:

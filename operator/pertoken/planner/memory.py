@@ -10,10 +10,9 @@ from pertoken.domain.identity import ServiceKey
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.slo_knee import SloKnee
 from pertoken.performance.calibrate import Calibration
-from pertoken.planner.codec import CodecError, decode, encode
-from pertoken.planner.ledger import Ledger
+from pertoken.raw.codec import CodecError, decode, encode
 
-VERSION: Final = 2
+_LEDGER: Final = 11  # its place in a service's memory of version 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,6 @@ class ServiceMemory:
         idle_since: no request since, None while there are some.
         panic_until: no scale-down before.
         conflicted_until, conflict: hands off until, and from whom.
-        ledger: GPU time, money and tokens in the cost window.
         told: names of the signals that not every engine has and that have been seen of this service.
     """
 
@@ -169,7 +167,6 @@ class ServiceMemory:
     panic_until: float = 0.0
     conflicted_until: float = 0.0
     conflict: str = ""
-    ledger: Ledger = field(default_factory=Ledger)
     variants: Mapping[str, VariantMemory] = field(default_factory=dict)
     told: tuple[str, ...] = ()
 
@@ -207,19 +204,35 @@ def shortened(memory: Memory, cycles: int) -> Memory:
     return replace(memory, services=services)
 
 
-def to_json(memory: Memory) -> dict[str, Any]:
+def to_json(memory: Memory) -> Any:
     """The memory as JSON data."""
-    return {"version": VERSION, "memory": encode(memory)}
+    return encode(memory)
 
 
 def from_json(data: Any) -> Memory:
     """The memory that `to_json` wrote.
 
     Raises:
-        ValueError: another version, or not a memory at all.
+        ValueError: the data is no memory.
     """
-    if not isinstance(data, dict) or data.get("version") != VERSION:
-        raise CodecError(f"not a planner memory of version {VERSION}")
-    memory = decode(Memory, data.get("memory"))
+    memory = decode(Memory, data)
     assert isinstance(memory, Memory)  # noqa: S101 - narrows the codec's Any
     return memory
+
+
+def without_ledgers(data: Any) -> Any:
+    """JSON data of a memory of version 2 without the accounts, which the planner kept then.
+
+    Raises:
+        ValueError: the data is no memory of version 2.
+    """
+    if not isinstance(data, list) or not data or not isinstance(data[0], dict):
+        raise CodecError("not a planner memory of version 2")
+    services = {name: _without_ledger(fields) for name, fields in data[0].items()}
+    return [services, *data[1:]]
+
+
+def _without_ledger(fields: Any) -> Any:
+    if not isinstance(fields, list):
+        raise CodecError("not a service's memory of version 2")
+    return [*fields[:_LEDGER], *fields[_LEDGER + 1 :]]

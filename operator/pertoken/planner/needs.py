@@ -9,17 +9,15 @@ engine that never had them is run without what rests on them, one that stops tel
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from pertoken.domain.metrics import Offer, PodMetrics
+from pertoken.domain.needs import Lack, Need, tells
 from pertoken.domain.service import Engine
-from pertoken.domain.signal import Counter, LatencyKind, Signal
+from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.performance.steady import Targets
 from pertoken.planner.facts import ServiceFacts, VariantFacts
-
-NAMED_PODS: Final = 3  # in a message; the others are counted
 
 
 class Purpose(StrEnum):
@@ -29,51 +27,6 @@ class Purpose(StrEnum):
     IDLE = "scale to zero"
     DEMAND = "demand history"
     COST = "cost index"
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One thing that every serving pod has to tell; any of the alternatives will do.
-
-    Attributes:
-        name: in the words of messages.
-        once_seen: needed only after it has been seen of this service: some engines never have it.
-        of_events: tells of requests that there were, so that some engines have none before the first one.
-    """
-
-    name: str
-    signals: tuple[Signal, ...] = ()
-    histograms: tuple[LatencyKind, ...] = ()
-    counters: tuple[Counter, ...] = ()
-    once_seen: bool = False
-    of_events: bool = False
-
-    def met(self, metrics: PodMetrics) -> bool:
-        """Whether a pod tells it."""
-        return (
-            any(signal in metrics.values for signal in self.signals)
-            or any(kind in metrics.histograms for kind in self.histograms)
-            or any(counter in metrics.counters for counter in self.counters)
-        )
-
-    def offered(self, offer: Offer) -> bool:
-        """Whether an engine can tell it at all. Totals and GPU figures are in no offer: they are always asked for."""
-        if self.counters or Signal.GPU_UTILIZATION in self.signals:
-            return True
-        return not offer.ever.isdisjoint(self.signals) or not offer.ever_histograms.isdisjoint(self.histograms)
-
-
-@dataclass(frozen=True, slots=True)
-class Lack:
-    """A need that some serving pods do not meet."""
-
-    need: str
-    pods: tuple[str, ...]
-
-    def __str__(self) -> str:
-        named = ", ".join(self.pods[:NAMED_PODS])
-        more = len(self.pods) - NAMED_PODS
-        return f"{self.need} of {named}" + (f" and {more} more pods" if more > 0 else "")
 
 
 Lacks = Mapping[Purpose, tuple[Lack, ...]]
@@ -88,14 +41,6 @@ TOKEN_TIME: Final = Need(
     histograms=(LatencyKind.TIME_PER_OUTPUT_TOKEN, LatencyKind.INTER_TOKEN),
     once_seen=True,
     of_events=True,
-)
-FINISHED: Final = tuple(
-    Need(name, counters=(counter,), of_events=True)
-    for name, counter in (
-        ("finished requests", Counter.FINISHED_REQUESTS),
-        ("input tokens of finished requests", Counter.FINISHED_INPUT_TOKENS),
-        ("output tokens of finished requests", Counter.FINISHED_OUTPUT_TOKENS),
-    )
 )
 KV_USE: Final = Need("KV cache use", (Signal.KV_USAGE, Signal.GPU_UTILIZATION))
 GPU_USE: Final = Need("GPU utilization", (Signal.GPU_UTILIZATION,))
@@ -119,7 +64,6 @@ def needs_of(variant: VariantFacts, targets: Targets) -> Mapping[Purpose, tuple[
         Purpose.SCALE_DOWN: (*_TRAFFIC, *use, *latency),
         Purpose.IDLE: _TRAFFIC,
         Purpose.DEMAND: _TRAFFIC,
-        Purpose.COST: FINISHED,
     }
 
 
@@ -127,7 +71,7 @@ def lacks_of(facts: ServiceFacts) -> Lacks:
     """For each purpose, what serving pods do not tell. Empty tuples where all is told.
 
     Pods that became Ready within the rate window are not expected to have rates yet. Of a replica that spans several
-    pods one has to tell.
+    pods one has to tell. What the cost index lacks is told by the account.
     """
     found: dict[Purpose, dict[str, list[str]]] = {purpose: {} for purpose in Purpose}
     for variant in facts.variants:
@@ -136,13 +80,14 @@ def lacks_of(facts: ServiceFacts) -> Lacks:
             for need in needs:
                 if need.once_seen and need.name not in facts.memory.told:
                     continue
-                telling = {key for key, metrics in told_by.items() if _tells(need, metrics, _offer(facts, metrics))}
+                telling = {key for key, metrics in told_by.items() if tells(need, metrics, _offer(facts, metrics))}
                 if len(telling) < len(expected) // variant.pods_per_replica:
                     found[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
-    return {
+    lacks = {
         purpose: tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
         for purpose, lacking in found.items()
     }
+    return {**lacks, Purpose.COST: facts.cost.lacks}
 
 
 def told(facts: ServiceFacts) -> tuple[str, ...]:
@@ -184,13 +129,3 @@ def _expected(variant: VariantFacts, facts: ServiceFacts) -> tuple[set[str], dic
 def _offer(facts: ServiceFacts, metrics: PodMetrics) -> Offer | None:
     """What the pod's engine has; None where the engine was not recognized."""
     return None if facts.snapshot is None else facts.snapshot.offers.get(metrics.engine)
-
-
-def _tells(need: Need, metrics: PodMetrics, offer: Offer | None) -> bool:
-    """Whether a pod tells what is needed, or its engine never does: decisions are made by what it has."""
-    if need.met(metrics) or (offer is not None and not need.offered(offer)):
-        return True
-    if offer is None or not (need.of_events and offer.begins_with_traffic):
-        return False
-    # Nothing runs and nothing waits: the first event of this kind is still to come.
-    return all(metrics.values.get(signal) == 0 for signal in (Signal.RUNNING, Signal.WAITING))

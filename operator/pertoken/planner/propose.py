@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pertoken.domain.cluster import PodFact
-from pertoken.domain.identity import PodKey
-from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior
 from pertoken.domain.world import ServiceView, World
 from pertoken.planner import assess as assessing
 from pertoken.planner.allocate import Option, Request
 from pertoken.planner.assess import Assessment, Grade
-from pertoken.planner.charges import charge
 from pertoken.planner.facts import ServiceFacts, Trace, VariantFacts, gather
 from pertoken.planner.guard import (
     backoff_key,
@@ -29,13 +25,11 @@ from pertoken.planner.guard import (
     withdrawable,
 )
 from pertoken.planner.learn import demand_at_least, learn
-from pertoken.planner.ledger import Ledger, finished_since, post
-from pertoken.planner.memory import Memory, ServiceMemory
+from pertoken.planner.memory import Memory
 from pertoken.planner.running import noticed
 from pertoken.planner.sizing import Sizing, Wish, demand_figures, lead_seconds, size
 from pertoken.planner.stabilize import History, limit_rate, resolved, stabilize
 
-DEFAULT_WINDOW_SECONDS = 86400
 PROVEN = 0.5  # of a forecast's cases that are learnt
 # Variants that must not grow in place of another either.
 _FROZEN = frozenset(
@@ -114,7 +108,6 @@ def propose(view: ServiceView, world: World, memory: Memory, now: float) -> Draf
     learnt = assessing.noted(facts, learn(facts, assessment))
     serving = sum(variant.ready for variant in facts.variants)
     learnt = assessing.remember(learnt, assessment, (facts.backlog, serving), now, facts.settings.cycle_seconds)
-    learnt = replace(learnt, ledger=_posted(facts, learnt, world))
     learnt_variants = {v.name: replace(v, memory=learnt.variants[v.name]) for v in facts.variants}
     facts = _with_variant_memories(facts.with_memory(learnt), learnt_variants)
     facts = replace(facts, at_least=at_least)
@@ -138,31 +131,6 @@ def _noticed(variant: VariantFacts, now: float) -> VariantFacts:
 
 def _with_variant_memories(facts: ServiceFacts, variants: Mapping[str, VariantFacts]) -> ServiceFacts:
     return replace(facts, variants=tuple(variants[variant.name] for variant in facts.variants))
-
-
-def _posted(facts: ServiceFacts, memory: ServiceMemory, world: World) -> Ledger:
-    """The ledger with this cycle's GPU time and finished tokens."""
-    ledger, now = memory.ledger, facts.now
-    start = now if ledger.closed_at is None else min(ledger.closed_at, now)
-    pods = [pod for variant in facts.view.variants for pod in variant.pods]
-    tokens, counters = finished_since(ledger, pods, _metrics_by_uid(facts))
-    cost = facts.spec.cost
-    window = DEFAULT_WINDOW_SECONDS if cost is None else cost.window_seconds
-    return replace(post(ledger, charge(facts, world, tokens, start), now, window), counters=counters)
-
-
-def _metrics_by_uid(facts: ServiceFacts) -> dict[str, PodMetrics]:
-    """Series by pod uid. A name that was used again (StatefulSet) belongs to the newest pod."""
-    if facts.snapshot is None or not facts.snapshot.health.ok:
-        return {}
-    newest: dict[PodKey, PodFact] = {}
-    for variant in facts.view.variants:
-        for pod in variant.pods:
-            other = newest.get(pod.key)
-            if other is None or other.created_at < pod.created_at:
-                newest[pod.key] = pod
-    series = facts.snapshot.pods
-    return {pod.uid: series[key] for key, pod in newest.items() if key in series}
 
 
 def _limited(draft: Draft, memory: Memory) -> Draft:

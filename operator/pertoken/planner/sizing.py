@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
-from pertoken.accounting.cost import Tokens, list_value
+from pertoken.accounting.cost_index import Tokens, list_value
 from pertoken.domain.plan import DemandFigures
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Optimize, WhenInfeasible

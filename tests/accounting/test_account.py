@@ -6,16 +6,20 @@ from decimal import Decimal
 import pytest
 from lab import EDGES, START, Pod, generic, plant, pool_spec, spread
 
+from pertoken.accounting.account import account
 from pertoken.accounting.bill import Bill
-from pertoken.accounting.cost import Tokens
+from pertoken.accounting.cost_index import Tokens
+from pertoken.accounting.ledger import Charged, Lines, WindowSums, from_json, sums, to_json
+from pertoken.accounting.statement import window_statement
 from pertoken.api.status import StatusContext, service_status
+from pertoken.domain.cost import no_account
 from pertoken.domain.identity import ServiceKey
+from pertoken.domain.plan import Verdict
 from pertoken.domain.pool import Billing
+from pertoken.domain.reasons import Reason
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import Signal
-from pertoken.planner.charges import account_statement
-from pertoken.planner.ledger import Account, Charged, Lines, account
-from pertoken.planner.memory import from_json, to_json
+from pertoken.planner.engine import plan
 
 
 def still(**changes):
@@ -27,7 +31,7 @@ def still(**changes):
 
 
 def account_of(made, name="chat"):
-    return account(made.memory.service(ServiceKey("llm", name)).ledger, made.now, 3600)
+    return sums(made.ledger.services[f"llm/{name}"], made.now, 3600)
 
 
 def test_the_lines_of_a_bill_add_up():
@@ -50,7 +54,7 @@ def test_the_statement_of_every_cycle_adds_up_to_the_bill():
 
     def watch(lab, _):
         accounted = account_of(lab)
-        stated = account_statement(accounted)
+        stated = window_statement(accounted)
         assert stated is not None
         assert stated.bill.usd_microhours == accounted.bill.usd_microhours
         prices = stated.loaded_prices
@@ -180,23 +184,23 @@ def test_energy_is_told_where_the_power_of_all_pods_is():
     assert still().decision().cost.joules_per_token is None
 
 
-def test_the_account_survives_in_the_memory():
+def test_the_account_survives_in_json():
     made = still(billing=Billing.PER_NODE)
 
-    again = from_json(to_json(made.memory))
+    again = from_json(to_json(made.ledger))
 
-    assert again == made.memory
-    bucket = again.service(ServiceKey("llm", "chat")).ledger.buckets[-1]
+    assert again == made.ledger
+    bucket = again.services["llm/chat"].buckets[-1]
     assert bucket.lines.unallocated > 0
     assert bucket.charged.output > 0
 
 
 def test_lines_that_round_up_never_exceed_the_bill():
-    accounted = Account(
+    accounted = WindowSums(
         Bill(10, Decimal("10.4")), Tokens(1, 5, 0, 5), 10.0, 0.0, 0.0, Lines(4, 4, 4), Charged(1.0, 0.0, 1.0, 1.0, 1.0)
     )
 
-    stated = account_statement(accounted)
+    stated = window_statement(accounted)
 
     assert stated is not None
     assert stated.bill.usd_microhours == Decimal("10.4")
@@ -242,8 +246,57 @@ def test_a_bill_that_a_restart_goes_on_with_counts_an_ended_pod_once():
         lab.run(60)
         lab.ready("chat")[0].ended = lab.now - 7.0
         lab.run(30)
-    restarted.memory = from_json(to_json(restarted.memory))
+    restarted.restart()
     for lab in (made, restarted):
         lab.run(60)
 
     assert account_of(restarted).bill == account_of(made).bill
+
+
+def broken(made, name):
+    """One service's pods hold a number of GPUs that no bill can be made of."""
+    world = made.world()
+    views = tuple(
+        replace(
+            view,
+            variants=tuple(
+                replace(v, pods=tuple(replace(pod, requests={"nvidia.com/gpu": None}) for pod in v.pods))
+                for v in view.variants
+            ),
+        )
+        if view.spec.key.name == name
+        else view
+        for view in world.services
+    )
+    return replace(world, services=views)
+
+
+def test_an_account_that_fails_is_told_and_the_others_go_on():
+    made = plant("chat", "code", rate=6.0, replicas=2, act=False)
+    made.run(300)
+    ledger, costs = account(broken(made, "code"), made.ledger, made.now)
+    chat, code = costs[ServiceKey("llm", "chat")], costs[ServiceKey("llm", "code")]
+
+    assert chat.fault == ""
+    assert ledger.services["llm/chat"].closed_at == made.now
+    assert code.fault.startswith("TypeError")
+    assert ledger.services["llm/code"] == made.ledger.services["llm/code"]
+
+    made.step()
+    assert made.ledger.services["llm/code"].closed_at == made.now - made.settings.cycle_seconds
+
+
+def test_a_plan_without_an_account_says_so_and_scales_all_the_same():
+    made = plant(rate=6.0, replicas=3)
+    made.run(300)
+    world = made.world()
+    _, costs = account(world, made.ledger, made.now)
+    whole, _ = plan(replace(world, costs=costs), made.memory, made.now)
+    key = ServiceKey("llm", "chat")
+    failed, _ = plan(replace(world, costs={key: no_account("ValueError: figure")}), made.memory, made.now)
+    judgement = failed.decisions[0].judgements["WithinCostTarget"]
+
+    assert (judgement.verdict, judgement.reason) == (Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED)
+    assert "ValueError: figure" in str(failed.decisions[0].trace)
+    assert failed.actions == whole.actions
+    assert failed.decisions[0].variants == whole.decisions[0].variants

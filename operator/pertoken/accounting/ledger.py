@@ -1,24 +1,24 @@
-"""A service's account over its cost window: GPU time, money and finished tokens, in buckets.
+"""The ledger: each service's account over its cost window, in buckets, and its JSON form.
 
-Counters of pods only ever grow until an engine restarts; a smaller value than before is a restart, and all of it is
-new. Pods that are gone are counted with their last totals.
+Fields are saved by position, so that a ledger stays small: new ones stand at the end of their class and have a default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from pertoken.accounting.bill import Bill
-from pertoken.accounting.cost import Tokens
+from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.energy import Energy
-from pertoken.domain.cluster import PodFact
-from pertoken.domain.metrics import PodMetrics
-from pertoken.domain.signal import Counter
+from pertoken.accounting.tuning import BUCKETS
+from pertoken.domain.cost import TokenWork
+from pertoken.domain.service import ServiceSpec
+from pertoken.raw.codec import CodecError, decode, encode
 
-BUCKETS: Final = 120
+_PLANNERS_LEDGER: Final = 11  # its place in a service's memory of version 2, where the planner kept the account
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,30 @@ class Charged:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Attained:
+    """Finished requests whose latencies were told, and how many of them kept every objective.
+
+    Attributes:
+        known: those that were told of.
+        within_low, within_high: least and most of them within every objective, as histogram buckets bound them.
+    """
+
+    known: float = 0.0
+    within_low: float = 0.0
+    within_high: float = 0.0
+
+    def __add__(self, other: Attained) -> Attained:
+        """Both together."""
+        return Attained(
+            self.known + other.known, self.within_low + other.within_low, self.within_high + other.within_high
+        )
+
+
 NO_LINES: Final = Lines()
 NOT_CHARGED: Final = Charged()
 NO_ENERGY: Final = Energy()
+NOT_ATTAINED: Final = Attained()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +98,10 @@ class Bucket:
 
     Attributes:
         start: seconds since the epoch.
+        gpu_microseconds, usd_microhours, priced: the bill, see there.
+        requests, input_tokens, cached_tokens, output_tokens: finished.
         judged_gpu_seconds, busy_gpu_seconds: GPU time whose use was measured, and the used part of it.
-        lines, charged, energy: see there.
+        lines, charged, energy, attained: see there.
     """
 
     start: float
@@ -94,10 +117,11 @@ class Bucket:
     lines: Lines = NO_LINES
     charged: Charged = NOT_CHARGED
     energy: Energy = NO_ENERGY
+    attained: Attained = NOT_ATTAINED
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class PodTotals:
     """Last counters of one pod."""
 
     requests: float = 0.0
@@ -107,18 +131,57 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """The account. `counters` by pod uid; `opened_at` is the first instant that was accounted for."""
+class ServiceLedger:
+    """One service's account.
 
+    Attributes:
+        uid: of the object; another uid is another service.
+        buckets: oldest first.
+        counters: last ones, by pod uid.
+        opened_at, closed_at: first and last instant that was accounted for, seconds since the epoch.
+        token_work: GPU-seconds per token by variant, as the last plan left them.
+    """
+
+    uid: str
     buckets: tuple[Bucket, ...] = ()
-    counters: Mapping[str, Totals] = field(default_factory=dict)
+    counters: Mapping[str, PodTotals] = field(default_factory=dict)
     opened_at: float | None = None
     closed_at: float | None = None
+    token_work: Mapping[str, TokenWork] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Sums over the window."""
+class Ledger:
+    """The accounts of all services, by ``namespace/name``."""
+
+    services: Mapping[str, ServiceLedger] = field(default_factory=dict)
+
+    def of(self, spec: ServiceSpec) -> ServiceLedger:
+        """A service's account; an empty one where there is none, or only that of another object of its name."""
+        kept = self.services.get(str(spec.key))
+        return ServiceLedger(spec.uid) if kept is None or kept.uid != spec.uid else kept
+
+
+EMPTY: Final = Ledger()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one cycle adds to an account."""
+
+    bill: Bill
+    tokens: Tokens
+    judged_gpu_seconds: float = 0.0
+    busy_gpu_seconds: float = 0.0
+    lines: Lines = NO_LINES
+    charged: Charged = NOT_CHARGED
+    energy: Energy = NO_ENERGY
+    attained: Attained = NOT_ATTAINED
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSums:
+    """An account summed over its window; `seconds` of it have been observed."""
 
     bill: Bill
     tokens: Tokens
@@ -128,6 +191,7 @@ class Account:
     lines: Lines = NO_LINES
     charged: Charged = NOT_CHARGED
     energy: Energy = NO_ENERGY
+    attained: Attained = NOT_ATTAINED
 
     @property
     def idle_share(self) -> float | None:
@@ -137,21 +201,8 @@ class Account:
         return min(1.0, max(0.0, 1.0 - self.busy_gpu_seconds / self.judged_gpu_seconds))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What one cycle adds."""
-
-    bill: Bill
-    tokens: Tokens
-    judged_gpu_seconds: float = 0.0
-    busy_gpu_seconds: float = 0.0
-    lines: Lines = NO_LINES
-    charged: Charged = NOT_CHARGED
-    energy: Energy = NO_ENERGY
-
-
-def post(ledger: Ledger, entry: Entry, now: float, window_seconds: float) -> Ledger:
-    """Add an entry to the bucket of `now` and drop buckets that have left the window."""
+def post(ledger: ServiceLedger, entry: Entry, now: float, window_seconds: float) -> ServiceLedger:
+    """Add an entry to the bucket of `now` (seconds since the epoch) and drop buckets that have left the window."""
     width = max(window_seconds / BUCKETS, 1.0)
     start = now - now % width
     buckets = ledger.buckets
@@ -171,6 +222,7 @@ def post(ledger: Ledger, entry: Entry, now: float, window_seconds: float) -> Led
         lines=into.lines + entry.lines,
         charged=into.charged + entry.charged,
         energy=into.energy + entry.energy,
+        attained=into.attained + entry.attained,
     )
     kept = buckets[:-1] if last else buckets
     if kept and kept[0].start <= now - window_seconds - width:
@@ -179,11 +231,11 @@ def post(ledger: Ledger, entry: Entry, now: float, window_seconds: float) -> Led
     return replace(ledger, buckets=(*kept, into), opened_at=opened, closed_at=now)
 
 
-def account(ledger: Ledger, now: float, window_seconds: float) -> Account:
-    """Sums over the window that ends now."""
+def sums(ledger: ServiceLedger, now: float, window_seconds: float) -> WindowSums:
+    """The account summed over the window that ends now."""
     bill, tokens = Bill(), Tokens()
     judged = busy = 0.0
-    lines, charged, energy = NO_LINES, NOT_CHARGED, NO_ENERGY
+    lines, charged, energy, attained = NO_LINES, NOT_CHARGED, NO_ENERGY, NOT_ATTAINED
     for bucket in ledger.buckets:
         bill += Bill(bucket.gpu_microseconds, bucket.usd_microhours, bucket.priced)
         tokens += Tokens(bucket.requests, bucket.input_tokens, bucket.cached_tokens, bucket.output_tokens)
@@ -192,62 +244,45 @@ def account(ledger: Ledger, now: float, window_seconds: float) -> Account:
         lines += bucket.lines
         charged += bucket.charged
         energy += bucket.energy
+        attained += bucket.attained
     opened = now if ledger.opened_at is None else ledger.opened_at
-    return Account(bill, tokens, min(now - opened, window_seconds), judged, busy, lines, charged, energy)
+    seconds = min(now - opened, window_seconds)
+    return WindowSums(bill, tokens, seconds, judged, busy, lines, charged, energy, attained)
 
 
-def finished_since(
-    ledger: Ledger, pods: Iterable[PodFact], metrics: Mapping[str, PodMetrics]
-) -> tuple[Tokens, dict[str, Totals]]:
-    """Tokens finished since the last entry, and the counters to remember.
+def to_json(ledger: Ledger) -> Any:
+    """The ledger as JSON data."""
+    return encode(ledger)
 
-    A pod that was created after the account was opened counts from zero; an older one that is seen for the first time
-    only sets the starting point, since its past belongs to a bill that was not taken.
+
+def from_json(data: Any) -> Ledger:
+    """The ledger that `to_json` wrote.
+
+    Raises:
+        ValueError: the data is no ledger.
+    """
+    ledger = decode(Ledger, data)
+    assert isinstance(ledger, Ledger)  # noqa: S101 - narrows the codec's Any
+    return ledger
+
+
+def from_planners_memory(services: Any) -> Ledger:
+    """The accounts inside the planner's memory, where version 2 kept them.
 
     Args:
-        ledger: with the last counters.
-        pods: the service's pods, gone ones included.
-        metrics: of these pods, by pod uid.
+        services: JSON data of the services' memories, by ``namespace/name``.
+
+    Raises:
+        ValueError: the data is no memory of version 2.
     """
-    tokens = Tokens()
-    counters: dict[str, Totals] = {}
-    for pod in pods:
-        before = ledger.counters.get(pod.uid)
-        found = metrics.get(pod.uid)
-        now = None if found is None else _totals(found.counters, before)
-        if now is None:
-            if before is not None:
-                counters[pod.uid] = before
-            continue
-        counters[pod.uid] = now
-        if before is None:
-            if ledger.closed_at is None or pod.created_at < ledger.closed_at:
-                continue
-            before = Totals()
-        tokens += _delta(before, now)
-    return tokens, counters
-
-
-def _totals(counters: Mapping[Counter, float], before: Totals | None) -> Totals | None:
-    """One pod's totals; None where one of those that are billed is not told: then the next reading catches up."""
-    billed = (Counter.FINISHED_REQUESTS, Counter.FINISHED_INPUT_TOKENS, Counter.FINISHED_OUTPUT_TOKENS)
-    if any(counter not in counters for counter in billed):
-        return None
-    cached = counters.get(Counter.CACHED_INPUT_TOKENS)
-    if cached is None:
-        # Not every engine counts cached tokens: all prompts are then billed as computed ones.
-        cached = Totals().cached_tokens if before is None else before.cached_tokens
-    requests, inputs, outputs = (counters[counter] for counter in billed)
-    return Totals(requests, inputs, outputs, cached)
-
-
-def _delta(before: Totals, now: Totals) -> Tokens:
-    if now.requests < before.requests:
-        before = Totals()
-    tokens = max(0.0, now.input_tokens - before.input_tokens)
-    return Tokens(
-        requests=now.requests - before.requests,
-        input=tokens,
-        cached=min(max(0.0, now.cached_tokens - before.cached_tokens), tokens),
-        output=max(0.0, now.output_tokens - before.output_tokens),
-    )
+    if not isinstance(services, Mapping):
+        raise CodecError(f"expected the services' memories, got {type(services).__name__}")
+    accounts = {}
+    for name, fields in services.items():
+        if not isinstance(fields, list) or not fields:
+            raise CodecError(f"{name}: expected a service's memory")
+        kept = fields[_PLANNERS_LEDGER] if len(fields) > _PLANNERS_LEDGER else []
+        if not isinstance(kept, list):
+            raise CodecError(f"{name}: expected an account, got {type(kept).__name__}")
+        accounts[name] = [fields[0], *kept]
+    return from_json([accounts])

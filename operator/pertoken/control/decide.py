@@ -1,0 +1,35 @@
+"""The pure middle of a cycle: account, then plan. Operator, benchmark and tests drive the same two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pertoken.accounting.account import account, with_token_work
+from pertoken.control.saved import Saved
+from pertoken.domain.plan import Plan
+from pertoken.domain.world import World
+from pertoken.planner.engine import plan as make_plan
+
+
+def _untimed(_phase: str) -> None:
+    pass
+
+
+def decide(world: World, saved: Saved, now: float, finished: Callable[[str], None] = _untimed) -> tuple[Plan, Saved]:
+    """Bring the accounts up to date, then plan on the world that holds them.
+
+    Args:
+        world: the snapshot.
+        saved: what the last cycle returned; `pertoken.control.saved.NOTHING` at first.
+        now: seconds since the epoch.
+        finished: told of each phase's end by its name, for its duration.
+
+    Returns:
+        The plan, and what the next cycle starts from.
+    """
+    ledger, costs = account(world, saved.ledger, now)
+    finished("account")
+    plan, memory = make_plan(replace(world, costs=costs), saved.memory, now)
+    finished("plan")
+    return plan, Saved(memory, with_token_work(ledger, plan))
