@@ -1,11 +1,9 @@
-"""The fast engine equals the step-by-step one, and the sandbox's emulator."""
+"""The compiled engine and the reference engine give the same times, whatever the load."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -14,13 +12,13 @@ from hypothesis import strategies as st
 
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
-from pertoken_bench.hardware.truth import Truth, step_times
+from pertoken_bench.compiled_engine.timing import normal, uniform
+from pertoken_bench.hardware.step_times import step_times
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.reference_engine.request import EngineConfig, Request
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
+from pertoken_bench.reference_engine.step_clock import StepClock
 from pertoken_bench.traces.trace import Trace
-
-_spec = importlib.util.spec_from_file_location("naive_engine", Path(__file__).with_name("naive.py"))
-naive = importlib.util.module_from_spec(_spec)
-__import__("sys").modules["naive_engine"] = naive
-_spec.loader.exec_module(naive)
 
 TIMES = step_times("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
 EDGES = Edges((0.1, 1.0), (0.02, 0.05), (0.0115, 0.0125, 0.0135, 0.0145, 0.2))
@@ -41,6 +39,78 @@ def trace_of(rows):
     )
 
 
+class SameNoise:
+    """The reference engine's step times with the compiled engine's speed, noise and slow start of a replica."""
+
+    def __init__(self, kind, truth, cap, uid, seed) -> None:
+        self.clock = StepClock(kind.times, truth, "any")
+        self.clock.configure(cap, started=0.0)
+        self.truth, self.uid, self.seed = truth, uid, seed
+
+    def seconds(self, batch, context_tokens, chunks, now):
+        return self.clock.step_ms(batch, context_tokens, chunks) * self.factor(now) / 1000
+
+    def factor(self, now):
+        truth = self.truth
+        number = int(now / 2.0)
+        share = (number % 10) / 10
+        drawn = (1 - share) * normal(self.seed, self.uid, number // 10)
+        drawn += share * normal(self.seed, self.uid, number // 10 + 1)
+        drawn = max(-2.0, min(2.0, drawn / math.hypot(1 - share, share)))
+        speed = 1 + truth.spread * (2 * uniform(self.seed, self.uid, -7) - 1)
+        slow = 1 + truth.slow_start * max(0.0, 1 - number * 2.0 / truth.slow_start_seconds)
+        return speed * math.exp(truth.noise * drawn) * slow
+
+
+@dataclass
+class Replica:
+    """A reference engine in virtual time, and what it did."""
+
+    engine: ReferenceEngine
+    next_at: float = math.inf
+    busy: float = 0.0
+    preempted: int = 0
+    gaps: list[float] = field(default_factory=list)
+    ending: int = 0  # requests whose last token comes out at the end of the step under way
+
+    @property
+    def load(self):
+        return self.engine.load + self.ending
+
+    def event(self):
+        """A step has ended, or the first request is there."""
+        self.ending = 0
+        if not self.engine.busy:
+            self.next_at = math.inf
+            return
+        step = self.engine.step(self.next_at)
+        self.next_at = step.end
+        self.busy += step.duration
+        self.preempted += step.preempted
+        self.gaps += [step.duration] * step.decodes
+        self.ending = len(step.finished)
+
+    def arrive(self, request):
+        self.engine.add(request, request.arrival)
+        if self.next_at == math.inf:
+            self.next_at = request.arrival
+
+
+def serve(requests, replicas):
+    """Least-loaded routing over replicas that are ready from the start, until everything is done."""
+    cursor = 0
+    while True:
+        replica = min(replicas, key=lambda one: one.next_at)
+        coming = requests[cursor].arrival if cursor < len(requests) else math.inf
+        if replica.next_at == coming == math.inf:
+            return
+        if replica.next_at <= coming:
+            replica.event()
+            continue
+        min(replicas, key=lambda one: one.load).arrive(requests[cursor])
+        cursor += 1
+
+
 def both(rows, kind, truth, cap=64, replicas=1, scrape=None):
     trace = trace_of(rows)
     fleet = Fleet(
@@ -54,21 +124,23 @@ def both(rows, kind, truth, cap=64, replicas=1, scrape=None):
             fleet.advance(float(moment))
             fleet.settle(float(moment))
     fleet.advance(math.inf)
-    jobs = [naive.Job(i, *row[:3], tuple(row[3])) for i, row in enumerate(sorted(rows, key=lambda row: row[0]))]
-    engines = [naive.Replica(kind, truth, cap, uid, 3) for uid in range(replicas)]
-    naive.serve(jobs, engines)
-    return fleet, jobs, engines
+    limits = EngineConfig(cap, kind.budget, kind.kv_blocks, kind.longest, prefix_caching=kind.prefix_cache)
+    ordered = sorted(rows, key=lambda row: row[0])
+    requests = [Request(tokens, outputs, arrival, tuple(ids)) for arrival, tokens, outputs, ids in ordered]
+    references = [Replica(ReferenceEngine(limits, SameNoise(kind, truth, cap, uid, 3))) for uid in range(replicas)]
+    serve(requests, references)
+    return fleet, requests, references
 
 
-def assert_equal(fleet, jobs, engines):
-    expected = np.array([(job.first, job.last) for job in jobs])
+def assert_equal(fleet, requests, references):
+    expected = np.array([(request.first_token_at, request.finished_at) for request in requests])
     np.testing.assert_allclose(fleet.state.record, expected, rtol=1e-6, atol=1e-9)
-    counters = fleet.state.slots_f[: len(engines)]
-    assert counters[:, at.N_PREEMPTED].tolist() == [engine.preemptions for engine in engines]
-    assert counters[:, at.N_CACHED].tolist() == [engine.cached_tokens for engine in engines]
-    np.testing.assert_allclose(counters[:, at.S_BUSY], [engine.busy for engine in engines], rtol=1e-6)
-    used = fleet.state.slots[: len(engines), at.USED]
-    assert used.tolist() == [0] * len(engines)
+    counters = fleet.state.slots_f[: len(references)]
+    assert counters[:, at.N_PREEMPTED].tolist() == [one.preempted for one in references]
+    assert counters[:, at.N_CACHED].sum() == sum(request.cached_tokens for request in requests)
+    np.testing.assert_allclose(counters[:, at.S_BUSY], [one.busy for one in references], rtol=1e-6)
+    used = fleet.state.slots[: len(references), at.USED]
+    assert used.tolist() == [one.engine.used_blocks for one in references] == [0] * len(references)
 
 
 def load(seed, count, gap, inputs=(1, 3000), outputs=(1, 400), blocks=0):
@@ -100,14 +172,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_equals_a_step_by_step_engine(name):
+def test_the_engines_are_equal(name):
     rows, kind, truth, cap, replicas = CASES[name]
-    fleet, jobs, engines = both(rows, kind, truth, cap, replicas)
-    assert_equal(fleet, jobs, engines)
+    fleet, requests, references = both(rows, kind, truth, cap, replicas)
+    assert_equal(fleet, requests, references)
     if name in {"blocks run short", "prefixes and few blocks"}:
-        assert engines[0].preemptions > 5
+        assert references[0].preempted > 5
     if name.startswith("prefixes"):
-        assert engines[0].cached_tokens > 5000
+        assert sum(request.cached_tokens for request in requests) > 5000
 
 
 def test_looking_at_the_figures_changes_nothing():
@@ -136,41 +208,14 @@ def test_equals_on_any_load(rows, cap, kv_blocks, budget, replicas):
 
 def test_inter_token_histogram_counts_every_gap():
     rows, kind, truth, cap, _ = CASES["light"]
-    fleet, _, engines = both(rows, kind, truth, cap, 1, scrape=1.3)
+    fleet, _, references = both(rows, kind, truth, cap, 1, scrape=1.3)
     reals = fleet.state.slots_f[0]
     start = at.BUCKETS + at.H_BETWEEN * at.MAX_EDGES
     buckets = reals[start : start + len(EDGES.between) + 1]
-    expected = np.histogram(engines[0].gaps, [0.0, *EDGES.between, math.inf])[0]
+    expected = np.histogram(references[0].gaps, [0.0, *EDGES.between, math.inf])[0]
     assert (expected[1:4] > 0).all()
     np.testing.assert_allclose(buckets, expected, atol=1)  # a gap may lie on an edge up to rounding
     assert buckets.sum() == reals[at.N_BETWEEN] == sum(row[2] - 1 for row in rows)
-
-
-def test_equals_the_sandbox_emulator():
-    """One replica, noise off: the live sandbox's engine gives the same token times."""
-    engine_module = pytest.importorskip("pertoken_sandbox.fleet.engine")
-    truth_module = pytest.importorskip("pertoken_sandbox.fleet.truth")
-    profiles = pytest.importorskip("pertoken_sandbox.fleet.profiles")
-    rows = load(11, 150, 0.15, blocks=40)
-    kind = Kind(TIMES, 2000)
-    fleet, _, _ = both(rows, kind, EXACT, 32, 1)
-    config = engine_module.EngineConfig(32, kind.budget, kind.kv_blocks, kind.longest)
-    profile = profiles.find_profile("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
-    quiet = truth_module.TruthConfig(spread=0.0, noise=0.0, slow_start=0.0)
-    clock = truth_module.StepClock(profile, quiet, "one")
-    clock.configure(32, started=-math.inf)
-    engine = engine_module.Engine(config, clock)
-    requests = [engine_module.Request(tokens, outputs, arrival, ids) for arrival, tokens, outputs, ids in rows]
-    now, cursor = 0.0, 0
-    while cursor < len(requests) or engine.busy:
-        if not engine.busy:
-            now = requests[cursor].arrival
-        while cursor < len(requests) and requests[cursor].arrival <= now:
-            engine.add(requests[cursor], requests[cursor].arrival)
-            cursor += 1
-        now = engine.step(now).end
-    expected = np.array([(request.first_token_at, request.finished_at) for request in requests])
-    np.testing.assert_allclose(fleet.state.record, expected, rtol=1e-6)
 
 
 def test_same_seed_same_bytes_other_seed_other_times():

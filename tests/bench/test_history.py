@@ -17,7 +17,7 @@ from pertoken.domain.service import Parallelism
 from pertoken_bench.benchmark import bench
 from pertoken_bench.cli.bench_history import manifests, summary
 from pertoken_bench.hardware.catalog_times import catalog_times, times_of
-from pertoken_bench.hardware.truth import step_times
+from pertoken_bench.hardware.step_times import step_times
 from pertoken_bench.history import (
     Replay,
     history_of,
@@ -28,7 +28,6 @@ from pertoken_bench.history import (
     write_series,
 )
 from pertoken_bench.scenarios.prepare import prepare
-from pertoken_bench.scenarios.work import bilinear
 from pertoken_bench.traces.trace import TraceError
 
 SERVICE = """
@@ -179,9 +178,7 @@ def test_the_catalog_s_times_stand_near_the_measured_ones():
     spec = SimpleNamespace(id="meta-llama/Llama-3.1-8B-Instruct", architecture=None)
     modelled = catalog_times(spec, SimpleNamespace(quantization="", parallelism=parallel), "h100-sxm")
     for batch, context in ((1, 1000), (32, 1000), (128, 2000)):
-        assert bilinear(modelled.decode, batch, context) == pytest.approx(
-            bilinear(measured.decode, batch, context), rel=0.25
-        )
+        assert modelled.decode.plane(batch, context) == pytest.approx(measured.decode.plane(batch, context), rel=0.25)
     assert modelled.kv_blocks(80, 0.92) == pytest.approx(measured.kv_blocks(80, 0.92), rel=0.15)
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from pertoken_bench.hardware.truth import Truth
 from pertoken_sandbox.fleet.container import ContainerConfigError, command_line, engine_container, expand
 from pertoken_sandbox.fleet.engine_args import EngineArgsError, parse_engine_args
 from pertoken_sandbox.fleet.launch import Host, launch
-from pertoken_sandbox.fleet.truth import TruthConfig
 
 POD = {"metadata": {"name": "p", "namespace": "ns", "labels": {"a/b": "c"}}, "spec": {}}
 
@@ -107,16 +107,16 @@ def test_custom_buckets_flag() -> None:
     ],
 )
 def test_bad_arguments_end_the_engine(flags: list[str], message: str) -> None:
-    host = Host("NVIDIA-A100-SXM4-80GB", 80, 1, TruthConfig())
+    host = Host("NVIDIA-A100-SXM4-80GB", 80, 1, Truth())
     with pytest.raises(EngineArgsError, match=message):
         launch(["vllm", "serve", "meta-llama/Llama-3.1-8B-Instruct", *flags], host, "p")
 
 
 def test_defaults_depend_on_the_gpu() -> None:
     words = ["vllm", "serve", "meta-llama/Meta-Llama-3.1-8B"]
-    a100 = launch(words, Host("NVIDIA-A100-SXM4-80GB", 80, 1, TruthConfig()), "p").config
-    h100 = launch(words, Host("NVIDIA-H100-80GB-HBM3", 80, 1, TruthConfig()), "p").config
+    a100 = launch(words, Host("NVIDIA-A100-SXM4-80GB", 80, 1, Truth()), "p").config
+    h100 = launch(words, Host("NVIDIA-H100-80GB-HBM3", 80, 1, Truth()), "p").config
     assert (a100.max_num_seqs, a100.max_num_batched_tokens) == (256, 2048)
     assert (h100.max_num_seqs, h100.max_num_batched_tokens) == (1024, 8192)
     with pytest.raises(EngineArgsError, match="no step-time table"):
-        launch(["serve", "org/other"], Host("NVIDIA-L40S", 48, 1, TruthConfig()), "p")
+        launch(["serve", "org/other"], Host("NVIDIA-L40S", 48, 1, Truth()), "p")

@@ -6,11 +6,13 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from pertoken_sandbox.fleet.engine import Engine, EngineConfig, Request
+from pertoken_bench.hardware.step_times import step_times
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.reference_engine.request import EngineConfig, Request
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
+from pertoken_bench.reference_engine.step_clock import StepClock
 from pertoken_sandbox.fleet.metrics_page import MetricsPage, cache_config_labels
-from pertoken_sandbox.fleet.profiles import find_profile
 from pertoken_sandbox.fleet.stats import EngineStats
-from pertoken_sandbox.fleet.truth import StepClock, TruthConfig
 
 REAL = Path(__file__).parent / "data" / "vllm-0.32.0.prom"
 LEFT_OUT = ("python_", "process_", "http_", "vllm:estimated_")
@@ -19,9 +21,9 @@ CONFIG = EngineConfig(16, 2048, 4096, 4096)
 
 def page_after(requests: int, custom: dict[str, tuple[float, ...]] | None = None) -> tuple[MetricsPage, EngineStats]:
     stats = EngineStats(4096, custom or {}, 1.7e9)
-    clock = StepClock(find_profile("Llama-3.1-8B", "h100-sxm", 1), TruthConfig(), "r")
+    clock = StepClock(step_times("Llama-3.1-8B", "h100-sxm", 1), Truth(), "r")
     clock.configure(16, started=0.0)
-    engine = Engine(CONFIG, clock)
+    engine = ReferenceEngine(CONFIG, clock)
     for index in range(requests):
         engine.add(Request(700, 5 + index, 0.0), 0.0)
     now = 0.0

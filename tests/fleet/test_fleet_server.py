@@ -10,17 +10,17 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.reference_engine.request import Request
 from pertoken_sandbox.fleet import clock
 from pertoken_sandbox.fleet.clients import Clients
 from pertoken_sandbox.fleet.config import ConfigError, NodeGroup, Traffic, load_config
 from pertoken_sandbox.fleet.dcgm_page import DcgmPages
 from pertoken_sandbox.fleet.driver import EngineServer
-from pertoken_sandbox.fleet.engine import Request
 from pertoken_sandbox.fleet.launch import Host, launch
 from pertoken_sandbox.fleet.nodes import Node, build_nodes
 from pertoken_sandbox.fleet.registry import FleetPod, Registry
 from pertoken_sandbox.fleet.server import FleetServer
-from pertoken_sandbox.fleet.truth import TruthConfig
 
 A100 = "NVIDIA-A100-SXM4-80GB"
 GROUP = NodeGroup.model_validate({"name": "n0", "product": A100, "gpus": 2, "memoryGiB": 80})
@@ -50,13 +50,13 @@ class Fleet:
 
     def serve(self, pod: FleetPod) -> None:
         words = ["serve", "meta-llama/Llama-3.1-8B-Instruct", "--max-num-seqs=8"]
-        launched = launch(words, Host(A100, 80, 1, TruthConfig()), pod.name)
+        launched = launch(words, Host(A100, 80, 1, Truth()), pod.name)
         engine, stats, page = launched.serve(clock.now())
 
         def finish(request: Request) -> None:
             self.clients.finish(pod, request)
 
-        pod.server = EngineServer(engine, stats, page, launched.profile, finish)
+        pod.server = EngineServer(engine, stats, page, launched.times, finish)
         self.tasks.append(asyncio.create_task(pod.server.run()))
         self.registry.set_serving(pod, serving=True)
 

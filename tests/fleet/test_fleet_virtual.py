@@ -7,20 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pertoken_sandbox.fleet.profiles import find_profile
-from pertoken_sandbox.fleet.trace import Replay, load_trace
-from pertoken_sandbox.fleet.truth import TruthConfig
+from pertoken_bench.hardware.step_times import step_times
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.traces.trace import Cut
+from pertoken_sandbox.fleet.trace import load_arrivals
 from pertoken_sandbox.fleet.virtual import Objective, StaticFleet, run_static, static_peak
 
-TRACE = load_trace(Path(__file__).parents[2] / "examples" / "traces" / "azure_2023_conv.csv.gz")
-PROFILE = find_profile("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
-FLEET = StaticFleet(PROFILE, 10, truth=TruthConfig(decode=1.18, prefill=1.12))
-FIVE_MINUTES = Replay(speed=12, start_seconds=0, duration_seconds=600).apply(TRACE)
+FILE = Path(__file__).parents[2] / "examples" / "traces" / "azure_2023_conv.csv.gz"
+TRACE = load_arrivals(FILE)
+TIMES = step_times("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
+FLEET = StaticFleet(TIMES, 10, truth=Truth(decode=1.18, prefill=1.12))
+FIVE_MINUTES = load_arrivals(FILE, Cut(duration_seconds=600), speed=12)
 
 
 def test_the_whole_hour_is_fast_and_complete() -> None:
     start = time.process_time()
-    result = run_static(FLEET, Replay(speed=12).apply(TRACE))
+    result = run_static(FLEET, load_arrivals(FILE, speed=12))
     assert time.process_time() - start < 15
     assert len(result.ttft_ms) == 19366
     assert result.output_tokens == sum(a.output_tokens for a in TRACE)

@@ -106,7 +106,7 @@ def _run_past(asked: Asked, policies: Sequence[str], options: Options) -> None:
 def _simulate(scenario: Scenario, policies: Sequence[str], options: Options, source: str) -> Result:
     """All runs; whatever is wrong with traces, tables or names ends the command."""
     from pertoken_bench.benchmark import UnknownPolicyError, bench  # noqa: PLC0415 - loads the compiler
-    from pertoken_bench.hardware.truth import TableMissingError  # noqa: PLC0415
+    from pertoken_bench.hardware.step_times import TableMissingError  # noqa: PLC0415
     from pertoken_bench.traces.trace import TraceError  # noqa: PLC0415
 
     try:

@@ -141,7 +141,7 @@ def from_prometheus(asked: Asked, service: ServiceSpec) -> History:
 
 def say_what_stands_in(scenario: Scenario, source: str) -> None:
     """Name the variants whose hardware is simulated without measured step times."""
-    from pertoken_bench.hardware.truth import TableMissingError  # noqa: PLC0415
+    from pertoken_bench.hardware.step_times import TableMissingError  # noqa: PLC0415
     from pertoken_bench.history import without_tables  # noqa: PLC0415
 
     try:

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 import numba
 
+from pertoken.catalog import engines
+
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -18,7 +20,7 @@ def _cache_folder() -> Path:
     numba looks only at the file of the function itself, and compiled code holds other files' constants and functions.
     """
     here = Path(__file__).parent
-    text = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
+    text = b"".join(path.read_bytes() for path in [*sorted(here.glob("*.py")), Path(engines.__file__)])
     return here / "__pycache__" / hashlib.sha256(text).hexdigest()[:16]
 
 

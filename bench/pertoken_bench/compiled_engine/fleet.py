@@ -11,7 +11,8 @@ import numpy as np
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine import loop, timing
 from pertoken_bench.compiled_engine.layout import Sizes, State
-from pertoken_bench.hardware.truth import EAGER_FACTOR, StepTimes, Truth
+from pertoken_bench.hardware.step_times import StepTimes
+from pertoken_bench.hardware.truth import EAGER_FACTOR, Truth
 from pertoken_bench.traces.trace import Trace
 
 FIRST_RECORDS = 4096

@@ -14,9 +14,10 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pertoken.catalog.engines import GRAPH_SIZES, LARGEST_GRAPH
+
 BLOCK: Final = 16  # tokens of one KV block
 PREFIX_TOKENS: Final = 512  # tokens of one id of `prefix_ids`
-MAX_GRAPH: Final = 512  # largest batch with a CUDA graph
 MAX_EDGES: Final = 32
 ORDER_BITS: Final = 32  # low bits of a key in the heap of ends: who began to decode first also ends first
 AXIS: Final = 16  # room for one axis of a step-time table
@@ -87,11 +88,6 @@ ROUTER_LEAST_LOADED, ROUTER_RANDOM, ROUTER_AFFINITY = range(3)
 Ints = NDArray[np.int64]
 Reals = NDArray[np.float64]
 NumberT = TypeVar("NumberT", np.int64, np.float64)
-
-
-def graph_sizes() -> tuple[int, ...]:
-    """Batch sizes with a CUDA graph: 1, 2, 4, 8 to 248 by 8, 256 to 512 by 16 (vLLM's default capture list)."""
-    return (1, 2, 4, *range(8, 256, 8), *range(256, MAX_GRAPH + 1, 16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +196,7 @@ def empty_state(sizes: Sizes, records: int) -> State:
     header[H_SERVICES] = whole.take(sizes.services * int(header[H_SERVICE_WIDTH]))
     first_kind = whole.take(sizes.kinds * K_COLUMNS)
     header[H_SLOTS] = whole.take(sizes.slots * slot_width)
-    header[H_PADDED] = whole.take(MAX_GRAPH + 1)
+    header[H_PADDED] = whole.take(LARGEST_GRAPH + 1)
     header[H_TRACE] = whole.take(3 * sizes.requests)
     header[H_TRACE_LENGTH] = sizes.requests
     header[H_PREFIX_AT] = whole.take(sizes.requests + 1 if sizes.prefix_ids else 0)
@@ -229,9 +225,9 @@ def empty_state(sizes: Sizes, records: int) -> State:
     services[:, [V_HELD_HEAD, V_HELD_TAIL]] = -1
     kinds = _shaped(ints, first_kind, (sizes.kinds, K_COLUMNS))
     kinds[:, K_REALS_AT] = kinds_f + np.arange(sizes.kinds) * KIND_REALS
-    steps = np.array(graph_sizes())
+    steps = np.array(GRAPH_SIZES)
     padded = int(header[H_PADDED])
-    ints[padded : padded + MAX_GRAPH + 1] = steps[np.searchsorted(steps, np.arange(MAX_GRAPH + 1))]
+    ints[padded : padded + LARGEST_GRAPH + 1] = steps[np.searchsorted(steps, np.arange(LARGEST_GRAPH + 1))]
     links = _shaped(ints, lru, (sizes.slots, prefixes_of_slot))
     links[:, : 2 * sizes.prefix_ids] = -2
     state = State(sizes, ints, reals)

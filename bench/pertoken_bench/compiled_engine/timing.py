@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from pertoken.catalog.engines import LARGEST_GRAPH
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.compiled import Ints, Reals, compiled
 
@@ -72,7 +73,7 @@ def decode_line(ints: Ints, reals: Reals, k: int, batch: int, context: int) -> t
     x = ints[k + at.K_REALS_AT]
     factor = reals[x + at.X_DECODE]
     padded = float(batch)
-    if batch <= at.MAX_GRAPH:
+    if batch <= LARGEST_GRAPH:
         padded = float(ints[ints[at.H_PADDED] + batch])
     else:
         factor *= reals[x + at.X_EAGER]

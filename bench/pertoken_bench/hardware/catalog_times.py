@@ -15,7 +15,7 @@ from pertoken.catalog.architecture import from_config
 from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
 from pertoken.domain.service import ModelSpec, VariantSpec
 from pertoken.performance.step_time import EngineModel, engine_model, iteration_time, prefill_time
-from pertoken_bench.hardware.truth import StepTimes, Table, TableMissingError, step_times
+from pertoken_bench.hardware.step_times import StepTimes, Table, TableMissingError, step_times
 
 BATCHES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 CONTEXTS: Final = (64.0, 512.0, 2048.0, 8192.0, 32768.0, 131072.0)

@@ -1,62 +1,12 @@
-"""The simulated hardware: step-time tables and how a replica deviates from them.
-
-It is of another class than the planner's model on purpose: tables of measured kernels read by bilinear interpolation,
-batches padded to CUDA-graph sizes, per-replica speed, autocorrelated noise, slow start. The planner has to discover it.
-"""
+"""How the simulated hardware deviates from its tables: factors, per-replica speed, autocorrelated noise, slow start."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any, Final
+from typing import Final
 
-import yaml
-
-from pertoken.catalog.lookup import SHIPPED, Unknown, model_key
-
-GIB: Final = 1 << 30
-BLOCK_TOKENS: Final = 16
 EAGER_FACTOR: Final = 1.18
 """Assumed slowdown of a decode step above the largest CUDA graph: kernel launches no longer hide behind the GPU."""
-
-
-class TableMissingError(LookupError):
-    """No step-time table exists for the asked model, GPU and tensor-parallel size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Milliseconds over two axes; outside the grid the nearest cell's slope goes on."""
-
-    rows: tuple[float, ...]
-    columns: tuple[float, ...]
-    ms: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StepTimes:
-    """One model on one GPU type at one tensor-parallel size; memory figures are per GPU.
-
-    Attributes:
-        decode: rows batch, columns mean context in tokens.
-        prefill: rows prompt tokens of the step, columns tokens before them.
-    """
-
-    model: str
-    gpu: str
-    tensor: int
-    weights_gib: float
-    reserve_gib: float
-    kv_bytes_per_token: int
-    decode: Table
-    prefill: Table
-
-    def kv_blocks(self, memory_gib: float, utilization: float) -> int:
-        """KV blocks of 16 tokens that fit beside weights and reserve in `memory_gib` x `utilization`."""
-        free = memory_gib * utilization - self.weights_gib - self.reserve_gib
-        return max(0, int(free * GIB / self.kv_bytes_per_token) // BLOCK_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,52 +26,3 @@ class Truth:
     noise: float = 0.03
     slow_start: float = 0.15
     slow_start_seconds: float = 10.0
-
-
-def _table(raw: dict[str, Any], rows: str, columns: str) -> Table:
-    return Table(
-        tuple(float(value) for value in raw[rows]),
-        tuple(float(value) for value in raw[columns]),
-        tuple(tuple(float(value) for value in row) for row in raw["ms"]),
-    )
-
-
-@cache
-def all_step_times() -> tuple[StepTimes, ...]:
-    """All tables shipped in ``step_times.yaml``."""
-    text = resources.files(__package__).joinpath("step_times.yaml").read_text(encoding="utf-8")
-    content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
-    return tuple(
-        StepTimes(
-            model=raw["model"],
-            gpu=raw["gpu"],
-            tensor=int(raw["tensor_parallel"]),
-            weights_gib=float(raw["weights_gib"]),
-            reserve_gib=float(raw["reserve_gib"]),
-            kv_bytes_per_token=int(raw["kv_bytes_per_token"]),
-            decode=_table(raw["decode"], "batch", "context"),
-            prefill=_table(raw["prefill"], "chunk", "past"),
-        )
-        for raw in content["profiles"]
-    )
-
-
-def _architecture(model: str) -> str:
-    """Model id without what leaves its step times alone: Llama 3.1 and 3.3 of one size are one network."""
-    return re.sub(r"^llama-3\.[13]-", "llama-3.x-", model_key(model))
-
-
-def step_times(model: str, gpu: str, tensor: int) -> StepTimes:
-    """The table for a model id, a GPU (any of its names) and a tensor-parallel size.
-
-    Raises:
-        TableMissingError: nothing fits; the message lists what exists for the model.
-    """
-    found = SHIPPED.gpu(gpu)
-    gpu_id = gpu if isinstance(found, Unknown) else found.id
-    same = [table for table in all_step_times() if _architecture(table.model) == _architecture(model)]
-    for table in same:
-        if table.gpu == gpu_id and table.tensor == tensor:
-            return table
-    known = ", ".join(f"{table.gpu} tensor={table.tensor}" for table in same) or "nothing"
-    raise TableMissingError(f"no step-time table for {model} on {gpu} with tensor={tensor} (known: {known})")

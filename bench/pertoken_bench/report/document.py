@@ -17,7 +17,7 @@ INTRO: Final = """# Benchmarks
 
 What autoscaling policies cost and how they serve, on recorded traffic and simulated engines. Written by `make bench`
 (`python -m pertoken_bench.report`); every figure below comes from its runs. How to run your own: [bench.md](bench.md);
-the peers' rules: [policies.md](policies.md). The simulator equals a naive step-by-step engine to 1e-6
+the peers' rules: [policies.md](policies.md). Its engine equals the sandbox's step-by-step one to 1e-6
 (`tests/bench/test_engine_exact.py`) and was laid beside vLLM's own scheduler and the live HPA controller and KEDA
 ([conformance.md](conformance.md)); it is a simulator all the same, and its step times are tables of measured kernels,
 not a rack of GPUs.

@@ -18,7 +18,7 @@ from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken_bench.cluster.simulated import Node, Workload
 from pertoken_bench.compiled_engine.fleet import Edges, FleetConfig, Kind, Objective
 from pertoken_bench.hardware.catalog_times import times_of
-from pertoken_bench.hardware.truth import BLOCK_TOKENS
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS
 from pertoken_bench.scenarios.scenario import GPUS_PER_NODE, Scenario, Traffic
 from pertoken_bench.traces.arrivals import Drawing, draw, is_rate_series
 from pertoken_bench.traces.trace import Trace, TraceError, load_requests, merged

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pertoken.catalog.engines import GRAPH_SIZES, LARGEST_GRAPH
 from pertoken.domain.service import VariantSpec
 from pertoken_bench.compiled_engine.fleet import Kind
-from pertoken_bench.compiled_engine.layout import MAX_GRAPH, Reals, graph_sizes
-from pertoken_bench.hardware.truth import EAGER_FACTOR, Table, Truth
+from pertoken_bench.compiled_engine.layout import Reals
+from pertoken_bench.hardware.truth import EAGER_FACTOR, Truth
 from pertoken_bench.scenarios.prepare import Prepared
 from pertoken_bench.traces.trace import Trace
 
@@ -26,27 +27,12 @@ class Times:
 
     def decode(self, batch: float, context: float) -> float:
         """A decode step of `batch` sequences (a graph size) with `context` tokens each."""
-        eager = EAGER_FACTOR if batch > MAX_GRAPH else 1.0
-        return interpolate(self.kind.times.decode, batch, context) * self.truth.decode * eager / 1000.0
+        eager = EAGER_FACTOR if batch > LARGEST_GRAPH else 1.0
+        return self.kind.times.decode.at(batch, context) * self.truth.decode * eager / 1000.0
 
     def prefill(self, chunk: float, past: float) -> float:
         """A step that computes `chunk` prompt tokens behind `past`."""
-        return interpolate(self.kind.times.prefill, chunk, past) * self.truth.prefill / 1000.0
-
-
-def interpolate(table: Table, row: float, column: float) -> float:
-    """Milliseconds; outside the grid the nearest cell's slope goes on, never below 0.9 of the smallest value."""
-    return max(bilinear(table, row, column), 0.9 * table.ms[0][0])
-
-
-def bilinear(table: Table, row: float, column: float) -> float:
-    """Milliseconds by the nearest cell's plane, however low."""
-    i = min(max(int(np.searchsorted(table.rows, row, side="right")) - 1, 0), len(table.rows) - 2)
-    j = min(max(int(np.searchsorted(table.columns, column, side="right")) - 1, 0), len(table.columns) - 2)
-    u = (row - table.rows[i]) / (table.rows[i + 1] - table.rows[i])
-    v = (column - table.columns[j]) / (table.columns[j + 1] - table.columns[j])
-    low, high = table.ms[i], table.ms[i + 1]
-    return (1 - u) * ((1 - v) * low[j] + v * low[j + 1]) + u * ((1 - v) * high[j] + v * high[j + 1])
+        return self.kind.times.prefill.at(chunk, past) * self.truth.prefill / 1000.0
 
 
 def request_seconds(prepared: Prepared, index: int, variant: VariantSpec, trace: Trace) -> Reals:
@@ -81,7 +67,7 @@ def comfortable_batch(times: Times, context: float, cap: int, objective: float) 
     most = min(cap, int(times.kind.kv_blocks * 16 / max(context, 1.0)))
     fitting = [
         size
-        for size in graph_sizes()
+        for size in GRAPH_SIZES
         if size <= most and (math.isinf(objective) or times.decode(size, context) <= COMFORT * objective)
     ]
     return max(fitting, default=1)

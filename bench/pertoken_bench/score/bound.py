@@ -33,12 +33,13 @@ from typing import Final
 import numpy as np
 from scipy.optimize import linprog
 
+from pertoken.catalog.engines import GRAPH_SIZES, LARGEST_GRAPH
 from pertoken.domain.pool import Billing
 from pertoken.domain.service import VariantSpec
-from pertoken_bench.compiled_engine.layout import BLOCK, NOISE_CLIP, PREFIX_TOKENS, Reals, graph_sizes
+from pertoken_bench.compiled_engine.layout import BLOCK, NOISE_CLIP, PREFIX_TOKENS, Reals
 from pertoken_bench.hardware.truth import EAGER_FACTOR
 from pertoken_bench.scenarios.prepare import Prepared
-from pertoken_bench.scenarios.work import Times, bilinear
+from pertoken_bench.scenarios.work import Times
 
 WINDOWS: Final = (120.0, 300.0, 900.0, 3600.0, math.inf)
 SLACK: Final = 1.0 - 1e-9
@@ -191,15 +192,14 @@ def _steps(times: Times, cap: int) -> Iterator[_Step]:
 def _decode_corners(times: Times, cap: int) -> Iterator[_Step]:
     """Every graph size up to the cap, and every sixteenth size without a graph; contexts at the table's columns."""
     table, largest = times.kind.times.decode, times.kind.kv_blocks * BLOCK
-    captured = graph_sizes()
-    sizes = [size for size in captured if size < cap]
-    sizes += [min((size for size in captured if size >= cap), default=cap)]
-    sizes += [*range(captured[-1] + 1, cap, BLOCK)]
+    sizes = [size for size in GRAPH_SIZES if size < cap]
+    sizes += [min((size for size in GRAPH_SIZES if size >= cap), default=cap)]
+    sizes += [*range(LARGEST_GRAPH + 1, cap, BLOCK)]
     for batch in sizes:
-        eager = EAGER_FACTOR if batch > captured[-1] else 1.0
+        eager = EAGER_FACTOR if batch > LARGEST_GRAPH else 1.0
         contexts = {column * batch for column in (0.0, *table.columns) if column * batch < largest}
         for context in sorted({*contexts, float(largest)}):
-            milliseconds = bilinear(table, batch, context / batch) * times.truth.decode * eager
+            milliseconds = table.plane(batch, context / batch) * times.truth.decode * eager
             yield _Step(milliseconds / 1000.0, min(batch, cap), context)
 
 
@@ -212,5 +212,5 @@ def _prefill_corners(times: Times) -> Iterator[_Step]:
         pasts = {-high / 2.0, *(past for past in table.columns if past < deepest), deepest}
         for chunk in (low, high):
             for past in sorted(pasts):
-                milliseconds = bilinear(table, chunk, past) * times.truth.prefill
+                milliseconds = table.plane(chunk, past) * times.truth.prefill
                 yield _Step(milliseconds / 1000.0, 0.0, 0.0, chunk, chunk * (past + chunk / 2.0))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pertoken_sandbox.conformance import emulated, environment, played, simulated
+from pertoken_sandbox.conformance import emulated, environment, simulated, vllm_live
 from pertoken_sandbox.conformance.cases import CASES
 from pertoken_sandbox.conformance.outcome import Counts, Latency, Outcome
 from pertoken_sandbox.conformance.report import comparison, family_differences, write_section
@@ -22,7 +22,7 @@ from pertoken_sandbox.processes import ProcessFailed
 from pertoken_sandbox.report import Progress, say
 
 RESULTS = Path(__file__).with_name("results.json")
-STEPPED = "pertoken_sandbox.conformance.stepped"
+VIRTUAL_TIME = "pertoken_sandbox.conformance.vllm_virtual_time"
 BROKEN = 2
 
 Kept = dict[str, tuple[Outcome, Outcome]]
@@ -51,7 +51,7 @@ def main(
                 served = _play(name, programs, state)
                 kept[name] = (_step(name, served, programs, state), served)
                 _keep(kept)
-        except (environment.EnvironmentUnavailable, ProcessFailed, played.RequestFailed) as error:
+        except (environment.EnvironmentUnavailable, ProcessFailed, vllm_live.RequestFailed) as error:
             say(f"conformance: {error}\nlogs: {state}")
             sys.exit(BROKEN)
         shutil.rmtree(state, ignore_errors=True)
@@ -61,14 +61,14 @@ def main(
 def _play(name: str, programs: Path, state: Path) -> Outcome:
     case = CASES[name]()
     with serving(case, programs, state) as server, Progress(f"{name}: {len(case.requests)} requests to vLLM"):
-        return played.play(case, server)
+        return vllm_live.play(case, server)
 
 
 def _step(name: str, served: Outcome, programs: Path, state: Path) -> Outcome:
     """The same requests at the same instants through vLLM's scheduler alone, in virtual time."""
     sent = state / f"sent-{name}.json"
     sent.write_text(json.dumps(served.sent_at), encoding="utf-8")
-    return _outcome(json.loads(environment.python(programs, STEPPED, [name, str(sent)])))
+    return _outcome(json.loads(environment.python(programs, VIRTUAL_TIME, [name, str(sent)])))
 
 
 def _report(kept: Kept) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pertoken_sandbox.fleet.engine import PREFIX_TOKENS, EngineConfig
-from pertoken_sandbox.fleet.trace import Arrival, load_trace
+from pertoken_bench.reference_engine.request import PREFIX_TOKENS, EngineConfig
+from pertoken_sandbox.fleet.trace import Arrival, load_arrivals
 
 ROOT: Final = Path(__file__).parents[3]
 CONVERSATION: Final = ROOT / "examples" / "traces" / "azure_2023_conv.csv.gz"
@@ -61,7 +61,7 @@ def conversation(cut: Cut) -> tuple[Arrival, ...]:
             max(1, min(round(arrival.input_tokens * cut.scale), LONGEST_PROMPT)),
             max(1, min(round(arrival.output_tokens * cut.scale), CONTEXT - LONGEST_PROMPT)),
         )
-        for arrival in load_trace(CONVERSATION)
+        for arrival in load_arrivals(CONVERSATION)
         if cut.start <= arrival.at < cut.start + cut.seconds
     )
 
@@ -76,7 +76,7 @@ def shared_prefixes(cut: Cut) -> tuple[Arrival, ...]:
             output_tokens=max(1, min(round(arrival.output_tokens * cut.scale), CONTEXT - LONGEST_PROMPT)),
             prefix_ids=arrival.prefix_ids[: -(-min(arrival.input_tokens, LONGEST_PROMPT) // PREFIX_TOKENS)],
         )
-        for arrival in load_trace(BLOCKS)
+        for arrival in load_arrivals(BLOCKS)
         if cut.start <= arrival.at < cut.start + cut.seconds
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pertoken_bench.reference_engine.request import Request
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
 from pertoken_sandbox.conformance.cases import CONTEXT, Case
 from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome
 from pertoken_sandbox.conformance.pages import families
-from pertoken_sandbox.conformance.table import profile, step_clock
-from pertoken_sandbox.fleet.engine import Engine, Request
+from pertoken_sandbox.conformance.table import TIMES, step_clock
 from pertoken_sandbox.fleet.metrics_page import MetricsPage, cache_config_labels
 from pertoken_sandbox.fleet.stats import EngineStats
 from pertoken_sandbox.fleet.virtual import mean_itl_ms
@@ -16,7 +17,7 @@ from pertoken_sandbox.fleet.virtual import mean_itl_ms
 
 def run(case: Case, sent_at: Sequence[float]) -> Outcome:
     """Serve the case's requests, sent at these instants (s)."""
-    engine = Engine(case.limits(), step_clock(case.max_num_seqs, case.stretch))
+    engine = ReferenceEngine(case.limits(), step_clock(case.max_num_seqs, case.stretch))
     stats = EngineStats(CONTEXT, {}, 0.0)
     requests = [
         Request(each.input_tokens, each.output_tokens, at, each.prefix_ids)
@@ -39,7 +40,7 @@ def run(case: Case, sent_at: Sequence[float]) -> Outcome:
             sampled += 1
         now = step.end
     running, waiting = gauges.means()
-    page = MetricsPage(stats, "modelled", cache_config_labels(engine.config, 0.9, profile().kv_bytes_per_token))
+    page = MetricsPage(stats, "modelled", cache_config_labels(engine.config, 0.9, TIMES.kv_bytes_per_token))
     return Outcome(
         "sandbox emulator",
         list(sent_at),

@@ -15,7 +15,9 @@ from pertoken_sandbox.report import Progress, say
 VERSION = "0.32.0"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 SERVER = "vllm"
-SOURCES = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+# What runs inside vLLM's environment is read from here: its modules need the catalog and the benchmark's engine.
+SOURCES = os.pathsep.join(str(ROOT / name) for name in ("operator", "bench", "sandbox"))
 POLL_SECONDS = 0.5
 TAIL_BYTES = 2000
 
@@ -56,7 +58,7 @@ def python(programs: Path, module: str, arguments: list[str]) -> str:
     """
     done = subprocess.run(
         [str(programs / "python"), "-m", module, *arguments],
-        env={**os.environ, "PYTHONPATH": str(SOURCES), "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "PYTHONPATH": SOURCES, "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, VOCABULARY, Case
 from pertoken_sandbox.conformance.environment import SERVER, SOURCES
 from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE, STRETCH
 from pertoken_sandbox.fleet.process import answers
-from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS
 from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
 from pertoken_sandbox.report import Progress
 
@@ -99,7 +99,7 @@ def serving(case: Case, programs: Path, state: Path) -> Iterator[Server]:
     steps = state / f"steps-{case.name}.jsonl"
     steps.unlink(missing_ok=True)
     environment = {
-        "PYTHONPATH": str(SOURCES),
+        "PYTHONPATH": SOURCES,
         STEPS_FILE: str(steps),
         SEQUENCES: str(case.max_num_seqs),
         STRETCH: str(case.stretch),

@@ -8,12 +8,11 @@ import numpy as np
 
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
-from pertoken_bench.hardware.truth import StepTimes, Table, Truth
+from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.traces.trace import Trace
-from pertoken_sandbox.conformance import table
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, Case
 from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome
-from pertoken_sandbox.fleet import profiles
+from pertoken_sandbox.conformance.table import TIMES
 from pertoken_sandbox.fleet.stats import EngineStats
 
 
@@ -75,16 +74,11 @@ def _trace(case: Case, sent_at: Sequence[float]) -> Trace:
 
 def _config(case: Case) -> FleetConfig:
     stats = EngineStats(CONTEXT, {}, 0.0)
-    times = StepTimes("modelled", "modelled", 1, 1.0, 0.0, 1024, _table(table.DECODE), _table(table.PREFILL))
     return FleetConfig(
-        kinds=[Kind(times, case.kv_blocks, BATCHED_TOKENS, CONTEXT)],
+        kinds=[Kind(TIMES, case.kv_blocks, BATCHED_TOKENS, CONTEXT)],
         objectives=[Objective()],
         edges=[Edges(stats.ttft.edges, stats.tpot.edges, stats.itl.edges)],
         truth=Truth(case.stretch, case.stretch, spread=0.0, noise=0.0, slow_start=0.0),
         slots=1,
         record=True,
     )
-
-
-def _table(source: profiles.Table) -> Table:
-    return Table(source.rows, source.columns, source.ms)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from pertoken_sandbox.fleet.profiles import Gpu, Profile, Table
-from pertoken_sandbox.fleet.truth import StepClock, TruthConfig
+from pertoken_bench.hardware.step_times import StepTimes, Table
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.reference_engine.step_clock import StepClock
 
 BATCHES: Final = (1.0, 8.0, 16.0, 32.0, 64.0)
 CONTEXTS: Final = (0.0, 1024.0, 2048.0, 4096.0)
@@ -29,17 +30,12 @@ def _prefill_ms(chunk: float, past: float) -> float:
 
 DECODE: Final = Table(BATCHES, CONTEXTS, tuple(tuple(_decode_ms(b, c) for c in CONTEXTS) for b in BATCHES))
 PREFILL: Final = Table(CHUNKS, PASTS, tuple(tuple(_prefill_ms(c, p) for p in PASTS) for c in CHUNKS))
-EXACT: Final = TruthConfig(spread=0.0, noise=0.0, slow_start=0.0)
-
-
-def profile() -> Profile:
-    """The table as the sandbox's engine reads it; everything else about the model is of no account."""
-    gpu = Gpu("modelled", ("modelled",), bf16_tflops=1.0, memory_tbps=1.0, idle_watts=1.0, max_watts=1.0)
-    return Profile("modelled", gpu, 1, 1.0, 1.0, 0.0, 1024, DECODE, PREFILL)
+TIMES: Final = StepTimes("modelled", "modelled", 1, 1.0, 0.0, 1024, DECODE, PREFILL)
+EXACT: Final = Truth(spread=0.0, noise=0.0, slow_start=0.0)
 
 
 def step_clock(max_num_seqs: int, stretch: float) -> StepClock:
     """Durations of steps without noise, `stretch` times the table's, batches padded to CUDA-graph sizes as on a GPU."""
-    clock = StepClock(profile(), EXACT, "conformance", slow_factor=stretch)
+    clock = StepClock(TIMES, EXACT, "conformance", slow_factor=stretch)
     clock.configure(max_num_seqs, started=0.0)
     return clock

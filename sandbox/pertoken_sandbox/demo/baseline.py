@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from pertoken_bench.hardware.step_times import step_times
+from pertoken_bench.hardware.truth import Truth
 from pertoken_sandbox.demo.attainment import of_fleet
 from pertoken_sandbox.demo.setting import GPU, GPU_MEMORY_GIB, MODEL, TRACE, Setting
 from pertoken_sandbox.demo.summary import Baseline, Objectives
-from pertoken_sandbox.fleet.profiles import find_profile
-from pertoken_sandbox.fleet.trace import load_trace
-from pertoken_sandbox.fleet.truth import TruthConfig
+from pertoken_sandbox.fleet.trace import load_arrivals
 from pertoken_sandbox.fleet.virtual import Objective, StaticFleet, static_peak
 
 
@@ -23,12 +21,12 @@ def find_baseline(setting: Setting, objectives: Objectives, usd_per_gpu_hour: fl
     Raises:
         NoBaselineError: no number of replicas does.
     """
-    trace = [replace(arrival, at=arrival.at / setting.speed) for arrival in load_trace(TRACE)]
+    trace = load_arrivals(TRACE, speed=setting.speed)
     fleet = StaticFleet(
-        profile=find_profile(MODEL, GPU, 1),
+        times=step_times(MODEL, GPU, 1),
         replicas=8,
         gpu_memory_gib=GPU_MEMORY_GIB,
-        truth=TruthConfig(decode=setting.decode, prefill=setting.prefill),
+        truth=Truth(decode=setting.decode, prefill=setting.prefill),
     )
     objective = Objective(ttft_ms=objectives.ttft * 1000, itl_ms=objectives.inter_token * 1000)
     peak = static_peak(

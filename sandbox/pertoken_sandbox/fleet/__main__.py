@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from pertoken_bench.traces.trace import TraceError
 from pertoken_sandbox.fleet.clients import Clients
 from pertoken_sandbox.fleet.config import ConfigError, FleetConfig, load_config
 from pertoken_sandbox.fleet.dcgm_page import DcgmPages
@@ -18,7 +19,6 @@ from pertoken_sandbox.fleet.nodes import build_nodes, keep_node
 from pertoken_sandbox.fleet.pod_runner import Kubelet
 from pertoken_sandbox.fleet.registry import Registry
 from pertoken_sandbox.fleet.server import FleetServer
-from pertoken_sandbox.fleet.trace import TraceError
 
 _FLUSH_SECONDS = 1.0
 

@@ -10,15 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pertoken_bench.reference_engine.request import Request
+from pertoken_bench.traces.trace import Cut
 from pertoken_sandbox.fleet import clock
 from pertoken_sandbox.fleet.config import Traffic
-from pertoken_sandbox.fleet.engine import Request
 from pertoken_sandbox.fleet.metrics_page import labels_text
 from pertoken_sandbox.fleet.registry import FleetPod, Registry
-from pertoken_sandbox.fleet.trace import Replay, load_trace
+from pertoken_sandbox.fleet.trace import load_arrivals
 
 logger = logging.getLogger(__name__)
 
+_JITTER_SECONDS = 1.0
+"""Trace time by which copies of an arrival are moved at most."""
 _KEEP = 200_000
 """Finished requests remembered per service for ``/clients``."""
 
@@ -84,15 +87,14 @@ class ServiceClients:
         self.traffic = traffic
         self._registry = registry
         self._log = log
-        replay = Replay(
-            traffic.speed,
-            traffic.rate_scale,
-            traffic.start_seconds,
-            traffic.duration_seconds,
-            traffic.model,
-            traffic.seed,
+        cut = Cut(
+            start_seconds=traffic.start_seconds,
+            duration_seconds=traffic.duration_seconds,
+            rate_scale=traffic.rate_scale,
+            model=traffic.model,
+            jitter_seconds=_JITTER_SECONDS,
         )
-        self._arrivals = replay.apply(load_trace(traffic.trace))
+        self._arrivals = load_arrivals(traffic.trace, cut, speed=traffic.speed, seed=traffic.seed)
         self.queue: deque[Request] = deque()
         self._in_flight: dict[Request, int] = {}  # retries so far
         self._finished: deque[Finished] = deque(maxlen=_KEEP)

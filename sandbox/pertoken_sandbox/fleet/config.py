@@ -7,8 +7,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pertoken_sandbox.fleet.profiles import model_key
-from pertoken_sandbox.fleet.truth import TruthConfig
+from pertoken.catalog.lookup import model_key
+from pertoken_bench.hardware.truth import Truth
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -59,20 +59,19 @@ class StartupOverride(Startup):
     product: str | None = None
 
 
-class Truth(_Model):
-    """How the emulated hardware differs from the tables; see ``TruthConfig``."""
+class TruthSettings(_Model):
+    """How the emulated hardware differs from the tables; see ``Truth``."""
 
     decode: Positive = 1.0
     prefill: Positive = 1.0
     spread: Annotated[float, Field(ge=0, lt=0.5)] = 0.04
     noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
-    noise_memory: Annotated[float, Field(ge=0, lt=1)] = 0.97
     slow_start: NotNegative = 0.15
     slow_start_seconds: Positive = 10.0
 
-    def values(self) -> TruthConfig:
+    def values(self) -> Truth:
         """The same as the engine's plain value."""
-        return TruthConfig(**self.model_dump())
+        return Truth(**self.model_dump())
 
 
 class Traffic(_Model):
@@ -98,7 +97,7 @@ class FleetConfig(_Model):
     nodes: list[NodeGroup] = Field(min_length=1)
     startup: Startup = Startup()
     startup_overrides: list[StartupOverride] = Field(default_factory=list)
-    truth: Truth = Truth()
+    truth: TruthSettings = TruthSettings()
     traffic: list[Traffic] = Field(default_factory=list)
     request_log: Path | None = None
     heartbeat_seconds: Positive = 10.0

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pertoken.catalog.lookup import SHIPPED, Unknown
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS, GIB
 from pertoken_sandbox.fleet import clock
 from pertoken_sandbox.fleet.driver import Activity
 from pertoken_sandbox.fleet.metrics_page import labels_text
 from pertoken_sandbox.fleet.nodes import Node
+from pertoken_sandbox.fleet.power import UNKNOWN, WATTS
 from pertoken_sandbox.fleet.registry import FleetPod, PodKey, Registry
 
 _WINDOW = 1.0
@@ -21,7 +24,6 @@ _FAMILIES = (
     ("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", "Ratio of cycles the tensor (HMMA) pipe is active."),
     ("DCGM_FI_PROF_DRAM_ACTIVE", "Ratio of cycles the device memory interface is active sending or receiving data."),
 )
-_IDLE_WATTS = 60.0
 _FREE_MIB = 600.0
 """Memory in use on a GPU without a process (driver)."""
 
@@ -73,17 +75,16 @@ class DcgmPages:
             namespace, _, name = holder.partition("/")
             pod = self._registry.pods.get((namespace, name))
         if pod is None:
-            return labels_text(labels), (0, _FREE_MIB, total - _FREE_MIB, _IDLE_WATTS, 0, 0, 0)
+            return labels_text(labels), (0, _FREE_MIB, total - _FREE_MIB, UNKNOWN.idle, 0, 0, 0)
         labels.update(pod=pod.name, namespace=pod.namespace, container=pod.container)
         server = pod.server
         if server is None:
-            return labels_text(labels), (0, _FREE_MIB, total - _FREE_MIB, _IDLE_WATTS, 0, 0, 0)
-        profile, config = server.profile, server.engine.config
-        kv_gib = config.kv_blocks * 16 * profile.kv_bytes_per_token / (1 << 30)
-        used = min(total, (profile.weights_gib + profile.reserve_gib + kv_gib) * 1024)
+            return labels_text(labels), (0, _FREE_MIB, total - _FREE_MIB, UNKNOWN.idle, 0, 0, 0)
+        times, config = server.times, server.engine.config
+        kv_gib = config.kv_blocks * BLOCK_TOKENS * times.kv_bytes_per_token / GIB
+        used = min(total, (times.weights_gib + times.reserve_gib + kv_gib) * 1024)
         busy, tensor, dram = self._rates(pod)
-        gpu = profile.gpu
-        watts = gpu.idle_watts + (gpu.max_watts - gpu.idle_watts) * min(1.0, 0.25 * busy + 0.55 * tensor + 0.35 * dram)
+        watts = WATTS.get(times.gpu, UNKNOWN).at(busy, tensor, dram)
         return labels_text(labels), (round(100 * busy), used, total - used, watts, busy, tensor, dram)
 
     def _rates(self, pod: FleetPod) -> tuple[float, float, float]:
@@ -99,11 +100,14 @@ class DcgmPages:
         elapsed = now - last.at
         if elapsed < _WINDOW:
             return last.rates
-        gpu = server.profile.gpu
+        busy = min(1.0, (fresh.busy_seconds - last.activity.busy_seconds) / elapsed)
+        gpu = SHIPPED.gpu(server.times.gpu)
+        if isinstance(gpu, Unknown):
+            return busy, 0.0, 0.0
         rates = (
-            min(1.0, (fresh.busy_seconds - last.activity.busy_seconds) / elapsed),
-            min(1.0, (fresh.flops - last.activity.flops) / elapsed / (gpu.bf16_tflops * 1e12)),
-            min(1.0, (fresh.bytes_read - last.activity.bytes_read) / elapsed / (gpu.memory_tbps * 1e12)),
+            busy,
+            min(1.0, (fresh.flops - last.activity.flops) / elapsed / gpu.flops_bf16),
+            min(1.0, (fresh.bytes_read - last.activity.bytes_read) / elapsed / gpu.bandwidth),
         )
         self._snapshots[pod.key] = _Snapshot(now, fresh, rates)
         return rates

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pertoken_bench.hardware.step_times import GIB, StepTimes
+from pertoken_bench.reference_engine.request import Request, StepResult
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
 from pertoken_sandbox.fleet import clock
-from pertoken_sandbox.fleet.engine import Engine, Request, StepResult
 from pertoken_sandbox.fleet.metrics_page import MetricsPage
-from pertoken_sandbox.fleet.profiles import Profile
 from pertoken_sandbox.fleet.stats import EngineStats
-
-_GIB = 1 << 30
 
 
 @dataclass
@@ -21,22 +20,22 @@ class Activity:
     flops: float = 0.0
     bytes_read: float = 0.0
 
-    def add(self, step: StepResult, profile: Profile) -> None:
-        """Count a step: 2 x parameters FLOP per token; weights once and the KV cache of the decodes read per step."""
+    def add(self, step: StepResult, times: StepTimes) -> None:
+        """Count a step: 2 FLOP per parameter (2 bytes) and token; the weights once, and the KV cache of the decodes."""
         tokens = step.decodes + step.prefill_tokens
         self.busy_seconds += step.duration
-        self.flops += 2e9 * profile.parameters_billion * tokens / profile.tensor_parallel
-        self.bytes_read += profile.weights_gib * _GIB + step.context_tokens * profile.kv_bytes_per_token
+        self.flops += times.weights_gib * GIB * tokens
+        self.bytes_read += times.weights_gib * GIB + step.context_tokens * times.kv_bytes_per_token
 
 
 @dataclass
 class EngineServer:
     """A serving engine process: the engine, its statistics and page, and what happens to finished requests."""
 
-    engine: Engine
+    engine: ReferenceEngine
     stats: EngineStats
     page: MetricsPage
-    profile: Profile
+    times: StepTimes
     on_finish: Callable[[Request], None]
     activity: Activity = field(default_factory=Activity)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,6 +81,6 @@ class EngineServer:
     def _complete(self, step: StepResult) -> None:
         self._step = None
         self.stats.observe(step, self.engine)
-        self.activity.add(step, self.profile)
+        self.activity.add(step, self.times)
         for request in step.finished:
             self.on_finish(request)

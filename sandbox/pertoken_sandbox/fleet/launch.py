@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from pertoken_sandbox.fleet.engine import Engine, EngineConfig
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS, StepTimes, TableMissingError, step_times
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.reference_engine.request import EngineConfig
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
+from pertoken_bench.reference_engine.step_clock import StepClock
 from pertoken_sandbox.fleet.engine_args import EngineArgs, EngineArgsError, parse_engine_args
 from pertoken_sandbox.fleet.metrics_page import MetricsPage, cache_config_labels
-from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS, Profile, ProfileMissingError, find_profile
 from pertoken_sandbox.fleet.stats import EngineStats
-from pertoken_sandbox.fleet.truth import StepClock, TruthConfig
 
 _DEFAULT_CONTEXT = 131072
 
@@ -19,7 +21,7 @@ class Host:
     product: str
     gpu_memory_gib: float
     gpus: int
-    truth: TruthConfig
+    truth: Truth
     slow_factor: float = 1.0
 
 
@@ -28,21 +30,21 @@ class Launched:
     """A built engine before it serves."""
 
     args: EngineArgs
-    profile: Profile
+    times: StepTimes
     config: EngineConfig
     clock: StepClock
 
-    def serve(self, now: float) -> tuple[Engine, EngineStats, MetricsPage]:
+    def serve(self, now: float) -> tuple[ReferenceEngine, EngineStats, MetricsPage]:
         """Begin to serve at ``now`` (epoch s) with empty counters."""
         self.clock.configure(self.config.max_num_seqs, now, enforce_eager=self.args.enforce_eager)
         stats = EngineStats(self.config.max_model_len, self.args.buckets, now)
         labels = cache_config_labels(
             self.config,
             self.args.gpu_memory_utilization,
-            self.profile.kv_bytes_per_token * self.profile.tensor_parallel,
+            self.times.kv_bytes_per_token * self.times.tensor,
         )
         page = MetricsPage(stats, self.args.served_model_name, labels)
-        return Engine(self.config, self.clock), stats, page
+        return ReferenceEngine(self.config, self.clock), stats, page
 
 
 def launch(words: list[str], host: Host, pod_name: str) -> Launched:
@@ -58,10 +60,10 @@ def launch(words: list[str], host: Host, pod_name: str) -> Launched:
             f"World size ({args.tensor_parallel_size}) is larger than the number of available GPUs ({host.gpus})",
         )
     try:
-        profile = find_profile(args.model, host.product, args.tensor_parallel_size)
-    except ProfileMissingError as error:
+        times = step_times(args.model, host.product, args.tensor_parallel_size)
+    except TableMissingError as error:
         raise EngineArgsError(str(error)) from error
-    blocks = profile.kv_blocks(host.gpu_memory_gib, args.gpu_memory_utilization)
+    blocks = times.kv_blocks(host.gpu_memory_gib, args.gpu_memory_utilization)
     if blocks < 1:
         raise EngineArgsError("No available memory for the cache blocks. Try increasing `gpu_memory_utilization`")
     capacity = blocks * BLOCK_TOKENS
@@ -72,5 +74,5 @@ def launch(words: list[str], host: Host, pod_name: str) -> Launched:
             "increase gpu_memory_utilization or decrease max_model_len",
         )
     config = EngineConfig(seqs, tokens, blocks, longest, args.max_num_active_seqs, args.enable_prefix_caching)
-    clock = StepClock(profile, host.truth, pod_name, slow_factor=host.slow_factor)
-    return Launched(args, profile, config, clock)
+    clock = StepClock(times, host.truth, pod_name, slow_factor=host.slow_factor)
+    return Launched(args, times, config, clock)

@@ -7,8 +7,8 @@ Left out of the real page: ``python_*``, ``process_*``, ``http_*`` (of the API s
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pertoken_sandbox.fleet.engine import EngineConfig
-from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS
+from pertoken_bench.reference_engine.request import EngineConfig
 from pertoken_sandbox.fleet.stats import EngineStats, Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4"

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 
+from pertoken_bench.reference_engine.request import Request
 from pertoken_sandbox.fleet import clock, pod_status
 from pertoken_sandbox.fleet.config import FleetConfig
 from pertoken_sandbox.fleet.container import (
@@ -18,7 +19,6 @@ from pertoken_sandbox.fleet.container import (
     gpus_of,
 )
 from pertoken_sandbox.fleet.driver import EngineServer
-from pertoken_sandbox.fleet.engine import Request
 from pertoken_sandbox.fleet.engine_args import EngineArgsError
 from pertoken_sandbox.fleet.kube import STRATEGIC, ApiError, KubeClient
 from pertoken_sandbox.fleet.launch import Host, Launched, launch
@@ -189,7 +189,7 @@ class PodRunner:
         engine, stats, page = launched.serve(clock.now())
         entry = self.entry
         entry.server = EngineServer(
-            engine, stats, page, launched.profile, lambda request: self._kubelet.on_finish(entry, request)
+            engine, stats, page, launched.times, lambda request: self._kubelet.on_finish(entry, request)
         )
         entry.detail = ""
         self._serving = asyncio.create_task(self._guard(entry.server.run()), name=f"engine {self._holder}")

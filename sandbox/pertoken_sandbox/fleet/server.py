@@ -147,7 +147,7 @@ def _pod_state(pod: FleetPod) -> dict[str, Any]:
     if pod.server is not None:
         engine = pod.server.engine
         state.update(
-            model=pod.server.profile.model,
+            model=pod.server.times.model,
             cap=engine.config.cap,
             running=engine.running,
             waiting=len(engine.waiting),

@@ -3,7 +3,8 @@
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from pertoken_sandbox.fleet.engine import Engine, Request, StepResult
+from pertoken_bench.reference_engine.request import Request, StepResult
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
 
 # fmt: off
 _REQUEST_LATENCY = (
@@ -85,7 +86,7 @@ class EngineStats:
         self.decode = Histogram(latency)
         self.request_preemptions = Histogram(_PREEMPTION_EDGES)
 
-    def observe(self, step: StepResult, engine: Engine) -> None:
+    def observe(self, step: StepResult, engine: ReferenceEngine) -> None:
         """Count a step when its tokens have come out, and sample the gauges as vLLM does after each step."""
         outputs = step.decodes + len(step.first_tokens) + len(step.resumed)
         computed = 0
@@ -110,7 +111,7 @@ class EngineStats:
         self.sample(engine)
         self.waiting = step.waiting  # what came during the step is not in the scheduler's queue yet
 
-    def sample(self, engine: Engine) -> None:
+    def sample(self, engine: ReferenceEngine) -> None:
         """Take the gauges from the engine."""
         self.running, self.waiting, self.kv_usage = engine.running, len(engine.waiting), engine.kv_usage
 

@@ -7,29 +7,31 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pertoken_sandbox.fleet.engine import Engine, EngineConfig, Request
-from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS, Profile
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS, StepTimes
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.reference_engine.request import EngineConfig, Request
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
+from pertoken_bench.reference_engine.step_clock import StepClock
 from pertoken_sandbox.fleet.trace import Arrival
-from pertoken_sandbox.fleet.truth import StepClock, TruthConfig
 
 
 @dataclass(frozen=True)
 class StaticFleet:
     """Identical replicas that are all ready at time 0; ``gpu_memory_gib`` is one GPU's memory."""
 
-    profile: Profile
+    times: StepTimes
     replicas: int
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 2048
     gpu_memory_gib: float = 80.0
     gpu_memory_utilization: float = 0.92
     max_model_len: int = 131072
-    truth: TruthConfig = field(default_factory=TruthConfig)
+    truth: Truth = field(default_factory=Truth)
     name: str = "static"
 
     def engine_config(self) -> EngineConfig:
         """Limits of each replica's engine."""
-        blocks = self.profile.kv_blocks(self.gpu_memory_gib, self.gpu_memory_utilization)
+        blocks = self.times.kv_blocks(self.gpu_memory_gib, self.gpu_memory_utilization)
         longest = min(self.max_model_len, blocks * BLOCK_TOKENS)
         return EngineConfig(self.max_num_seqs, self.max_num_batched_tokens, blocks, longest)
 
@@ -122,11 +124,11 @@ class _Run:
     def __init__(self, fleet: StaticFleet) -> None:
         config = fleet.engine_config()
         self._fleet = fleet
-        self._engines: list[Engine] = []
+        self._engines: list[ReferenceEngine] = []
         for index in range(fleet.replicas):
-            clock = StepClock(fleet.profile, fleet.truth, f"{fleet.name}-{index}")
+            clock = StepClock(fleet.times, fleet.truth, f"{fleet.name}-{index}")
             clock.configure(fleet.max_num_seqs, started=-math.inf)
-            self._engines.append(Engine(config, clock))
+            self._engines.append(ReferenceEngine(config, clock))
         self._next: list[tuple[float, int]] = []  # (end of the step under way, engine)
         self._idle = [True] * fleet.replicas
         self._requests: list[Request] = []
@@ -165,7 +167,7 @@ class _Run:
 
     def result(self) -> FleetResult:
         requests = self._requests
-        gpus = self._fleet.profile.tensor_parallel
+        gpus = self._fleet.times.tensor
         return FleetResult(
             arrivals=np.array([r.arrival for r in requests]),
             ttft_ms=np.array([(r.first_token_at - r.arrival) * 1e3 for r in requests]),

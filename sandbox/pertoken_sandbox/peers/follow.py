@@ -25,7 +25,7 @@ from pertoken_bench.scenarios.scenario import Scenario, parse
 from pertoken_bench.score.outcome import measure
 from pertoken_bench.simulation import Run
 from pertoken_sandbox.demo.setting import GPUS_PER_NODE, NODES, SERVICE, TRACE
-from pertoken_sandbox.fleet.trace import load_trace
+from pertoken_sandbox.fleet.trace import load_arrivals
 from pertoken_sandbox.peers.setting import (
     COOLDOWN_SECONDS,
     DOWN_WINDOW_SECONDS,
@@ -86,7 +86,7 @@ def scenario(folder: Path) -> Scenario:
     with path.open("w", encoding="utf-8", newline="") as sink:
         rows = csv.writer(sink)
         rows.writerow(("arrival_s", "input_tokens", "output_tokens"))
-        rows.writerows((one.at / SPEED, one.input_tokens, one.output_tokens) for one in load_trace(TRACE))
+        rows.writerows((one.at / SPEED, one.input_tokens, one.output_tokens) for one in load_arrivals(TRACE))
     return parse(
         {
             "name": "live-peers",

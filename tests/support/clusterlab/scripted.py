@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS
+from pertoken_bench.reference_engine.request import EngineConfig
 from pertoken_sandbox.fleet import clock
-from pertoken_sandbox.fleet.engine import EngineConfig
 from pertoken_sandbox.fleet.metrics_page import MetricsPage, cache_config_labels
-from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS
 from pertoken_sandbox.fleet.stats import EngineStats
 
 KV_BLOCKS = 25_000

@@ -1,6 +1,6 @@
 """vLLM's own scheduler and KV-cache manager in virtual time; runs inside the real vLLM's environment.
 
-    python -m pertoken_sandbox.conformance.stepped CASE SENT_AT.json > OUTCOME.json
+    python -m pertoken_sandbox.conformance.vllm_virtual_time CASE SENT_AT.json > OUTCOME.json
 
 No model runs and no clock ticks: a step takes what the step-time table says, so that nothing but scheduling is compared
 and a loaded machine does no harm.

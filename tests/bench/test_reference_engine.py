@@ -1,4 +1,6 @@
-"""Laws that the emulated scheduler keeps at every step, whatever the requests."""
+"""Laws that the reference engine keeps at every step, whatever the requests."""
+
+from __future__ import annotations
 
 import random
 from collections.abc import Iterator
@@ -7,21 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pertoken_sandbox.fleet.engine import Engine, EngineConfig, Request, StepResult
-from pertoken_sandbox.fleet.profiles import BLOCK_TOKENS, find_profile
-from pertoken_sandbox.fleet.stats import EngineStats
-from pertoken_sandbox.fleet.truth import StepClock, TruthConfig, graph_sizes
+from pertoken_bench.hardware.step_times import BLOCK_TOKENS, step_times
+from pertoken_bench.hardware.truth import Truth
+from pertoken_bench.reference_engine.request import EngineConfig, Request, StepResult
+from pertoken_bench.reference_engine.scheduler import ReferenceEngine
+from pertoken_bench.reference_engine.step_clock import StepClock
 
-PROFILE = find_profile("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
+TIMES = step_times("meta-llama/Llama-3.1-8B-Instruct", "a100-sxm-80gb", 1)
 
 
-def make_engine(config: EngineConfig) -> Engine:
-    clock = StepClock(PROFILE, TruthConfig(), "replica")
+def make_engine(config: EngineConfig) -> ReferenceEngine:
+    clock = StepClock(TIMES, Truth(), "replica")
     clock.configure(config.max_num_seqs, started=0.0)
-    return Engine(config, clock)
+    return ReferenceEngine(config, clock)
 
 
-def play(engine: Engine, requests: list[Request]) -> Iterator[StepResult]:
+def play(engine: ReferenceEngine, requests: list[Request]) -> Iterator[StepResult]:
     """Step until all is served; each request joins at its arrival."""
     now = 0.0
     pending = sorted(requests, key=lambda r: r.arrival)
@@ -118,41 +121,19 @@ def test_prefix_hits_spare_computation() -> None:
     assert [t for s in steps for t, _ in s.chunks] == [1500, 1500 - 1024]
 
 
-def test_littles_law_links_latency_sum_and_mean_decodes() -> None:
-    rng = random.Random(3)  # noqa: S311  # test data
-    engine = make_engine(EngineConfig(64, 2048, 5000, 8192))
-    stats = EngineStats(8192, {}, 0.0)
-    requests = [Request(rng.randint(50, 2000), rng.randint(1, 400), rng.uniform(0, 60)) for _ in range(200)]
-    area = end = 0.0
-    for step in play(engine, requests):
-        stats.observe(step, engine)
-        area += step.decodes * step.duration
-        end = step.end
-    assert stats.preemptions == 0
-    assert stats.itl.total / end == pytest.approx(area / end, rel=1e-9)
-    assert sum(stats.itl.counts) == stats.generation_tokens - len(requests)
-    residence = sum(r.finished_at - r.first_token_at for r in requests)
-    assert stats.itl.total == pytest.approx(residence, rel=1e-9)
-    assert stats.decode.total == pytest.approx(residence, rel=1e-9)
-    assert stats.iteration_tokens.total == sum(r.input_tokens + r.output_tokens for r in requests)
-
-
-def test_graph_sizes_and_padding() -> None:
-    assert graph_sizes(8) == (1, 2, 4, 8, 16)
-    assert graph_sizes(1024)[-1] == 512
-    assert 256 + 16 in graph_sizes(256)
-    clock = StepClock(PROFILE, TruthConfig(), "x")
+def test_batches_are_padded_to_graph_sizes() -> None:
+    clock = StepClock(TIMES, Truth(), "x")
     clock.configure(16, started=0.0)
     assert clock.decode_ms(9, 9000) == clock.decode_ms(16, 9000)
     assert clock.decode_ms(33, 33000) > 1.1 * clock.decode_ms(32, 33000)  # past the largest graph
 
 
 def test_step_time_reproduces_the_source_tables() -> None:
-    clock = StepClock(PROFILE, TruthConfig(), "x")
+    clock = StepClock(TIMES, Truth(), "x")
     clock.configure(256, started=0.0)
     assert clock.decode_ms(32, 32 * 2176) == pytest.approx(19.532)
     assert clock.prefill_ms(2048, 0) == pytest.approx(125.185)
-    slower = StepClock(PROFILE, TruthConfig(decode=1.18, prefill=1.12), "x")
+    slower = StepClock(TIMES, Truth(decode=1.18, prefill=1.12), "x")
     slower.configure(256, started=0.0)
     assert slower.decode_ms(32, 32 * 2176) == pytest.approx(19.532 * 1.18)
     assert slower.prefill_ms(2048, 0) == pytest.approx(125.185 * 1.12)
@@ -160,12 +141,12 @@ def test_step_time_reproduces_the_source_tables() -> None:
 
 def test_replicas_differ_but_repeat_themselves() -> None:
     def durations(name: str) -> list[float]:
-        clock = StepClock(PROFILE, TruthConfig(), name)
+        clock = StepClock(TIMES, Truth(), name)
         clock.configure(64, started=0.0)
         return [clock.seconds(16, 16000, [], now=100.0) for _ in range(50)]
 
     assert durations("a") == durations("a")
     assert durations("a") != durations("b")
-    cold = StepClock(PROFILE, TruthConfig(noise=0.0, spread=0.0), "a")
+    cold = StepClock(TIMES, Truth(noise=0.0, spread=0.0), "a")
     cold.configure(64, started=100.0)
     assert cold.seconds(16, 16000, [], 100.0) == pytest.approx(1.15 * cold.seconds(16, 16000, [], 200.0))

@@ -1,1 +1,0 @@
-"""An empirical model of waiting, and how well it predicts exact replays of real traces."""
