@@ -1,9 +1,15 @@
+from dataclasses import replace
+
 import pytest
+from accounts import pod, service, snapshot, tells, view, world
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.accounting.attribution import weights, weights_at, work
+from pertoken.accounting.attribution import charged, charged_by_list, mean_work, token_work, weights, weights_at, work
+from pertoken.accounting.billed import billed_service
+from pertoken.accounting.cost_index import Tokens
 from pertoken.catalog.lookup import SHIPPED
+from pertoken.domain.cost import TokenWork
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine, Load, at_batch
 from pertoken.performance.step_time import Gains, engine_model, marginal_prefill_time, mean_decode_step, prefill_time
@@ -85,3 +91,53 @@ def test_the_ends_of_the_interval_move_the_prices_apart():
     assert first.output < middle.output < last.output
     with pytest.raises(ValueError, match="order"):
         weights_at(Engine(DENSE), LOAD, 16.0, "random")
+
+
+def test_the_work_per_token_holds_the_interval_of_the_output():
+    at_point = token_work(Engine(DENSE), LOAD, 16.0)
+    shapley = weights_at(Engine(DENSE), LOAD, 16.0)
+
+    assert (at_point.input, at_point.cached_input, at_point.output) == (
+        shapley.input,
+        shapley.cached_input,
+        shapley.output,
+    )
+    assert at_point.output_low < at_point.output < at_point.output_high
+
+
+@given(
+    new=st.floats(0, 1e6),
+    cached=st.floats(0, 1e6),
+    output=st.floats(0, 1e6),
+    seconds=st.floats(0, 1e5),
+    cost=st.sampled_from([service().cost, None]),
+)
+def test_the_list_spreads_exactly_the_gpu_time_that_there_was(new, cached, output, seconds, cost):
+    parts = charged_by_list(Tokens(1, new + cached, cached, output), cost, seconds)
+    whole = parts.input + parts.cached_input + parts.output
+
+    assert whole == pytest.approx(seconds if new + cached + output > 1e-3 else whole, rel=1e-6)
+    assert parts.output_low == parts.output == parts.output_high
+
+
+def test_work_of_several_variants_counts_by_their_output():
+    spec = service()
+    seen = view(spec, [pod(), pod("chat-1")])
+    metrics = snapshot(tells(generation_tokens_per_second=30.0), tells("chat-1", generation_tokens_per_second=10.0))
+    variants = []
+    for name, variant_pod in zip(("a100", "b200"), seen.variants[0].pods, strict=True):
+        variants.append(replace(seen.variants[0], spec=replace(spec.variants[0], name=name), pods=(variant_pod,)))
+    seen = replace(seen, variants=tuple(variants))
+    billed = billed_service(seen, world(seen, metrics=metrics), 1000.0)
+    one, two = TokenWork(1, 2, 3, 4, 5), TokenWork(5, 6, 7, 8, 9)
+
+    assert mean_work(billed, {"a100": one, "b200": two}) == TokenWork(2, 3, 4, 5, 6)
+    assert mean_work(billed, {"b200": two}) == two
+    assert mean_work(billed, {}) is None
+
+
+def test_cached_tokens_are_no_computed_ones():
+    parts = charged(Tokens(1, 100, 40, 10), TokenWork(1, 0.1, 5, 4, 6))
+
+    assert (parts.input, parts.cached_input, parts.output) == (60, 4, 50)
+    assert (parts.output_low, parts.output_high) == (40, 60)

@@ -161,5 +161,6 @@ def test_kv_overflow_leaves_room_for_fluctuation():
 
 
 def test_the_token_budget_can_be_replaced():
-    assert engine().with_batched_tokens(2048).batched_tokens == 2048
-    assert engine().with_batched_tokens(None) is engine()
+    model = engine()
+    assert model.with_batched_tokens(2048).batched_tokens == 2048
+    assert model.with_batched_tokens(None) is model

@@ -52,6 +52,17 @@ def test_a_row_that_is_taken_away_is_unknown_in_the_next_plan():
     assert after.decisions[0].judgements["Accepted"].reason is Reason.UNKNOWN_ACCELERATOR
 
 
+def test_an_architecture_that_lacks_fields_is_planned_without_a_model():
+    made = serving()
+    spec = made.services["chat"]
+    model = replace(spec.model, architecture=(("hidden_size", 4096),))
+    made.services["chat"] = replace(spec, model=model)
+    after, _ = plan(made.world(), made.memory, made.now)
+
+    assert capacity(after) is None
+    assert after.decisions[0].reason is not Reason.PLANNING_FAILED
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(used=st.lists(st.sampled_from(CATALOGS), min_size=1, max_size=4), own=st.sampled_from(CATALOGS))
 def test_equal_worlds_give_equal_plans_whatever_catalogs_were_used_in_between(start, used, own):

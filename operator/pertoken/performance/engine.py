@@ -6,7 +6,6 @@ The constants of this page belong to the form in `perf` and were fitted with it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final
 
 from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
@@ -144,7 +143,6 @@ def _collectives(model: Model, gpu: Gpu, tensor: int) -> _Collectives:
     return _Collectives(reduces * latency, reduces * seconds)
 
 
-@lru_cache(maxsize=1024)
 def engine_model(
     model: Model, gpu: Gpu, parallelism: Parallelism, quantization: str = "bf16", kv_quantization: str = ""
 ) -> EngineModel:

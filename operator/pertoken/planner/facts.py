@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from pertoken.catalog.architecture import Fact, from_config
-from pertoken.catalog.lookup import Catalog, quantization_of
+from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica
 from pertoken.domain.cost import CostState, no_account
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
@@ -332,7 +332,7 @@ def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalo
         return None
     facts: tuple[tuple[str, Fact], ...] | None = model.architecture
     row = from_config(model.id, facts) if facts else catalog.known_model(model.id)
-    if row is None:
+    if row is None or isinstance(row, Unknown):
         return None
     quantization = variant.quantization
     if quantization in ("", "bf16"):

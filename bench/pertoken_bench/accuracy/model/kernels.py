@@ -208,9 +208,7 @@ def _fit(rows: Sequence[Row], start: Efficiency, names: dict[str, float]) -> Eff
         def engine(row: Row) -> EngineModel:
             key = (row.model.id, row.tensor, row.quantization)
             if key not in engines:
-                engines[key] = engine_model.__wrapped__(
-                    row.model, gpu, Parallelism(tensor=row.tensor), row.quantization
-                )
+                engines[key] = engine_model(row.model, gpu, Parallelism(tensor=row.tensor), row.quantization)
             return engines[key]
 
         steps = np.array([row.decode_miss(engine(row)) for row in rows]) / DECODE_NOISE

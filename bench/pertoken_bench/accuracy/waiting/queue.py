@@ -11,15 +11,14 @@ or its prefill alone) is the caller's choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
-from math import exp, inf, log, sqrt
+from math import exp, inf, log
 from typing import Final
 
 import numpy as np
 
-from pertoken.calculators.bursts import (
+from pertoken_bench.accuracy.waiting.bursts import (
     LARGEST_VARIANCE,
     Arrivals,
     Floats,
@@ -36,8 +35,6 @@ _COPIES: Final = 3
 _PRIOR_SIGMA: Final = 0.7  # of the logarithm of the burstiness
 _SEEN_SIGMA: Final = 0.15  # of the logarithm of an observed mean wait
 _GRID: Final = 17
-_STEPS: Final = 14
-_MOST_RATE: Final = 64.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +44,10 @@ class Servers:
     Attributes:
         count: replicas.
         speed: seconds of recorded work that one replica does per second.
-        imbalance: load of the busiest replica / mean load (`imbalance`); the queue is that of a router this uneven.
     """
 
     count: int
     speed: float = 1.0
-    imbalance: float = 1.0
-
-    @property
-    def effective_speed(self) -> float:
-        """Derated: the replica that gets more than its share is the one whose queue grows."""
-        return self.speed / max(1.0, self.imbalance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +84,6 @@ class Waiting:
         """Seconds within which this share of requests starts; 0 without requests."""
         return float(np.percentile(self.seconds, percent)) if len(self.seconds) else 0.0
 
-    def share_beyond(self, limit: float) -> float:
-        """Share of requests that wait longer than `limit` seconds."""
-        late = len(self.seconds) - int(np.searchsorted(self.seconds, limit, side="right"))
-        return late / len(self.seconds) if len(self.seconds) else 0.0
-
-
-def imbalance(loads: Iterable[float]) -> float:
-    """Busiest replica's load / mean load, less what chance alone would make of evenly spread requests.
-
-    Args:
-        loads: requests that each replica got over the same time.
-
-    Returns:
-        1 for an even spread, also for one that counting noise explains (the largest of n Poisson counts exceeds their
-        mean by about sqrt(2 ln n / mean)).
-    """
-    found = [load for load in loads if load >= 0]
-    mean = sum(found) / len(found) if found else 0.0
-    if mean <= 0 or len(found) < 2:
-        return 1.0
-    chance = sqrt(2.0 * log(len(found)) / mean)
-    return max(1.0, max(found) / mean - chance)
-
 
 def waiting(record: Record, servers: Servers, burstiness: float | None = None, rate: float = 1.0) -> Waiting:
     """Waiting of the recorded demand, rescaled to a forecast.
@@ -133,7 +100,7 @@ def waiting(record: Record, servers: Servers, burstiness: float | None = None, r
     if servers.count < 1 or servers.speed <= 0 or rate < 0:
         raise ValueError(f"{servers}, rate={rate!r}: expected a server, positive speed and no negative rate")
     spread = prior_burstiness(record) if burstiness is None else burstiness
-    capacity = servers.count * servers.effective_speed
+    capacity = servers.count * servers.speed
     total = sum(record.requests) * rate
     if total > LARGEST:
         waits = _in_cells(record, servers, spread, rate)
@@ -146,7 +113,7 @@ def waiting(record: Record, servers: Servers, burstiness: float | None = None, r
 
 def queue(arrivals: Arrivals, servers: Servers) -> Floats:
     """Waits of single requests, first come first served, each by the first server that is free."""
-    service = arrivals.work / servers.effective_speed
+    service = arrivals.work / servers.speed
     if servers.count == 1:
         return lindley(arrivals.at, service)
     free = [0.0] * servers.count
@@ -174,7 +141,7 @@ def _in_cells(record: Record, servers: Servers, burstiness: float, rate: float) 
     intervals = len(record.requests)
     shares = cascade(intervals, halvings, burstiness, 0)
     width = record.interval / shares.shape[1]
-    work = (np.asarray(record.work)[:, None] * rate * shares).ravel() / servers.effective_speed
+    work = (np.asarray(record.work)[:, None] * rate * shares).ravel() / servers.speed
     count = (np.asarray(record.requests)[:, None] * rate * shares).ravel()
     # Work of a cell comes spread over it: what is there at its start plus half of what exceeds the servers waits.
     steps = work - servers.count * width
@@ -236,48 +203,3 @@ def fit_burstiness(record: Record, seen: Seen) -> float:
         if miss < least:
             best, least = tried, miss
     return best
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """At most `seconds` of waiting for `percent` of the requests."""
-
-    seconds: float
-    percent: float = 95.0
-
-
-def sustainable(record: Record, servers: Servers, objective: Objective, burstiness: float | None = None) -> float:
-    """Largest factor on the recorded rate at which the objective still holds; 0 if it holds at none.
-
-    Waiting grows with the rate, so bisection finds the edge; the answer never exceeds full utilization.
-
-    Raises:
-        ValueError: see `waiting`.
-    """
-    spread = prior_burstiness(record) if burstiness is None else burstiness
-    if record.offered <= 0:
-        return inf
-    high = min(servers.count * servers.effective_speed / record.offered, _MOST_RATE)
-    low = 0.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2.0
-        if waiting(record, servers, spread, middle).percentile(objective.percent) <= objective.seconds:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def least_servers(
-    record: Record, speed: float, objective: Objective, most: int, burstiness: float | None = None
-) -> int:
-    """Fewest servers that keep the objective for the recorded demand; `most` + 1 when even `most` do not."""
-    low, high = 0, most + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        found = waiting(record, Servers(middle, speed), burstiness)
-        if found.utilization < 1.0 and found.percentile(objective.percent) <= objective.seconds:
-            high = middle
-        else:
-            low = middle
-    return high

@@ -1,4 +1,4 @@
-"""How well `pertoken.calculators.waiting` predicts waiting: against an exact replay of real traces.
+"""How well `pertoken_bench.accuracy.waiting.queue` predicts waiting: against an exact replay of real traces.
 
 The replay is a first-come-first-served queue of c replicas over every single request; a request's service time is its
 work (GPU time per prompt token and per generated token, Llama 3.1 8B on an H100 at batch 16), scaled so that the
@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np
 
 from pertoken.accounting.attribution import weights_at
-from pertoken.calculators.bursts import Lengths, Record, prior_burstiness, request_sizes
-from pertoken.calculators.waiting import Seen, Servers, fit_burstiness, waiting
 from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import engine_model
+from pertoken_bench.accuracy.waiting.bursts import Lengths, Record, prior_burstiness, request_sizes
+from pertoken_bench.accuracy.waiting.queue import Seen, Servers, fit_burstiness, waiting
 
-TRACES = Path(__file__).parents[3] / "examples" / "traces"
+TRACES = Path(__file__).parents[4] / "examples" / "traces"
 CODE_STARTS = 77.2994  # seconds after the conversation trace
 BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, np.inf)  # vLLM's, for lengths
 SERVERS = (1, 2, 4)

@@ -1,14 +1,9 @@
-"""Break-even load, energy, cost per good token."""
-
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.accounting.cost_index import Tokens
-from pertoken.accounting.energy import Energy, integrate
-from pertoken.accounting.goodput import Share, good_share, usd_per_million_good
 from pertoken.calculators.breakeven import Fleet, api_usd_per_request, break_even
 from pertoken.domain.service import PriceList
 from pertoken.performance.steady import Load
@@ -78,46 +73,3 @@ def test_beyond_the_break_even_own_gpus_are_never_dearer(rate, hourly, factor, a
     if found.first is not None and found.first > 0:
         below = found.first / above
         assert fleet.usd_per_hour_at(below) > api(below)
-
-
-def test_energy_is_the_area_under_the_power_and_gaps_are_unknown():
-    found = integrate([(0, 100), (10, 300), (20, 300), (500, 700), (510, 700)])
-
-    assert found == Energy(2000 + 3000 + 7000, 30)
-
-
-def test_energy_per_token():
-    found = Energy(7.2e6, 100)
-
-    assert found.kwh == pytest.approx(2.0)
-    assert found.joules_per_token(Tokens(1, 3e6, 0, 1e6)) == pytest.approx(1.8)
-    assert found.kwh_per_million(Tokens(1, 3e6, 0, 1e6)) == pytest.approx(0.5)
-    assert found.joules_per_token(Tokens()) is None
-    assert found.usd(Decimal("0.25")) == pytest.approx(Decimal("0.5"))
-    assert found + Energy(1, 2) == Energy(7.2e6 + 1, 102)
-
-
-@pytest.mark.parametrize("bad", [[(0, 1), (-1, 1)], [(0, -1), (1, 1)]])
-def test_power_samples_must_make_sense(bad):
-    with pytest.raises(ValueError, match="rising times"):
-        integrate(bad)
-
-
-@pytest.mark.parametrize(
-    ("shares", "bounds"),
-    [
-        ([], Share(1.0, 1.0)),
-        ([Share(0.9, 0.95)], Share(0.9, 0.95)),
-        ([Share(0.9, 0.95), Share(0.8, 1.0)], Share(0.7, 0.95)),
-        ([Share(0.3, 0.4), Share(0.2, 0.5)], Share(0.0, 0.4)),
-    ],
-)
-def test_good_requests_keep_all_objectives(shares, bounds):
-    found = good_share(shares)
-
-    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high))
-
-
-def test_good_tokens_cost_more():
-    assert usd_per_million_good(2.0, 1e6, Share(0.5, 0.8)) == pytest.approx((2.5, 4.0))
-    assert usd_per_million_good(2.0, 1e6, Share(0.0, 1.0)) == (2.0, None)

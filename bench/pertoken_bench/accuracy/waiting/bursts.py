@@ -146,10 +146,10 @@ def _sample(lengths: Lengths, stream: int) -> Floats:
     bucket = np.minimum(np.searchsorted(cumulative, quantiles, side="right"), len(counts) - 1)
     before = np.concatenate(([0.0], cumulative[:-1]))[bucket]
     inside = (quantiles - before) / np.maximum(cumulative[bucket] - before, 1e-12)
-    found = lower[bucket] + (upper - lower)[bucket] * inside
-    mean = float(found.mean())
+    drawn = lower[bucket] + (upper - lower)[bucket] * inside
+    mean = float(drawn.mean())
     scale = lengths.mean / mean if mean > 0 else 1.0
-    return np.asarray(found * scale, dtype=np.float64)
+    return np.asarray(drawn * scale, dtype=np.float64)
 
 
 def share_variance(requests: Sequence[float]) -> float:
@@ -181,8 +181,8 @@ def regularity(requests: Sequence[float]) -> float:
 
 def prior_burstiness(record: Record) -> float:
     """s^2 of the first halving below the scrape interval, carried on from the octave above it."""
-    found = BELOW_SCRAPE * share_variance(record.requests)
-    return min(max(found, LEAST_VARIANCE), LARGEST_VARIANCE)
+    variance = BELOW_SCRAPE * share_variance(record.requests)
+    return min(max(variance, LEAST_VARIANCE), LARGEST_VARIANCE)
 
 
 def rebuild(record: Record, burstiness: float, rate: float = 1.0, copy: int = 0) -> Arrivals:

@@ -1,0 +1,93 @@
+"""Buckets of an account."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pertoken.accounting.bill import Bill
+from pertoken.accounting.cost_index import Tokens
+from pertoken.accounting.energy import Energy
+from pertoken.accounting.ledger import (
+    Attained,
+    Charged,
+    Entry,
+    Ledger,
+    Lines,
+    ServiceLedger,
+    from_json,
+    post,
+    sums,
+    to_json,
+)
+
+WINDOW = 3600.0
+
+
+def entry(size):
+    amount = float(size)
+    return Entry(
+        Bill(size, Decimal(2 * size)),
+        Tokens(amount, amount, amount, amount),
+        amount,
+        amount,
+        Lines(size, size, size),
+        Charged(amount, amount, amount, amount, amount),
+        Energy(amount, amount),
+        Attained(amount, amount, amount),
+    )
+
+
+steps = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 1000)), min_size=1, max_size=40)
+
+
+@given(steps)
+def test_entries_within_the_window_add_up(steps):
+    ledger, now = ServiceLedger("u"), 10_000.0
+    for seconds, size in steps:
+        now += seconds
+        ledger = post(ledger, entry(size), now, WINDOW)
+    whole, total = sums(ledger, now, WINDOW), sum(size for _, size in steps)
+    expected = entry(total)
+
+    assert (whole.bill, whole.tokens, whole.lines) == (expected.bill, expected.tokens, expected.lines)
+    assert (whole.charged, whole.energy, whole.attained) == (expected.charged, expected.energy, expected.attained)
+    assert (whole.judged_gpu_seconds, whole.busy_gpu_seconds) == (total, total)
+    assert whole.seconds == now - 10_000.0 - steps[0][0]
+
+
+@given(steps)
+def test_a_ledger_comes_back_from_json(steps):
+    ledger, now = ServiceLedger("u"), 10_000.0
+    for seconds, size in steps:
+        now += seconds
+        ledger = post(ledger, entry(size), now, WINDOW)
+
+    assert from_json(to_json(Ledger({"llm/chat": ledger}))) == Ledger({"llm/chat": ledger})
+
+
+def test_what_leaves_the_window_is_forgotten():
+    ledger = post(ServiceLedger("u"), entry(7), 10_000.0, WINDOW)
+    ledger = post(ledger, entry(1), 10_000.0 + WINDOW + 61.0, WINDOW)
+
+    assert sums(ledger, ledger.closed_at, WINDOW).tokens.requests == 1
+    assert sums(ledger, ledger.closed_at, WINDOW).seconds == WINDOW
+    assert ledger.opened_at == 10_000.0
+
+
+def test_a_window_has_at_most_so_many_buckets():
+    ledger = ServiceLedger("u")
+    for step in range(1000):
+        ledger = post(ledger, entry(1), 10_000.0 + 15 * step, WINDOW)
+
+    assert len(ledger.buckets) <= 122
+
+
+def test_an_empty_account_has_no_idle_share():
+    empty = sums(ServiceLedger("u"), 10.0, WINDOW)
+
+    assert empty.idle_share is None
+    assert empty.seconds == 0.0
+    assert replace(empty, judged_gpu_seconds=4.0, busy_gpu_seconds=1.0).idle_share == pytest.approx(0.75)
