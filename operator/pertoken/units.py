@@ -43,8 +43,3 @@ def usd_per_million(usd: Decimal | float, tokens: float) -> float | None:
     if tokens <= 0:
         return None
     return float(usd) / tokens * TOKENS_PER_MILLION
-
-
-def format_usd(amount: Decimal | float, places: int = 2) -> str:
-    """An amount as plain decimal text with fixed places, without a currency sign: ``"3.20"``."""
-    return f"{float(amount):.{places}f}"

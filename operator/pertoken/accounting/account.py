@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from pertoken.accounting.attribution import charged, charged_by_list, mean_work
 from pertoken.accounting.billed import billed_service
-from pertoken.accounting.charges import charge
+from pertoken.accounting.charges import Unallocated, charge
 from pertoken.accounting.cost_state import cost_state
 from pertoken.accounting.counters import finished_since
 from pertoken.accounting.goodput import attained
 from pertoken.accounting.ledger import Entry, Ledger, ServiceLedger, post, sums
-from pertoken.accounting.tuning import WINDOW_SECONDS
+from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import CostState, no_account
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import Decision, Plan
@@ -40,10 +40,11 @@ def account(world: World, ledger: Ledger, now: float) -> tuple[Ledger, Mapping[S
     """
     accounts: dict[str, ServiceLedger] = {}
     costs: dict[ServiceKey, CostState] = {}
+    unheld = Unallocated(world, now)
     for view in sorted(world.services, key=lambda view: view.spec.key):
         before = ledger.of(view.spec)
         try:
-            after, state = _account(view, world, before, now)
+            after, state = _account(view, world, before, unheld)
         except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
             after, state = before, no_account(f"{type(error).__name__}: {error}"[:MOST_LETTERS])
         accounts[str(view.spec.key)] = after
@@ -51,13 +52,15 @@ def account(world: World, ledger: Ledger, now: float) -> tuple[Ledger, Mapping[S
     return Ledger(accounts), costs
 
 
-def _account(view: ServiceView, world: World, before: ServiceLedger, now: float) -> tuple[ServiceLedger, CostState]:
-    cost = view.spec.cost
-    window = WINDOW_SECONDS if cost is None else float(cost.window_seconds)
+def _account(
+    view: ServiceView, world: World, before: ServiceLedger, unheld: Unallocated
+) -> tuple[ServiceLedger, CostState]:
+    cost, now = view.spec.cost, unheld.now
+    window = TUNING.window_seconds if cost is None else float(cost.window_seconds)
     start = now if before.closed_at is None else min(before.closed_at, now)
     service = billed_service(view, world, now)
     tokens, counters = finished_since(before, service.pods, service.series())
-    time = charge(service, world, start)
+    time = charge(service, unheld, start)
     work = mean_work(service, before.token_work)
     entry = Entry(
         bill=time.bill,
@@ -79,7 +82,7 @@ def with_token_work(ledger: Ledger, plan: Plan) -> Ledger:
     A variant whose operating point the plan did not know (its metrics are missing, say) keeps that of an earlier plan.
     """
     decisions = {str(decision.service): decision for decision in plan.decisions}
-    return Ledger({name: _with_work(one, decisions.get(name)) for name, one in ledger.services.items()})
+    return Ledger({name: _with_work(each, decisions.get(name)) for name, each in ledger.services.items()})
 
 
 def _with_work(account: ServiceLedger, decision: Decision | None) -> ServiceLedger:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from pertoken.accounting.bill import Bill, bill, pod_phases
@@ -43,12 +43,39 @@ class GpuTimeCharged:
         return self.busy_gpu_seconds if self.judged_gpu_seconds > 0 else self.bill.gpu_seconds
 
 
-def charge(service: BilledService, world: World, start: float) -> GpuTimeCharged:
+@dataclass(slots=True)
+class Unallocated:
+    """What the world's pools charge and nobody holds; each pool and interval is worked out once.
+
+    Attributes:
+        now: end of every interval, seconds since the epoch.
+    """
+
+    world: World
+    now: float
+    _shares: dict[tuple[str, float], Mapping[str, Bill]] = field(default_factory=dict)
+
+    def share(self, service: BilledService, pool_name: str, start: float) -> Bill:
+        """The service's part of it in [start, now), shared out by GPU time."""
+        if (pool_name, start) not in self._shares:
+            self._shares[pool_name, start] = self._of_pool(pool_name, start)
+        return self._shares[pool_name, start].get(str(service.spec.key), Bill())
+
+    def _of_pool(self, name: str, start: float) -> Mapping[str, Bill]:
+        view = next((view for view in self.world.pools if view.spec.name == name), None)
+        if view is None or (view.spec.billing is Billing.PER_GPU and not view.spec.committed_gpus):
+            return {}
+        held = holdings(_holders(self.world, view), view.spec, start, self.now)
+        nodes = {node.name: node.allocatable.get(view.spec.resource_name, 0) for node in view.nodes}
+        return pool_bill(view.spec, held, nodes, start, self.now).shares_of_unallocated()
+
+
+def charge(service: BilledService, unheld: Unallocated, start: float) -> GpuTimeCharged:
     """What the service's GPUs cost in [start, now).
 
     Args:
         service: in this cycle.
-        world: for what its pools charge and nobody holds.
+        unheld: what pools charge and nobody holds.
         start: when the last entry ended, seconds since the epoch.
     """
     total, judged, busy, energy = Bill(), 0.0, 0.0, Energy()
@@ -66,7 +93,7 @@ def charge(service: BilledService, world: World, start: float) -> GpuTimeCharged
         busy += busy_part
         energy += _energy(variant, seconds)
     for name in sorted({variant.spec.pool for variant in service.variants}):
-        rest = _unallocated(service, name, world, start)
+        rest = unheld.share(service, name, start)
         amount = _whole(rest)
         unallocated += amount
         total += Bill(rest.gpu_microseconds, Decimal(amount), rest.priced)
@@ -102,16 +129,6 @@ def _without_work(variant: BilledVariant, pool: PoolSpec, start: float, now: flo
         warming += starting
         idle += serving.split([1 - used, used])[0] if used else serving
     return idle, warming
-
-
-def _unallocated(service: BilledService, pool_name: str, world: World, start: float) -> Bill:
-    """The service's part of what the pool charges and nobody holds, shared out by GPU time."""
-    view = next((view for view in world.pools if view.spec.name == pool_name), None)
-    if view is None or (view.spec.billing is Billing.PER_GPU and not view.spec.committed_gpus):
-        return Bill()
-    held = holdings(_holders(world, view), view.spec, start, service.now)
-    nodes = {node.name: node.allocatable.get(view.spec.resource_name, 0) for node in view.nodes}
-    return pool_bill(view.spec, held, nodes, start, service.now).share_of_unallocated(str(service.spec.key))
 
 
 def _holders(world: World, pool: PoolView) -> Iterable[tuple[str, PodFact]]:

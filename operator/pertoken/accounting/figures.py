@@ -11,7 +11,7 @@ from pertoken.accounting.cost_index import Tokens, cost_index, scaled_prices
 from pertoken.accounting.goodput import good_share, shares_now, usd_per_million_good
 from pertoken.accounting.ledger import Charged, WindowSums
 from pertoken.accounting.statement import Prices, Statement, window_statement
-from pertoken.accounting.tuning import KNOWN_POWER
+from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.service import PriceList
 from pertoken.units import usd_per_million
@@ -117,6 +117,6 @@ def _float(value: Decimal | None) -> float | None:
 def _joules_per_token(sums: WindowSums) -> float | None:
     """Only where the power of nearly all GPU time is known: a part of the energy over all tokens would mislead."""
     whole = sums.bill.gpu_seconds
-    if whole <= 0 or sums.energy.seconds < KNOWN_POWER * whole:
+    if whole <= 0 or sums.energy.seconds < TUNING.known_power * whole:
         return None
     return sums.energy.joules_per_token(sums.tokens)

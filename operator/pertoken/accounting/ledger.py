@@ -13,7 +13,7 @@ from typing import Any, Final
 from pertoken.accounting.bill import Bill
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.energy import Energy
-from pertoken.accounting.tuning import BUCKETS
+from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import TokenWork
 from pertoken.domain.service import ServiceSpec
 from pertoken.raw.codec import CodecError, decode, encode
@@ -203,7 +203,7 @@ class WindowSums:
 
 def post(ledger: ServiceLedger, entry: Entry, now: float, window_seconds: float) -> ServiceLedger:
     """Add an entry to the bucket of `now` (seconds since the epoch) and drop buckets that have left the window."""
-    width = max(window_seconds / BUCKETS, 1.0)
+    width = max(window_seconds / TUNING.buckets, 1.0)
     start = now - now % width
     buckets = ledger.buckets
     last = buckets[-1] if buckets and buckets[-1].start == start else None

@@ -49,26 +49,24 @@ class PoolBill:
     held: Mapping[str, Bill]
     unallocated: Bill
 
-    def share_of_unallocated(self, holder: str) -> Bill:
-        """The holder's part of what nobody held, by GPU time; all parts add up. Nothing while nobody holds anything."""
+    def shares_of_unallocated(self) -> Mapping[str, Bill]:
+        """Each holder's part of what nobody held, by GPU time; all parts add up. Empty while nobody holds anything."""
         names = sorted(self.held)
-        if holder not in self.held:
-            return Bill()
         weights = [Decimal(self.held[name].gpu_microseconds) for name in names]
         if not any(weights):
-            return Bill()
-        return self.unallocated.split(weights)[names.index(holder)]
+            return {}
+        return dict(zip(names, self.unallocated.split(weights), strict=True))
 
 
 def holdings(pods: Iterable[tuple[str, PodFact]], pool: PoolSpec, start: float, end: float) -> tuple[Holding, ...]:
     """What (holder, pod) pairs held of the pool's resource within [start, end)."""
-    found = []
+    spans = []
     for holder, pod in pods:
         units = pod.requests.get(pool.resource_name, 0)
         first, last = held_within(pod, start, end)
         if units > 0 and last > first:
-            found.append(Holding(holder, pod.node or "", units, first, last))
-    return tuple(found)
+            spans.append(Holding(holder, pod.node or "", units, first, last))
+    return tuple(spans)
 
 
 def pool_bill(
@@ -86,14 +84,14 @@ def pool_bill(
         start: seconds since the epoch.
         end: likewise.
     """
-    found = tuple(held)
+    spans = tuple(held)
     first, last = micros(start), micros(end)
-    edges = sorted({first, max(first, last), *(e for h in found for e in (h.start, h.end) if first < e < last)})
+    edges = sorted({first, max(first, last), *(e for h in spans for e in (h.start, h.end) if first < e < last)})
     by_holder: defaultdict[str, int] = defaultdict(int)
     unallocated = 0
     for left, right in pairwise(edges):
         on_node: defaultdict[str, int] = defaultdict(int)
-        for holding in found:
+        for holding in spans:
             if holding.start <= left and holding.end >= right:
                 on_node[holding.node] += holding.gpus
                 by_holder[holding.holder] += holding.gpus * (right - left)

@@ -118,8 +118,8 @@ class Statement:
     def _prices(self, parts: tuple[Bill, ...]) -> Prices | None:
         if not self.bill.priced:
             return None
-        found = [_price(part.usd, count) for part, count in zip(parts, counted(self.tokens), strict=True)]
-        return Prices(*found)
+        prices = [_price(part.usd, count) for part, count in zip(parts, counted(self.tokens), strict=True)]
+        return Prices(*prices)
 
 
 def statement(time: GpuTime, tokens: Tokens, weights: Weights) -> Statement:

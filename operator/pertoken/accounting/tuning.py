@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-BUCKETS: Final = 120  # slices of a cost window; guess: 12 minutes of a day are exact enough where a window begins
-WINDOW_SECONDS: Final = 86_400.0  # s, of a service without a cost objective; convention: bills are read by the day
-KNOWN_POWER: Final = 0.9  # share of the billed GPU time; guess: energy of less of it says nothing of the whole
+from pertoken.numbers import number
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What accounts are kept by; `TUNING` is what the operator runs with."""
+
+    buckets: int = number(120, "slices of a cost window", "guess: a day begins at 12 minutes more or less")
+    window_seconds: float = number(86_400.0, "s", "convention: where no cost objective says more, bills are of a day")
+    known_power: float = number(0.9, "of the billed GPU time", "guess: energy of less says nothing of the whole")
+    least_batch: float = number(
+        0.05, "decoding sequences", "guess: below it an engine stands still nearly all the time"
+    )
+
+
+TUNING: Final = Tuning()

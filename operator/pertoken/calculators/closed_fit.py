@@ -87,7 +87,7 @@ def fit_best(engine: EngineModel, profiles: Mapping[str, Served], points: Sequen
         for name, served in profiles.items()
         for capacity in capacities
     ]
-    return min(fits, key=lambda found: found.penalty)
+    return min(fits, key=lambda each: each.penalty)
 
 
 def _fill_cache(engine: EngineModel, points: Sequence[Point]) -> bool:
@@ -149,10 +149,10 @@ def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point], ca
         dd = pp = 1.0 / PRIOR**2
         dp = 0.0
         for step, prompts, observed in parts:
-            one, two = exp(decode) * step, exp(prefill) * prompts
-            residual = log(observed / (one + two))
+            decoding, joining = exp(decode) * step, exp(prefill) * prompts
+            residual = log(observed / (decoding + joining))
             weight = _weight(residual, NOISE)
-            a, b = one / (one + two), two / (one + two)
+            a, b = decoding / (decoding + joining), joining / (decoding + joining)
             pull_d += weight * residual * a
             pull_p += weight * residual * b
             dd, dp, pp = dd + weight * a * a, dp + weight * a * b, pp + weight * b * b
@@ -172,17 +172,17 @@ def _with_first_token(engine: EngineModel, served: Served, points: Sequence[Poin
     if not parts:
         return gains
     terms, residuals = (np.array(column, np.float64) for column in zip(*parts, strict=True))
-    found: Floats = np.zeros(3)
+    powers: Floats = np.zeros(3)
     for _ in range(_ROUNDS):
-        found = _weighted(terms, residuals, found)
-    clients, prompt = (float(slope) for slope in np.clip(found[1:], *SLOPE_BOUNDS))
-    factor = min(max(float(found[0]), log(TTFT_BOUNDS[0])), log(TTFT_BOUNDS[1]))
+        powers = _weighted(terms, residuals, powers)
+    clients, prompt = (float(slope) for slope in np.clip(powers[1:], *SLOPE_BOUNDS))
+    factor = min(max(float(powers[0]), log(TTFT_BOUNDS[0])), log(TTFT_BOUNDS[1]))
     return replace(gains, ttft=exp(factor), ttft_clients=clients, ttft_input=prompt)
 
 
-def _weighted(terms: Floats, residuals: Floats, found: Floats) -> Floats:
+def _weighted(terms: Floats, residuals: Floats, powers: Floats) -> Floats:
     """One round of iteratively reweighted least squares with Gaussian priors."""
-    far = (residuals - terms @ found) / (TTFT_FAR * TTFT_NOISE)
+    far = (residuals - terms @ powers) / (TTFT_FAR * TTFT_NOISE)
     weighted = terms.T / (TTFT_NOISE * TTFT_NOISE * (1.0 + far * far))
     priors = np.diag([1.0 / TTFT_PRIOR**2, 1.0 / SLOPE_PRIOR**2, 1.0 / SLOPE_PRIOR**2])
     return np.asarray(np.linalg.solve(weighted @ terms + priors, weighted @ residuals), np.float64)
@@ -197,20 +197,20 @@ def _offset(engine: EngineModel, points: Sequence[Point], gains: ClosedGains) ->
     measured = [point for point in points if point.ttft]
     if not measured:
         return 0.0
-    point = min(measured, key=lambda one: one.clients.concurrency)
-    loop = closed_loop(engine, Served(), point.clients, gains)
-    return max(0.0, (point.ttft or 0.0) - loop.prompt - 1.5 * loop.decode)
+    quietest = min(measured, key=lambda point: point.clients.concurrency)
+    loop = closed_loop(engine, Served(), quietest.clients, gains)
+    return max(0.0, (quietest.ttft or 0.0) - loop.prompt - 1.5 * loop.decode)
 
 
 def _errors(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> list[float]:
-    found = []
+    misses = []
     for point in points:
         loop = closed_loop(engine, served, point.clients, gains)
         if point.inter_token:
-            found.append(abs(log(loop.inter_token / point.inter_token)))
+            misses.append(abs(log(loop.inter_token / point.inter_token)))
         elif point.ttft:
-            found.append(abs(log(loop.ttft / point.ttft)))
-    return found
+            misses.append(abs(log(loop.ttft / point.ttft)))
+    return misses
 
 
 def _mean(values: Sequence[float]) -> float:

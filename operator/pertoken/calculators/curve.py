@@ -86,11 +86,11 @@ def curve(engine: Engine, load: Load, targets: Targets, usd_per_gpu_hour: float,
     """
     sizes = sorted(set(batches))
     points = tuple(_point(engine, load, targets, usd_per_gpu_hour, batch) for batch in sizes)
-    found = sustainable_rate(engine, load, targets)
-    if isinstance(found, Sustainable):
-        best = _point(engine, load, targets, usd_per_gpu_hour, found.point.batch)
-        return Curve(points, best, found.binding, None, _limits(engine, load, targets, sizes[-1]))
-    return Curve(points, None, found.what, found, _limits(engine, load, targets, sizes[-1]))
+    limit = sustainable_rate(engine, load, targets)
+    if isinstance(limit, Sustainable):
+        best = _point(engine, load, targets, usd_per_gpu_hour, limit.point.batch)
+        return Curve(points, best, limit.binding, None, _limits(engine, load, targets, sizes[-1]))
+    return Curve(points, None, limit.what, limit, _limits(engine, load, targets, sizes[-1]))
 
 
 def _point(engine: Engine, load: Load, targets: Targets, usd_per_gpu_hour: float, batch: float) -> CurvePoint:
@@ -114,23 +114,23 @@ def _point(engine: Engine, load: Load, targets: Targets, usd_per_gpu_hour: float
 
 def broken(engine: Engine, load: Load, targets: Targets, point: OperatingPoint) -> tuple[str, ...]:
     """Limits that an operating point breaks."""
-    found = []
+    limits = []
     if targets.inter_token is not None and point.inter_token_tail > targets.inter_token:
-        found.append("inter-token")
+        limits.append("inter-token")
     if targets.ttft is not None and point.ttft_tail > targets.ttft:
-        found.append("ttft")
+        limits.append("ttft")
     if point.batch > kv_sequences(engine.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z):
-        found.append("kv")
+        limits.append("kv")
     if engine.cap is not None and point.batch > engine.cap / CAP_ROOM:
-        found.append("cap")
+        limits.append("cap")
     if point.prefill_share > MAX_PREFILL_SHARE:
-        found.append("compute")
-    return tuple(found)
+        limits.append("compute")
+    return tuple(limits)
 
 
 def _limits(engine: Engine, load: Load, targets: Targets, largest: float) -> dict[str, float]:
     """Batch at which each limit begins to bind, by bisection (every one of them grows with the batch)."""
-    found = {}
+    binding = {}
     top = min(largest, LARGEST_BATCH)
     for name in broken(engine, load, targets, at_batch(engine, load, top, targets)):
         low, high = 0.0, top
@@ -140,5 +140,5 @@ def _limits(engine: Engine, load: Load, targets: Targets, largest: float) -> dic
                 high = middle
             else:
                 low = middle
-        found[name] = high
-    return found
+        binding[name] = high
+    return binding

@@ -15,9 +15,8 @@ from pertoken.performance.engine import EngineModel, engine_model
 from pertoken.performance.memory import precision_of, usual_cache
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import Gains, decode_step, prefill_time
+from pertoken.units import SECONDS_PER_HOUR, TOKENS_PER_MILLION
 
-SECONDS_PER_HOUR = 3600.0
-MILLION = 1e6
 SINGLE = Parallelism()
 
 
@@ -165,7 +164,7 @@ def _prices(
     total = weights.input * load.input_tokens + weights.output * load.output_tokens
     if total <= 0:
         return None, None
-    unit = usd_per_request / total * MILLION
+    unit = usd_per_request / total * TOKENS_PER_MILLION
     return (
         unit * weights.input if load.input_tokens > 0 else None,
         unit * weights.output if load.output_tokens > 0 else None,

@@ -65,8 +65,8 @@ def count(model: Model) -> Parameters:
 
 def precision_of(model: Model, quantization: str) -> str:
     """Precision of the weights: models published in another one than bf16 keep that when none is asked for."""
-    found = find_precision(quantization)
-    asked = quantization if found is None else found.name
+    precision = find_precision(quantization)
+    asked = quantization if precision is None else precision.name
     own = model.native_quantization
     # There is one 4-bit float format of such a model, whatever a table calls it.
     return own if own and (asked == "bf16" or (own == "mxfp4" and asked == "nvfp4")) else asked
