@@ -19,7 +19,7 @@ from pertoken.domain.pool import Billing
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import Signal
-from pertoken.planner.engine import plan
+from pertoken.planner.pipeline import plan
 
 
 def still(**changes):

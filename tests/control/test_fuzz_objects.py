@@ -14,8 +14,8 @@ from pertoken.control.observe import build_world, survey
 from pertoken.domain.cluster import WorkloadFact
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import PlannerSettings
-from pertoken.planner.engine import plan
 from pertoken.planner.memory import EMPTY
+from pertoken.planner.pipeline import plan
 
 NOW = 1_790_000_000.0
 KINDS = sorted(HEALTHY)

@@ -13,8 +13,8 @@ from pertoken.control.observe import build_world, survey
 from pertoken.domain.cluster import NodeFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import PlannerSettings, ServiceView
-from pertoken.planner.engine import plan
 from pertoken.planner.memory import EMPTY
+from pertoken.planner.pipeline import plan
 
 
 def views(snapshot: Snapshot) -> dict[str, ServiceView]:

@@ -11,7 +11,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, LatencyObjective, Mode, Parallelism
 from pertoken.performance.steady import CONTEXT_SPREAD, KV_OVERFLOW_Z, Engine, Load, Targets, at_batch
 from pertoken.performance.step_time import engine_model, kv_sequences
-from pertoken.planner.batching import cap_limit, ideal_cap
+from pertoken.planner.batch_cap.cap import cap_limit, ideal_cap
 
 ENGINE = Engine(engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("a100"), Parallelism()))
 LOAD = Load(1000, 200)

@@ -11,7 +11,7 @@ from lab import GPU, MODEL, plant
 
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.reasons import Reason
-from pertoken.planner.engine import plan
+from pertoken.planner.pipeline import plan
 
 GPU_ROW = SHIPPED.gpu(GPU)
 MODEL_ROW = SHIPPED.model(MODEL)

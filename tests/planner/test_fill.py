@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.planner.sizing import _fill
+from pertoken.planner.size.fill import fill
 
 
 def variants(*rows):
@@ -31,7 +31,7 @@ def variants(*rows):
     ],
 )
 def test_the_cheapest_carries_what_minimums_do_not(rows, need, wanted):
-    assert _fill(*variants(*rows), need) == wanted
+    assert fill(*variants(*rows), need) == wanted
 
 
 row = st.tuples(st.integers(0, 3), st.integers(3, 9), st.floats(0.5, 40.0))
@@ -41,7 +41,7 @@ row = st.tuples(st.integers(0, 3), st.integers(3, 9), st.floats(0.5, 40.0))
 def test_the_demand_is_carried_and_no_cheapest_replica_is_idle(drawn, need):
     rows = [(str(i), *one) for i, one in enumerate(drawn)]
     order, capacities = variants(*rows)
-    wanted = _fill(order, capacities, need)
+    wanted = fill(order, capacities, need)
     carried = sum(wanted[name] * rate for name, _, _, rate in rows)
     assert carried >= need - 1e-6
     first, least, _, rate = rows[0]

@@ -9,8 +9,11 @@ from pertoken.domain.cluster import EngineSettings
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
 from pertoken.performance.steady import at_batch
-from pertoken.planner.delivered import HALF_LIFE_SECONDS, share_of
 from pertoken.planner.memory import Delivered
+from pertoken.planner.size.capacity import share_of
+from pertoken.planner.tuning import TUNING
+
+HALF_LIFE = TUNING.delivered.half_life
 
 
 def hidden_cap(made, cap):
@@ -56,7 +59,7 @@ def test_a_model_that_holds_is_not_doubted():
     made.rates["chat"] = 60.0
     made.run(1800)
     memory = made.memory.services["llm/chat"].variants["a100"]
-    assert share_of(memory.delivered, made.now) > 0.95
+    assert share_of(memory.delivered, made.now, TUNING.delivered) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -64,13 +67,13 @@ def test_a_model_that_holds_is_not_doubted():
     [
         (None, 0.0, 1.0),
         (Delivered("k", 0.5, 0.0), 0.0, 0.5),
-        (Delivered("k", 0.5, 0.0), HALF_LIFE_SECONDS, 0.75),
-        (Delivered("k", 0.5, 0.0), 20 * HALF_LIFE_SECONDS, 1.0),
+        (Delivered("k", 0.5, 0.0), HALF_LIFE, 0.75),
+        (Delivered("k", 0.5, 0.0), 20 * HALF_LIFE, 1.0),
         (Delivered("k", 0.5, 10.0), 0.0, 0.5),
     ],
 )
 def test_doubt_is_forgotten(delivered, after, share):
-    assert share_of(delivered, after) == pytest.approx(share, abs=1e-3)
+    assert share_of(delivered, after, TUNING.delivered) == pytest.approx(share, abs=1e-3)
 
 
 def test_a_standing_queue_that_is_not_told_proves_nothing():

@@ -6,8 +6,9 @@ import pytest
 from lab import START, plant
 
 from pertoken.domain.signal import Signal
-from pertoken.planner.delivered import LEAST_SHARE, share_of
 from pertoken.planner.memory import Delivered
+from pertoken.planner.size.capacity import share_of
+from pertoken.planner.tuning import TUNING
 
 ROOM = 100_000  # replicas: no maximum hides what is asked for
 
@@ -51,5 +52,5 @@ def test_an_engine_that_hangs_does_not_make_capacity_vanish():
     made.run(1800)
     delivered = made.memory.services["llm/chat"].variants["a100"].delivered
     assert isinstance(delivered, Delivered)
-    assert share_of(delivered, made.now) >= LEAST_SHARE
+    assert share_of(delivered, made.now, TUNING.delivered) >= TUNING.delivered.least_share
     assert made.decision().reason.value != "PlanningFailed"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from lab import Deployment, node, plant, pool_spec, service_spec, serving_since, variant_spec
 
 from pertoken.domain.plan import SetReplicas
-from pertoken.planner.engine import plan
 from pertoken.planner.memory import EMPTY, from_json, to_json
+from pertoken.planner.pipeline import plan
 
 LAWS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 

@@ -6,11 +6,10 @@ import pytest
 from lab import START, plant, service_spec, variant_spec
 
 from pertoken.domain.reasons import Reason
-from pertoken.planner.facts import gather
-from pertoken.planner.guard import keep_minimum, unschedulable, withdrawable
-from pertoken.planner.memory import Roll
-from pertoken.planner.propose import propose
-from pertoken.planner.sizing import Wish
+from pertoken.planner.constrain.standing import Withdrawal, keep_minimum, unschedulable, withdrawable
+from pertoken.planner.gather import gather
+from pertoken.planner.memory import EMPTY, Roll
+from pertoken.planner.proposal import Status, VariantProposal
 
 LONG_AGO = 3600.0
 
@@ -61,38 +60,39 @@ def test_nothing_is_added_while_pods_wait_at_the_minimum():
 
 def two_stuck(first, second):
     made = stuck_plant(replicas=2, serving=0, variant_least=0, service_least=1)
-    facts = propose(made.world().services[0], made.world(), made.memory, made.now).facts
-    facts = replace(facts, view=replace(facts.view, spec=replace(facts.spec, min_replicas=3)))
-    withdrawn = {"a": 2, "b": 2}
-    wishes = [Wish(name, count, Reason.UNSCHEDULABLE_WITHDRAWN) for name, count in (("a", first), ("b", second))]
-    return keep_minimum(facts, wishes, withdrawn), withdrawn
+    variant = gather(made.world().services[0], made.world(), EMPTY, made.now).variants[0]
+    stuck = [
+        VariantProposal(variant, count, Reason.UNSCHEDULABLE_WITHDRAWN, Status.GIVEN_UP) for count in (first, second)
+    ]
+    return keep_minimum(3, [Withdrawal(proposed, 2) for proposed in stuck])
 
 
 @pytest.mark.parametrize(
     ("first", "second", "expected", "withdrawn"),
     [
-        (0, 0, [2, 1], {"b": 1}),
-        (1, 0, [3, 0], {"b": 2}),
-        (2, 1, [2, 1], {"a": 2, "b": 2}),
-        (0, 9, [0, 9], {"a": 2, "b": 2}),
+        (0, 0, [2, 1], [0, 1]),
+        (1, 0, [3, 0], [0, 2]),
+        (2, 1, [2, 1], [2, 2]),
+        (0, 9, [0, 9], [2, 2]),
     ],
 )
 def test_two_variants_that_withdraw_at_once_keep_the_services_minimum(first, second, expected, withdrawn):
-    wishes, left = two_stuck(first, second)
+    kept = two_stuck(first, second)
 
-    assert [wish.replicas for wish in wishes] == expected
-    assert left == withdrawn
-    assert all(wish.reason is Reason.AT_MINIMUM for wish in wishes if wish.variant not in left)
+    assert [entry.variant.replicas for entry in kept] == expected
+    assert [entry.pods for entry in kept] == withdrawn
+    assert all(entry.variant.reason is Reason.AT_MINIMUM for entry in kept if not entry.pods)
 
 
 @pytest.mark.parametrize(("surge", "count"), [(True, 0), (False, 1)])
 def test_the_extra_replica_of_a_roll_is_not_a_replica_too_many(surge, count):
     """With it, two serving pods of a base of two and one stuck pod: giving one up would take one that serves."""
     made = stuck_plant(replicas=3, serving=2, variant_least=0, service_least=1)
-    variant = gather(made.world().services[0], made.world(), None, made.now).variants[0]
+    state = gather(made.world().services[0], made.world(), EMPTY, made.now)
+    variant = state.variants[0]
     variant = replace(variant, memory=replace(variant.memory, roll=Roll(made.now, 2, surge=surge)))
 
-    assert withdrawable(variant, unschedulable(variant, made.now)) == count
+    assert withdrawable(variant, unschedulable(state, variant)) == count
 
 
 def test_pods_that_no_node_takes_keep_nobody_else_from_the_pool():

@@ -11,8 +11,8 @@ from pertoken.domain.identity import PodKey
 from pertoken.domain.placement import ANYWHERE, NodeTerm, PlacementRules, Requirement, Taint, Toleration
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import PoolView, ServiceView, VariantView, World
-from pertoken.planner.place import pool_states
 from pertoken.planner.placement import obstacle, tolerates
+from pertoken.planner.pool_state import pool_states
 
 SKU = Taint("sku", "NoSchedule", "gpu")
 GPU = "nvidia.com/gpu"

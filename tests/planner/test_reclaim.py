@@ -13,10 +13,12 @@ from pertoken.domain.plan import SetReplicas, Verdict
 from pertoken.domain.pool import AccessRule
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode
-from pertoken.planner.allocate import Option, Request, allocate
-from pertoken.planner.place import PoolState, Seat
-from pertoken.planner.reclaim import reclaim
-from pertoken.planner.shares import RECLAIM_CYCLES, Scene, Share
+from pertoken.planner.allocate.give_out import give_out
+from pertoken.planner.allocate.reclaim import settle_priorities
+from pertoken.planner.allocate.shares import Scene, Share
+from pertoken.planner.grant import Option, Request
+from pertoken.planner.pool_state import PoolState, Seat
+from pertoken.planner.tuning import TUNING
 
 CYCLE = 15.0
 NOW = 10_000.0
@@ -49,13 +51,13 @@ class Table:
 
     def settle(self, now=NOW):
         pools = {"a100": self.pool}
-        grants = allocate([one for one in self.requests if self._acts(one.service)], pools)
+        grants = give_out([one for one in self.requests if self._acts(one.service)], pools)
         shares = []
         for share, wanted in self.shares:
             grant = grants.get(share.service)
             shares.append(share if grant is None else self._planned(share, wanted, grant))
-        scene = Scene(tuple(shares), self.least, {}, now, CYCLE)
-        self.grants = reclaim(scene, grants, pools)
+        scene = Scene(tuple(shares), self.least, {}, now)
+        self.grants = settle_priorities(scene, grants, pools, TUNING.reclaim)
         return self
 
     def _planned(self, share, wanted, grant):
@@ -103,7 +105,7 @@ def test_a_quarter_goes_at_a_time_and_both_are_told():
         ({"priority": 101}, 4, 8),
         ({"movable": False}, 4, 8),
         ({"last_cut_at": NOW - 1.0}, 4, 8),
-        ({"last_cut_at": NOW - RECLAIM_CYCLES * CYCLE}, 4, 6),
+        ({"last_cut_at": NOW - TUNING.reclaim.seconds}, 4, 6),
         ({"leaving": (0, 0, 0)}, 4, 7),
         ({"leaving": (0, 0, 0, 0)}, 4, 8),
         ({"shrinks_to": 5}, 4, 4),
@@ -211,7 +213,7 @@ def test_a_higher_priority_never_waits_for_what_a_lower_one_is_not_owed(data):
         missing = max(0, wants - free)
         after = [table.replicas(f"s{index}") for index in range(count)]
         assert sum(held) - sum(after) <= missing
-        held, now = after, now + RECLAIM_CYCLES * CYCLE
+        held, now = after, now + TUNING.reclaim.seconds
     got = min(wants, sum(sizes) - sum(held))
     for index in range(count):
         owed = min(sizes[index], least[index]) if priorities[index] < mine else sizes[index]

@@ -14,8 +14,9 @@ from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.plan import Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import ModelSpec, ServiceSpec
+from pertoken.domain.trace import Told
 from pertoken.domain.world import ServiceView
-from pertoken.planner.engine import plan
+from pertoken.planner.pipeline import plan
 
 QUOTA = 'pods "chat-abc" is forbidden: exceeded quota: gpus, requested: 1, used: 2, limited: 2'
 
@@ -77,7 +78,7 @@ def test_replicas_that_kubernetes_refuses_are_told_in_its_words_at_once():
     assert able.reason is Reason.REPLICA_FAILURE
     assert made.decision().reason is Reason.REPLICA_FAILURE
     assert made.decision().variants[0].reason is Reason.REPLICA_FAILURE
-    assert any(step.stage == "running" and step.detail["words"] == QUOTA for step in made.decision().trace)
+    assert any(step.stage == "running" and step.detail == Told(QUOTA) for step in made.decision().trace)
 
 
 def test_no_more_is_asked_of_what_kubernetes_refuses():

@@ -28,13 +28,16 @@ from pertoken.domain.service import (
 )
 from pertoken.domain.signal import LatencyKind
 from pertoken.domain.world import PoolView, ServiceView, VariantView, World
-from pertoken.planner.allocate import Option, Request, allocate
-from pertoken.planner.explain import cost_sentence, rows, why
-from pertoken.planner.guard import backed_off, backoff_key
-from pertoken.planner.judge import judge_cost
-from pertoken.planner.memory import EMPTY, Change, Memory, PoolMemory, Recommendation, from_json, to_json
-from pertoken.planner.place import PoolState, pool_states
-from pertoken.planner.stabilize import History, limit_rate, resolved, stabilize
+from pertoken.planner.allocate.give_out import give_out
+from pertoken.planner.conditions.cost import judge_cost
+from pertoken.planner.explain import why
+from pertoken.planner.grant import Option, Request
+from pertoken.planner.hpa_rules import History, hold_back, limit_rate
+from pertoken.planner.memory import EMPTY, Change, Memory, PoolMemory, Recommendation, backoff_key, from_json, to_json
+from pertoken.planner.pipeline import backed_off
+from pertoken.planner.pool_state import PoolState, pool_states
+from pertoken.planner.stabilize import resolved
+from pertoken.planner.tuning import TUNING
 from pertoken.raw.codec import CodecError, decode, encode
 
 
@@ -110,7 +113,7 @@ def test_scale_down_policies(wanted, policies, select, changes, expected):
 def test_stabilization(wanted, since, past, expected):
     history = History(since, tuple(Recommendation(1000.0 + at, count) for at, count in past))
 
-    assert stabilize(wanted, 5, DOWN_300, history, 1000.0).replicas == expected
+    assert hold_back(wanted, 5, DOWN_300, history, 1000.0).replicas == expected
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_stabilization(wanted, since, past, expected):
     ids=["as long as a start-up", "five minutes until forecasts are proven", "slow starters", "what is said stands"],
 )
 def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, lead, proven, window, policy):
-    found = resolved(given, lead, 15.0, proven=proven).scale_down
+    found = resolved(given, lead, TUNING.stabilization, proven=proven).scale_down
 
     assert found.window == window
     assert [(one.value, one.period_seconds) for one in found.policies] == [policy]
@@ -134,7 +137,7 @@ def test_an_up_window_takes_the_lowest():
     behavior = replace(Behavior(), scale_up=rules(60, PODS2))
     history = History(0.0, (Recommendation(970.0, 6), Recommendation(985.0, 9)))
 
-    assert stabilize(9, 5, behavior, history, 1000.0).replicas == 6
+    assert hold_back(9, 5, behavior, history, 1000.0).replicas == 6
 
 
 # -- pools -------------------------------------------------------------------------------------------------------
@@ -199,7 +202,7 @@ def granted(found, name):
 def test_what_one_pool_refuses_spills_over_to_the_next_variant():
     pools = {"a100": state((1,)), "h100": state((8,))}
     cheap, dear = option("cheap", wanted=4, rate=5.0), option("dear", "h100", wanted=0, rate=10.0)
-    found = allocate([request("chat", cheap, dear)], pools)
+    found = give_out([request("chat", cheap, dear)], pools)
 
     assert granted(found, "chat") == {"cheap": 1, "dear": 2}
     assert found[ServiceKey("llm", "chat")].shortfall == {"cheap": 3}
@@ -209,12 +212,12 @@ def test_spilling_stops_at_the_ceiling():
     pools = {"a100": state((0,)), "h100": state((8,))}
     cheap, dear = option("cheap", wanted=4, rate=5.0), option("dear", "h100", wanted=0, ceiling=1, rate=10.0)
 
-    assert granted(allocate([request("chat", cheap, dear)], pools), "chat") == {"cheap": 0, "dear": 1}
+    assert granted(give_out([request("chat", cheap, dear)], pools), "chat") == {"cheap": 0, "dear": 1}
 
 
 def test_pools_that_are_missing_or_closed_give_nothing():
     closed = state(spec=pool_spec(access=(TEAM_A,)))
-    found = allocate([request("chat", option("v"), option("w", "gone"))], {"a100": closed})
+    found = give_out([request("chat", option("v"), option("w", "gone"))], {"a100": closed})
     refused = found[ServiceKey("llm", "chat")].refused
 
     assert granted(found, "chat") == {"v": 0, "w": 0}
@@ -224,7 +227,7 @@ def test_pools_that_are_missing_or_closed_give_nothing():
 
 
 def test_equal_priorities_share_by_need():
-    found = allocate([request("a", option(wanted=9)), request("b", option(wanted=3))], {"a100": state((8,))})
+    found = give_out([request("a", option(wanted=9)), request("b", option(wanted=3))], {"a100": state((8,))})
 
     assert granted(found, "a")["v"] + granted(found, "b")["v"] == 8
     assert granted(found, "b")["v"] in {2, 3}
@@ -527,9 +530,9 @@ def test_a_full_pool_sends_demand_to_the_dearer_variant():
 
 
 def test_backing_off_doubles_while_it_fails():
-    first = backed_off(PoolMemory(), 300, 1000.0)
-    second = backed_off(first, 300, first.backoff_until + 100)
-    much_later = backed_off(second, 300, second.backoff_until + 100_000)
+    first = backed_off(PoolMemory(), 300, 1000.0, TUNING.rails)
+    second = backed_off(first, 300, first.backoff_until + 100, TUNING.rails)
+    much_later = backed_off(second, 300, second.backoff_until + 100_000, TUNING.rails)
 
     assert first.backoff_until == 1600.0
     assert second.backoff_until - (first.backoff_until + 100) == 1200.0
@@ -543,10 +546,8 @@ def test_words():
 
     assert decision.message.startswith("a100: 3 replicas")
     assert "output tokens/s per replica" in decision.message
-    assert next(row[0] for row in rows(decision)) == "assess"
-    assert any("per replica" in row[4] for row in rows(decision))
-    assert cost_sentence(decision.cost).startswith("cost index 0.")
-    assert cost_sentence(CostFigures()).startswith("cost index unknown")
+    assert next(step.stage for step in decision.trace) == "assess"
+    assert any("per_replica" in step.figures() for step in decision.trace)
     assert why(Reason.POOLS_OVERLAP) == "PoolsOverlap"
 
 

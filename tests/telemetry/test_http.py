@@ -16,8 +16,9 @@ import aiohttp
 import pytest
 
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
-from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, SetReplicas, Step, VariantDecision
+from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, SetReplicas, VariantDecision
 from pertoken.domain.reasons import Reason
+from pertoken.domain.trace import GrowingQueue, Step
 from pertoken.telemetry import http
 from pertoken.telemetry.http import HttpOptions, HttpSources, TelemetryServer, not_older, ready_when
 from pertoken.telemetry.logging import LogControl
@@ -25,7 +26,7 @@ from pertoken.telemetry.plan_view import plain
 
 CHAT = ServiceKey("prod", "chat")
 TARGET = WorkloadRef("apps/v1", "Deployment", "prod", "chat")
-STEP = Step("sizing", "2 replicas", "3 replicas", Reason.DEMAND_ROSE, {"demand": "812 tok/s"})
+STEP = Step("size", "2", "3", Reason.DEMAND_ROSE, "a100", GrowingQueue(812.5))
 PLAN = Plan(
     decisions=(
         Decision(
@@ -159,12 +160,12 @@ async def test_the_plan_as_json_and_text(world):
     assert shown["cycle"] == 12
     (decision,) = shown["decisions"]
     assert decision["reason"] == "DemandRose"
-    assert decision["trace"][0]["detail"] == {"demand": "812 tok/s"}
+    assert decision["trace"][0]["detail"] == {"type": "GrowingQueue", "waiting": 812.5}
     assert decision["variants"][0]["capacity_per_replica"] is None, "JSON has no infinity"
     assert [action["type"] for action in shown["actions"]] == ["SetReplicas", "EvictPod"]
     _, content_type, text = await ask(world, "/debug/plan?format=text", "debug")
     assert content_type.startswith("text/plain")
-    for part in ("cycle 12", "prod/chat: DemandRose", "sizing: 2 replicas -> 3 replicas", "demand: 812 tok/s"):
+    for part in ("cycle 12", "prod/chat: DemandRose", "size: 2 -> 3", "variant: a100", "waiting: 812.5"):
         assert part in text
     assert "8 of 16 GPUs used" in text
 

@@ -22,6 +22,7 @@ from pertoken.domain.cluster import PodFact
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
 from pertoken.domain.plan import Action, SetReplicas
 from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.domain.trace import ModelSizing
 from pertoken.domain.world import PlannerSettings, World
 from pertoken_bench.cluster.simulated import Cluster, Workload
 from pertoken_bench.policies.pertoken_policy import MANAGER, Pertoken
@@ -113,10 +114,9 @@ class Foreseeing(Pertoken):
         need = float(ahead.max()) if len(ahead) else 0.0
         for decision in self.last.decisions:
             for step in decision.trace:
-                per_replica = dict(step.detail).get("per_replica") if step.stage == "sizing" else None
-                if per_replica is None:
+                if not isinstance(step.detail, ModelSizing):
                     continue
-                wanted = math.ceil(need / max(float(per_replica), 1e-9) - 1e-9)
+                wanted = math.ceil(need / max(step.detail.per_replica, 1e-9) - 1e-9)
                 self._cluster.scale(self._cluster.workloads[0], wanted, seen.now - seen.start, MANAGER)
         return orders
 

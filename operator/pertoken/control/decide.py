@@ -9,7 +9,7 @@ from pertoken.accounting.account import account, with_token_work
 from pertoken.control.saved import Saved
 from pertoken.domain.plan import Plan
 from pertoken.domain.world import World
-from pertoken.planner.engine import plan as make_plan
+from pertoken.planner.pipeline import plan as make_plan
 
 
 def _untimed(_phase: str) -> None:

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pertoken.domain.cost import NO_FIGURES, CostFigures, TokenWork
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.reasons import Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One stage's contribution to a decision.
-
-    Attributes:
-        stage: name of the planner stage, e.g. ``sizing``.
-        before: what the stage was given, as short text (``"3 replicas"``).
-        after: what it handed on.
-        reason: why.
-        detail: the numbers behind it, name -> text with unit.
-    """
-
-    stage: str
-    before: str
-    after: str
-    reason: Reason
-    detail: Mapping[str, str] = field(default_factory=dict)
+from pertoken.domain.trace import Step
 
 
 class Verdict(StrEnum):

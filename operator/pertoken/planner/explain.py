@@ -1,12 +1,38 @@
-"""Words for people: a decision's trace as one sentence, and as rows of a table. Pure text."""
+"""Words for people, from a decision's values and trace: headline, sentence, why a workload was scaled. Pure text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pertoken.domain.cost import CostFigures
-from pertoken.domain.plan import Decision, DemandFigures, Step, VariantDecision
+from pertoken.domain.plan import DemandFigures, VariantDecision
 from pertoken.domain.reasons import Reason
+from pertoken.domain.trace import LatencyFeedback, ModelSizing, Shared, Step, text_of
+
+# When several reasons compete for the headline, the first of these wins.
+_GRAVEST = (
+    Reason.TARGET_NOT_FOUND,
+    Reason.OBJECT_UNREADABLE,
+    Reason.FOREIGN_AUTOSCALER,
+    Reason.CONFLICTING_MANAGER,
+    Reason.GPU_COUNT_UNKNOWN,
+    Reason.SWITCHED_OFF,
+    Reason.REPLICA_FAILURE,
+    Reason.PODS_CRASHING,
+    Reason.PODS_PENDING,
+    Reason.PODS_NOT_READY,
+    Reason.HELD_NO_METRICS,
+    Reason.RECLAIMED_FOR_PRIORITY,
+    Reason.ACCESS_DENIED,
+    Reason.POOL_EXHAUSTED,
+    Reason.UNSCHEDULABLE_WITHDRAWN,
+    Reason.POOL_BACKING_OFF,
+    Reason.AT_MAXIMUM,
+    Reason.SPEND_CAPPED,
+    Reason.LATENCY_AT_RISK,
+    Reason.QUEUE_BACKLOG,
+    Reason.DEMAND_ROSE,
+    Reason.DEMAND_FELL,
+)
 
 _WHY: Mapping[Reason, str] = {
     Reason.DEMAND_ROSE: "demand rose",
@@ -77,19 +103,34 @@ def _demand(demand: DemandFigures) -> str:
     return f"demand {now:.0f} output tokens/s, {ahead:.0f} expected in {demand.lead_seconds:.0f} s{waiting}"
 
 
-def rows(decision: Decision) -> list[tuple[str, str, str, str, str]]:
-    """Trace as table rows: stage, before, after, reason, detail."""
-    return [(step.stage, step.before, step.after, step.reason.value, _detail(step)) for step in decision.trace]
+def headline(reasons: Sequence[Reason], limits: Sequence[Reason]) -> Reason:
+    """The one reason to show: the gravest of the variants' reasons and of what limits the service."""
+    told = {*reasons, *limits}
+    return next((reason for reason in _GRAVEST if reason in told), reasons[0] if reasons else Reason.AT_DESIRED)
 
 
-def _detail(step: Step) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in step.detail.items())
+def why_scaled(variant: str, change: tuple[int, int], reason: Reason, trace: Sequence[Step]) -> str:
+    """A scale action in words: from, to, reason, and the numbers behind it as the trace has them."""
+    words = f"{change[0]} -> {change[1]} replicas: {reason.value}"
+    numbers = [text for step in trace if step.variant == variant for text in _numbers(step, reason)]
+    return f"{words} ({', '.join(numbers)})" if numbers else words
 
 
-def cost_sentence(figures: CostFigures) -> str:
-    """Cost in one line; says what is not known."""
-    if figures.index is None:
-        return f"cost index unknown ({figures.finished_requests:.0f} finished requests seen)"
-    blended = "" if figures.blended is None else f", {figures.blended:.3f} USD per 1M tokens"
-    idle = "" if figures.idle_share is None else f", {figures.idle_share:.0%} of the GPU time idle"
-    return f"cost index {figures.index:.2f}{blended}{idle}"
+def _numbers(step: Step, reason: Reason) -> list[str]:
+    reclaimed = reason is Reason.RECLAIMED_FOR_PRIORITY
+    match step.detail:
+        case Shared(words) if reclaimed and step.stage == "reclaim":
+            return [words]
+        case ModelSizing() as sized if not reclaimed:
+            return [
+                f"demand {text_of(sized.requests_per_second)} requests/s",
+                f"with head-room {text_of(sized.with_headroom)}",
+                f"one replica sustains {text_of(sized.per_replica)}",
+            ]
+        case LatencyFeedback() as late if not reclaimed:
+            return [
+                f"measured {late.measure}",
+                f"at {text_of(late.measured_seconds)} s",
+                f"objective {text_of(late.objective_seconds)} s",
+            ]
+    return []

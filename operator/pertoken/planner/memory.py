@@ -131,7 +131,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Pressure:
+class Utilization:
     """Load over the modelled sustainable rate of the replicas that served, at an instant."""
 
     at: float
@@ -149,7 +149,7 @@ class ServiceMemory:
         shape: mean request.
         demand: samples of the last forty minutes, oldest first.
         knee: utilization at which the percentile is just kept.
-        pressure: utilizations lately, oldest first.
+        utilizations: lately, oldest first.
         idle_since: no request since, None while there are some.
         panic_until: no scale-down before.
         conflicted_until, conflict: hands off until, and from whom.
@@ -162,7 +162,7 @@ class ServiceMemory:
     shape: Shape | None = None
     demand: tuple[DemandSample, ...] = ()
     knee: SloKnee = field(default_factory=SloKnee)
-    pressure: tuple[Pressure, ...] = ()
+    utilizations: tuple[Utilization, ...] = ()
     idle_since: float | None = None
     panic_until: float = 0.0
     conflicted_until: float = 0.0
@@ -179,9 +179,20 @@ class PoolMemory:
     withdrawals: int = 0
 
 
+NOT_REFUSED: Final = PoolMemory()
+
+
+def backoff_key(pool: str, service: ServiceKey, variant: str) -> str:
+    """Under which name a pool's refusals of one variant are remembered.
+
+    Pods that no node takes may ask for what no node has: other services' pods must not wait for them.
+    """
+    return f"{pool}/{service}/{variant}"
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Everything remembered. Services by ``namespace/name``, pools by `guard.backoff_key`."""
+    """Everything remembered. Services by ``namespace/name``, pools by `backoff_key`."""
 
     services: Mapping[str, ServiceMemory] = field(default_factory=dict)
     pools: Mapping[str, PoolMemory] = field(default_factory=dict)
@@ -190,6 +201,10 @@ class Memory:
     def service(self, key: ServiceKey) -> ServiceMemory | None:
         """One service's history."""
         return self.services.get(str(key))
+
+    def pool(self, pool: str, service: ServiceKey, variant: str) -> PoolMemory:
+        """How a pool refused one variant's pods lately."""
+        return self.pools.get(backoff_key(pool, service, variant), NOT_REFUSED)
 
 
 EMPTY: Final = Memory()

@@ -17,7 +17,7 @@ from pertoken.domain.needs import Lack, Need, tells
 from pertoken.domain.service import Engine
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.performance.steady import Targets
-from pertoken.planner.facts import ServiceFacts, VariantFacts
+from pertoken.planner.service_state import ServiceState, VariantState
 
 
 class Purpose(StrEnum):
@@ -51,7 +51,7 @@ _TRAFFIC: Final = (RUNNING, WAITING, PROMPTS, GENERATED)
 _ONCE_SEEN: Final = (FIRST_TOKEN, TOKEN_TIME, QUEUE, BUSY)
 
 
-def needs_of(variant: VariantFacts, targets: Targets) -> Mapping[Purpose, tuple[Need, ...]]:
+def needs_of(variant: VariantState, targets: Targets) -> Mapping[Purpose, tuple[Need, ...]]:
     """What each decision about one variant needs of its pods."""
     if variant.spec.engine is Engine.GENERIC:
         return {Purpose.SCALE_DOWN: (GPU_USE, QUEUE), Purpose.IDLE: (GPU_USE, QUEUE, BUSY)}
@@ -67,38 +67,38 @@ def needs_of(variant: VariantFacts, targets: Targets) -> Mapping[Purpose, tuple[
     }
 
 
-def lacks_of(facts: ServiceFacts) -> Lacks:
+def lacks_of(state: ServiceState) -> Lacks:
     """For each purpose, what serving pods do not tell. Empty tuples where all is told.
 
     Pods that became Ready within the rate window are not expected to have rates yet. Of a replica that spans several
     pods one has to tell. What the cost index lacks is told by the account.
     """
     found: dict[Purpose, dict[str, list[str]]] = {purpose: {} for purpose in Purpose}
-    for variant in facts.variants:
-        expected, told_by = _expected(variant, facts)
-        for purpose, needs in needs_of(variant, facts.targets).items():
+    for variant in state.variants:
+        expected, told_by = _expected(variant, state)
+        for purpose, needs in needs_of(variant, state.targets).items():
             for need in needs:
-                if need.once_seen and need.name not in facts.memory.told:
+                if need.once_seen and need.name not in state.memory.told:
                     continue
-                telling = {key for key, metrics in told_by.items() if tells(need, metrics, _offer(facts, metrics))}
+                telling = {key for key, metrics in told_by.items() if tells(need, metrics, _offer(state, metrics))}
                 if len(telling) < len(expected) // variant.pods_per_replica:
                     found[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
     lacks = {
         purpose: tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
         for purpose, lacking in found.items()
     }
-    return {**lacks, Purpose.COST: facts.cost.lacks}
+    return {**lacks, Purpose.COST: state.cost.lacks}
 
 
-def told(facts: ServiceFacts) -> tuple[str, ...]:
+def told(state: ServiceState) -> tuple[str, ...]:
     """Names of the needs that have been met by some pod of this service, the ones of earlier cycles included."""
     seen = {
         need.name
-        for variant in facts.variants
+        for variant in state.variants
         for need in _ONCE_SEEN
         if any(need.met(metrics) for metrics in variant.measured)
     }
-    return tuple(sorted({*facts.memory.told, *seen}))
+    return tuple(sorted({*state.memory.told, *seen}))
 
 
 def words(lacks: Lacks) -> str:
@@ -114,18 +114,18 @@ def words(lacks: Lacks) -> str:
     return f"missing: {missing}. Off until they are told: {', '.join(off)}"
 
 
-def _expected(variant: VariantFacts, facts: ServiceFacts) -> tuple[set[str], dict[str, PodMetrics]]:
+def _expected(variant: VariantState, state: ServiceState) -> tuple[set[str], dict[str, PodMetrics]]:
     """Names of the pods that must tell, and the metrics of those that tell anything."""
     settled = {
         pod.key: pod.key.name
         for pod in variant.living
-        if pod.ready and pod.ready_at is not None and facts.now - pod.ready_at > facts.window
+        if pod.ready and pod.ready_at is not None and state.now - pod.ready_at > state.window
     }
     return set(settled.values()), {
         settled[metrics.pod]: metrics for metrics in variant.measured if metrics.pod in settled
     }
 
 
-def _offer(facts: ServiceFacts, metrics: PodMetrics) -> Offer | None:
+def _offer(state: ServiceState, metrics: PodMetrics) -> Offer | None:
     """What the pod's engine has; None where the engine was not recognized."""
-    return None if facts.snapshot is None else facts.snapshot.offers.get(metrics.engine)
+    return None if state.snapshot is None else state.snapshot.offers.get(metrics.engine)

@@ -1,4 +1,4 @@
-"""Slow down changes of replicas: stabilization windows and rate limits, with the meaning they have in HPA v2.
+"""Stage `stabilize`: slow down changes of replicas.
 
 Where nothing is said of scaling down, it takes its time from the start-up: who gives a replica up and wants it back
 waits for, and pays, one start-up. So a lower recommendation must have held for that long (a rent-or-buy rule: never
@@ -7,135 +7,84 @@ more than twice the cost of the best choice in hindsight), and at most half of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPolicy
-from pertoken.planner.memory import Change, Recommendation
-
-UNPROVEN_CYCLES = 20  # five minutes at the usual 15 s, as HPA holds
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What happened before.
-
-    Attributes:
-        observed_since: since when this service has been watched without interruption.
-        recommendations: earlier ones, oldest first.
-        changes: replicas added and removed, oldest first.
-    """
-
-    observed_since: float
-    recommendations: Sequence[Recommendation] = ()
-    changes: Sequence[Change] = ()
+from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy
+from pertoken.domain.trace import NO_DETAIL, Limit, Step
+from pertoken.planner.assessment import Grade
+from pertoken.planner.hpa_rules import History, Limited, hold_back, limit_rate
+from pertoken.planner.proposal import Proposal, Status, VariantProposal, step
+from pertoken.planner.tuning import Stabilization
 
 
-@dataclass(frozen=True, slots=True)
-class Limited:
-    """Replicas after a limit, with the reason of the limit (None if it did not bind)."""
+def stabilize(proposal: Proposal) -> Proposal:
+    """The proposal with counts that move no faster than the service's behaviour allows."""
+    state = proposal.state
+    proven = proposal.sizing.trust >= state.tuning.stabilization.proven_trust
+    behavior = resolved(state.spec.behavior, state.lead_seconds, state.tuning.stabilization, proven=proven)
+    proposal = replace(proposal, behavior=behavior)
+    if not proposal.planned:
+        return proposal
+    variants, steps = [], []
+    for variant in proposal.variants:
+        slowed, step_taken = _slowed(proposal, variant)
+        variants.append(slowed)
+        steps.extend(step_taken)
+    return proposal.with_variants(variants, *steps)
 
-    replicas: int
-    reason: Reason | None = None
 
-
-def resolved(behavior: Behavior, lead: float, cycle: float, *, proven: bool) -> Behavior:
+def resolved(behavior: Behavior, lead: float, tuning: Stabilization, *, proven: bool) -> Behavior:
     """The behaviour with what the user left open.
 
     Args:
         behavior: as specified.
         lead: seconds from ordering a replica to its service.
-        cycle: seconds between two plans.
+        tuning: what ships.
         proven: forecasts at this lead have come true often enough to be trusted.
     """
     down = behavior.scale_down
-    window = ceil(lead if proven else max(lead, UNPROVEN_CYCLES * cycle))
+    window = ceil(lead if proven else max(lead, tuning.unproven_seconds))
     seconds = window if down.stabilization_seconds is None else down.stabilization_seconds
-    half = ScalingPolicy(PolicyType.PERCENT, 50, max(1, ceil(lead)))
+    half = ScalingPolicy(PolicyType.PERCENT, tuning.down_percent, max(1, ceil(lead)))
     return replace(behavior, scale_down=replace(down, stabilization_seconds=seconds, policies=down.policies or (half,)))
 
 
-def stabilize(wanted: int, current: int, behavior: Behavior, history: History, now: float) -> Limited:
-    """Hold a recommendation that recent ones contradict.
-
-    Scale-up takes the least of the recommendations in the up window, scale-down the greatest in the down window. Until
-    a whole down window has been watched (after a start without memory) nothing goes down.
-    """
-    if wanted > current:
-        window = behavior.scale_up.window
-        least = min((r.replicas for r in history.recommendations if now - r.at <= window), default=wanted)
-        held = max(min(least, wanted), current)
-        return Limited(held, Reason.STABILIZED if held < wanted else None)
-    if wanted < current:
-        window = behavior.scale_down.window
-        if now - history.observed_since < window:
-            return Limited(current, Reason.STABILIZED)
-        most = max((r.replicas for r in history.recommendations if now - r.at <= window), default=wanted)
-        held = min(max(most, wanted), current)
-        return Limited(held, Reason.STABILIZED if held > wanted else None)
-    return Limited(wanted)
-
-
-def limit_rate(wanted: int, current: int, behavior: Behavior, history: History, now: float) -> Limited:
-    """Apply the scaling policies."""
-    if wanted > current:
-        most = max(_highest(current, behavior.scale_up, history, now), current)
-        return Limited(min(wanted, most), Reason.SCALE_UP_LIMITED if most < wanted else None)
-    if wanted < current:
-        least = min(_lowest(current, behavior.scale_down, history, now), current)
-        return Limited(max(wanted, least), Reason.SCALE_DOWN_LIMITED if least > wanted else None)
-    return Limited(wanted)
+def _slowed(proposal: Proposal, variant: VariantProposal) -> tuple[VariantProposal, list[Step]]:
+    state, now = variant.state, proposal.state.now
+    if state.steady > state.spec.max_replicas:
+        return _lowered(proposal, variant)
+    wanted, panics = variant.replicas, proposal.assessment.grade is Grade.PANIC
+    if wanted < state.steady and not proposal.assessment.may_shrink:
+        kept = (Reason.QUEUE_BACKLOG, Status.FREE) if panics else (Reason.METRICS_WARMING_UP, Status.LAGGING)
+        told = step("stabilize", (wanted, state.steady), kept[0], variant=variant.name)
+        return variant.at(state.steady, *kept), [told]
+    history = History(proposal.state.memory.seen_since, state.memory.recommendations, state.memory.changes)
+    held = hold_back(wanted, state.steady, proposal.behavior, history, now)
+    if panics and wanted > state.steady:
+        held = Limited(wanted)
+    if variant.status is Status.IDLE and not proposal.state.spec.behavior.scale_down.policies:
+        # To zero at once: the idle time was the window.
+        return variant.at(held.replicas, held.reason, None if held.reason is None else Status.LAGGING), []
+    rated = limit_rate(held.replicas, state.steady, proposal.behavior, history, now)
+    limit = rated.reason or held.reason
+    if limit is None:
+        return variant.at(rated.replicas), []
+    up = limit is Reason.SCALE_UP_LIMITED
+    words = f"the scale-up policy allows {rated.replicas} now, {wanted} are needed"
+    told = step("stabilize", (wanted, rated.replicas), limit, Limit(words) if up else NO_DETAIL, variant=variant.name)
+    return variant.at(rated.replicas, limit, Status.FREE if up else Status.LAGGING), [told]
 
 
-def _highest(current: int, rules: ScalingRules, history: History, now: float) -> int:
-    if rules.select is SelectPolicy.DISABLED:
-        return current
-    limits = []
-    for policy in rules.policies:
-        added = sum(c.delta for c in history.changes if c.delta > 0 and now - c.at < policy.period_seconds)
-        start = current - added
-        if policy.type is PolicyType.PODS:
-            limits.append(start + policy.value)
-        else:
-            # A workload at zero can always be woken.
-            limits.append(max(ceil(start * (1 + policy.value / 100)), 1))
-    return _select(limits, rules.select, current, upward=True)
-
-
-def _lowest(current: int, rules: ScalingRules, history: History, now: float) -> int:
-    if rules.select is SelectPolicy.DISABLED:
-        return current
-    limits = []
-    for policy in rules.policies:
-        removed = -sum(c.delta for c in history.changes if c.delta < 0 and now - c.at < policy.period_seconds)
-        start = current + removed
-        if policy.type is PolicyType.PODS:
-            limits.append(start - policy.value)
-        else:
-            limits.append(int(start * (1 - policy.value / 100)))
-    return _select(limits, rules.select, current, upward=False)
-
-
-def _select(limits: list[int], select: SelectPolicy, current: int, *, upward: bool) -> int:
-    if not limits:
-        return current
-    widest = (select is SelectPolicy.MAX) == upward
-    return max(limits) if widest else min(limits)
-
-
-def remember(
-    history: Sequence[Recommendation], wanted: int, behavior: Behavior, now: float
-) -> tuple[Recommendation, ...]:
-    """The recommendations to keep: those that some window can still ask for."""
-    keep = max(behavior.scale_up.window, behavior.scale_down.window)
-    return (*(r for r in history if now - r.at <= keep), Recommendation(now, wanted))
-
-
-def remember_change(changes: Sequence[Change], delta: int, behavior: Behavior, now: float) -> tuple[Change, ...]:
-    """The changes to keep, with a new one unless it is zero."""
-    rules = (*behavior.scale_up.policies, *behavior.scale_down.policies)
-    keep = max((policy.period_seconds for policy in rules), default=0)
-    kept = tuple(change for change in changes if now - change.at < keep)
-    return (*kept, Change(now, delta)) if delta else kept
+def _lowered(proposal: Proposal, variant: VariantProposal) -> tuple[VariantProposal, list[Step]]:
+    """A maximum that was lowered below what runs: down to it, whatever is needed, as fast as scaling down may be."""
+    state = variant.state
+    most, steady = state.spec.max_replicas, state.steady
+    history = History(proposal.state.memory.seen_since, (), state.memory.changes)
+    rated = limit_rate(most, steady, proposal.behavior, history, proposal.state.now)
+    reason = rated.reason or Reason.AT_MAXIMUM
+    words = f"maxReplicas of {variant.name} is {most}: {steady} replicas come down to it by the scale-down rules"
+    told = step("stabilize", (steady, rated.replicas), Reason.AT_MAXIMUM, Limit(words), variant=variant.name)
+    status = Status.FREE if rated.reason is None else Status.LAGGING
+    return variant.at(rated.replicas, reason, status), [told]

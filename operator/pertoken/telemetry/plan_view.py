@@ -55,5 +55,5 @@ def _decision_lines(decision: Decision) -> Iterator[str]:
         yield f"  {name}={judgement.verdict.value} ({judgement.reason.value}): {judgement.message}"
     for step in decision.trace:
         yield f"  {step.stage}: {step.before} -> {step.after} ({step.reason.value})"
-        for key, number in step.detail.items():
+        for key, number in step.figures().items():
             yield f"    {key}: {number}"

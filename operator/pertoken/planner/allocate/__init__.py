@@ -1,0 +1,1 @@
+"""Stages `allocate` and `reclaim`: scarce pools given out to all services together."""

@@ -1,0 +1,117 @@
+"""Scale-ups served from scarce pools: strict priorities, fair shares within one, whole replicas on real nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+from pertoken.domain.identity import ServiceKey
+from pertoken.domain.reasons import Reason
+from pertoken.planner.grant import Grant, Option, Refused, Request
+from pertoken.planner.pool_state import PoolState
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request while it is being served."""
+
+    request: Request
+    wanted: dict[str, int]
+    given: dict[str, int]
+    refused: dict[str, Refused] = field(default_factory=dict)
+    asked: int = 0
+    got: int = 0
+    priorities: dict[str, int] = field(default_factory=dict)
+    uncovered: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """GPUs given of GPUs asked for."""
+        return self.got / self.asked if self.asked else 1.0
+
+
+def give_out(requests: Sequence[Request], pools: Mapping[str, PoolState]) -> dict[ServiceKey, Grant]:
+    """Serve all scale-ups from the pools, whose states are used up.
+
+    Higher priorities are served first and completely. Within a priority the service with the least share of what it
+    asked for gets the next replica, so that nobody is starved. What a full pool refuses spills over to the service's
+    next variant. A service counts with another priority in each pool whose access rules limit it.
+    """
+    opened = [_open(request, pools) for request in sorted(requests, key=lambda request: request.service)]
+    for priority in sorted({level for entry in opened for level in entry.priorities.values()}, reverse=True):
+        waiting = [entry for entry in opened if priority in entry.priorities.values()]
+        while waiting:
+            waiting.sort(key=lambda entry: (entry.share, entry.request.service))
+            if not _serve_one(waiting[0], pools, priority):
+                waiting.pop(0)
+    return {entry.request.service: _grant(entry) for entry in opened}
+
+
+def _open(request: Request, pools: Mapping[str, PoolState]) -> _Open:
+    entry = _Open(
+        request,
+        {option.variant: option.wanted for option in request.options},
+        {option.variant: option.current for option in request.options},
+    )
+    entry.asked = sum(max(0, option.wanted - option.current) * option.gpus for option in request.options)
+    for option in request.options:
+        if option.pool not in pools:
+            _refuse(entry, option, Refused(Reason.POOL_EXHAUSTED, f"pool {option.pool} does not exist"))
+            continue
+        counts = pools[option.pool].priority(request.namespace_labels, request.priority)
+        entry.priorities[option.variant] = counts
+    return entry
+
+
+def _serve_one(entry: _Open, pools: Mapping[str, PoolState], priority: int) -> bool:
+    """Give the entry one replica that it may ask for at this priority; False when there is none to be given."""
+    for option in entry.request.options:
+        if option.variant in entry.refused or entry.given[option.variant] >= entry.wanted[option.variant]:
+            continue
+        if entry.priorities[option.variant] < priority:
+            continue
+        pool = pools[option.pool]
+        rule = pool.rule_of(entry.request.namespace_labels)
+        if rule is None:
+            _refuse(entry, option, Refused(Reason.ACCESS_DENIED, pool.no_access(entry.request.service)))
+            continue
+        why = pool.refusal(option.gpus, rule, option.where)
+        if why:
+            _refuse(entry, option, Refused(Reason.POOL_EXHAUSTED, why))
+            continue
+        pool.take(option.gpus, rule, option.where)
+        entry.given[option.variant] += 1
+        entry.got += option.gpus
+        return True
+    return False
+
+
+def _refuse(entry: _Open, option: Option, why: Refused) -> None:
+    """Note the refusal and ask the next variants for the rate that is missing."""
+    missing = entry.wanted[option.variant] - entry.given[option.variant]
+    if missing <= 0:
+        return
+    entry.refused[option.variant] = why
+    rate = missing * option.rate
+    for other in entry.request.options:
+        if rate <= 0:
+            return
+        if other.rate <= 0 or other.variant in entry.refused:
+            continue
+        room = other.ceiling - entry.wanted[other.variant]
+        more = min(room, ceil(rate / other.rate - 1e-9))
+        if more > 0:
+            entry.wanted[other.variant] += more
+            rate -= more * other.rate
+    entry.uncovered += max(0.0, rate)
+
+
+def _grant(entry: _Open) -> Grant:
+    gpus = {option.variant: option.gpus for option in entry.request.options}
+    shortfall = {
+        name: (entry.wanted[name] - entry.given[name]) * gpus[name]
+        for name in entry.given
+        if entry.wanted[name] > entry.given[name]
+    }
+    return Grant(entry.given, entry.refused, shortfall, entry.uncovered)

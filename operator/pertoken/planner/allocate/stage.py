@@ -1,0 +1,62 @@
+"""Stages `allocate` and `reclaim`: what services that act get of the pools, and what higher priorities take back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pertoken.domain.identity import ServiceKey
+from pertoken.planner.allocate.give_out import give_out
+from pertoken.planner.allocate.reclaim import settle_priorities
+from pertoken.planner.allocate.shares import scene_of
+from pertoken.planner.grant import NOTHING_GRANTED, Grant, Option, Request
+from pertoken.planner.pool_state import PoolState
+from pertoken.planner.proposal import Proposal, VariantProposal
+from pertoken.planner.tuning import TUNING, Tuning
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """All proposals on their way through the joint stages.
+
+    Attributes:
+        proposals: in the order of services.
+        pools: scratch of this cycle, used up by what is given out.
+        grants: of the services that act.
+    """
+
+    proposals: tuple[Proposal, ...]
+    pools: Mapping[str, PoolState]
+    grants: Mapping[ServiceKey, Grant] = field(default_factory=dict)
+    tuning: Tuning = TUNING
+
+    def grant_of(self, key: ServiceKey) -> Grant:
+        """What a service got; nothing for one that does not act."""
+        return self.grants.get(key, NOTHING_GRANTED)
+
+
+def allocate(allocation: Allocation) -> Allocation:
+    """Serve the scale-ups of services that act; what a recommendation would need is shown, not reserved."""
+    requests = [request_of(proposal) for proposal in allocation.proposals if proposal.stance.acts]
+    return replace(allocation, grants=give_out(requests, allocation.pools))
+
+
+def reclaim(allocation: Allocation) -> Allocation:
+    """Take from lower priorities what higher ones lack."""
+    scene = scene_of(allocation.proposals, allocation.grants, allocation.pools)
+    grants = settle_priorities(scene, allocation.grants, allocation.pools, allocation.tuning.reclaim)
+    return replace(allocation, grants=grants)
+
+
+def request_of(proposal: Proposal) -> Request:
+    """What a service asks of the pools."""
+    spec = proposal.state.spec
+    options = tuple(_option(variant) for variant in proposal.variants)
+    return Request(spec.key, spec.priority, proposal.state.view.namespace_labels, options)
+
+
+def _option(variant: VariantProposal) -> Option:
+    state = variant.state
+    ceiling = state.spec.max_replicas if variant.status.may_grow else variant.replicas
+    gpus, where = max(state.workload.gpus_per_replica, 0), state.workload.placement
+    return Option(variant.name, state.spec.pool, gpus, variant.base, variant.replicas, ceiling, variant.rate, where)

@@ -1,0 +1,188 @@
+"""The engine's cap on running sequences: not binding at the operating batch, never beyond latency or KV cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil, inf
+
+from pertoken.catalog.engines import GRAPH_SIZES, graph_ceiling
+from pertoken.domain.cluster import BatchCap
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Batching, BatchingMode
+from pertoken.domain.signal import Signal
+from pertoken.performance.steady import (
+    CAP_ROOM,
+    CONTEXT_SPREAD,
+    KV_OVERFLOW_Z,
+    Engine,
+    Load,
+    Sustainable,
+    Targets,
+    at_batch,
+    sustainable_rate,
+)
+from pertoken.performance.step_time import kv_sequences
+from pertoken.planner.assessment import Assessment
+from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.settlement import CapDecision
+
+
+def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessment, need: float | None) -> CapDecision:
+    """Which cap the variant should have, and whether a restart for it repays.
+
+    Args:
+        state: of the service.
+        variant: of it.
+        assessment: without good metrics nothing changes.
+        need: requests per second to be carried by the variant, None when not known.
+    """
+    cap = variant.workload.cap
+    if cap is None or cap.foreign:
+        return _not_actuated(variant)
+    kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
+    batching = variant.spec.batching
+    if batching.mode is BatchingMode.FIXED:
+        return _fixed(cap, batching, state)
+    load = state.load
+    if not assessment.may_change_cap or variant.engine is None or load is None:
+        return kept
+    unknown = _too_early(state, variant)
+    if unknown:
+        return replace(kept, message=f"cap {cap.value} kept until {unknown}")
+    limit = cap_limit(variant.engine, load, state.targets, batching)
+    ideal = ideal_cap(variant.engine, load, state.targets, limit, batching)
+    if ideal is None or abs(ideal - cap.value) / cap.value < state.settings.cap_change_threshold:
+        return kept
+    if ideal > cap.value:
+        decision = _raise(state, variant, (cap, ideal), load, need)
+    elif _full_before(state, variant, load):
+        words = f"cap {cap.value} is never reached: the KV cache is full before latency is at risk"
+        decision = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, words)
+    else:
+        decision = _lower(cap, ideal, limit)
+    return _timing(decision, cap, variant, state) if decision.change else decision
+
+
+def _not_actuated(variant: VariantState) -> CapDecision:
+    engine, cap = variant.workload.engine, variant.workload.cap
+    if cap is not None:
+        words = f"cap {cap.value} is read from {cap.foreign}, which is not pertoken's: it is left alone"
+        return CapDecision(cap.value, Reason.BATCH_NOT_ACTUATED, words)
+    words = "the template does not read its cap from pertoken"
+    if engine.max_sequences is None:
+        words = f"{words}; the cap that it runs with is {engine.source}"
+    else:
+        words = f"{words}; it runs with {engine.max_sequences} ({engine.source})"
+    return CapDecision(None, Reason.BATCH_NOT_ACTUATED, words)
+
+
+def _full_before(state: ServiceState, variant: VariantState, load: Load) -> bool:
+    """The KV cache ends batches before latency does, and without preempting much: a lower cap would only cost."""
+    if variant.engine is None:
+        return False
+    fits = kv_sequences(variant.engine.kv_tokens, load.resident, 0.0, 0.0)
+    quick = cap_limit(replace(variant.engine, kv_capacity=inf), load, state.targets, variant.spec.batching)
+    preempted = variant.seen(Signal.PREEMPTIONS_PER_SECOND)
+    return fits <= CAP_ROOM * quick and preempted <= state.tuning.cap.few_preemptions * state.memory.demand[-1].requests
+
+
+def _too_early(state: ServiceState, variant: VariantState) -> str:
+    """What has to be known before a restart is decided on; empty when it is."""
+    if state.settings.calibrate and variant.memory.calibration.samples < state.tuning.cap.calibrated_samples:
+        return "the model is calibrated"
+    demand = state.memory.demand
+    least = state.tuning.cap.least_history
+    if len(demand) * state.settings.cycle_seconds < least:
+        return f"demand has been seen for {least:.0f} s"
+    if state.now > demand[-1].at or demand[-1].requests * state.window < state.tuning.evidence.few_requests:
+        return "requests arrive again: what is known of them was learnt from traffic that has ceased"
+    return ""
+
+
+def cap_limit(engine: Engine, load: Load, targets: Targets, batching: Batching) -> int:
+    """Largest captured size at which the mean inter-token latency keeps the objective and the KV cache holds."""
+    free = replace(engine, cap=None)
+    room = kv_sequences(free.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z)
+    best = batching.min_sequences
+    for size in GRAPH_SIZES:
+        if size > min(batching.max_sequences, room):
+            break
+        if targets.inter_token is not None and at_batch(free, load, size, targets).inter_token > targets.inter_token:
+            break
+        best = max(best, size)
+    return best
+
+
+def ideal_cap(engine: Engine, load: Load, targets: Targets, limit: int, batching: Batching) -> int | None:
+    """Smallest captured size with room above the operating batch of a fully used replica, within `limit`.
+
+    None when latency cannot be kept at any batch: then the cap is not what helps.
+    """
+    found = sustainable_rate(replace(engine, cap=None), load, targets)
+    if not isinstance(found, Sustainable):
+        return None
+    wanted = min(graph_ceiling(CAP_ROOM * found.point.batch), limit)
+    return min(max(wanted, batching.min_sequences), batching.max_sequences)
+
+
+def _fixed(cap: BatchCap, batching: Batching, state: ServiceState) -> CapDecision:
+    wanted = batching.max_sequences
+    if wanted == cap.value:
+        return CapDecision(wanted, Reason.BATCH_FIXED, f"cap fixed at {wanted}")
+    message = f"cap fixed at {wanted}, engines still run with {cap.value}"
+    if cap.changed_at and state.now - cap.changed_at < state.settings.cap_interval_seconds:
+        return CapDecision(wanted, Reason.BATCH_CHANGE_TOO_SOON, message)
+    return CapDecision(wanted, Reason.BATCH_FIXED, message, change=True)
+
+
+def _lower(cap: BatchCap, ideal: int, limit: int) -> CapDecision:
+    if cap.value <= CAP_ROOM * limit:
+        message = f"cap {cap.value} is more than the {ideal} needed, but hardly beyond latency: no restart for it"
+        return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
+    # Down to what latency bears and no further: less would hold requests back without making tokens faster.
+    message = f"cap {cap.value} admits batches beyond latency or KV cache: at most {limit}"
+    return CapDecision(limit, Reason.BATCH_CAP_LOWERED, message, change=True)
+
+
+def _raise(
+    state: ServiceState, variant: VariantState, change: tuple[BatchCap, int], load: Load, need: float | None
+) -> CapDecision:
+    cap, ideal = change
+    batch, waiting = variant.batch, variant.seen(Signal.WAITING)
+    if waiting > 0 and batch is not None and batch >= state.tuning.cap.binding_share * cap.value:
+        message = f"{waiting:.0f} requests wait at a cap of {cap.value} while latency has room: {ideal}"
+        return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
+    saved = _replicas_saved(state, variant, (cap.value, ideal), load, need)
+    if saved >= 1:
+        message = f"cap {ideal} instead of {cap.value} saves {saved} replicas at this load"
+        return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
+    message = f"cap {ideal} would suit full load better than {cap.value}, but saves nothing now"
+    return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
+
+
+def _replicas_saved(
+    state: ServiceState, variant: VariantState, caps: tuple[int, int], load: Load, need: float | None
+) -> int:
+    if need is None or variant.engine is None or need <= 0:
+        return 0
+    counts = []
+    for cap in caps:
+        found = sustainable_rate(replace(variant.engine, cap=cap), load, state.targets)
+        if not isinstance(found, Sustainable):
+            return 0
+        counts.append(max(ceil(need / (found.rate * variant.ranks) - 1e-9), variant.spec.min_replicas, 1))
+    return counts[0] - counts[1]
+
+
+def _timing(found: CapDecision, cap: BatchCap, variant: VariantState, state: ServiceState) -> CapDecision:
+    """A change that is worth it may still come too soon, or be one that failed lately."""
+    memory = variant.memory
+    if memory.blocked_cap == found.desired and state.now < memory.blocked_until:
+        minutes = (memory.blocked_until - state.now) / 60
+        message = f"cap {found.desired} was rolled back; not tried again for {minutes:.0f} min"
+        return CapDecision(cap.value, Reason.BATCH_CHANGE_ROLLED_BACK, message)
+    left = state.settings.cap_interval_seconds - (state.now - cap.changed_at)
+    if cap.changed_at and left > 0:
+        message = f"{found.message}; next change possible in {left:.0f} s"
+        return CapDecision(found.desired, Reason.BATCH_CHANGE_TOO_SOON, message)
+    return found

@@ -1,0 +1,68 @@
+"""What a roll of the batch cap works with: what it may do in a cycle, where it stands, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pertoken.domain.cluster import BatchCap, PodFact
+from pertoken.domain.reasons import Reason
+from pertoken.planner.memory import Roll
+from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.settlement import RollStep
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a roll may do in this cycle.
+
+    Attributes:
+        room: one extra replica is within bounds and has a place.
+        start: a change may begin.
+        judge: metrics are good enough to judge a canary, so that pods may be evicted.
+        wanted: replicas to have; fewer than the roll began with are reached by not replacing old pods.
+        needed: replicas without which the present demand would not be served; one more than that is the spare one
+            that a restart takes.
+        calm: demand is not on the rise: a restart now does not take capacity that is about to be needed.
+    """
+
+    room: bool = False
+    start: bool = True
+    judge: bool = True
+    wanted: int | None = None
+    needed: int | None = None
+    calm: bool = True
+
+    def spare(self, ready: int) -> bool:
+        """One of the `ready` replicas may go for the time of a restart."""
+        return self.needed is not None and ready > max(self.needed, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """A roll under way, in this cycle."""
+
+    service: ServiceState
+    variant: VariantState
+    cap: BatchCap
+    roll: Roll
+    allowed: Allowed = Allowed()
+
+    @property
+    def floor(self) -> int:
+        """Replicas below which the workload must not fall."""
+        return self.roll.base + (1 if self.roll.surge else 0)
+
+    def is_new(self, pod: PodFact) -> bool:
+        """Runs with the value that is to be rolled out, or will when it starts."""
+        started = pod.engine_started_at
+        if started is None or started > self.cap.changed_at:
+            return True
+        bad = self.roll.bad_since
+        return bad is not None and started <= bad
+
+    def wait(self, message: str, *, roll: Roll | None = None) -> RollStep:
+        """Nothing is done in this cycle, for the reason in words; `roll` is what to remember."""
+        roll = roll or self.roll
+        floor = roll.base + (1 if roll.surge else 0)
+        new = sum(1 for pod in self.variant.living if self.is_new(pod) and pod.ready)
+        return RollStep(roll, Reason.BATCH_CHANGE_ROLLING, message, floor=floor, on_new=new)

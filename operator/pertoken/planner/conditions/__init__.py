@@ -1,0 +1,1 @@
+"""Stage `conditions`: what the service's status says of the decision."""

@@ -1,0 +1,112 @@
+"""What the models say of a service's money, and whether it stays within its cost target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pertoken.accounting.cost_index import Reachable, marginal, reachable, reachable_index
+from pertoken.domain.cost import CostFigures
+from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import CostObjective
+from pertoken.performance.steady import Sustainable, sustainable_rate
+from pertoken.planner.needs import Purpose
+from pertoken.planner.proposal import Proposal, VariantProposal
+from pertoken.planner.service_state import ServiceState
+
+
+def cost_figures(state: ServiceState, variants: Sequence[VariantProposal]) -> CostFigures:
+    """The account's figures with those that need the models: the least that tokens can cost, and what one more costs.
+
+    Args:
+        state: of the service.
+        variants: cheapest first.
+    """
+    least, least_index = _least(state)
+    return replace(
+        state.cost.figures,
+        marginal=_marginal(state, variants),
+        reachable=None if least is None else least.blended,
+        reachable_index=least_index,
+    )
+
+
+def _least(state: ServiceState) -> tuple[Reachable | None, float | None]:
+    """Cheapest variant at full use within the objectives, the cap free to move."""
+    load = state.load
+    if load is None:
+        return None, None
+    reached = []
+    for variant in state.variants:
+        if variant.engine is None or variant.usd_per_hour is None:
+            continue
+        batching = variant.spec.batching
+        free = variant.workload.cap is not None or variant.workload.max_sequences is None
+        cap = batching.max_sequences if free else variant.workload.max_sequences
+        engine = replace(variant.engine, cap=cap)
+        point = sustainable_rate(engine, load, state.targets)
+        if isinstance(point, Sustainable):
+            carried = variant.ranks * state.memory.knee.rounded
+            least = reachable(point, load, variant.usd_per_hour / carried)
+            if least is not None:
+                reached.append(least)
+    if not reached:
+        return None, None
+    best = min(reached, key=lambda least: least.usd_per_request)
+    prices = None if state.spec.cost is None else state.spec.cost.prices
+    return best, None if prices is None else reachable_index(best, load, prices)
+
+
+def _marginal(state: ServiceState, variants: Sequence[VariantProposal]) -> float | None:
+    """Of the variant that would take the next request: the cheapest that serves."""
+    load = state.load
+    if load is None:
+        return None
+    for proposed in variants:
+        variant = proposed.state
+        if variant.engine is not None and variant.usd_per_hour is not None and variant.batch is not None:
+            return marginal(variant.engine, load, variant.batch, variant.usd_per_hour / variant.ranks)
+    return None
+
+
+def judge_within_cost(proposal: Proposal, figures: CostFigures) -> Judgement:
+    """`WithinCostTarget`. GPUs cost money while nobody tells what they finish: no index is made of that."""
+    state, assessment = proposal.state, proposal.assessment
+    if state.spec.cost is not None and state.cost.fault:
+        words = "the account failed on a figure that it cannot work with. The decision trace has the details"
+        return Judgement(Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED, words)
+    if state.spec.cost is not None and state.cost.priced and not assessment.allows(Purpose.COST):
+        lacks = "; ".join(str(lack) for lack in assessment.lacks.get(Purpose.COST, ()))
+        words = f"finished tokens are not all told: {lacks or assessment.judgement.message}"
+        return Judgement(Verdict.UNKNOWN, assessment.judgement.reason, words)
+    return judge_cost(state.spec.cost, figures, state.cost.priced, state.settings.min_index_requests)
+
+
+def judge_cost(objective: CostObjective | None, figures: CostFigures, priced: bool, enough: int) -> Judgement:
+    """Whether the cost index is at most 1 over the window."""
+    if objective is None:
+        return Judgement(Verdict.UNKNOWN, Reason.NO_COST_TARGET, "no cost objective is set")
+    if not priced:
+        return Judgement(Verdict.UNKNOWN, Reason.NO_PRICE, "a pool in use has no price per GPU-hour")
+    index = figures.index
+    if index is None or figures.finished_requests < enough:
+        words = f"{figures.finished_requests:.0f} finished requests in {figures.window_seconds:.0f} s, {enough} needed"
+        return Judgement(Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC, words)
+    blended = "" if figures.blended is None else f", {figures.blended:.3f} USD per 1M tokens"
+    words = f"cost index {index:.2f}{blended} over {figures.window_seconds:.0f} s"
+    if index <= 1.0:
+        return Judgement(Verdict.TRUE, Reason.WITHIN_COST_TARGET, words)
+    return _above(figures, words)
+
+
+def _above(figures: CostFigures, words: str) -> Judgement:
+    least = figures.reachable_index
+    if least is None:
+        return Judgement(Verdict.FALSE, Reason.COST_ABOVE_TARGET, words)
+    reach = f"{figures.reachable:.3f} USD per 1M tokens (index {least:.2f})"
+    if least > 1.0:
+        words = f"{words}; within the latency objectives these GPUs reach {reach} at best, at full use"
+        return Judgement(Verdict.FALSE, Reason.COST_TARGET_UNREACHABLE, words)
+    words = f"{words}; {reach} is reachable at full use"
+    return Judgement(Verdict.FALSE, Reason.COST_ABOVE_TARGET, words)

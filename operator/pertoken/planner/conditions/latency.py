@@ -1,0 +1,80 @@
+"""Whether the measured percentiles keep their objectives; requests that wait too long count as misses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pertoken.domain.plan import Judgement, LatencyFigures, Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.signal import LatencyKind
+from pertoken.planner.latency import LatencyEvidence
+from pertoken.planner.proposal import VariantProposal
+from pertoken.planner.service_state import ServiceState
+
+_NAMES = {LatencyKind.TTFT: "time to first token", LatencyKind.TIME_PER_OUTPUT_TOKEN: "inter-token latency"}
+LARGEST_SECONDS = 1e6  # a figure beyond it is the open end of a histogram
+
+
+def latency_figures(state: ServiceState) -> LatencyFigures:
+    """Measured percentiles with their bounds."""
+    ttft, per_token = state.ttft.bounds, state.inter_token.bounds
+    return LatencyFigures(
+        state.targets.percentile,
+        ttft=None if ttft is None else ttft.estimate,
+        ttft_low=None if ttft is None else ttft.low,
+        ttft_high=None if ttft is None else ttft.high,
+        inter_token=None if per_token is None else per_token.estimate,
+        inter_token_low=None if per_token is None else per_token.low,
+        inter_token_high=None if per_token is None else per_token.high,
+    )
+
+
+def judge_latency(state: ServiceState, variants: Sequence[VariantProposal]) -> Judgement:
+    """`WithinLatencyTarget`."""
+    owed = [
+        (latency, latency.objective) for latency in (state.ttft, state.inter_token) if latency.objective is not None
+    ]
+    if not owed:
+        return Judgement(Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET, "no latency objective is set")
+    judged = [_judge(state, latency, objective) for latency, objective in owed]
+    worst = min(judged, key=lambda judgement: (Verdict.FALSE, Verdict.UNKNOWN, Verdict.TRUE).index(judgement.verdict))
+    unreachable = _unreachable(variants)
+    if worst.verdict is not Verdict.TRUE and unreachable:
+        return Judgement(Verdict.FALSE, Reason.LATENCY_TARGET_UNREACHABLE, unreachable)
+    if worst.verdict is Verdict.TRUE:
+        words = "; ".join(judgement.message for judgement in judged)
+        return Judgement(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
+    return worst
+
+
+def _unreachable(variants: Sequence[VariantProposal]) -> str:
+    """Words where no variant keeps an objective even for a single request; empty otherwise."""
+    missed = [variant.capacity.unreachable for variant in variants if variant.capacity is not None]
+    if not missed or any(unreachable is None for unreachable in missed):
+        return ""
+    best = min((unreachable for unreachable in missed if unreachable is not None), key=lambda one: one.seconds)
+    return (
+        f"a single request on an idle replica takes {best.seconds * 1000:.0f} ms ({best.what}), "
+        f"the objective is {best.objective * 1000:.0f} ms: no number of replicas reaches it"
+    )
+
+
+def _judge(state: ServiceState, latency: LatencyEvidence, objective: float) -> Judgement:
+    name, bounds, share = _NAMES[latency.kind], latency.bounds, latency.share_kept
+    if bounds is None or share is None or latency.all_pods is None:
+        return Judgement(Verdict.UNKNOWN, Reason.NO_TRAFFIC, f"no {name} was measured")
+    low, high = share
+    goal = latency.percentile / 100.0
+    words = f"p{latency.percentile} {name} {_ms(bounds.estimate)}, objective {_ms(objective)}"
+    if low >= goal:
+        return Judgement(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
+    evidence = state.tuning.evidence
+    enough = latency.all_pods.cumulative[-1] * state.window >= evidence.enough_requests
+    if high < goal or (enough and bounds.estimate > objective * evidence.far_from_objective):
+        return Judgement(Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET, words)
+    words = f"{words}; its buckets only say {_ms(bounds.low)} to {_ms(bounds.high)}"
+    return Judgement(Verdict.UNKNOWN, Reason.LATENCY_UNDECIDED, words)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < LARGEST_SECONDS else "more than the largest bucket"

@@ -1,0 +1,95 @@
+"""A settlement as the decision that reports read: figures, headline and sentence, all from its values and trace."""
+
+from __future__ import annotations
+
+from pertoken.accounting.attribution import token_work
+from pertoken.domain.cost import TokenWork
+from pertoken.domain.plan import CalibrationFigures, Decision, VariantDecision
+from pertoken.domain.reasons import Reason
+from pertoken.domain.signal import Signal
+from pertoken.domain.trace import Step
+from pertoken.performance.steady import Load
+from pertoken.planner.conditions.latency import latency_figures
+from pertoken.planner.conditions.scaling import limits_of
+from pertoken.planner.explain import headline, sentence
+from pertoken.planner.service_state import VariantState
+from pertoken.planner.settlement import SettledVariant, Settlement
+
+
+def decision_of(settlement: Settlement) -> Decision:
+    """The decision on one service."""
+    state, proposal = settlement.state, settlement.proposal
+    overdue = [step for step in settlement.trace if step.stage == "running"]
+    variants = _variants(settlement, overdue)
+    limits = limits_of(settlement.trace)
+    told = [words for _, words in limits] + [_words(step) for step in overdue]
+    message = sentence(variants, proposal.sizing.demand, told)
+    if proposal.stance.conflict_words:
+        message = f"{proposal.stance.conflict_words}; {message}"
+    reasons = [variant.reason for variant in settlement.variants]
+    others = [reason for reason, _ in limits] + [step.reason for step in overdue]
+    return Decision(
+        service=state.spec.key,
+        reason=headline(reasons, [*others, *(gone.reason for _, gone in state.missing)]),
+        message=message,
+        variants=variants,
+        judgements=settlement.judgements,
+        cost=settlement.cost,
+        latency=latency_figures(state),
+        demand=proposal.sizing.demand,
+        limited_by=limits[0][0] if limits else None,
+        acts=settlement.acts,
+        trace=settlement.trace,
+    )
+
+
+def _words(overdue: Step) -> str:
+    return (
+        f"{overdue.after} of {overdue.before} replicas of {overdue.variant} run: {overdue.figures().get('words', '')}"
+    )
+
+
+def _variants(settlement: Settlement, overdue: list[Step]) -> tuple[VariantDecision, ...]:
+    """In the order of the spec, those without a usable target among them."""
+    late = {step.variant: step.reason for step in reversed(overdue)}
+    decided = [_variant(settlement, variant, late.get(variant.name)) for variant in settlement.variants]
+    decided += [
+        VariantDecision(name, gone.replicas, gone.replicas, 0, gone.reason, cap_message=gone.why)
+        for name, gone in settlement.state.missing
+    ]
+    order = {variant.spec.name: index for index, variant in enumerate(settlement.state.view.variants)}
+    return tuple(sorted(decided, key=lambda variant: order[variant.variant]))
+
+
+def _variant(settlement: Settlement, settled: SettledVariant, overdue: Reason | None) -> VariantDecision:
+    variant, load, capacity = settled.state, settlement.state.load, settled.proposal.capacity
+    learnt = variant.memory.calibration
+    gains = learnt.gains
+    # A count that is left as it is would be called right; it is not while its replicas do not run.
+    held = settled.replicas == variant.current
+    return VariantDecision(
+        variant=variant.name,
+        current=variant.current,
+        desired=settled.replicas,
+        ready=variant.ready,
+        reason=overdue if overdue is not None and held else settled.reason,
+        cap=variant.workload.max_sequences,
+        desired_cap=settled.cap.desired,
+        cap_reason=settled.roll.reason,
+        cap_message=settled.roll.message,
+        pods_on_new_cap=settled.roll.on_new,
+        operating_batch=variant.batch,
+        gpus_per_replica=max(variant.workload.gpus_per_replica, 0),
+        capacity_per_replica=None if capacity is None or load is None else capacity.rate * load.output_tokens,
+        gpu_utilization=variant.mean(Signal.GPU_UTILIZATION),
+        kv_usage=variant.mean(Signal.KV_USAGE),
+        calibration=CalibrationFigures(gains.decode, gains.prefill, gains.ttft_offset, learnt.samples),
+        token_work=_token_work(variant, load),
+    )
+
+
+def _token_work(variant: VariantState, load: Load | None) -> TokenWork | None:
+    """In what proportions the next account charges work to tokens."""
+    if variant.engine is None or variant.batch is None or load is None:
+        return None
+    return token_work(variant.engine, load, variant.batch)

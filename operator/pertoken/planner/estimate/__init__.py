@@ -1,0 +1,1 @@
+"""Stage `estimate`: what a cycle teaches of a service and its variants."""

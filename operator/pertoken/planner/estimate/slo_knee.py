@@ -1,0 +1,56 @@
+"""The SLO knee of a service: the share of requests within the objectives, laid beside the load that they met."""
+
+from __future__ import annotations
+
+from math import inf
+
+from pertoken.domain.signal import Signal
+from pertoken.forecast.slo_knee import Kept, SloKnee, learn
+from pertoken.performance.histogram import share_within
+from pertoken.planner.assessment import Assessment, Grade
+from pertoken.planner.service_state import ServiceState
+
+
+def knee_after(state: ServiceState, assessment: Assessment) -> SloKnee:
+    """The knee after this cycle; as it was where the cycle does not tell."""
+    knee, memory, tuning = state.memory.knee, state.memory, state.tuning
+    calibrated = not state.settings.calibrate or all(
+        variant.memory.calibration.samples >= tuning.evidence.calibrated_samples
+        for variant in state.variants
+        if variant.measured
+    )
+    if assessment.grade < Grade.NORMAL or memory.shape is None or not calibrated:
+        return knee
+    steps = [pod.values[Signal.STEP_SECONDS] for pod in state.flowing if Signal.STEP_SECONDS in pod.values]
+    residence = memory.shape.output_tokens * sum(steps) / len(steps) if steps else 0.0
+    since = state.now - state.window - min(residence, tuning.estimate.longest_residence)
+    met = [past.utilization for past in memory.utilizations if past.at >= since]
+    if not sum(met) > 0 or memory.utilizations[0].at > since:
+        return knee
+    if state.now - memory.utilizations[-1].at < state.settings.cycle_seconds / 2:
+        return knee  # planned again at once: what it shows has been learnt
+    kept = _share_kept(state)
+    if kept is None:
+        return knee
+    # Busy cycles hold more requests.
+    utilization = sum(past * past for past in met) / sum(met)
+    return learn(knee, Kept(utilization, *kept), state.targets.percentile)
+
+
+def _share_kept(state: ServiceState) -> tuple[float, float] | None:
+    """Share of requests within all objectives (at least: misses may coincide), and how many requests a cycle tells of.
+
+    None where no objective is set, one is not measured, or the histograms' edges do not say.
+    """
+    missed, events = 0.0, inf
+    for latency in state.latencies:
+        if latency.objective is None:
+            continue
+        if latency.warmed_up is None:
+            return None  # what is not measured was not kept
+        low, high = share_within(latency.warmed_up, latency.objective)
+        if high - low > state.tuning.evidence.sure_share:
+            return None
+        missed += 1.0 - (low + high) / 2.0
+        events = min(events, latency.warmed_up.cumulative[-1] * state.settings.cycle_seconds)
+    return (max(0.0, 1.0 - missed), events) if events < inf else None

@@ -1,0 +1,122 @@
+"""What a cycle teaches of a variant: calibration of its engine, the spread of its latency, its start-up, its queue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.performance.calibrate import MIN_BATCH, Observation
+from pertoken.performance.calibrate import learn as calibrate
+from pertoken.performance.histogram import quantile
+from pertoken.performance.steady import Load, at_batch
+from pertoken.planner.assessment import Assessment, Grade
+from pertoken.planner.latency import merged
+from pertoken.planner.memory import VariantMemory
+from pertoken.planner.service_state import ServiceState, VariantState
+
+_CALIBRATED_BY = (
+    Signal.STEP_SECONDS,
+    Signal.DECODING_SEQUENCES,
+    Signal.PROMPT_TOKENS_PER_SECOND,
+    Signal.GENERATION_TOKENS_PER_SECOND,
+    Signal.WAITING,
+)
+
+
+def estimate_variant(state: ServiceState, variant: VariantState, assessment: Assessment) -> VariantMemory:
+    """One variant's memory with this cycle's observations in it."""
+    memory = replace(
+        variant.memory, start_seconds=_start_seconds(state, variant), queued_since=_queued_since(state, variant)
+    )
+    shape = state.memory.shape
+    if not state.settings.calibrate or variant.base_model is None or shape is None:
+        return memory
+    if assessment.grade < Grade.NORMAL or not variant.workload.settled:
+        return memory
+    load = Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context)
+    ready_at = {pod.key: pod.ready_at or state.now for pod in variant.living}
+    calibration = memory.calibration
+    independent = state.tuning.evidence.independent_pods
+    weight = min(1.0, independent / len(variant.measured)) if variant.measured else 1.0
+    weight *= min(1.0, state.settings.cycle_seconds / state.window)
+    for pod in variant.measured:
+        # A pod's first window still holds its warm-up.
+        if state.now - ready_at.get(pod.pod, state.now) < state.window:
+            continue
+        observation = _observation(state, variant, pod, load)
+        if observation is not None:
+            calibration = calibrate(calibration, variant.base_model, replace(observation, weight=weight), state.now)
+    return _tail(state, variant, replace(memory, calibration=calibration), load.rounded())
+
+
+def _queued_since(state: ServiceState, variant: VariantState) -> float | None:
+    """Since when requests have waited on every replica without a break; None while one has none, or does not tell."""
+    least = state.tuning.delivered.never_idle_waiting
+    waiting = [pod.values.get(Signal.WAITING) for pod in variant.measured]
+    if not waiting or any(count is None or count < least for count in waiting):
+        return None
+    return state.now if variant.memory.queued_since is None else variant.memory.queued_since
+
+
+def _observation(state: ServiceState, variant: VariantState, pod: PodMetrics, load: Load) -> Observation | None:
+    """What one pod tells of its engine's speed; None where it does not tell all, or its batch is being drained."""
+    values, ranks = pod.values, variant.ranks
+    if any(signal not in values for signal in _CALIBRATED_BY):
+        return None
+    step, batch = values[Signal.STEP_SECONDS], values[Signal.DECODING_SEQUENCES] / ranks
+    rate = values[Signal.PROMPT_TOKENS_PER_SECOND] / max(load.input_tokens, 1.0) / ranks
+    tuning = state.tuning
+    if rate * load.output_tokens * step < tuning.estimate.steady_share * batch:
+        return None
+    return Observation(
+        step_seconds=step,
+        batch=batch,
+        request_rate=rate,
+        load=load,
+        tokens=values[Signal.GENERATION_TOKENS_PER_SECOND] * state.window,
+        # An engine that does not count preemptions is taken as full where its cache is.
+        saturated=values[Signal.PREEMPTIONS_PER_SECOND] > 0
+        if Signal.PREEMPTIONS_PER_SECOND in values
+        else values.get(Signal.KV_USAGE, 1.0) > tuning.estimate.full_cache,
+        queued=values[Signal.WAITING] > tuning.delivered.never_idle_waiting,
+        ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
+    )
+
+
+def _tail(state: ServiceState, variant: VariantState, memory: VariantMemory, load: Load) -> VariantMemory:
+    """How far the measured inter-token percentile lies from the modelled one, as far as bucket edges are sure of it."""
+    batch = variant.batch
+    if variant.engine is None or not variant.measured or batch is None or batch < MIN_BATCH:
+        return memory
+    modelled = at_batch(variant.engine, load, batch, state.targets).inter_token_tail
+    histogram = merged(variant.warmed_up, LatencyKind.TIME_PER_OUTPUT_TOKEN)
+    if histogram is None or modelled <= 0:
+        return memory
+    if histogram.cumulative[-1] * state.window < state.tuning.evidence.enough_requests:
+        return memory
+    bounds = quantile(histogram, state.targets.percentile / 100.0)
+    if bounds is None:
+        return memory
+    nearest = min(max(modelled, bounds.low), bounds.high)
+    tuning = state.tuning.estimate
+    newest = min(max(nearest / modelled, tuning.least_tail), tuning.most_tail)
+    tail = memory.tail_inter_token
+    return replace(memory, tail_inter_token=tail + tuning.tail_weight * (newest - tail))
+
+
+def _start_seconds(state: ServiceState, variant: VariantState) -> float | None:
+    """Learnt time from node to Ready, from pods that never restarted."""
+    known, tuning = variant.memory.start_seconds, state.tuning.estimate
+    times = [
+        pod.ready_at - pod.bound_at
+        for pod in variant.living
+        if pod.ready_at is not None
+        and pod.bound_at is not None
+        and pod.restarts == 0
+        and tuning.shortest_start <= pod.ready_at - pod.bound_at <= tuning.longest_start
+    ]
+    if not times:
+        return known
+    slowest = max(times)
+    return slowest if known is None else known + tuning.start_weight * (slowest - known)

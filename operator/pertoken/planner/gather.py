@@ -1,0 +1,185 @@
+"""Builds the state of one service from the world and what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pertoken.catalog.architecture import Fact, from_config
+from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
+from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica
+from pertoken.domain.cost import no_account
+from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
+from pertoken.domain.pool import PoolSpec
+from pertoken.domain.service import Engine as EngineKind
+from pertoken.domain.service import ModelSpec, VariantSpec
+from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.domain.world import ServiceView, VariantView, World
+from pertoken.performance.calibrate import for_key
+from pertoken.performance.steady import Engine, Targets
+from pertoken.performance.step_time import EngineModel, engine_model
+from pertoken.planner.latency import LatencyEvidence, evidence
+from pertoken.planner.memory import Memory, ServiceMemory, VariantMemory
+from pertoken.planner.pool_state import alive
+from pertoken.planner.service_state import UNKNOWN_WINDOW_SECONDS, ServiceState, VariantState
+from pertoken.planner.tuning import TUNING, Tuning
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What all variants of a service are seen through."""
+
+    snapshot: MetricsSnapshot | None
+    now: float
+    tuning: Tuning
+
+    @property
+    def window(self) -> float:
+        return UNKNOWN_WINDOW_SECONDS if self.snapshot is None else self.snapshot.window_seconds
+
+
+def gather(view: ServiceView, world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> ServiceState:
+    """Sort one service's facts; metrics older than the profile allows are left out."""
+    spec = view.spec
+    remembered = memory.service(spec.key)
+    if remembered is None or remembered.uid != spec.uid:
+        remembered = ServiceMemory(uid=spec.uid, seen_since=now)
+    snapshot = world.metrics.get(spec.metrics_profile)
+    pools = {pool.spec.name: pool.spec for pool in world.pools}
+    sight = _Sight(snapshot, now, tuning)
+    variants, missing = [], []
+    for variant in view.variants:
+        if isinstance(variant.workload, WorkloadMissing):
+            missing.append((variant.spec.name, variant.workload))
+            continue
+        state = _variant(variant, variant.workload, sight, pools.get(variant.spec.pool))
+        known = remembered.variants.get(variant.spec.name, VariantMemory())
+        state = _with_engine(state, spec.model, known, world.catalog)
+        refused = memory.pool(variant.spec.pool, spec.key, variant.spec.name)
+        variants.append(replace(state, backoff_until=refused.backoff_until))
+    queue_key = (spec.key.namespace, spec.model.served_name)
+    latency = spec.latency
+    targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile)
+    return ServiceState(
+        view=view,
+        memory=remembered,
+        snapshot=snapshot,
+        catalog=world.catalog,
+        settings=world.settings,
+        now=now,
+        variants=tuple(variants),
+        missing=tuple(missing),
+        targets=targets,
+        ttft=_evidence(LatencyKind.TTFT, targets, variants, sight),
+        inter_token=_evidence(LatencyKind.TIME_PER_OUTPUT_TOKEN, targets, variants, sight),
+        cost=world.costs.get(spec.key) or no_account("the world has no account of this service"),
+        gateway_queue=None if snapshot is None else snapshot.gateway_queue.get(queue_key),
+        gateway_rejections=None if snapshot is None else snapshot.gateway_rejections_per_second.get(queue_key),
+        tuning=tuning,
+    )
+
+
+def _evidence(kind: LatencyKind, targets: Targets, variants: Sequence[VariantState], sight: _Sight) -> LatencyEvidence:
+    objective = targets.ttft if kind is LatencyKind.TTFT else targets.inter_token
+    measured = [pod for variant in variants for pod in variant.measured]
+    warmed_up = [pod for variant in variants for pod in variant.warmed_up]
+    return evidence(kind, (objective, targets.percentile), sight.window, measured, warmed_up)
+
+
+def _variant(view: VariantView, workload: WorkloadFact, sight: _Sight, pool: PoolSpec | None) -> VariantState:
+    living = tuple(sorted(alive(view.pods), key=lambda pod: pod.key))
+    ready = [pod for pod in living if pod.ready]
+    per_replica = pods_per_replica(workload, living, "" if pool is None else pool.resource_name)
+    measured = _measured(ready, sight.snapshot)
+    # A pod that became ready within the rate window has had no chance to be seen.
+    expected = sum(1 for pod in ready if pod.ready_at is not None and sight.now - pod.ready_at > sight.window)
+    price = None if pool is None else pool.price_per_gpu_hour
+    hourly = None
+    if pool is not None and price is not None:
+        hourly = float(price * pool.gpu_fraction) * workload.gpus_per_replica
+    return VariantState(
+        view=view,
+        workload=workload,
+        memory=VariantMemory(),
+        pool=pool,
+        living=living,
+        ready=len(ready) // per_replica,
+        starting=max(0, workload.replicas - len(ready) // per_replica),
+        measured=measured,
+        flowing=_measured([*ready, *(pod for pod in view.pods if pod.terminating and not pod.ended)], sight.snapshot),
+        warmed_up=_warmed_up(living, measured, sight),
+        unreported=max(0, expected // per_replica - len(measured)),
+        base_model=None,
+        engine=None,
+        usd_per_hour=hourly,
+        pods_per_replica=per_replica,
+    )
+
+
+def _warmed_up(living: Iterable[PodFact], measured: Iterable[PodMetrics], sight: _Sight) -> tuple[PodMetrics, ...]:
+    ready_at = {pod.key: pod.ready_at for pod in living if pod.ready_at is not None}
+    least = sight.tuning.evidence.warmup_windows * sight.window
+    return tuple(pod for pod in measured if sight.now - ready_at.get(pod.pod, sight.now) >= least)
+
+
+def _measured(pods: Iterable[PodFact], snapshot: MetricsSnapshot | None) -> tuple[PodMetrics, ...]:
+    return () if snapshot is None else snapshot.fresh(pod.key for pod in pods)
+
+
+def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalog: Catalog) -> EngineModel | None:
+    if variant.engine is EngineKind.GENERIC or not model.id:
+        return None
+    gpu = catalog.known_gpu(accelerator)
+    if gpu is None:
+        return None
+    facts: tuple[tuple[str, Fact], ...] | None = model.architecture
+    row = from_config(model.id, facts) if facts else catalog.known_model(model.id)
+    if row is None or isinstance(row, Unknown):
+        return None
+    quantization = variant.quantization
+    if quantization in ("", "bf16"):
+        quantization = quantization_of(model.id) or quantization
+    base = engine_model(row, gpu, variant.parallelism, quantization)
+    return base.with_batched_tokens(variant.batching.max_batched_tokens)
+
+
+def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, catalog: Catalog) -> VariantState:
+    accelerator = "" if state.pool is None else state.pool.accelerator
+    base = _base_model(model, state.spec, accelerator, catalog)
+    key = calibration_key(state, model, accelerator) or memory.calibration.key
+    memory = replace(memory, calibration=for_key(memory.calibration, key))
+    if base is None:
+        return replace(state, memory=memory)
+    capacity = state.mean(Signal.KV_CAPACITY_TOKENS)
+    if capacity is not None:
+        capacity /= state.ranks
+    if (capacity or base.kv_capacity) <= 0:
+        # The catalog says that the weights do not fit: then the catalog is no guide here.
+        return replace(state, memory=memory)
+    base = base.with_batched_tokens(state.workload.engine.batched_tokens)
+    engine = Engine(base, memory.calibration.gains, state.workload.max_sequences, capacity)
+    return replace(state, memory=memory, base_model=base, engine=_rounded(engine))
+
+
+def _rounded(engine: Engine) -> Engine:
+    """Gains to half a percent, so that results can be memoised and decisions do not follow noise."""
+    gains = engine.gains
+    rounded = type(gains)(
+        round(gains.decode * 200) / 200, round(gains.prefill * 200) / 200, round(gains.ttft_offset, 2)
+    )
+    capacity = None if engine.kv_capacity is None else float(round(engine.kv_capacity))
+    return replace(engine, gains=rounded, kv_capacity=capacity)
+
+
+def calibration_key(state: VariantState, model: ModelSpec, accelerator: str) -> str:
+    """What a calibration belongs to: workload, pod template, model, GPU. The batch cap is not part of it.
+
+    Empty while there are no pods that could tell the template.
+    """
+    newest = max(state.living, key=lambda pod: (pod.created_at, pod.key), default=None)
+    if newest is None:
+        return ""
+    template = newest.labels.get("pod-template-hash") or newest.labels.get("controller-revision-hash") or ""
+    parallel = state.spec.parallelism
+    shape = f"{parallel.tensor}x{parallel.pipeline}x{parallel.data}"
+    return f"{state.workload.uid}/{template}/{model.id}/{accelerator}/{shape}/{state.spec.quantization}"

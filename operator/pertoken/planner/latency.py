@@ -1,0 +1,92 @@
+"""What was measured of one latency, gathered once per cycle, with what histograms can and cannot say of it.
+
+Buckets hide where events lie, so everything is a pair of bounds; where an objective lies inside the bucket that holds
+the percentile, an interpolated figure must neither add replicas nor keep them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.signal import Histogram, LatencyKind, QuantileBounds
+from pertoken.performance.histogram import merge, quantile, share_within
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyEvidence:
+    """One latency of a group of pods over the rate window.
+
+    Attributes:
+        objective: seconds; None where nothing is promised.
+        percentile: at which it is owed.
+        window: rate window in seconds: events = rate x window.
+        all_pods: distribution over all measured pods; None where none tells.
+        warmed_up: the same without fresh pods, whose latencies tell of the rush that a router sends them.
+    """
+
+    kind: LatencyKind
+    objective: float | None
+    percentile: int
+    window: float
+    all_pods: Histogram | None
+    warmed_up: Histogram | None
+
+    @property
+    def events(self) -> float:
+        """Requests in the window, of warmed-up pods."""
+        return 0.0 if self.warmed_up is None else self.warmed_up.cumulative[-1] * self.window
+
+    @property
+    def bounds(self) -> QuantileBounds | None:
+        """The percentile of all pods; None without events."""
+        return None if self.all_pods is None else quantile(self.all_pods, self.percentile / 100.0)
+
+    @property
+    def warmed_up_bounds(self) -> QuantileBounds | None:
+        """The percentile of warmed-up pods; None without events."""
+        return None if self.warmed_up is None else quantile(self.warmed_up, self.percentile / 100.0)
+
+    def measured(self, enough: float) -> float | None:
+        """The percentile of warmed-up pods in seconds; None with fewer than `enough` events.
+
+        Where the objective lies inside the bucket that holds it, the lower edge is taken.
+        """
+        bounds = self.warmed_up_bounds
+        if bounds is None or self.events < enough:
+            return None
+        undecided = self.objective is not None and bounds.low < self.objective < bounds.high
+        return bounds.low if undecided else bounds.estimate
+
+    @property
+    def share_kept(self) -> tuple[float, float] | None:
+        """Least and most share of all pods' requests within the objective; None without objective or events."""
+        if self.objective is None or self.all_pods is None or self.all_pods.cumulative[-1] <= 0:
+            return None
+        return share_within(self.all_pods, self.objective)
+
+
+def evidence(
+    kind: LatencyKind,
+    owed: tuple[float | None, int],
+    window: float,
+    pods: Iterable[PodMetrics],
+    warmed_up: Iterable[PodMetrics],
+) -> LatencyEvidence:
+    """What pods tell of one latency.
+
+    Args:
+        kind: which latency.
+        owed: objective in seconds and percentile.
+        window: rate window in seconds.
+        pods: all that are measured.
+        warmed_up: those of them that have served long enough.
+    """
+    return LatencyEvidence(kind, *owed, window, merged(pods, kind), merged(warmed_up, kind))
+
+
+def merged(pods: Iterable[PodMetrics], kind: LatencyKind) -> Histogram | None:
+    """One distribution of several pods; None where none of them tells."""
+    histograms = [pod.histograms[kind] for pod in pods if kind in pod.histograms]
+    return merge(histograms) if histograms else None

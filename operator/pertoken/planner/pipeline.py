@@ -1,0 +1,213 @@
+"""One planning cycle: a snapshot of the world in, decisions and actions out. Pure: equal inputs give equal plans.
+
+The stages, in their order. Each is a function in a file of its own that knows no other stage: it takes the work item
+(`Proposal`, from the pools on `Settlement`) and returns it changed, with a step in its trace for what it changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
+
+from pertoken.domain.cluster import WorkloadFact
+from pertoken.domain.plan import Action, Decision, Judgement, Plan, VariantDecision, Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.trace import Fault
+from pertoken.domain.world import ServiceView, World
+from pertoken.planner.allocate.stage import Allocation, allocate, reclaim, request_of
+from pertoken.planner.assess import assess
+from pertoken.planner.batch_cap.stage import batch_cap
+from pertoken.planner.conditions.known import judge_pool
+from pertoken.planner.conditions.stage import conditions
+from pertoken.planner.constrain.stage import constrain
+from pertoken.planner.decide import decide
+from pertoken.planner.decision import decision_of
+from pertoken.planner.estimate.stage import estimate
+from pertoken.planner.gather import gather
+from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory, backoff_key
+from pertoken.planner.notice import notice
+from pertoken.planner.pool_state import PoolState, pool_states
+from pertoken.planner.proposal import Proposal, begun, step
+from pertoken.planner.remember import remember
+from pertoken.planner.settle import settle
+from pertoken.planner.settlement import NO_ACTIONS, Actions, Settlement
+from pertoken.planner.size.stage import size
+from pertoken.planner.stabilize import stabilize
+from pertoken.planner.tuning import TUNING, Rails, Tuning
+
+# Each service by itself: what it asks of the pools.
+PROPOSE: Final[tuple[Callable[[Proposal], Proposal], ...]] = (
+    notice,  # what others did to the workloads, and whether decisions are carried out
+    assess,  # what the metrics allow
+    estimate,  # what they teach: demand, the shape of requests, calibration, the SLO knee
+    size,  # replicas for the demand expected when a new one would serve
+    stabilize,  # windows and rate limits, with the meaning that they have in HPA v2
+    constrain,  # spend, minimums and maximums, rollouts, pods that nothing can schedule
+)
+
+# All services that act, together.
+SHARE: Final[tuple[Callable[[Allocation], Allocation], ...]] = (
+    allocate,  # scarce GPUs by priority and fair shares, whole replicas on real nodes
+    reclaim,  # what higher priorities lack is taken from lower ones
+)
+
+# Each service by itself again, highest priority first: what it does with what it got.
+SETTLE: Final[tuple[Callable[[Settlement], Settlement], ...]] = (
+    batch_cap,  # the engines' cap on running sequences, and its roll over the pods
+    decide,  # final replicas, and the actions that bring them about
+    conditions,  # what the service's status says of it
+)
+
+MOST_LETTERS: Final = 500  # of an error's text
+_JUDGED_BY_PLANNING: Final = ("MetricsAvailable", "ScalingLimited", "WithinCostTarget", "WithinLatencyTarget")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One service's part of the plan; `withdrawn_from` is the pool and variant of pods that were given up."""
+
+    decision: Decision
+    memory: ServiceMemory
+    actions: Actions = NO_ACTIONS
+    withdrawn_from: tuple[tuple[str, str], ...] = ()
+
+
+def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> tuple[Plan, Memory]:
+    """Plan one cycle for all services together.
+
+    Args:
+        world: the snapshot.
+        memory: what the last cycle returned; `pertoken.planner.memory.EMPTY` at first.
+        now: seconds since the epoch.
+        tuning: the numbers that decide.
+
+    Returns:
+        The plan, its actions in the order in which to carry them out (scale-downs, scale-ups, batch changes), and the
+        memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted.
+    """
+    pools = pool_states(world)
+    figures = tuple(
+        replace(pools[name].figures(), judgement=judge_pool(pools[name].spec, world.catalog)) for name in sorted(pools)
+    )
+    inputs = _Inputs(world, memory, now, tuning)
+    proposals: list[Proposal] = []
+    outcomes: list[Outcome] = []
+
+    for view in sorted(world.services, key=lambda view: view.spec.key):
+        proposal = _guarded(view, inputs, partial(_proposed, view, inputs))
+        if isinstance(proposal, Proposal):
+            proposals.append(proposal)
+        else:
+            outcomes.append(proposal)
+    allocation = _through(SHARE, Allocation(tuple(proposals), pools, tuning=tuning))
+    highest_first = sorted(proposals, key=lambda proposal: (-proposal.state.spec.priority, proposal.key))
+    outcomes += [
+        _guarded(proposal.state.view, inputs, partial(_settled, proposal, allocation)) for proposal in highest_first
+    ]
+
+    outcomes.sort(key=lambda outcome: outcome.decision.service)
+    decisions = tuple(outcome.decision for outcome in outcomes)
+    return Plan(decisions, _ordered(outcomes), figures), _remembered(outcomes, inputs, pools)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The arguments of `plan`."""
+
+    world: World
+    memory: Memory
+    now: float
+    tuning: Tuning
+
+
+Item = TypeVar("Item")
+
+
+def _through(stages: Iterable[Callable[[Item], Item]], item: Item) -> Item:
+    for stage in stages:
+        item = stage(item)
+    return item
+
+
+def _proposed(view: ServiceView, inputs: _Inputs) -> Proposal:
+    state = gather(view, inputs.world, inputs.memory, inputs.now, inputs.tuning)
+    proposal = _through(PROPOSE, begun(state))
+    request_of(proposal)  # a figure that it cannot take concerns this service alone, not the joint stages
+    return proposal
+
+
+def _settled(proposal: Proposal, allocation: Allocation) -> Outcome:
+    settlement = _through(SETTLE, settle(proposal, allocation.grant_of(proposal.key), allocation.pools))
+    withdrawn = proposal.withdrawn if settlement.acts else {}
+    pools = tuple((proposal.state.by_name[name].spec.pool, name) for name in withdrawn)
+    return Outcome(decision_of(settlement), remember(settlement), settlement.actions, pools)
+
+
+def _guarded(view: ServiceView, inputs: _Inputs, work: Callable[[], Item]) -> Item | Outcome:
+    """The one place where a service that cannot be planned is caught: it is held, and all others go on."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
+        return _failed(view, error, inputs)
+
+
+def _failed(view: ServiceView, error: Exception, inputs: _Inputs) -> Outcome:
+    """Hold a service whose planning failed. The trace alone shows the fault as Python puts it."""
+    spec, reason = view.spec, Reason.PLANNING_FAILED
+    words = (
+        "planning failed on a figure that it cannot work with; nothing is changed. The decision trace has the details"
+    )
+    fault = step("fault", ("", "held"), reason, Fault(f"{type(error).__name__}: {error}"[:MOST_LETTERS]))
+    variants = tuple(
+        VariantDecision(
+            variant.spec.name,
+            variant.workload.replicas,
+            variant.workload.replicas,
+            sum(1 for pod in variant.pods if pod.ready),
+            reason,
+        )
+        for variant in view.variants
+        if isinstance(variant.workload, WorkloadFact)
+    )
+    judgements = dict.fromkeys(_JUDGED_BY_PLANNING, Judgement(Verdict.UNKNOWN, reason, words))
+    judgements["AbleToScale"] = Judgement(Verdict.FALSE, reason, words)
+    decision = Decision(spec.key, reason, words, variants, judgements, acts=False, trace=(fault,))
+    kept = inputs.memory.service(spec.key)
+    return Outcome(decision, ServiceMemory(spec.uid, inputs.now) if kept is None or kept.uid != spec.uid else kept)
+
+
+def _ordered(outcomes: Sequence[Outcome]) -> tuple[Action, ...]:
+    """Scale-downs make room for scale-ups; batch changes come last."""
+    downs = [action for outcome in outcomes for action in outcome.actions.downs]
+    ups = [action for outcome in outcomes for action in outcome.actions.ups]
+    batch = [action for outcome in outcomes for action in outcome.actions.batch]
+    return (*downs, *ups, *batch)
+
+
+def _remembered(outcomes: Sequence[Outcome], inputs: _Inputs, pools: Mapping[str, PoolState]) -> Memory:
+    services = {str(outcome.decision.service): outcome.memory for outcome in outcomes}
+    kept = {key: refused for key, refused in sorted(inputs.memory.pools.items()) if _there(key, pools, services)}
+    for outcome in outcomes:
+        for pool, variant in outcome.withdrawn_from:
+            if pool in pools:
+                key = backoff_key(pool, outcome.decision.service, variant)
+                before = inputs.memory.pools.get(key, PoolMemory())
+                seconds = pools[pool].spec.provisioning_seconds
+                kept[key] = backed_off(before, seconds, inputs.now, inputs.tuning.rails)
+    return Memory(services, kept, inputs.now)
+
+
+def _there(key: str, pools: Collection[str], services: Collection[str]) -> bool:
+    """Whether pool and service of a `backoff_key` exist."""
+    pool, _, rest = key.partition("/")
+    return pool in pools and rest.rpartition("/")[0] in services
+
+
+def backed_off(memory: PoolMemory, provisioning_seconds: float, now: float, rails: Rails) -> PoolMemory:
+    """The pool after a withdrawal: no scale-ups for twice its provisioning time, doubling while it keeps failing."""
+    patience = rails.unschedulable_factor * provisioning_seconds
+    again = memory.withdrawals > 0 and now - memory.backoff_until < 2 * patience
+    count = memory.withdrawals + 1 if again else 1
+    return PoolMemory(now + patience * 2 ** min(count - 1, rails.most_doublings), count)

@@ -1,0 +1,265 @@
+"""One service as the planner sees it in this cycle: pods sorted by state, metrics summed, model looked up. Values only.
+
+`planner.gather` builds them; every stage reads them, and `notice` and `estimate` return them with a newer memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from pertoken.catalog.lookup import Catalog
+from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.cost import CostState
+from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
+from pertoken.domain.pool import PoolSpec
+from pertoken.domain.service import ServiceSpec, VariantSpec
+from pertoken.domain.signal import Signal
+from pertoken.domain.world import PlannerSettings, ServiceView, VariantView
+from pertoken.forecast.demand import DemandSample
+from pertoken.performance.steady import Engine, Load, Targets
+from pertoken.performance.step_time import EngineModel
+from pertoken.planner.latency import LatencyEvidence
+from pertoken.planner.memory import ServiceMemory, VariantMemory
+from pertoken.planner.tuning import TUNING, Tuning
+
+UNKNOWN_WINDOW_SECONDS = 60.0  # where no metrics profile tells its rate window
+
+
+def total_of(pods: Iterable[PodMetrics], signal: Signal) -> float | None:
+    """Sum of a signal over the pods that tell it; None when none does."""
+    values = [pod.values[signal] for pod in pods if signal in pod.values]
+    return sum(values) if values else None
+
+
+def seen_of(pods: Iterable[PodMetrics], signal: Signal) -> float:
+    """Sum of a signal over the pods that tell it. It may be more: only a rise may rest on it."""
+    return sum(pod.values[signal] for pod in pods if signal in pod.values)
+
+
+@dataclass(frozen=True, slots=True)
+class VariantState:
+    """One variant in this cycle.
+
+    Attributes:
+        living: pods that exist and are to stay.
+        ready: replicas that serve.
+        starting: replicas on the way.
+        measured: metrics of serving pods, fresh ones only.
+        flowing: the same with pods that are on their way out and still serve what they have.
+        warmed_up: those of `measured` that have served long enough for their latencies to be their own.
+        unreported: replicas that have served for a whole rate window and have no fresh metrics.
+        base_model: step-time coefficients, None when model or GPU is not known or the engine is generic.
+        engine: the same with gains, cap and KV capacity of now.
+        usd_per_hour: of one replica, None without a price.
+        pods_per_replica: more than one where a replica spans several pods, of which one has metrics.
+        refusal: why replicas that are asked for have no pods, in Kubernetes' words; empty if nothing is refused.
+        backoff_until: the pool could not schedule such pods lately: no more of them before this instant.
+    """
+
+    view: VariantView
+    workload: WorkloadFact
+    memory: VariantMemory
+    pool: PoolSpec | None
+    living: tuple[PodFact, ...]
+    ready: int
+    starting: int
+    measured: tuple[PodMetrics, ...]
+    flowing: tuple[PodMetrics, ...]
+    warmed_up: tuple[PodMetrics, ...]
+    unreported: int
+    base_model: EngineModel | None
+    engine: Engine | None
+    usd_per_hour: float | None
+    pods_per_replica: int = 1
+    refusal: str = ""
+    backoff_until: float = 0.0
+
+    @property
+    def spec(self) -> VariantSpec:
+        """What the user asked for."""
+        return self.view.spec
+
+    @property
+    def name(self) -> str:
+        """Of the variant."""
+        return self.view.spec.name
+
+    @property
+    def current(self) -> int:
+        """spec.replicas."""
+        return self.workload.replicas
+
+    @property
+    def steady(self) -> int:
+        """Replicas without the extra one of a rolling cap change."""
+        roll = self.memory.roll
+        return self.current - 1 if roll is not None and roll.surge and self.current > roll.base else self.current
+
+    @property
+    def living_replicas(self) -> int:
+        """Replicas whose pods exist and are to stay, serving or not."""
+        return len(self.living) // self.pods_per_replica
+
+    @property
+    def ceiling(self) -> int:
+        """Replicas that it can have: its maximum, or what exists while Kubernetes refuses more."""
+        return min(self.spec.max_replicas, self.living_replicas) if self.refusal else self.spec.max_replicas
+
+    @property
+    def ranks(self) -> int:
+        """Data-parallel engines in one replica."""
+        return max(1, self.view.spec.parallelism.data)
+
+    def total(self, signal: Signal) -> float | None:
+        """Sum over the measured pods; None when no pod tells."""
+        return total_of(self.measured, signal)
+
+    def seen(self, signal: Signal) -> float:
+        """Sum over the measured pods that tell. It may be more: only a rise may rest on it."""
+        return seen_of(self.measured, signal)
+
+    def mean(self, signal: Signal) -> float | None:
+        """Mean over the measured pods; None when no pod tells."""
+        values = [metrics.values[signal] for metrics in self.measured if signal in metrics.values]
+        return sum(values) / len(values) if values else None
+
+    @property
+    def batch(self) -> float | None:
+        """Decoding sequences per engine."""
+        mean = self.mean(Signal.DECODING_SEQUENCES)
+        if mean is None:
+            mean = self.mean(Signal.RUNNING)
+        return None if mean is None else mean / self.ranks
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """One service in this cycle.
+
+    Attributes:
+        missing: variants whose scale target cannot be used.
+        ttft, inter_token: what was measured of each latency, with its objective.
+        cost: the account of its cost window.
+        gateway_queue, gateway_rejections: requests held, and refused per second, before the engines; None if unknown.
+        at_least: demand that is certainly there, in a cycle in which not all of it could be seen; None otherwise.
+    """
+
+    view: ServiceView
+    memory: ServiceMemory
+    snapshot: MetricsSnapshot | None
+    catalog: Catalog
+    settings: PlannerSettings
+    now: float
+    variants: tuple[VariantState, ...]
+    missing: tuple[tuple[str, WorkloadMissing], ...]
+    targets: Targets
+    ttft: LatencyEvidence
+    inter_token: LatencyEvidence
+    cost: CostState
+    gateway_queue: float | None
+    gateway_rejections: float | None
+    at_least: DemandSample | None = None
+    tuning: Tuning = field(default=TUNING, repr=False)
+
+    @property
+    def spec(self) -> ServiceSpec:
+        """What the user asked for."""
+        return self.view.spec
+
+    @property
+    def by_name(self) -> Mapping[str, VariantState]:
+        """Variants by name."""
+        return {variant.name: variant for variant in self.variants}
+
+    @property
+    def window(self) -> float:
+        """Rate window in seconds."""
+        return UNKNOWN_WINDOW_SECONDS if self.snapshot is None else self.snapshot.window_seconds
+
+    @property
+    def latencies(self) -> tuple[LatencyEvidence, LatencyEvidence]:
+        """What was measured of both latencies, inter-token first: it is the one that replicas help soonest."""
+        return self.inter_token, self.ttft
+
+    @property
+    def serving(self) -> int:
+        """Replicas that serve, of all variants."""
+        return sum(variant.ready for variant in self.variants)
+
+    @property
+    def load(self) -> Load | None:
+        """The mean request, None before any has finished."""
+        shape = self.memory.shape
+        if shape is None:
+            return None
+        return Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context).rounded()
+
+    @property
+    def flowing(self) -> tuple[PodMetrics, ...]:
+        """Metrics of all pods that still serve something."""
+        return tuple(metrics for variant in self.variants for metrics in variant.flowing)
+
+    def total(self, signal: Signal) -> float | None:
+        """Sum over all measured pods; None when no pod tells."""
+        values = [value for variant in self.variants if (value := variant.total(signal)) is not None]
+        return sum(values) if values else None
+
+    def flow(self, signal: Signal) -> float | None:
+        """Sum over all pods that still serve something; None when no pod tells."""
+        return total_of(self.flowing, signal)
+
+    def seen(self, signal: Signal) -> float:
+        """Sum over all pods that serve something and tell. It may be more: only a rise may rest on it."""
+        return seen_of(self.flowing, signal)
+
+    @property
+    def waiting(self) -> float | None:
+        """Requests that are seen to wait, in engines and at the gateway; None where nobody tells."""
+        told = [value for value in (self.total(Signal.WAITING), self.gateway_queue) if value is not None]
+        return sum(told) if told else None
+
+    @property
+    def backlog(self) -> float:
+        """Requests that are seen to wait. It may be more: only a rise, or a refusal to shrink, may rest on it."""
+        waiting = self.waiting
+        return 0.0 if waiting is None else waiting
+
+    @property
+    def queue_grows(self) -> bool:
+        """More requests wait than a rate window ago."""
+        waiting = self.waiting
+        before = [sample for sample in self.memory.demand if sample.at <= self.now - self.window]
+        return waiting is not None and bool(before) and waiting > before[-1].backlog
+
+    @property
+    def samples(self) -> tuple[DemandSample, ...]:
+        """Demand so far; what is known to be there at least counts where the history ends below it."""
+        history, now = self.memory.demand, self.at_least
+        if now is None or not history:
+            return history
+        last = history[-1]
+        more = now.input_tokens > last.input_tokens or now.output_tokens > last.output_tokens
+        return (*history, now) if more and now.at > last.at else history
+
+    @property
+    def lead_seconds(self) -> float:
+        """Time until a replica that is asked for now would serve: start-up, one cycle, half a rate window."""
+        known = [v.memory.start_seconds for v in self.variants if v.memory.start_seconds is not None]
+        start = max(known) if known else self.settings.start_seconds
+        return start + self.settings.cycle_seconds + self.window / 2
+
+    @property
+    def idle(self) -> bool:
+        """Nothing has been asked for during the service's idle time."""
+        since = self.memory.idle_since
+        return since is not None and self.now - since >= self.spec.idle_seconds
+
+    def with_memory(self, memory: ServiceMemory) -> ServiceState:
+        """The same state beside another memory, that of its variants included."""
+        variants = tuple(replace(v, memory=memory.variants.get(v.name, v.memory)) for v in self.variants)
+        return replace(self, memory=memory, variants=variants)
+
+    def with_variants(self, variants: Iterable[VariantState]) -> ServiceState:
+        """The same state with other variants."""
+        return replace(self, variants=tuple(variants))

@@ -1,0 +1,89 @@
+"""Sizing by the performance model, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pertoken.domain.reasons import Reason
+from pertoken.domain.trace import ModelSizing, Step
+from pertoken.planner.proposal import Proposal, Sizing, Status, VariantProposal, step
+from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.size.capacity import EPSILON, share_of
+from pertoken.planner.size.consolidate import consolidate
+from pertoken.planner.size.economy import Counts, economize
+from pertoken.planner.size.expected import Expected
+from pertoken.planner.size.feedback import add_for_latency, add_for_queue
+from pertoken.planner.size.fill import fill
+
+
+def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
+    """Replicas that carry the demand at the lead within the objectives."""
+    state = proposal.state
+    settings = state.settings
+    rate = known.rate(known.ahead.work)
+    # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
+    drain = max(0.0, state.backlog - state.serving) / max(settings.backlog_seconds, known.demand.lead_seconds)
+    needed = known.ahead.needed(settings.headroom, state.targets.percentile, settings.attainment_margin)
+    need = known.rate(needed) + drain
+    asked = Counts(
+        fill(known.order, known.capacities, need),
+        fill(known.order, known.capacities, need * (1.0 + settings.tolerance)),
+    )
+    counts = economize(state, known, asked, rate)
+    eased = counts.least != asked.least and sum(counts.least.values()) < sum(asked.least.values())
+    variants = []
+    for variant in known.order:
+        proposed = _proposed(variant, counts, known, drain)
+        if state.idle and state.spec.min_replicas == 0:
+            proposed = proposed.at(0, Reason.IDLE, Status.IDLE)
+        elif proposed.replicas < variant.steady and not (eased and proposal.assessment.may_shrink):
+            proposed = consolidate(proposal, proposed, known, need)
+        variants.append(proposed)
+    headroom = needed / max(known.ahead.work, EPSILON) - 1.0
+    steps = [_step(state, known, one, (rate, need, headroom)) for one in variants]
+    sized = proposal.with_variants(variants, *steps)
+    if not state.idle and not eased:
+        sized = add_for_queue(add_for_latency(sized, known))
+    return replace(sized, sizing=_sizing(state, known, rate, need))
+
+
+def _proposed(variant: VariantState, counts: Counts, known: Expected, drain: float) -> VariantProposal:
+    least, with_tolerance = counts.least[variant.name], counts.with_tolerance[variant.name]
+    if least > variant.steady:
+        replicas, reason = least, Reason.QUEUE_BACKLOG if drain > 0 else Reason.DEMAND_ROSE
+    elif with_tolerance < variant.steady:
+        replicas, reason = with_tolerance, Reason.DEMAND_FELL
+    else:
+        replicas = variant.steady
+        reason = Reason.AT_DESIRED if least == variant.steady else Reason.WITHIN_TOLERANCE
+    return VariantProposal(variant, replicas, reason, capacity=known.capacities[variant.name], least=least)
+
+
+def _sizing(state: ServiceState, known: Expected, rate: float, need: float) -> Sizing:
+    # Present load over the modelled sustainable rate: what is carried has the knee in it already.
+    carried = known.carried
+    utilization = known.rate(known.ahead.present) / carried * state.memory.knee.rounded if carried > 0 else None
+    demand = replace(known.demand, forecast_output_tokens_per_second=rate * known.load.output_tokens)
+    return Sizing(demand, need, utilization, known.ahead.trust, known.delivered)
+
+
+def _believed(state: ServiceState, variant: VariantState) -> float | None:
+    delivered = variant.memory.delivered
+    return None if delivered is None else share_of(delivered, state.now, state.tuning.delivered)
+
+
+def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates: tuple[float, float, float]) -> Step:
+    rate, need, headroom = rates
+    variant, capacity = proposed.state, known.capacities[proposed.name]
+    detail = ModelSizing(
+        requests_per_second=rate,
+        with_headroom=need,
+        per_replica=capacity.rate,
+        batch=capacity.point.point.batch,
+        bound_by=capacity.point.binding,
+        lead_seconds=known.demand.lead_seconds,
+        forecast_headroom=headroom,
+        knee=state.memory.knee.rounded,
+        believed=_believed(state, variant),
+    )
+    return step("size", (variant.steady, proposed.replicas), proposed.reason, detail, variant=variant.name)

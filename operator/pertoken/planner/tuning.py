@@ -1,0 +1,186 @@
+"""Every number that decides in the planner, with its unit and where it comes from.
+
+`plan` takes the numbers as one value, so that `bench` can lay out what half and double of each would do
+(`docs/tuning.md`, written by `make tuning`). Administrators set what differs between clusters in `PlannerSettings`;
+these numbers are the same everywhere.
+
+Provenance is one of: measured (on what), convention (of whom), guess (nobody has measured it yet).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pertoken.numbers import number
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """When measurements say enough to be acted upon."""
+
+    few_requests: float = number(3.0, "requests in a rate window", "guess: a mean of fewer is one request's length")
+    enough_requests: float = number(
+        20.0, "requests in a rate window", "convention: the 95th percentile of 20 is the largest of them"
+    )
+    calibrated_samples: int = number(
+        15, "observations", "guess: before them neither utilization nor a restart for a cap rests on the model"
+    )
+    warmup_windows: float = number(
+        2.0, "rate windows", "guess: a router sends fresh pods a rush of prompts, which their latencies tell of"
+    )
+    independent_pods: float = number(4.0, "pods", "guess: pods of one template err together")
+    sure_share: float = number(0.1, "share of requests", "guess: wider histogram buckets do not teach the SLO knee")
+    far_from_objective: float = number(1.5, "times the objective", "guess: decides even inside one histogram bucket")
+
+
+@dataclass(frozen=True, slots=True)
+class Panic:
+    """A queue that calls for replicas at once and forbids that any go."""
+
+    backlog_per_replica: float = number(8.0, "waiting requests per serving replica", "guess")
+    seconds: float = number(60.0, "s", "convention: Knative leaves panic mode after a stable window of 60 s")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a cycle teaches."""
+
+    most_flow: float = number(
+        8.0, "times the finished requests' length", "guess: beyond it arrivals have all but stopped"
+    )
+    flowing_share: float = number(0.25, "of the mean rate of the last minutes", "guess: below it, what is left drains")
+    idle_utilization: float = number(0.01, "share of a GPU", "guess: driver noise is below it")
+    least_context: float = number(0.5, "times the modelled resident context", "guess")
+    most_context: float = number(3.0, "times the modelled resident context", "guess")
+    longest_residence: float = number(300.0, "s", "guess: the load that older requests met is no longer known")
+    utilization_kept: float = number(600.0, "s", "rate window and longest residence time, with room")
+    steady_share: float = number(0.5, "of the measured batch", "guess: below it the batch is being drained")
+    full_cache: float = number(0.95, "use of the KV cache", "guess: from there on sequences may be preempted")
+    shortest_start: float = number(1.0, "s", "guess: less is a clock that jumped")
+    longest_start: float = number(3600.0, "s", "guess: more is a pod that hung")
+    start_weight: float = number(0.3, "of the newest start-up", "guess")
+    least_tail: float = number(0.8, "measured / modelled percentile", "guess")
+    most_tail: float = number(1.6, "measured / modelled percentile", "guess")
+    tail_weight: float = number(0.05, "of the newest observation", "guess")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredCapacity:
+    """What replicas under a growing queue show of their real capacity."""
+
+    never_idle_waiting: float = number(1.0, "waiting requests on a pod", "by definition: it is never without work")
+    full_waiting: float = number(4.0, "waiting requests per replica", "guess: more than what arrivals by chance leave")
+    grown_waiting: float = number(2.0, "waiting requests per serving replica", "guess")
+    half_life: float = number(7200.0, "s", "guess: an idle replica cannot show that it was wrong")
+    least_share: float = number(
+        0.05, "of the modelled capacity", "guess: an engine that hangs would ask for any number of replicas"
+    )
+    better_weight: float = number(0.3, "of a better share", "guess: one good window may be chance")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """Replicas for the demand that is expected."""
+
+    feedback_utilization: float = number(
+        0.5, "of the modelled capacity", "guess: below it more replicas do not explain high latency"
+    )
+    added_share: float = number(0.1, "of the replicas", "guess: what late answers or a growing queue add at a time")
+    safe_share: float = number(0.95, "of the objective", "guess: what fewer replicas may reach")
+    latency_headroom: float = number(1.5, "times the replicas", "guess: most that `optimize: Latency` spends")
+    eased_percentile: int = number(50, "percentile", "by contract: what KeepCost falls back to before the hard limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """Sizing by use of resources where no performance model knows the engine."""
+
+    gpu_target: float = number(0.75, "GPU utilization", "guess")
+    kv_target: float = number(0.75, "KV cache use", "guess")
+    batch_target: float = number(0.8, "of the cap", "guess")
+    waiting_per_replica: float = number(2.0, "requests", "guess: a standing queue above it asks for more")
+    queued_share: float = number(0.5, "waiting requests per replica", "guess: from there low use takes none away")
+    drained_per_replica: float = number(8.0, "waiting requests", "guess: they justify one more replica")
+    most_step: float = number(
+        2.0, "times the serving replicas", "convention: HPA's default scale-up policy doubles at most"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stabilization:
+    """How fast replicas move where the user said nothing."""
+
+    unproven_seconds: float = number(300.0, "s", "convention: HPA's stabilization window")
+    proven_trust: float = number(0.5, "of the forecast's cases", "guess: learnt, not guessed")
+    down_percent: int = number(50, "% per start-up", "rent or buy: half may go in the time that one comes back")
+
+
+@dataclass(frozen=True, slots=True)
+class Rails:
+    """Other managers, and pods that nothing can schedule."""
+
+    reverts: int = number(3, "changes taken back", "by contract")
+    revert_seconds: float = number(600.0, "s", "by contract")
+    hands_off_seconds: float = number(1800.0, "s", "guess: a person looks within half an hour")
+    unschedulable_factor: float = number(2.0, "times the pool's provisioning time", "by contract")
+    unknown_provisioning: float = number(300.0, "s", "the default of a pool's provisioningSeconds")
+    most_doublings: int = number(4, "doublings of the back-off", "guess: sixteen times")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """When replicas that do not serve are a fault."""
+
+    start_factor: float = number(3.0, "times the learnt start-up", "guess: images and weights may not be on the node")
+    least_patience: float = number(120.0, "s", "guess")
+    unknown_patience: float = number(600.0, "s", "convention: Kubernetes' progressDeadlineSeconds")
+    absent_seconds: float = number(60.0, "s", "guess: controllers create pods within seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaim:
+    """The pace at which a lower priority gives replicas up."""
+
+    share: float = number(0.25, "of the loser's replicas", "guess: the others take its traffic over")
+    seconds: float = number(
+        30.0, "s between two cuts", "two cycles: pods end in one, the winner's are placed in the next"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The batch cap and its roll over the pods."""
+
+    calibrated_samples: int = number(12, "observations", "guess")
+    binding_share: float = number(0.8, "of the cap in use", "guess: the cap holds requests back")
+    few_preemptions: float = number(0.02, "per request", "guess")
+    least_history: float = number(600.0, "s of demand", "guess: the first requests are not like the later ones")
+    spare_canaries: float = number(5.0, "canary times", "guess: patience for a spare replica before an extra one")
+    block_intervals: float = number(10.0, "cap intervals", "guess: a value that failed is not tried again before")
+    seen_seconds: float = number(60.0, "s", "guess: a write shows in the watch within seconds")
+    start_patience: float = number(4.0, "times the usual start-up", "guess: a pod that is not Ready by then has failed")
+    least_patience: float = number(600.0, "s", "convention: Kubernetes' progressDeadlineSeconds")
+    rush_lifetimes: float = number(2.0, "mean residence times", "guess: those that began in the rush are out by then")
+    most_rush: float = number(120.0, "s", "guess")
+    clear_breach: float = number(1.1, "times the objective", "guess: where histogram edges do not decide")
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """All groups; `TUNING` is what the operator runs with."""
+
+    evidence: Evidence = Evidence()
+    panic: Panic = Panic()
+    estimate: Estimate = Estimate()
+    delivered: DeliveredCapacity = DeliveredCapacity()
+    sizing: Sizing = Sizing()
+    saturation: Saturation = Saturation()
+    stabilization: Stabilization = Stabilization()
+    rails: Rails = Rails()
+    running: Running = Running()
+    reclaim: Reclaim = Reclaim()
+    cap: Cap = Cap()
+
+
+TUNING: Final = Tuning()
