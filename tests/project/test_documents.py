@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from pertoken.domain.reasons import Reason
+from pertoken.planner.pipeline import PROPOSE, SETTLE, SHARE
 
 ROOT = Path(__file__).parents[2]
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+# A folder is named with a closing slash; what has a placeholder, a blank or an address in it is no path.
+PATH = re.compile(r"(?<![\w./:~-])[\w.-]+(?:/[\w.-]+)*(?:/|/[\w-]+\.(?:py|md|yaml|toml))(?![\w*{</-])")
 
 
 @pytest.mark.parametrize("reason", list(Reason), ids=str)
@@ -25,3 +31,39 @@ def test_every_reason_is_given_somewhere(reason: Reason):
     telling = [path for path in source.rglob("*.py") if path not in {naming, words}]
 
     assert any(re.search(rf"\bReason\.{reason.name}\b", path.read_text()) for path in telling)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_to_files_lead_somewhere(document: Path):
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text())
+
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", [ARCHITECTURE, ROOT / "CONTRIBUTING.md"], ids=lambda document: document.name)
+def test_named_paths_exist(document: Path):
+    sources = (ROOT, ROOT / "operator" / "pertoken", document.parent)
+    named = set(PATH.findall(document.read_text()))
+
+    assert [path for path in sorted(named) if not any((source / path).exists() for source in sources)] == []
+
+
+@pytest.mark.parametrize("record", sorted((ROOT / "docs" / "adr").glob("*.md")), ids=lambda record: record.name)
+def test_modules_that_decision_records_name_exist(record: Path):
+    sources = (ROOT, ROOT / "operator" / "pertoken")
+    modules = {path for path in PATH.findall(record.read_text()) if path.endswith(".py")}
+
+    assert [path for path in sorted(modules) if not any((source / path).exists() for source in sources)] == []
+
+
+def test_the_architecture_names_the_stages_in_their_order():
+    rows = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE.read_text(), re.MULTILINE)
+
+    assert rows == [stage.__name__ for stage in (*PROPOSE, *SHARE, *SETTLE)]
+
+
+def test_the_architecture_has_the_layers_of_the_linter():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["name"] == "Imports go down only")
+
+    assert "\n".join(layers) in ARCHITECTURE.read_text()
