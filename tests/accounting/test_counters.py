@@ -10,7 +10,7 @@ from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.counters import all_told, finished_since, lacks
 from pertoken.accounting.ledger import PodTotals, ServiceLedger
 from pertoken.domain.metrics import Offer
-from pertoken.domain.service import Engine
+from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Counter
 
 NOW = 1000.0
@@ -101,7 +101,7 @@ def test_an_engine_whose_counters_begin_with_traffic_lacks_nothing_before_it():
 
 def test_an_engine_that_no_model_describes_need_not_tell():
     spec = service()
-    spec = replace(spec, variants=(replace(spec.variants[0], engine=Engine.GENERIC),))
+    spec = replace(spec, variants=(replace(spec.variants[0], engine=EngineKind.GENERIC),))
     seen = view(spec, [pod()])
 
     assert all_told(billed_service(seen, world(seen, metrics=snapshot(tells())), NOW))

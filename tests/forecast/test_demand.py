@@ -12,7 +12,7 @@ from pertoken.forecast.demand import (
     DemandSample,
     Forecast,
     Growth,
-    Served,
+    ServedFlow,
     blend,
     demand_of,
     forecast,
@@ -31,7 +31,7 @@ def samples(values, step=CYCLE):
 
 
 def served(**changes):
-    return Served(**{"requests": 10.0, "input_tokens": 10_000.0, "output_tokens": 2000.0, **changes})
+    return ServedFlow(**{"requests": 10.0, "input_tokens": 10_000.0, "output_tokens": 2000.0, **changes})
 
 
 @pytest.mark.parametrize(

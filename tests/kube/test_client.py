@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pertoken.adapters.kube.client import APPLY_PATCH, ClientOptions, KubeClient, Request
+from pertoken.adapters.kube.client import APPLY_PATCH, ApiRequest, ClientOptions, KubeClient
 from pertoken.adapters.kube.errors import Expired
 from pertoken.ports import AdapterError, Conflict, Forbidden, NotFound, Refused, Timeout, Unavailable, Withheld
 
@@ -95,7 +95,7 @@ def connect(tmp_path: Path) -> Iterator[Callable[..., KubeClient]]:
 
 def failure(client: KubeClient) -> AdapterError:
     with pytest.raises(AdapterError) as caught:
-        client.call(Request("GET", "/apis/serving.pertoken.dev/v1alpha1/inferenceservices"))
+        client.call(ApiRequest("GET", "/apis/serving.pertoken.dev/v1alpha1/inferenceservices"))
     return caught.value
 
 
@@ -158,7 +158,7 @@ def test_a_slow_server_is_a_timeout_in_time(server, script, connect):
 
 def test_leave_is_asked_before_the_head_and_before_the_body(server, script, connect):
     asked = []
-    connect(server).call(Request("POST", "/x", body={"a": 1}, guard=lambda: asked.append(len(script.seen))))
+    connect(server).call(ApiRequest("POST", "/x", body={"a": 1}, guard=lambda: asked.append(len(script.seen))))
     assert asked == [0, 0]
 
 
@@ -174,14 +174,14 @@ def test_a_request_whose_leave_ends_is_not_carried_out(server, script, connect, 
 
     client = connect(server)
     with pytest.raises(Withheld):
-        client.call(Request("POST", "/x", body={"a": 1}, guard=guard))
+        client.call(ApiRequest("POST", "/x", body={"a": 1}, guard=guard))
     assert [request for request in script.seen if request[-1]] == []
-    assert client.call(Request("POST", "/x", body={"a": 1})) == {}
+    assert client.call(ApiRequest("POST", "/x", body={"a": 1})) == {}
 
 
 def test_one_call_may_wait_longer(server, script, connect):
     script.delay = 0.5
-    assert connect(server, read_seconds=0.1).call(Request("GET", "/x", read_seconds=5.0)) == {}
+    assert connect(server, read_seconds=0.1).call(ApiRequest("GET", "/x", read_seconds=5.0)) == {}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -190,7 +190,7 @@ def test_no_write_waits_longer_than_writes_may(server, script, connect, method):
     began = time.monotonic()
     client = connect(server, read_seconds=5.0, write_seconds=0.4)
     with pytest.raises(Timeout):
-        client.call(Request(method, "/x", body={}, read_seconds=5.0))
+        client.call(ApiRequest(method, "/x", body={}, read_seconds=5.0))
     assert time.monotonic() - began < 2.0
 
 
@@ -231,7 +231,7 @@ def test_a_body_cut_short_is_unavailable(connect):
 def test_what_is_sent(server, script, connect):
     query = {"fieldManager": "pertoken", "force": True, "limit": 500}
     body = {"spec": {"text": "ä\n"}}
-    connect(server).call(Request("PATCH", "/apis/x", query=query, body=body, content_type=APPLY_PATCH))
+    connect(server).call(ApiRequest("PATCH", "/apis/x", query=query, body=body, content_type=APPLY_PATCH))
     ((method, path, headers, sent),) = script.seen
     assert (method, path) == ("PATCH", "/apis/x?fieldManager=pertoken&force=true&limit=500")
     assert headers["content-type"] == "application/apply-patch+yaml"

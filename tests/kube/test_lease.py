@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pertoken.adapters.kube.client import Request
+from pertoken.adapters.kube.client import ApiRequest
 from pertoken.adapters.kube.lease import LeaseElector, LeaseSpec
 from pertoken.ports import Conflict, NotFound, Timeout
 
@@ -36,7 +36,7 @@ class LeaseApi:
         self.clock = clock
         self.delay = 0.0
 
-    def call(self, request: Request) -> dict[str, Any]:
+    def call(self, request: ApiRequest) -> dict[str, Any]:
         self.clock.at += self.delay
         if self.down:
             raise Timeout("no answer")
@@ -260,7 +260,7 @@ def test_a_lease_won_by_a_write_without_an_answer_is_a_new_term(api, clock):
     clock.at += 16
     taken = api.call
 
-    def lost_answer(request: Request) -> dict[str, Any]:
+    def lost_answer(request: ApiRequest) -> dict[str, Any]:
         answer = taken(request)
         if request.method == "PUT":
             raise Timeout("the answer was lost")

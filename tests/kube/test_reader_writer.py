@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, Request
+from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, ApiRequest
 from pertoken.adapters.kube.errors import Expired
 from pertoken.adapters.kube.events import EventRecorder
 from pertoken.adapters.kube.fenced import FencedCaller
@@ -18,7 +18,7 @@ from pertoken.control.fence import Fence
 from pertoken.domain.identity import PodKey, WorkloadRef
 from pertoken.ports import Conflict, EventNote, NotFound, Unavailable, Withheld
 
-Answer = Callable[[Request], dict[str, Any]]
+Answer = Callable[[ApiRequest], dict[str, Any]]
 
 
 @dataclass
@@ -26,9 +26,9 @@ class Api:
     """Answers by (method, path); remembers every request."""
 
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
-    seen: list[Request] = field(default_factory=list)
+    seen: list[ApiRequest] = field(default_factory=list)
 
-    def call(self, request: Request) -> dict[str, Any]:
+    def call(self, request: ApiRequest) -> dict[str, Any]:
         self.seen.append(request)
         answer = self.answers.get((request.method, request.path))
         if answer is None:
@@ -40,7 +40,7 @@ class Api:
     def on(self, method: str, path: str, *answers: dict[str, Any] | Exception) -> None:
         queue = list(answers)
 
-        def answer(_: Request) -> dict[str, Any]:
+        def answer(_: ApiRequest) -> dict[str, Any]:
             got = queue.pop(0) if len(queue) > 1 else queue[0]
             if isinstance(got, Exception):
                 raise got
@@ -276,7 +276,7 @@ def test_an_eviction_asks_for_the_lease_after_its_look_at_the_pod():
     """A process that is stopped between the two must not evict when it goes on."""
     api, lease = Api(), Lease(99)
 
-    def stopped(_: Request) -> dict[str, Any]:
+    def stopped(_: ApiRequest) -> dict[str, Any]:
         lease.left = 0
         return POD
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, ClientOptions, KubeClient, Request
+from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, ApiRequest, ClientOptions, KubeClient
 from pertoken.adapters.kube.lease import LeaseElector, LeaseSpec
 from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
@@ -67,7 +67,7 @@ def apply_as(client: KubeClient, manifest: dict[str, Any], manager: str, *, forc
     meta = manifest["metadata"]
     path = f"/apis/apps/v1/namespaces/{meta['namespace']}/deployments/{meta['name']}"
     query = {"fieldManager": manager, "force": force}
-    client.call(Request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
+    client.call(ApiRequest("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
 
 
 def until(ask: Any, seconds: float = 20.0) -> Any:
@@ -124,10 +124,10 @@ def running_pods(client, writer, reader, namespace) -> Iterator[list[str]]:
     name = f"gpu-{namespace}"
     resources = {"cpu": "8", "memory": "8Gi", "pods": "10", "nvidia.com/gpu": "8"}
     node: dict[str, Any] = {"metadata": {"name": name, "labels": {"for": namespace}}}
-    client.call(Request("POST", "/api/v1/nodes", body=node))
+    client.call(ApiRequest("POST", "/api/v1/nodes", body=node))
     conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}]
     status = {"status": {"capacity": resources, "allocatable": resources, "conditions": conditions}}
-    client.call(Request("PATCH", f"/api/v1/nodes/{name}/status", body=status, content_type=MERGE_PATCH))
+    client.call(ApiRequest("PATCH", f"/api/v1/nodes/{name}/status", body=status, content_type=MERGE_PATCH))
     manifest = deployment(namespace)
     manifest["spec"]["template"]["spec"] |= {"nodeSelector": {"for": namespace}, "terminationGracePeriodSeconds": 0}
     writer.create(manifest, "someone")
@@ -138,10 +138,10 @@ def running_pods(client, writer, reader, namespace) -> Iterator[list[str]]:
         ready = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}]
         body = {"status": {"phase": "Running", "conditions": ready, "containerStatuses": [state]}}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/status"
-        client.call(Request("PATCH", path, body=body, content_type=STRATEGIC))
+        client.call(ApiRequest("PATCH", path, body=body, content_type=STRATEGIC))
     yield names
     writer.delete(manifest)
-    client.call(Request("DELETE", f"/api/v1/nodes/{name}"))
+    client.call(ApiRequest("DELETE", f"/api/v1/nodes/{name}"))
 
 
 def bound(reader: KubeReader, namespace: str, count: int) -> list[str]:
@@ -151,7 +151,7 @@ def bound(reader: KubeReader, namespace: str, count: int) -> list[str]:
 
 
 def test_facts_of_real_pods_and_nodes(client, running_pods, namespace):
-    obj = client.call(Request("GET", f"/api/v1/namespaces/{namespace}/pods/{running_pods[0]}"))
+    obj = client.call(ApiRequest("GET", f"/api/v1/namespaces/{namespace}/pods/{running_pods[0]}"))
     fact = pod_fact(obj)
     assert fact is not None
     assert fact.requests == {"nvidia.com/gpu": 2}
@@ -160,7 +160,7 @@ def test_facts_of_real_pods_and_nodes(client, running_pods, namespace):
     assert fact.bound_at is not None
     assert fact.bound_at >= fact.created_at
     assert fact.engine_started_at is not None
-    node = node_fact(client.call(Request("GET", f"/api/v1/nodes/gpu-{namespace}")))
+    node = node_fact(client.call(ApiRequest("GET", f"/api/v1/nodes/gpu-{namespace}")))
     assert node.allocatable == {"nvidia.com/gpu": 8}
 
 
@@ -172,7 +172,7 @@ def budget(namespace: str, name: str = "keep-all") -> dict[str, Any]:
 
 def test_an_eviction_honours_budgets_and_identity(client, writer, running_pods, namespace):
     key = PodKey(namespace, running_pods[0])
-    uid = client.call(Request("GET", f"/api/v1/namespaces/{namespace}/pods/{key.name}"))["metadata"]["uid"]
+    uid = client.call(ApiRequest("GET", f"/api/v1/namespaces/{namespace}/pods/{key.name}"))["metadata"]["uid"]
     writer.create(budget(namespace), "someone")
     with pytest.raises(Refused, match="disruption budget"):
         writer.evict(key, uid)
@@ -209,7 +209,7 @@ def test_status_conditions_of_other_managers_stay(client, writer, running_pods, 
 
     writer.apply_status(conditions("example.com/Other"), "other")
     writer.apply_status(conditions("example.com/Ours"), "pertoken")
-    pod = client.call(Request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}"))
+    pod = client.call(ApiRequest("GET", f"/api/v1/namespaces/{namespace}/pods/{name}"))
     assert {entry["type"] for entry in pod["status"]["conditions"]} >= {
         "Ready",
         "example.com/Other",
@@ -276,7 +276,7 @@ def test_credentials_that_nobody_knows_are_forbidden(tmp_path):
     (tmp_path / "forged").write_text(text.replace(token, token[:-8] + "AAAAAAAA"))
     forged = KubeClient(ClientOptions(kubeconfig=tmp_path / "forged"))
     with pytest.raises(Forbidden, match="credentials"):
-        forged.call(Request("GET", "/api/v1/nodes"))
+        forged.call(ApiRequest("GET", "/api/v1/nodes"))
     forged.close()
 
 
@@ -302,7 +302,7 @@ def test_a_long_list_comes_whole(client, reader, namespace):
     def create(numbers: range) -> None:
         for number in numbers:
             meta = {"name": f"m{number}", "labels": {"app.kubernetes.io/managed-by": "pertoken"}}
-            client.call(Request("POST", f"/api/v1/namespaces/{namespace}/configmaps", body={"metadata": meta}))
+            client.call(ApiRequest("POST", f"/api/v1/namespaces/{namespace}/configmaps", body={"metadata": meta}))
 
     threads = [threading.Thread(target=create, args=(range(start, 1100, 4),)) for start in range(4)]
     for thread in threads:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pertoken.adapters.kube.client import APPLY_PATCH, KubeClient, Request
+from pertoken.adapters.kube.client import APPLY_PATCH, ApiRequest, KubeClient
 from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
 from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL, Claim, marks_of, stranger
@@ -28,7 +28,7 @@ def uids(client, namespace) -> dict[str, str]:
     found = {}
     for name in ("chat", "other"):
         body = {"metadata": {"name": name}}
-        made = client.call(Request("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=body))
+        made = client.call(ApiRequest("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=body))
         found[name] = made["metadata"]["uid"]
     return found
 
@@ -71,13 +71,13 @@ def settle(maker: Maker, *objects: Wanted) -> list[Looked]:
 
 
 def live(client: KubeClient, namespace: str) -> dict[str, Any]:
-    return client.call(Request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/chat-a"))
+    return client.call(ApiRequest("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/chat-a"))
 
 
 def apply_as(client: KubeClient, manifest: dict[str, Any], manager: str) -> None:
     path = f"/apis/apps/v1/namespaces/{manifest['metadata']['namespace']}/deployments/chat-a"
     query = {"fieldManager": manager, "force": True}
-    client.call(Request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
+    client.call(ApiRequest("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
 
 
 def test_what_was_created_can_lose_a_field_and_keeps_its_replicas(client, maker, namespace, uid):
@@ -158,7 +158,7 @@ def test_somebody_elses_object_is_refused_by_name(client, maker, namespace, uids
 def test_an_object_that_was_swapped_after_the_look_is_not_touched(client, maker, namespace, uid):
     settle(maker, wanted(deployment(namespace, uid), uid))
     [seen] = maker.look([wanted(deployment(namespace, uid, "sidecar"), uid)])
-    client.call(Request("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/chat-a"))
+    client.call(ApiRequest("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/chat-a"))
     theirs = deployment(namespace, uid)
     del theirs["metadata"]["ownerReferences"]
     apply_as(client, theirs, "kubectl")

@@ -15,8 +15,8 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode
 from pertoken.planner.allocate.give_out import give_out
 from pertoken.planner.allocate.reclaim import settle_priorities
-from pertoken.planner.allocate.shares import Scene, Share
-from pertoken.planner.grant import Option, Request
+from pertoken.planner.allocate.shares import PoolShare, Scene
+from pertoken.planner.grant import Option, PoolRequest
 from pertoken.planner.pool_state import PoolState, Seat
 from pertoken.planner.tuning import TUNING
 
@@ -44,9 +44,9 @@ class Table:
             self.pool.leaving[f"n{n}"] = self.pool.leaving.get(f"n{n}", 0) + gpus
         wanted = len(nodes) if wants is None else wants
         self.least[key] = service_least
-        self.shares.append((Share(key, "v", "a100", priority, rule, gpus, len(nodes), len(nodes), **more), wanted))
+        self.shares.append((PoolShare(key, "v", "a100", priority, rule, gpus, len(nodes), len(nodes), **more), wanted))
         labels = {} if rule < 0 else dict(self.pool.spec.access[rule].namespace_labels)
-        self.requests.append(Request(key, priority, labels, (Option("v", "a100", gpus, len(nodes), wanted, 99),)))
+        self.requests.append(PoolRequest(key, priority, labels, (Option("v", "a100", gpus, len(nodes), wanted, 99),)))
         return self
 
     def settle(self, now=NOW):

@@ -29,9 +29,9 @@ from pertoken.domain.service import (
 from pertoken.domain.signal import LatencyKind
 from pertoken.domain.world import PoolView, ServiceView, VariantView, World
 from pertoken.planner.allocate.give_out import give_out
-from pertoken.planner.conditions.cost import judge_cost
+from pertoken.planner.conditions.cost import cost_condition
 from pertoken.planner.explain import why
-from pertoken.planner.grant import Option, Request
+from pertoken.planner.grant import Option, PoolRequest
 from pertoken.planner.hpa_rules import History, hold_back, limit_rate
 from pertoken.planner.memory import EMPTY, Change, Memory, PoolMemory, Recommendation, backoff_key, from_json, to_json
 from pertoken.planner.pipeline import backed_off
@@ -192,7 +192,7 @@ def option(name="v", pool="a100", *, wanted=2, ceiling=9, rate=0.0):
 
 
 def request(name, *options, priority=0, labels=None):
-    return Request(ServiceKey("llm", name), priority, labels or {}, options)
+    return PoolRequest(ServiceKey("llm", name), priority, labels or {}, options)
 
 
 def granted(found, name):
@@ -317,7 +317,7 @@ FORTY = LatencyObjective(None, 0.04)
     ],
 )
 def test_cost_judgements(objective, figures, priced, verdict, reason):
-    found = judge_cost(objective, CostFigures(**{"finished_requests": 100.0, **figures}), priced, 20)
+    found = cost_condition(objective, CostFigures(**{"finished_requests": 100.0, **figures}), priced, 20)
 
     assert (found.verdict, found.reason) == (verdict, reason)
 
@@ -325,7 +325,7 @@ def test_cost_judgements(objective, figures, priced, verdict, reason):
 def test_an_unreachable_cost_names_what_is_reachable():
     figures = CostFigures(index=1.4, finished_requests=100.0, reachable=1.2, reachable_index=1.25)
 
-    assert "1.200 USD per 1M tokens (index 1.25)" in judge_cost(OBJECTIVE, figures, priced=True, enough=20).message
+    assert "1.200 USD per 1M tokens (index 1.25)" in cost_condition(OBJECTIVE, figures, priced=True, enough=20).message
 
 
 def latency_of(edges, mean, latency):

@@ -24,7 +24,7 @@ from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import (
     Batching,
     CostObjective,
-    Engine,
+    EngineKind,
     LatencyObjective,
     ModelSpec,
     PriceList,
@@ -447,5 +447,5 @@ def serving_since(made: Plant, then: float) -> None:
 
 def generic(spec: ServiceSpec) -> ServiceSpec:
     """The same service on an engine of which no model is known."""
-    variants = tuple(replace(variant, engine=Engine.GENERIC) for variant in spec.variants)
+    variants = tuple(replace(variant, engine=EngineKind.GENERIC) for variant in spec.variants)
     return replace(spec, variants=variants, model=ModelSpec("", spec.key.name))

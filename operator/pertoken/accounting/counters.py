@@ -15,7 +15,7 @@ from pertoken.accounting.ledger import PodTotals, ServiceLedger
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.needs import Lack, Need, tells
-from pertoken.domain.service import Engine
+from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Counter
 
 FINISHED: Final = tuple(
@@ -93,7 +93,7 @@ def lacks(service: BilledService) -> tuple[Lack, ...]:
     """
     lacking: dict[str, list[str]] = {}
     for variant in service.variants:
-        if variant.spec.engine is Engine.GENERIC:
+        if variant.spec.engine is EngineKind.GENERIC:
             continue
         expected = variant.settled(service.now, service.window)
         told = [metrics for key, metrics in variant.measured.items() if key in expected]

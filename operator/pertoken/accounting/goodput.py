@@ -14,14 +14,14 @@ from pertoken.units import usd_per_million
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ShareBounds:
     """Bounds on a share in [0, 1]; histograms rarely say more."""
 
     low: float = 0.0
     high: float = 1.0
 
 
-def good_share(shares: Iterable[Share]) -> Share:
+def good_share(shares: Iterable[ShareBounds]) -> ShareBounds:
     """Share of requests that keep all objectives, from the share that keeps each (Frechet's bounds).
 
     Nothing says how misses of one objective fall together with those of another: at worst they never do, at best the
@@ -29,10 +29,10 @@ def good_share(shares: Iterable[Share]) -> Share:
     """
     each = tuple(shares)
     misses = sum(1.0 - share.low for share in each)
-    return Share(max(0.0, 1.0 - misses), min((share.high for share in each), default=1.0))
+    return ShareBounds(max(0.0, 1.0 - misses), min((share.high for share in each), default=1.0))
 
 
-def usd_per_million_good(usd: float, tokens: float, good: Share) -> tuple[float | None, float | None]:
+def usd_per_million_good(usd: float, tokens: float, good: ShareBounds) -> tuple[float | None, float | None]:
     """Least and most USD per million good tokens; good requests are taken to be as long as all others.
 
     None where no token is surely (most) or possibly (least) good.
@@ -49,13 +49,13 @@ def objectives(latency: LatencyObjective) -> dict[LatencyKind, float]:
     return {kind: seconds for kind, seconds in each.items() if seconds is not None}
 
 
-def shares_now(service: BilledService) -> tuple[Share, ...]:
+def shares_now(service: BilledService) -> tuple[ShareBounds, ...]:
     """Share of requests within each objective that is measured at present."""
     shares = []
     for kind, objective in objectives(service.spec.latency).items():
         histogram = service.histogram(kind)
         if histogram is not None and histogram.cumulative[-1] > 0:
-            shares.append(Share(*share_within(histogram, objective)))
+            shares.append(ShareBounds(*share_within(histogram, objective)))
     return tuple(shares)
 
 

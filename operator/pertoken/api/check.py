@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pertoken.api.errors import FieldError, Rejected, nearest
 from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS
-from pertoken.api.source import Document, Unreadable, read_documents
+from pertoken.api.source import Document, NotYaml, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
 from pertoken.api.v1alpha1 import API_VERSION, GROUP
 from pertoken.api.workloads import WorkloadRequest, build_workload
@@ -71,7 +71,7 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
     services: list[tuple[Document, AcceptedService]] = []
     pools: list[tuple[Document, AcceptedPool]] = []
     for document in (found for file, text in sources.items() for found in read_documents(file, text)):
-        if isinstance(document, Unreadable):
+        if isinstance(document, NotYaml):
             findings.append(Finding(Severity.ERROR, document.file, document.line, "", "", None, document.why))
             continue
         accepted = _read(document, findings)

@@ -10,13 +10,13 @@ from pertoken.api.command_line import CommandLine, command_line
 from pertoken.api.errors import FieldError
 from pertoken.api.launch import CAP_VARIABLE, read_launch, sets
 from pertoken.catalog.releases import VLLM, release_of
-from pertoken.domain.service import Batching, BatchingMode, Engine, LatencyObjective
+from pertoken.domain.service import Batching, BatchingMode, EngineKind, LatencyObjective
 
 Json = dict[str, Any]
 
 CAP_REFERENCE: Final = f"$({CAP_VARIABLE})"
-CAP_FLAG: Final = {Engine.VLLM: "--max-num-seqs", Engine.SGLANG: "--max-running-requests"}
-DEFAULT_PORT: Final = {Engine.VLLM: 8000, Engine.SGLANG: 30000}  # of `vllm serve` and `sglang.launch_server`
+CAP_FLAG: Final = {EngineKind.VLLM: "--max-num-seqs", EngineKind.SGLANG: "--max-running-requests"}
+DEFAULT_PORT: Final = {EngineKind.VLLM: 8000, EngineKind.SGLANG: 30000}  # of `vllm serve` and `sglang.launch_server`
 BATCHED_TOKENS_FLAG: Final = "--max-num-batched-tokens"
 
 # vLLM's production metrics documentation, "Custom Histogram Buckets": a JSON object, family key -> increasing edges in
@@ -44,7 +44,7 @@ class Additions:
         path: of the container in the manifest, for errors.
     """
 
-    engine: Engine
+    engine: EngineKind
     batching: Batching
     latency: LatencyObjective
     cap_config_map: str
@@ -135,7 +135,7 @@ def _batched_tokens(args: list[str], line: CommandLine, settings: Additions, err
     if tokens is None:
         return
     variant = settings.path.split(".podTemplate", 1)[0]
-    if settings.engine is not Engine.VLLM or not takes_more(line):
+    if settings.engine is not EngineKind.VLLM or not takes_more(line):
         advice = "only an owned vllm engine that is started without a shell takes it"
         errors.append(FieldError(f"{variant}.batching.maxBatchedTokens", tokens, advice))
     elif sets(line, BATCHED_TOKENS_FLAG):
@@ -148,7 +148,7 @@ def _batched_tokens(args: list[str], line: CommandLine, settings: Additions, err
 def _takes_buckets(container: Json, line: CommandLine, settings: Additions) -> bool:
     promised = settings.latency.ttft_seconds or settings.latency.inter_token_seconds or settings.latency.stall_seconds
     return (
-        settings.engine is Engine.VLLM
+        settings.engine is EngineKind.VLLM
         and bool(promised)
         and takes_more(line)
         and not sets(line, BUCKETS_FLAG)

@@ -91,7 +91,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class NotYaml:
     """Text that is no YAML."""
 
     file: str
@@ -99,9 +99,9 @@ class Unreadable:
     why: str
 
 
-def read_documents(file: str, text: str) -> list[Document | Unreadable]:
+def read_documents(file: str, text: str) -> list[Document | NotYaml]:
     """All objects of a text; items of a v1 List one by one, empty documents left out."""
-    found: list[Document | Unreadable] = []
+    found: list[Document | NotYaml] = []
     try:
         loader = _Loader(text)
         while loader.check_node():
@@ -110,13 +110,13 @@ def read_documents(file: str, text: str) -> list[Document | Unreadable]:
                 continue
             wrong = _size_error(node)
             if wrong:
-                found.append(Unreadable(file, _first_line(node), f"no valid manifest: {wrong}"))
+                found.append(NotYaml(file, _first_line(node), f"no valid manifest: {wrong}"))
                 continue
             found.extend(_constructed(file, node, loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error)
-        found.append(Unreadable(file, mark.line + 1 if mark else 1, f"no valid YAML: {' '.join(problem.split())}"))
+        found.append(NotYaml(file, mark.line + 1 if mark else 1, f"no valid YAML: {' '.join(problem.split())}"))
     return found
 
 
@@ -124,13 +124,13 @@ def _is_empty(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
-def _constructed(file: str, node: yaml.Node, loader: _Loader) -> Iterator[Document | Unreadable]:
+def _constructed(file: str, node: yaml.Node, loader: _Loader) -> Iterator[Document | NotYaml]:
     try:
         obj = loader.construct_document(node)
     except yaml.YAMLError:
         raise
     except (ValueError, TypeError, AttributeError, OverflowError):  # PyYAML on a tag that its value does not fit
-        yield Unreadable(file, _first_line(node), "no valid manifest: a tagged value cannot be read")
+        yield NotYaml(file, _first_line(node), "no valid manifest: a tagged value cannot be read")
         return
     yield from _items(file, node, obj, tuple(_duplicates(node, "")))
 
@@ -140,18 +140,18 @@ def _size_error(node: yaml.Node) -> str:
     sizes: dict[int, int] = {}
     try:
         return "" if _size(node, frozenset(), sizes) <= MOST_VALUES else f"more than {MOST_VALUES:,} values"
-    except _Cycle:
+    except _AliasLoop:
         return "a value contains itself"
 
 
-class _Cycle(Exception):
+class _AliasLoop(Exception):
     """An anchor stands inside its own value."""
 
 
 def _size(node: yaml.Node, around: frozenset[int], known: dict[int, int]) -> int:
     """Values in a node, each anchor counted at every place where it is used but walked only once."""
     if id(node) in around:
-        raise _Cycle
+        raise _AliasLoop
     if id(node) not in known:
         inside = around | {id(node)}
         children: list[yaml.Node] = []

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, closed_loop, relative, sequences_that_fit
-from pertoken.catalog.served import Served
+from pertoken.catalog.served import ServingFactors
 from pertoken.performance.calibrate import MAX_GAIN, MIN_GAIN
 from pertoken.performance.engine import EngineModel
 from pertoken.performance.step_time import Gains
@@ -79,7 +79,7 @@ class Fit:
     penalty: float = 0.0
 
 
-def fit_best(engine: EngineModel, profiles: Mapping[str, Served], points: Sequence[Point]) -> Fit:
+def fit_best(engine: EngineModel, profiles: Mapping[str, ServingFactors], points: Sequence[Point]) -> Fit:
     """The most probable of several engines' profiles with its gains; the first one where none is better."""
     capacities = (1.0, *CAPACITIES) if _fill_cache(engine, points) else (1.0,)
     fits = [
@@ -99,11 +99,11 @@ def _fill_cache(engine: EngineModel, points: Sequence[Point]) -> bool:
     )
 
 
-def fit(engine: EngineModel, served: Served, points: Sequence[Point], capacity: float = 1.0) -> Fit:
+def fit(engine: EngineModel, served: ServingFactors, points: Sequence[Point], capacity: float = 1.0) -> Fit:
     """Most probable gains of a deployment, given a size of its KV cache; those of the prior without points."""
     gains = _step_gains(engine, served, points, capacity)
     gains = _with_first_token(engine, served, points, gains)
-    kernels = _step_gains(engine, Served(), points, capacity)
+    kernels = _step_gains(engine, ServingFactors(), points, capacity)
     before, after = _errors(engine, served, points, AS_SERVED), _errors(engine, served, points, gains)
     noise = NOISE if any(point.inter_token for point in points) else TTFT_NOISE
     return Fit(
@@ -117,7 +117,7 @@ def fit(engine: EngineModel, served: Served, points: Sequence[Point], capacity: 
     )
 
 
-def _penalty(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> float:
+def _penalty(engine: EngineModel, served: ServingFactors, points: Sequence[Point], gains: ClosedGains) -> float:
     total = (log(gains.decode) ** 2 + log(gains.prefill) ** 2) / PRIOR**2 + (log(gains.ttft) / TTFT_PRIOR) ** 2
     total += (gains.ttft_clients**2 + gains.ttft_input**2) / SLOPE_PRIOR**2
     total += (log(gains.capacity) / CAPACITY_PRIOR) ** 2
@@ -134,7 +134,7 @@ def _loss(deviations: float) -> float:
     return FAR * FAR * log(1.0 + (deviations / FAR) ** 2)
 
 
-def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point], capacity: float) -> ClosedGains:
+def _step_gains(engine: EngineModel, served: ServingFactors, points: Sequence[Point], capacity: float) -> ClosedGains:
     """Decode and prefill gain from inter-token latencies."""
     start = ClosedGains(capacity=capacity)
     parts = []
@@ -162,7 +162,9 @@ def _step_gains(engine: EngineModel, served: Served, points: Sequence[Point], ca
     return replace(start, decode=exp(decode), prefill=exp(prefill))
 
 
-def _with_first_token(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> ClosedGains:
+def _with_first_token(
+    engine: EngineModel, served: ServingFactors, points: Sequence[Point], gains: ClosedGains
+) -> ClosedGains:
     """The gains with those of the time to first token: a factor, and how it changes with clients and prompt length."""
     parts = [
         ((1.0, *relative(point.clients)), log(point.ttft / closed_loop(engine, served, point.clients, gains).ttft))
@@ -198,11 +200,11 @@ def _offset(engine: EngineModel, points: Sequence[Point], gains: ClosedGains) ->
     if not measured:
         return 0.0
     quietest = min(measured, key=lambda point: point.clients.concurrency)
-    loop = closed_loop(engine, Served(), quietest.clients, gains)
+    loop = closed_loop(engine, ServingFactors(), quietest.clients, gains)
     return max(0.0, (quietest.ttft or 0.0) - loop.prompt - 1.5 * loop.decode)
 
 
-def _errors(engine: EngineModel, served: Served, points: Sequence[Point], gains: ClosedGains) -> list[float]:
+def _errors(engine: EngineModel, served: ServingFactors, points: Sequence[Point], gains: ClosedGains) -> list[float]:
     misses = []
     for point in points:
         loop = closed_loop(engine, served, point.clients, gains)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Final
 
-from pertoken.catalog.served import Served
+from pertoken.catalog.served import ServingFactors
 from pertoken.performance.engine import EngineModel
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
 
@@ -98,7 +98,9 @@ class ClosedLoop:
         return self.decode + self.prompts
 
 
-def closed_loop(engine: EngineModel, served: Served, clients: Clients, gains: ClosedGains = AS_SERVED) -> ClosedLoop:
+def closed_loop(
+    engine: EngineModel, served: ServingFactors, clients: Clients, gains: ClosedGains = AS_SERVED
+) -> ClosedLoop:
     """Latencies of one replica under `clients`.
 
     Clients beyond what the KV cache holds wait: their wait counts into the time to first token.

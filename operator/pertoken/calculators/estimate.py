@@ -9,7 +9,7 @@ from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, cl
 from pertoken.catalog.engines import MEMORY_UTILIZATION
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
-from pertoken.catalog.served import ENGINES, Served, served
+from pertoken.catalog.served import ENGINES, ServingFactors, served
 from pertoken.domain.service import Parallelism
 from pertoken.performance.engine import EngineModel, engine_model
 from pertoken.performance.memory import precision_of, usual_cache
@@ -58,13 +58,13 @@ class Deployment:
         return engine_model(self.model, self.gpu, self.parallelism, self.quantization, self.cache)
 
     @property
-    def serving(self) -> Served:
+    def serving(self) -> ServingFactors:
         """What serving adds to kernels."""
         spread = self.parallelism.expert > 1
         return served(self.model, self.gpu, self.precision, self.engine, spread=spread)
 
     @property
-    def profiles(self) -> dict[str, Served]:
+    def profiles(self) -> dict[str, ServingFactors]:
         """Engines that it may serve like: its own, or every known one, the mean first."""
         names = (self.engine,) if self.engine else tuple(ENGINES)
         return {name: replace(self, engine=name).serving for name in names}

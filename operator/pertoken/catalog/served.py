@@ -16,7 +16,7 @@ from pertoken.catalog.precisions import find_precision
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServingFactors:
     """Serving on top of kernels.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Class:
 
 
 @dataclass(frozen=True, slots=True)
-class _Engine:
+class _EngineFactors:
     """An engine's factors on its class, and its way to the first token."""
 
     decode: float = 1.0
@@ -84,14 +84,14 @@ SPREAD_EXPERTS: Final = 2.0  # factor on prefill where experts are spread (exper
 
 # The row "" is the mean over engines, for when none is named.
 ENGINES: Final = {
-    "": _Engine(),
-    "vllm": _Engine(1.01, 1.03, 0.66, 1.5e-3, 1.44, 0.042, 2.6),
-    "sglang": _Engine(1.045, 0.86, 1.30, 0.213, 0.60, 0.287, 2.6),
-    "trtllm": _Engine(0.945, 1.21, 1.015, 0.057, 1.14, 0.092, 2.6),
+    "": _EngineFactors(),
+    "vllm": _EngineFactors(1.01, 1.03, 0.66, 1.5e-3, 1.44, 0.042, 2.6),
+    "sglang": _EngineFactors(1.045, 0.86, 1.30, 0.213, 0.60, 0.287, 2.6),
+    "trtllm": _EngineFactors(0.945, 1.21, 1.015, 0.057, 1.14, 0.092, 2.6),
 }
 
 
-def served(model: Model, gpu: Gpu, precision: str, engine: str = "", *, spread: bool = False) -> Served:
+def served(model: Model, gpu: Gpu, precision: str, engine: str = "", *, spread: bool = False) -> ServingFactors:
     """What serving adds for this kind of model and engine.
 
     Args:
@@ -112,7 +112,7 @@ def served(model: Model, gpu: Gpu, precision: str, engine: str = "", *, spread: 
         kind = _DENSE.get(name, _DENSE["bf16"])
     own = ENGINES.get(engine.strip().lower(), ENGINES[""])
     recurrent = LINEAR_LAYERS ** (model.linear_layers / model.layers)
-    return Served(
+    return ServingFactors(
         decode_gain=kind.decode * own.decode,
         layer_seconds=kind.layer * own.layer * recurrent * (SPARSE_LAYERS if model.sparse_tokens else 1.0),
         prefill_gain=kind.prefill * own.prefill * (SPREAD_EXPERTS if spread and model.experts else 1.0),

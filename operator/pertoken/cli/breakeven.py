@@ -12,7 +12,7 @@ from pertoken.cli.subject import (
     BudgetOption,
     CachedOption,
     CapOption,
-    Deployment,
+    DeploymentOptions,
     GpuOption,
     InputOption,
     ItlOption,
@@ -21,7 +21,7 @@ from pertoken.cli.subject import (
     PercentileOption,
     PriceOption,
     QuantizationOption,
-    Request,
+    RequestOptions,
     Subject,
     TensorOption,
     TtftOption,
@@ -62,8 +62,8 @@ def breakeven_command(  # noqa: PLR0913, PLR0917 - options of a command line
 ) -> None:
     """Compare own GPUs with an API. Exit 1 when own GPUs never become cheaper."""
     subject = resolve(
-        Deployment(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
-        Request(input_tokens, output_tokens, cached, ttft, itl, percentile),
+        DeploymentOptions(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
+        RequestOptions(input_tokens, output_tokens, cached, ttft, itl, percentile),
     )
     if not 1.0 <= peak_to_mean <= 1000.0:
         refuse(f"--peak-to-mean: {peak_to_mean:g}: expected 1 to 1000")

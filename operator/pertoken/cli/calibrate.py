@@ -15,7 +15,7 @@ from pertoken.calculators.estimate import Deployment
 from pertoken.catalog.lookup import Catalog
 from pertoken.catalog_files import read_catalog
 from pertoken.cli.benchmark_results import Format, NoResult, model_of, points_of
-from pertoken.cli.calibration_file import Key, Learnt, as_data, key_of
+from pertoken.cli.calibration_file import DeploymentFit, Key, as_data, key_of
 from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
 from pertoken.cli.rendering import Output, print_data, refuse
 
@@ -63,7 +63,7 @@ def calibrate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     if not groups:
         refuse(f"{', '.join(map(str, files))}: no measured point; expected itl_ms or ttft_ms in at least one row")
     learnt = [
-        Learnt(deployment, fit_best(deployment.coefficients, deployment.profiles, points))
+        DeploymentFit(deployment, fit_best(deployment.coefficients, deployment.profiles, points))
         for deployment, points in groups.values()
     ]
     if output is Output.TABLE:
@@ -132,7 +132,7 @@ def _json(path: Path) -> Any:
         raise BadFile(f"{path}: a value is too long or nested too deep; expected a load generator's JSON") from error
 
 
-def _print(learnt: Iterable[Learnt]) -> None:
+def _print(learnt: Iterable[DeploymentFit]) -> None:
     for one in learnt:
         model, gpu, tensor, precision, engine = key_of(one.deployment)
         found = one.fit

@@ -21,7 +21,7 @@ Key = tuple[str, str, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class DeploymentFit:
     """One deployment and what its points say."""
 
     deployment: Deployment
@@ -33,12 +33,12 @@ def key_of(deployment: Deployment) -> Key:
     return (*deployment.key, deployment.engine)
 
 
-def as_data(learnt: Iterable[Learnt]) -> dict[str, Any]:
+def as_data(learnt: Iterable[DeploymentFit]) -> dict[str, Any]:
     """The file's content."""
     return {"version": VERSION, "deployments": [_entry(one) for one in learnt]}
 
 
-def _entry(one: Learnt) -> dict[str, Any]:
+def _entry(one: DeploymentFit) -> dict[str, Any]:
     model, gpu, tensor, precision, engine = key_of(one.deployment)
     found = one.fit
     return {
@@ -80,7 +80,7 @@ class Known:
     engine: str = ""
 
 
-class Gains:
+class SavedGains:
     """What is known of each deployment."""
 
     def __init__(self, known: Mapping[Key, Known] | None = None) -> None:
@@ -93,7 +93,7 @@ class Gains:
         return self._known.get(key) or self._known.get((*key[:4], "")) or Known(engine=deployment.engine)
 
 
-def read(path: Path) -> Gains:
+def read(path: Path) -> SavedGains:
     """A calibration file.
 
     Raises:
@@ -117,7 +117,7 @@ def read(path: Path) -> Gains:
             raise BadFile(f"{where}: {entry!r}: expected an object")
         key = _key(entry, where)
         known[key] = Known(_gains(entry.get("gains"), where), str(entry.get("servesLike") or key[4]))
-    return Gains(known)
+    return SavedGains(known)
 
 
 def _key(entry: Mapping[str, Any], where: str) -> Key:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from pertoken.adapters.kube.client import MERGE_PATCH, ClientOptions, KubeClient, Request
+from pertoken.adapters.kube.client import MERGE_PATCH, ApiRequest, ClientOptions, KubeClient
 from pertoken.adapters.kube.reader import WATCHED, KubeReader
 from pertoken.api.translate import PAUSED_ANNOTATION
 from pertoken.cli.rendering import NO, refuse
@@ -85,7 +85,7 @@ def service(access: Access, name: str) -> Json:
     """One service; exit code 1 when there is none of this name."""
     path = WATCHED[PLURAL].resource.path(access.own_namespace, name)
     try:
-        return client(access).call(Request("GET", path))
+        return client(access).call(ApiRequest("GET", path))
     except NotFound:
         typer.echo(f"no InferenceService {access.own_namespace}/{name}", err=True)
         raise typer.Exit(NO) from None
@@ -99,7 +99,7 @@ def set_paused(access: Access, name: str, *, paused: bool) -> None:
     body: dict[str, Any] = {"metadata": {"annotations": {PAUSED_ANNOTATION: "true" if paused else None}}}
     query = {"fieldManager": "pertoken-cli"}
     try:
-        client(access).call(Request("PATCH", path, query=query, body=body, content_type=MERGE_PATCH))
+        client(access).call(ApiRequest("PATCH", path, query=query, body=body, content_type=MERGE_PATCH))
     except NotFound:
         typer.echo(f"no InferenceService {access.own_namespace}/{name}", err=True)
         raise typer.Exit(NO) from None

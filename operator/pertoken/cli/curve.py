@@ -14,7 +14,7 @@ from pertoken.cli.subject import (
     BudgetOption,
     CachedOption,
     CapOption,
-    Deployment,
+    DeploymentOptions,
     GpuOption,
     InputOption,
     ItlOption,
@@ -23,7 +23,7 @@ from pertoken.cli.subject import (
     PercentileOption,
     PriceOption,
     QuantizationOption,
-    Request,
+    RequestOptions,
     Subject,
     TensorOption,
     TtftOption,
@@ -53,8 +53,8 @@ def curve_command(  # noqa: PLR0913, PLR0917 - options of a command line
 ) -> None:
     """Show what every batch size costs and how slow it is. Exit 1 when an idle replica already misses an objective."""
     subject = resolve(
-        Deployment(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
-        Request(input_tokens, output_tokens, cached, ttft, itl, percentile),
+        DeploymentOptions(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
+        RequestOptions(input_tokens, output_tokens, cached, ttft, itl, percentile),
     )
     found = curve(subject.engine, subject.load, subject.targets, float(subject.usd_per_gpu_hour), batches(subject))
     if plot is not None:

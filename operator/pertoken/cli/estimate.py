@@ -49,7 +49,7 @@ LABELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class GpuPrices:
     """USD per GPU-hour: the user's own, and the dated public list where it was asked for."""
 
     own: Mapping[str, Decimal] = field(default_factory=dict)
@@ -78,8 +78,8 @@ class Prices:
 class Context:
     """What rows are answered with."""
 
-    prices: Prices
-    gains: calibration_file.Gains
+    prices: GpuPrices
+    gains: calibration_file.SavedGains
     catalog: Catalog
     models: Mapping[str, Model] = field(default_factory=dict)
 
@@ -134,9 +134,9 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         refuse(*added.mistakes)
     known = added.catalog
     models = {model: _configured(config, model)} if config else {}
-    prices = Prices(_own_prices(price or [], known), list_prices)
+    prices = GpuPrices(_own_prices(price or [], known), list_prices)
     try:
-        gains = calibration_file.read(calibration) if calibration else calibration_file.Gains()
+        gains = calibration_file.read(calibration) if calibration else calibration_file.SavedGains()
         rows = read_rows(from_csv) if from_csv else []
     except BadFile as mistake:
         refuse(str(mistake))

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pertoken.cli.rendering import refuse
-from pertoken.cli.subject import Deployment, Request, Subject, resolve
+from pertoken.cli.subject import DeploymentOptions, RequestOptions, Subject, resolve
 from pertoken.performance.step_time import Gains
 
 
@@ -44,7 +44,7 @@ def present(path: Path, service: str | None, variant: str | None, price: str | N
             f"{name}: status.demand.now.requestsPerSecond: {rate:g}: expected traffic; give --model and --gpu instead"
         )
     subject = resolve(
-        Deployment(
+        DeploymentOptions(
             str(_map(spec, "model").get("id", "")),
             str(pool.get("accelerator", "")),
             int(_map(of, "parallelism").get("tensor", 1)),
@@ -53,7 +53,7 @@ def present(path: Path, service: str | None, variant: str | None, price: str | N
             _map(of, "batching").get("maxBatchedTokens"),
             price if price is not None else pool.get("pricePerGPUHour"),
         ),
-        Request(
+        RequestOptions(
             round(inputs / rate, 1),
             max(1.0, round(outputs / rate, 1)),
             0.0,

@@ -15,14 +15,14 @@ from pertoken.cli.subject import (
     BudgetOption,
     CachedOption,
     CapOption,
-    Deployment,
+    DeploymentOptions,
     InputOption,
     ItlOption,
     OutputOption,
     PercentileOption,
     PriceOption,
     QuantizationOption,
-    Request,
+    RequestOptions,
     Subject,
     TensorOption,
     TtftOption,
@@ -80,8 +80,8 @@ def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
         refuse("--model, --gpu: missing: expected both, or a service's present state by --from")
     else:
         subject = resolve(
-            Deployment(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
-            Request(input_tokens, output_tokens, cached, ttft, itl, percentile),
+            DeploymentOptions(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
+            RequestOptions(input_tokens, output_tokens, cached, ttft, itl, percentile),
         )
     point, most = _operating_point(subject, rate, batch)
     found = quote(subject.engine, subject.load, point, most, float(subject.usd_per_gpu_hour))

@@ -73,7 +73,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class DeploymentOptions:
     """The options that say what runs."""
 
     model: str
@@ -86,7 +86,7 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestOptions:
     """The options that say what is asked of it; milliseconds."""
 
     input_tokens: float
@@ -97,7 +97,7 @@ class Request:
     percentile: int = 95
 
 
-def resolve(deployment: Deployment, request: Request) -> Subject:
+def resolve(deployment: DeploymentOptions, request: RequestOptions) -> Subject:
     """Look everything up; mistakes end the command, all of them at once."""
     model, gpu = SHIPPED.model(deployment.model), SHIPPED.gpu(deployment.gpu)
     mistakes = [
@@ -128,7 +128,7 @@ def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000.0
 
 
-def _request_mistakes(request: Request) -> list[str]:
+def _request_mistakes(request: RequestOptions) -> list[str]:
     checks = (
         ("--input-tokens", request.input_tokens, 0.0, 1e7, "0 to 10,000,000 tokens"),
         ("--output-tokens", request.output_tokens, 1.0, 1e6, "1 to 1,000,000 tokens"),

@@ -32,7 +32,7 @@ class Toleration:
     effect: str = ""
 
 
-class Operator(StrEnum):
+class Comparison(StrEnum):
     """How a requirement compares."""
 
     IN = "In"

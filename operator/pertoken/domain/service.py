@@ -31,7 +31,7 @@ class WhenInfeasible(StrEnum):
     KEEP_COST = "KeepCost"
 
 
-class Engine(StrEnum):
+class EngineKind(StrEnum):
     """Serving engines with actuation."""
 
     VLLM = "vllm"
@@ -174,7 +174,7 @@ class VariantSpec:
     pool: str
     workload: WorkloadRef
     owned: bool
-    engine: Engine = Engine.VLLM
+    engine: EngineKind = EngineKind.VLLM
     parallelism: Parallelism = Parallelism()
     quantization: str = "bf16"
     min_replicas: int = 0

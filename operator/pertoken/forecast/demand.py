@@ -44,7 +44,7 @@ INPUT_WEIGHT: Final = 0.08  # GPU time of a prompt token / of a generated one, w
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedFlow:
     """One service over one rate window, summed over its pods; rates per second.
 
     Attributes:
@@ -119,7 +119,7 @@ class Forecast:
         return max(self.work * (1.0 + least_headroom), self.present, found)
 
 
-def demand_of(served: Served, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:
+def demand_of(served: ServedFlow, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:
     """Requests, input and output tokens per second that are asked for.
 
     Args:

@@ -82,19 +82,19 @@ def usual_cache(precision: str, gpu: Gpu) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class BytesPerParameter:
     """Bytes per parameter of the dense part and of the routed experts."""
 
     dense: float
     experts: float
 
 
-def weight_bytes(model: Model, precision: str) -> Weights:
+def weight_bytes(model: Model, precision: str) -> BytesPerParameter:
     """How wide the weights are. Head and embedding always stay at two bytes."""
     width = bytes_of(precision)
     # Published 4-bit mixtures keep all but the experts in bf16 (mxfp4: gpt-oss; int4: Kimi K2.5).
     own = model.experts and precision == model.native_quantization
-    return Weights(2.0 if own and PRECISIONS[precision].bits4 else width, width)
+    return BytesPerParameter(2.0 if own and PRECISIONS[precision].bits4 else width, width)
 
 
 def kv_bytes_per_token(model: Model, tensor: int = 1, kv_bytes: float = 2.0) -> float:
@@ -113,7 +113,7 @@ def state_bytes(model: Model, tensor: int = 1) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class GpuMemory:
     """Of one GPU.
 
     Attributes:
@@ -129,7 +129,7 @@ class Memory:
     usable_gib: float
 
 
-def memory(model: Model, gpu: Gpu, parallelism: Parallelism, precision: str, kv_bytes: float = 2.0) -> Memory:
+def memory(model: Model, gpu: Gpu, parallelism: Parallelism, precision: str, kv_bytes: float = 2.0) -> GpuMemory:
     """What fits into the GPUs of one replica.
 
     Sliding-window layers store their window only and are left out of the capacity per token.
@@ -144,4 +144,4 @@ def memory(model: Model, gpu: Gpu, parallelism: Parallelism, precision: str, kv_
     free = usable - weights / GIB - reserved
     windowed = model.windowed_layers / max(model.attending, 1)
     stored = kv_bytes_per_token(model, tensor, kv_bytes) * max(1.0 - windowed, 1.0 / max(model.attending, 1)) / stages
-    return Memory(weights / GIB, reserved, max(0.0, free * GIB / stored) if stored else 0.0, usable)
+    return GpuMemory(weights / GIB, reserved, max(0.0, free * GIB / stored) if stored else 0.0, usable)

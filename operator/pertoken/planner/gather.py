@@ -11,8 +11,7 @@ from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods
 from pertoken.domain.cost import no_account
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
-from pertoken.domain.service import Engine as EngineKind
-from pertoken.domain.service import ModelSpec, VariantSpec
+from pertoken.domain.service import EngineKind, ModelSpec, VariantSpec
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.domain.world import ServiceView, VariantView, World
 from pertoken.performance.calibrate import for_key

@@ -37,7 +37,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PoolRequest:
     """One service's scale-ups, cheapest variant first. A pool may let its priority count for less."""
 
     service: ServiceKey
@@ -47,7 +47,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class GrantRefusal:
     """Why a variant got less than it asked for: the code and the words."""
 
     reason: Reason
@@ -69,7 +69,7 @@ class Grant:
     """
 
     replicas: Mapping[str, int]
-    refused: Mapping[str, Refused]
+    refused: Mapping[str, GrantRefusal]
     shortfall: Mapping[str, int]
     uncovered: float = 0.0
     reclaimed: Mapping[str, str] = field(default_factory=dict)

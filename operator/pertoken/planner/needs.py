@@ -14,7 +14,7 @@ from typing import Final
 
 from pertoken.domain.metrics import Offer, PodMetrics
 from pertoken.domain.needs import Lack, Need, tells
-from pertoken.domain.service import Engine
+from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.performance.steady import Targets
 from pertoken.planner.service_state import ServiceState, VariantState
@@ -53,7 +53,7 @@ _ONCE_SEEN: Final = (FIRST_TOKEN, TOKEN_TIME, QUEUE, BUSY)
 
 def needs_of(variant: VariantState, targets: Targets) -> Mapping[Purpose, tuple[Need, ...]]:
     """What each decision about one variant needs of its pods."""
-    if variant.spec.engine is Engine.GENERIC:
+    if variant.spec.engine is EngineKind.GENERIC:
         return {Purpose.SCALE_DOWN: (GPU_USE, QUEUE), Purpose.IDLE: (GPU_USE, QUEUE, BUSY)}
     latency = (
         *((FIRST_TOKEN,) if targets.ttft is not None else ()),

@@ -19,7 +19,7 @@ from pertoken.domain.world import ServiceView, World
 from pertoken.planner.allocate.stage import Allocation, allocate, reclaim, request_of
 from pertoken.planner.assess import assess
 from pertoken.planner.batch_cap.stage import batch_cap
-from pertoken.planner.conditions.known import judge_pool
+from pertoken.planner.conditions.known import pool_condition
 from pertoken.planner.conditions.stage import conditions
 from pertoken.planner.constrain.stage import constrain
 from pertoken.planner.decide import decide
@@ -65,7 +65,7 @@ _JUDGED_BY_PLANNING: Final = ("MetricsAvailable", "ScalingLimited", "WithinCostT
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ServicePlan:
     """One service's part of the plan; `withdrawn_from` is the pool and variant of pods that were given up."""
 
     decision: Decision
@@ -89,27 +89,28 @@ def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> t
     """
     pools = pool_states(world)
     figures = tuple(
-        replace(pools[name].figures(), judgement=judge_pool(pools[name].spec, world.catalog)) for name in sorted(pools)
+        replace(pools[name].figures(), judgement=pool_condition(pools[name].spec, world.catalog))
+        for name in sorted(pools)
     )
     inputs = _Inputs(world, memory, now, tuning)
     proposals: list[Proposal] = []
-    outcomes: list[Outcome] = []
+    service_plans: list[ServicePlan] = []
 
     for view in sorted(world.services, key=lambda view: view.spec.key):
         proposal = _guarded(view, inputs, partial(_proposed, view, inputs))
         if isinstance(proposal, Proposal):
             proposals.append(proposal)
         else:
-            outcomes.append(proposal)
+            service_plans.append(proposal)
     allocation = _through(SHARE, Allocation(tuple(proposals), pools, tuning=tuning))
     highest_first = sorted(proposals, key=lambda proposal: (-proposal.state.spec.priority, proposal.key))
-    outcomes += [
+    service_plans += [
         _guarded(proposal.state.view, inputs, partial(_settled, proposal, allocation)) for proposal in highest_first
     ]
 
-    outcomes.sort(key=lambda outcome: outcome.decision.service)
-    decisions = tuple(outcome.decision for outcome in outcomes)
-    return Plan(decisions, _ordered(outcomes), figures), _remembered(outcomes, inputs, pools)
+    service_plans.sort(key=lambda service_plan: service_plan.decision.service)
+    decisions = tuple(service_plan.decision for service_plan in service_plans)
+    return Plan(decisions, _ordered(service_plans), figures), _remembered(service_plans, inputs, pools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +139,14 @@ def _proposed(view: ServiceView, inputs: _Inputs) -> Proposal:
     return proposal
 
 
-def _settled(proposal: Proposal, allocation: Allocation) -> Outcome:
+def _settled(proposal: Proposal, allocation: Allocation) -> ServicePlan:
     settlement = _through(SETTLE, settle(proposal, allocation.grant_of(proposal.key), allocation.pools))
     withdrawn = proposal.withdrawn if settlement.acts else {}
     pools = tuple((proposal.state.by_name[name].spec.pool, name) for name in withdrawn)
-    return Outcome(decision_of(settlement), remember(settlement), settlement.actions, pools)
+    return ServicePlan(decision_of(settlement), remember(settlement), settlement.actions, pools)
 
 
-def _guarded(view: ServiceView, inputs: _Inputs, work: Callable[[], Item]) -> Item | Outcome:
+def _guarded(view: ServiceView, inputs: _Inputs, work: Callable[[], Item]) -> Item | ServicePlan:
     """The one place where a service that cannot be planned is caught: it is held, and all others go on."""
     try:
         return work()
@@ -153,7 +154,7 @@ def _guarded(view: ServiceView, inputs: _Inputs, work: Callable[[], Item]) -> It
         return _failed(view, error, inputs)
 
 
-def _failed(view: ServiceView, error: Exception, inputs: _Inputs) -> Outcome:
+def _failed(view: ServiceView, error: Exception, inputs: _Inputs) -> ServicePlan:
     """Hold a service whose planning failed. The trace alone shows the fault as Python puts it."""
     spec, reason = view.spec, Reason.PLANNING_FAILED
     words = (
@@ -175,24 +176,24 @@ def _failed(view: ServiceView, error: Exception, inputs: _Inputs) -> Outcome:
     judgements["AbleToScale"] = Judgement(Verdict.FALSE, reason, words)
     decision = Decision(spec.key, reason, words, variants, judgements, acts=False, trace=(fault,))
     kept = inputs.memory.service(spec.key)
-    return Outcome(decision, ServiceMemory(spec.uid, inputs.now) if kept is None or kept.uid != spec.uid else kept)
+    return ServicePlan(decision, ServiceMemory(spec.uid, inputs.now) if kept is None or kept.uid != spec.uid else kept)
 
 
-def _ordered(outcomes: Sequence[Outcome]) -> tuple[Action, ...]:
+def _ordered(service_plans: Sequence[ServicePlan]) -> tuple[Action, ...]:
     """Scale-downs make room for scale-ups; batch changes come last."""
-    downs = [action for outcome in outcomes for action in outcome.actions.downs]
-    ups = [action for outcome in outcomes for action in outcome.actions.ups]
-    batch = [action for outcome in outcomes for action in outcome.actions.batch]
+    downs = [action for service_plan in service_plans for action in service_plan.actions.downs]
+    ups = [action for service_plan in service_plans for action in service_plan.actions.ups]
+    batch = [action for service_plan in service_plans for action in service_plan.actions.batch]
     return (*downs, *ups, *batch)
 
 
-def _remembered(outcomes: Sequence[Outcome], inputs: _Inputs, pools: Mapping[str, PoolState]) -> Memory:
-    services = {str(outcome.decision.service): outcome.memory for outcome in outcomes}
+def _remembered(service_plans: Sequence[ServicePlan], inputs: _Inputs, pools: Mapping[str, PoolState]) -> Memory:
+    services = {str(service_plan.decision.service): service_plan.memory for service_plan in service_plans}
     kept = {key: refused for key, refused in sorted(inputs.memory.pools.items()) if _there(key, pools, services)}
-    for outcome in outcomes:
-        for pool, variant in outcome.withdrawn_from:
+    for service_plan in service_plans:
+        for pool, variant in service_plan.withdrawn_from:
             if pool in pools:
-                key = backoff_key(pool, outcome.decision.service, variant)
+                key = backoff_key(pool, service_plan.decision.service, variant)
                 before = inputs.memory.pools.get(key, PoolMemory())
                 seconds = pools[pool].spec.provisioning_seconds
                 kept[key] = backed_off(before, seconds, inputs.now, inputs.tuning.rails)

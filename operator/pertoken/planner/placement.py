@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pertoken.domain.cluster import NodeFact
-from pertoken.domain.placement import NodeTerm, Operator, PlacementRules, Requirement, Taint, Toleration
+from pertoken.domain.placement import Comparison, NodeTerm, PlacementRules, Requirement, Taint, Toleration
 
 NAME_FIELD = "metadata.name"
 REPELLING = frozenset({"NoSchedule", "NoExecute"})  # PreferNoSchedule repels nobody
@@ -66,15 +66,15 @@ def _holds(term: NodeTerm, node: NodeFact) -> bool:
 
 def _meets(requirement: Requirement, value: str | None) -> bool:
     match requirement.operator:
-        case Operator.IN:
+        case Comparison.IN:
             return value is not None and value in requirement.values
-        case Operator.NOT_IN:
+        case Comparison.NOT_IN:
             return value is None or value not in requirement.values
-        case Operator.EXISTS:
+        case Comparison.EXISTS:
             return value is not None
-        case Operator.DOES_NOT_EXIST:
+        case Comparison.DOES_NOT_EXIST:
             return value is None
-        case Operator.GREATER | Operator.LESS:
+        case Comparison.GREATER | Comparison.LESS:
             one = len(requirement.values) == 1
             return one and value is not None and _compares(value, requirement.operator, requirement.values[0])
     return False
@@ -85,7 +85,7 @@ def _compares(value: str, operator: str, limit: str) -> bool:
     found, bound = _integer(value), _integer(limit)
     if found is None or bound is None:
         return False
-    return found > bound if operator == Operator.GREATER else found < bound
+    return found > bound if operator == Comparison.GREATER else found < bound
 
 
 def _integer(text: str) -> int | None:

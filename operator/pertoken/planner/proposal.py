@@ -134,7 +134,7 @@ class VariantProposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizing:
+class SizingFigures:
     """What sizing knows of the whole service.
 
     Attributes:
@@ -173,7 +173,7 @@ class Proposal:
     variants: tuple[VariantProposal, ...]
     stance: Stance = Stance()
     assessment: Assessment = NOT_ASSESSED
-    sizing: Sizing = Sizing()
+    sizing: SizingFigures = SizingFigures()
     behavior: Behavior = DEFAULT_BEHAVIOR
     withdrawn: Mapping[str, int] = field(default_factory=dict)
     trace: tuple[Step, ...] = ()

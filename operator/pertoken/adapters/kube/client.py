@@ -47,7 +47,7 @@ class ClientOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """One call.
 
     Attributes:
@@ -77,7 +77,7 @@ class Request:
 class Caller(Protocol):
     """What reader, writer and elector need of a client."""
 
-    def call(self, request: Request) -> Json:
+    def call(self, request: ApiRequest) -> Json:
         """Send one request and return the parsed answer. Raises AdapterError."""
 
 
@@ -108,7 +108,7 @@ class KubeClient:
         """Address of the API server."""
         return str(self._api.configuration.host)
 
-    def call(self, request: Request) -> Json:
+    def call(self, request: ApiRequest) -> Json:
         """Send one request.
 
         Returns:
@@ -141,7 +141,7 @@ class KubeClient:
             raise error_for(answer.status, status_of(body), str(request))
         return _parsed(body, request)
 
-    def _limits(self, request: Request) -> tuple[float, float]:
+    def _limits(self, request: ApiRequest) -> tuple[float, float]:
         """Seconds to connect and to read."""
         options = self._options
         if not request.writes:
@@ -153,7 +153,7 @@ class KubeClient:
     def reachable(self) -> bool:
         """Whether the API server says that it is ready; for readiness probes (at most 2 s per read)."""
         try:
-            self.call(Request("GET", "/version", read_seconds=2.0))
+            self.call(ApiRequest("GET", "/version", read_seconds=2.0))
         except Exception as error:  # noqa: BLE001 - a probe answers yes or no
             LOGGER.debug("the API server is not reachable: %s", error)
             return False
@@ -164,7 +164,7 @@ class KubeClient:
         self._api.close()
 
 
-def _parsed(body: bytes, request: Request) -> Json:
+def _parsed(body: bytes, request: ApiRequest) -> Json:
     if not body:
         return {}
     try:

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pertoken.adapters.kube.client import MERGE_PATCH, Caller, Request
+from pertoken.adapters.kube.client import MERGE_PATCH, ApiRequest, Caller
 from pertoken.adapters.kube.resources import Resource
 from pertoken.control.pace import RateLimiter
 from pertoken.ports import Clock, EventNote, Json, NotFound
@@ -78,7 +78,7 @@ class EventRecorder:
             "type": note.type,
             "regarding": note.regarding,
         }
-        self._client.call(Request("POST", EVENTS.path(namespace), body=body))
+        self._client.call(ApiRequest("POST", EVENTS.path(namespace), body=body))
         now = self._clock.monotonic()
         self._series[key] = Series(namespace, name, count=1, seen_at=now, written_at=float("-inf"))
 
@@ -92,7 +92,7 @@ class EventRecorder:
         body: Json = {"series": {"count": series.count, "lastObservedTime": self._stamp()}}
         path = EVENTS.path(series.namespace, series.name)
         try:
-            self._client.call(Request("PATCH", path, body=body, content_type=MERGE_PATCH))
+            self._client.call(ApiRequest("PATCH", path, body=body, content_type=MERGE_PATCH))
         except NotFound:
             return False
         series.written_at = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pertoken.adapters.kube.client import Caller, Request
+from pertoken.adapters.kube.client import ApiRequest, Caller
 from pertoken.control.fence import Fence
 from pertoken.ports import Json
 
@@ -20,7 +20,7 @@ class FencedCaller:
     client: Caller
     fence: Fence
 
-    def call(self, request: Request) -> Json:
+    def call(self, request: ApiRequest) -> Json:
         """Send one request. Raises Withheld where it would write and may not."""
         if not request.writes:
             return self.client.call(request)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pertoken.adapters.kube.client import Caller, Request
+from pertoken.adapters.kube.client import ApiRequest, Caller
 from pertoken.adapters.kube.resources import Resource
 from pertoken.ports import AdapterError, Clock, Conflict, Json, NotFound
 
@@ -208,7 +208,7 @@ class LeaseElector:
     def _read(self) -> Json | None:
         path = LEASES.path(self._spec.namespace, self._spec.name)
         try:
-            return self._client.call(Request("GET", path, read_seconds=self._limit))
+            return self._client.call(ApiRequest("GET", path, read_seconds=self._limit))
         except NotFound:
             return None
 
@@ -231,7 +231,7 @@ class LeaseElector:
             meta = {"namespace": self._spec.namespace, "name": self._spec.name}
             body: Json = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": meta, "spec": spec}
             path = LEASES.path(self._spec.namespace)
-            return self._client.call(Request("POST", path, body=body, read_seconds=self._limit))
+            return self._client.call(ApiRequest("POST", path, body=body, read_seconds=self._limit))
         return self._put({**lease, "spec": spec})
 
     def _release(self, lease: Json) -> None:
@@ -243,7 +243,7 @@ class LeaseElector:
 
     def _put(self, lease: Json) -> Json:
         path = LEASES.path(self._spec.namespace, self._spec.name)
-        return self._client.call(Request("PUT", path, body=lease, read_seconds=self._limit))
+        return self._client.call(ApiRequest("PUT", path, body=lease, read_seconds=self._limit))
 
     @property
     def _limit(self) -> float:

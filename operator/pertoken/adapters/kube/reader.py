@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pertoken.adapters.kube.client import Caller, Request
+from pertoken.adapters.kube.client import ApiRequest, Caller
 from pertoken.adapters.kube.errors import Expired
 from pertoken.adapters.kube.resources import WATCHED, Discovery, Resource, WatchedKind
 from pertoken.domain.identity import WorkloadRef
@@ -45,11 +45,11 @@ class KubeReader:
 
     def get(self, target: WorkloadRef) -> Json:
         """The whole object behind a reference. Raises NotFound for an unknown kind as for a missing object."""
-        return self._client.call(Request("GET", self._path(target)))
+        return self._client.call(ApiRequest("GET", self._path(target)))
 
     def scale(self, target: WorkloadRef) -> Json:
         """The scale subresource (autoscaling/v1 Scale); its resourceVersion is the parent object's."""
-        return self._client.call(Request("GET", self._path(target, "scale")))
+        return self._client.call(ApiRequest("GET", self._path(target, "scale")))
 
     def _path(self, target: WorkloadRef, subresource: str = "") -> str:
         resource = self._discovery.resource(target.api_version, target.kind)
@@ -57,7 +57,9 @@ class KubeReader:
 
     def _own_namespaces(self, kind: WatchedKind) -> Listing:
         """Namespaces one by one: a Role inside a namespace can allow `get` of it, never `list` of all."""
-        return Listing([self._client.call(Request("GET", kind.resource.path(name=name))) for name in self._namespaces])
+        return Listing(
+            [self._client.call(ApiRequest("GET", kind.resource.path(name=name))) for name in self._namespaces]
+        )
 
     def _list_path(self, kind: WatchedKind, path: str) -> Listing:
         for _ in range(RESTARTS):
@@ -74,7 +76,7 @@ class KubeReader:
         if kind.label_selector:
             query["labelSelector"] = kind.label_selector
         while True:
-            chunk = self._client.call(Request("GET", path, query=query))
+            chunk = self._client.call(ApiRequest("GET", path, query=query))
             yield chunk
             token = (chunk.get("metadata") or {}).get("continue")
             if not token:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from pertoken.adapters.kube.client import Caller, Request
+from pertoken.adapters.kube.client import ApiRequest, Caller
 from pertoken.ports import NotFound, Refused
 
 
@@ -124,7 +124,7 @@ class Discovery:
         group, _, version = api_version.rpartition("/")
         path = _path(["apis", group, version] if group else ["api", version])
         try:
-            listed = self._client.call(Request("GET", path))
+            listed = self._client.call(ApiRequest("GET", path))
         except NotFound as error:
             raise NotFound(f"the cluster does not serve the API {api_version}") from error
         return {

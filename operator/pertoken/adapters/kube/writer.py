@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, Caller, Request
+from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, ApiRequest, Caller
 from pertoken.adapters.kube.events import EventRecorder
 from pertoken.adapters.kube.resources import WATCHED, Discovery
 from pertoken.domain.identity import PodKey, WorkloadRef
@@ -37,7 +37,7 @@ class KubeWriter:
         if resource_version:
             body["metadata"] = {"resourceVersion": resource_version}
         query = {"fieldManager": SCALE_MANAGER}
-        self._client.call(Request("PATCH", path, query=query, body=body, content_type=MERGE_PATCH))
+        self._client.call(ApiRequest("PATCH", path, query=query, body=body, content_type=MERGE_PATCH))
 
     def evict(self, pod: PodKey, uid: str) -> None:
         """Ask for the eviction of exactly this pod.
@@ -50,7 +50,7 @@ class KubeWriter:
         pods = WATCHED["pods"].resource
         # A uid that does not match would be answered only after 10 s of the server's own retries, which is longer than
         # a write may take; pods of a StatefulSet keep their names, so this is no rare case.
-        stands = self._client.call(Request("GET", pods.path(pod.namespace, pod.name)))["metadata"]["uid"]
+        stands = self._client.call(ApiRequest("GET", pods.path(pod.namespace, pod.name)))["metadata"]["uid"]
         if stands != uid:
             raise Conflict(f"pod {pod} has been replaced: its uid is {stands}, not {uid}")
         body: Json = {
@@ -60,7 +60,7 @@ class KubeWriter:
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
         path = pods.path(pod.namespace, pod.name, "eviction")
-        self._client.call(Request("POST", path, body=body))
+        self._client.call(ApiRequest("POST", path, body=body))
 
     def create(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
         """Make a new object; returns it as the server stored (or would store) it.
@@ -75,7 +75,7 @@ class KubeWriter:
         query: dict[str, Any] = {"fieldManager": field_manager, "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
-        return self._client.call(Request("POST", path, query=query, body=manifest))
+        return self._client.call(ApiRequest("POST", path, query=query, body=manifest))
 
     def apply(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
         """Server-side apply over an object that is known to be ours; returns it as stored (or as it would be).
@@ -97,7 +97,7 @@ class KubeWriter:
         """
         identity = {key: live["metadata"][key] for key in ("uid", "resourceVersion")}
         body: Json = {"metadata": {**identity, "managedFields": list(managed_fields)}}
-        return self._client.call(Request("PATCH", self._path(live), body=body, content_type=MERGE_PATCH))
+        return self._client.call(ApiRequest("PATCH", self._path(live), body=body, content_type=MERGE_PATCH))
 
     def apply_status(self, manifest: Json, field_manager: str) -> Json:
         """Server-side apply of the status; conditions of other managers stay.
@@ -114,7 +114,7 @@ class KubeWriter:
         if uid:
             options["preconditions"] = {"uid": uid}
         with suppress(NotFound):
-            self._client.call(Request("DELETE", self._path(manifest), body=options))
+            self._client.call(ApiRequest("DELETE", self._path(manifest), body=options))
 
     def record(self, note: EventNote) -> None:
         """Post an Event, or count it where the same was posted within the last ten minutes."""
@@ -125,7 +125,7 @@ class KubeWriter:
         if dry_run:
             query["dryRun"] = "All"
         path = self._path(manifest, subresource)
-        return self._client.call(Request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
+        return self._client.call(ApiRequest("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH))
 
     def _path(self, manifest: Json, subresource: str = "") -> str:
         meta = manifest["metadata"]

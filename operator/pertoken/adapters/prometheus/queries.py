@@ -54,7 +54,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class QueryPlan:
     """All queries of one cycle by purpose; None where the profile has nothing to ask."""
 
     ages: Query | None
@@ -71,11 +71,11 @@ class Plan:
         return (*(query for _, query in self.histograms), *(query for query in rest if query))
 
 
-def plan(profile: MetricsProfile) -> Plan:
+def plan(profile: MetricsProfile) -> QueryPlan:
     """The queries of every cycle with this profile."""
     rows = [row for row in profile.engine.rows() if row.presence]
     kinds = [kind for kind in LatencyKind if any(kind in row.histograms for row in rows)]
-    return Plan(
+    return QueryPlan(
         ages=_query("ages", [term for row in rows for term in _age_terms(profile, row)]),
         gauges=_query("gauges", [term for row in rows for term in _gauge_terms(profile, row)]),
         rates=_query("rates", [term for row in rows for term in _rate_terms(profile, row)]),

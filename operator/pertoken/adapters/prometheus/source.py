@@ -123,7 +123,7 @@ def _health(profile: MetricsProfile, answers: Answers, optional: set[str]) -> Me
 class _Reading:
     """Turns the answers of one cycle into pods."""
 
-    def __init__(self, profile: MetricsProfile, plan: queries.Plan, answers: Answers) -> None:
+    def __init__(self, profile: MetricsProfile, plan: queries.QueryPlan, answers: Answers) -> None:
         self.tally = Tally()
         self.gaps: frozenset[PodKey] = frozenset()
         self._profile = profile

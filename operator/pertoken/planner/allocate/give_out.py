@@ -8,7 +8,7 @@ from math import ceil
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.reasons import Reason
-from pertoken.planner.grant import Grant, Option, Refused, Request
+from pertoken.planner.grant import Grant, GrantRefusal, Option, PoolRequest
 from pertoken.planner.pool_state import PoolState
 
 
@@ -16,10 +16,10 @@ from pertoken.planner.pool_state import PoolState
 class _Open:
     """A request while it is being served."""
 
-    request: Request
+    request: PoolRequest
     wanted: dict[str, int]
     given: dict[str, int]
-    refused: dict[str, Refused] = field(default_factory=dict)
+    refused: dict[str, GrantRefusal] = field(default_factory=dict)
     asked: int = 0
     got: int = 0
     priorities: dict[str, int] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class _Open:
         return self.got / self.asked if self.asked else 1.0
 
 
-def give_out(requests: Sequence[Request], pools: Mapping[str, PoolState]) -> dict[ServiceKey, Grant]:
+def give_out(requests: Sequence[PoolRequest], pools: Mapping[str, PoolState]) -> dict[ServiceKey, Grant]:
     """Serve all scale-ups from the pools, whose states are used up.
 
     Higher priorities are served first and completely. Within a priority the service with the least share of what it
@@ -48,7 +48,7 @@ def give_out(requests: Sequence[Request], pools: Mapping[str, PoolState]) -> dic
     return {entry.request.service: _grant(entry) for entry in opened}
 
 
-def _open(request: Request, pools: Mapping[str, PoolState]) -> _Open:
+def _open(request: PoolRequest, pools: Mapping[str, PoolState]) -> _Open:
     entry = _Open(
         request,
         {option.variant: option.wanted for option in request.options},
@@ -57,7 +57,7 @@ def _open(request: Request, pools: Mapping[str, PoolState]) -> _Open:
     entry.asked = sum(max(0, option.wanted - option.current) * option.gpus for option in request.options)
     for option in request.options:
         if option.pool not in pools:
-            _refuse(entry, option, Refused(Reason.POOL_EXHAUSTED, f"pool {option.pool} does not exist"))
+            _refuse(entry, option, GrantRefusal(Reason.POOL_EXHAUSTED, f"pool {option.pool} does not exist"))
             continue
         counts = pools[option.pool].priority(request.namespace_labels, request.priority)
         entry.priorities[option.variant] = counts
@@ -74,11 +74,11 @@ def _serve_one(entry: _Open, pools: Mapping[str, PoolState], priority: int) -> b
         pool = pools[option.pool]
         rule = pool.rule_of(entry.request.namespace_labels)
         if rule is None:
-            _refuse(entry, option, Refused(Reason.ACCESS_DENIED, pool.no_access(entry.request.service)))
+            _refuse(entry, option, GrantRefusal(Reason.ACCESS_DENIED, pool.no_access(entry.request.service)))
             continue
         why = pool.refusal(option.gpus, rule, option.where)
         if why:
-            _refuse(entry, option, Refused(Reason.POOL_EXHAUSTED, why))
+            _refuse(entry, option, GrantRefusal(Reason.POOL_EXHAUSTED, why))
             continue
         pool.take(option.gpus, rule, option.where)
         entry.given[option.variant] += 1
@@ -87,7 +87,7 @@ def _serve_one(entry: _Open, pools: Mapping[str, PoolState], priority: int) -> b
     return False
 
 
-def _refuse(entry: _Open, option: Option, why: Refused) -> None:
+def _refuse(entry: _Open, option: Option, why: GrantRefusal) -> None:
     """Note the refusal and ask the next variants for the rate that is missing."""
     missing = entry.wanted[option.variant] - entry.given[option.variant]
     if missing <= 0:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pertoken.domain.identity import ServiceKey
-from pertoken.planner.allocate.shares import Scene, Share
+from pertoken.planner.allocate.shares import PoolShare, Scene
 from pertoken.planner.grant import Grant
 from pertoken.planner.pool_state import PoolState, Seat
 from pertoken.planner.tuning import Reclaim
@@ -24,7 +24,7 @@ from pertoken.planner.tuning import Reclaim
 SMALL: Final = 1e-9  # requests per second
 
 _Key = tuple[ServiceKey, str]
-_Victim = tuple[Share, Seat]
+_Victim = tuple[PoolShare, Seat]
 
 
 @dataclass(slots=True)
@@ -41,13 +41,13 @@ class _Pool:
         sources: services from which GPUs are due, by winner; empty where those on their way are enough.
     """
 
-    shares: Sequence[Share]
+    shares: Sequence[PoolShare]
     later: PoolState
     seats: dict[_Key, list[Seat]]
     above: dict[ServiceKey, int]
     uncovered: dict[ServiceKey, float]
     due: Counter[_Key] = field(default_factory=Counter)
-    for_whom: dict[_Key, Share] = field(default_factory=dict)
+    for_whom: dict[_Key, PoolShare] = field(default_factory=dict)
     sources: dict[_Key, set[ServiceKey]] = field(default_factory=dict)
 
 
@@ -60,7 +60,7 @@ class _Loss:
     of_service: Counter[ServiceKey] = field(default_factory=Counter)
     of_rule: Counter[int] = field(default_factory=Counter)
 
-    def add(self, share: Share, seat: Seat) -> None:
+    def add(self, share: PoolShare, seat: Seat) -> None:
         self.victims.append((share, seat))
         self.replicas[share.key] += 1
         self.of_service[share.service] += 1
@@ -91,16 +91,16 @@ def settle_priorities(
     return settled
 
 
-def _precedence(share: Share) -> tuple[int, ServiceKey, str]:
+def _precedence(share: PoolShare) -> tuple[int, ServiceKey, str]:
     return -share.priority, share.service, share.variant
 
 
-def _lowest_first(share: Share) -> tuple[int, ServiceKey, str]:
+def _lowest_first(share: PoolShare) -> tuple[int, ServiceKey, str]:
     return share.priority, share.service, share.variant
 
 
 def _when_gone(
-    pool: PoolState, shares: Sequence[Share], above: dict[ServiceKey, int], uncovered: dict[ServiceKey, float]
+    pool: PoolState, shares: Sequence[PoolShare], above: dict[ServiceKey, int], uncovered: dict[ServiceKey, float]
 ) -> _Pool:
     """The pool without what is on its way out, and what each variant holds then."""
     later = replace(pool, free=dict(pool.free), committed=dict(pool.committed), unplaced=0)
@@ -121,13 +121,13 @@ def _when_gone(
     return _Pool(shares, later, staying, above, uncovered)
 
 
-def _free(later: PoolState, share: Share, seat: Seat) -> None:
+def _free(later: PoolState, share: PoolShare, seat: Seat) -> None:
     later.committed[share.rule] = later.committed.get(share.rule, 0) - seat.units
     if seat.node is not None and seat.node in later.free:
         later.free[seat.node] += seat.units
 
 
-def _gather(want: Share, pool: _Pool, now: PoolState) -> None:
+def _gather(want: PoolShare, pool: _Pool, now: PoolState) -> None:
     """Find room for every replica that lacks it, pods that wait already first; stop where there is none to be had."""
     homeless = sum(1 for seat in pool.seats[want.key] if seat.node is None)
     for index in range(homeless + want.short):
@@ -154,7 +154,7 @@ def _gather(want: Share, pool: _Pool, now: PoolState) -> None:
             now.free[node] -= min(now.free[node], want.gpus)
 
 
-def _victims(want: Share, pool: _Pool, *, asked: bool) -> list[_Victim] | None:
+def _victims(want: PoolShare, pool: _Pool, *, asked: bool) -> list[_Victim] | None:
     """Replicas that must go so that one of the winner's fits: none if it does already, None if that is no use.
 
     Args:
@@ -185,7 +185,7 @@ def _victims(want: Share, pool: _Pool, *, asked: bool) -> list[_Victim] | None:
     return loss.victims
 
 
-def _on_best_node(want: Share, pool: _Pool, losers: Sequence[Share]) -> _Loss | None:
+def _on_best_node(want: PoolShare, pool: _Pool, losers: Sequence[PoolShare]) -> _Loss | None:
     """The victims on the node that costs the least: first by whom it takes from, then by how much."""
     if want.where.unknown:
         return _Loss()  # where it will run is not known: only ceilings stand in the way
@@ -206,7 +206,7 @@ def _on_best_node(want: Share, pool: _Pool, losers: Sequence[Share]) -> _Loss | 
     return None if best is None else best[1]
 
 
-def _on_node(want: Share, pool: _Pool, free: int, seated: Iterable[_Victim]) -> _Loss | None:
+def _on_node(want: PoolShare, pool: _Pool, free: int, seated: Iterable[_Victim]) -> _Loss | None:
     """Who must leave one node so that a replica fits there; None if all who may are not enough."""
     loss = _Loss()
     for share, seat in seated:
@@ -218,7 +218,7 @@ def _on_node(want: Share, pool: _Pool, free: int, seated: Iterable[_Victim]) -> 
     return loss if free >= want.gpus else None
 
 
-def _may_lose(share: Share, want: Share, pool: _Pool, loss: _Loss) -> bool:
+def _may_lose(share: PoolShare, want: PoolShare, pool: _Pool, loss: _Loss) -> bool:
     """Whether a loser stays above its minimums and its namespace's guarantee without one more replica."""
     left = share.kept - share.surge - pool.due[share.key] - loss.replicas[share.key]
     if left <= share.least or pool.above[share.service] - loss.of_service[share.service] <= 0:
@@ -255,7 +255,7 @@ def _settle(pool: _Pool, grants: dict[ServiceKey, Grant], scene: Scene, tuning: 
             )
 
 
-def _coming(want: Share, pool: _Pool) -> str:
+def _coming(want: PoolShare, pool: _Pool) -> str:
     """For the winner: whose GPUs are about to be free."""
     lower = {share.service: share.priority for share in pool.shares if share.priority < want.priority}
     leaving = {key[0] for key, seats in pool.later.seats.items() if any(seat.leaving for seat in seats)}
@@ -265,7 +265,7 @@ def _coming(want: Share, pool: _Pool) -> str:
     return f"GPUs are being reclaimed from {', '.join(f'{name} (priority {lower[name]})' for name in named)}"
 
 
-def _taken(share: Share, winner: Share, cut: int) -> str:
+def _taken(share: PoolShare, winner: PoolShare, cut: int) -> str:
     """For the loser: by whom, and how much."""
     loser = f"{share.variant} (priority {share.priority})"
     change = f"{loser} gives up {cut} of {share.held} replicas" if cut else f"{loser} does not grow meanwhile"

@@ -15,7 +15,7 @@ from pertoken.planner.tuning import Reclaim
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class PoolShare:
     """What one variant has, lacks and may lose of its pool.
 
     Attributes:
@@ -76,7 +76,7 @@ class Scene:
         uncovered: requests per second of a service for which no variant stands in.
     """
 
-    shares: tuple[Share, ...]
+    shares: tuple[PoolShare, ...]
     least: Mapping[ServiceKey, int]
     uncovered: Mapping[ServiceKey, float]
     now: float
@@ -101,7 +101,7 @@ def scene_of(
     )
 
 
-def _share(proposal: Proposal, variant: VariantProposal, grant: Grant | None, pool: PoolState) -> Share:
+def _share(proposal: Proposal, variant: VariantProposal, grant: Grant | None, pool: PoolState) -> PoolShare:
     spec, labels = proposal.state.spec, proposal.state.view.namespace_labels
     workload, command = variant.state.workload, variant.state.memory.command
     rule = pool.rule_of(labels)
@@ -115,7 +115,7 @@ def _share(proposal: Proposal, variant: VariantProposal, grant: Grant | None, po
         if variant.rate > 0:
             short = min(short, ceil(grant.uncovered / variant.rate - 1e-9))
     cut = command is not None and command.desired < command.before
-    return Share(
+    return PoolShare(
         service=spec.key,
         variant=variant.name,
         pool=pool.spec.name,

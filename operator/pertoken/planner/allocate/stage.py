@@ -9,7 +9,7 @@ from pertoken.domain.identity import ServiceKey
 from pertoken.planner.allocate.give_out import give_out
 from pertoken.planner.allocate.reclaim import settle_priorities
 from pertoken.planner.allocate.shares import scene_of
-from pertoken.planner.grant import NOTHING_GRANTED, Grant, Option, Request
+from pertoken.planner.grant import NOTHING_GRANTED, Grant, Option, PoolRequest
 from pertoken.planner.pool_state import PoolState
 from pertoken.planner.proposal import Proposal, VariantProposal
 from pertoken.planner.tuning import TUNING, Tuning
@@ -48,11 +48,11 @@ def reclaim(allocation: Allocation) -> Allocation:
     return replace(allocation, grants=grants)
 
 
-def request_of(proposal: Proposal) -> Request:
+def request_of(proposal: Proposal) -> PoolRequest:
     """What a service asks of the pools."""
     spec = proposal.state.spec
     options = tuple(_option(variant) for variant in proposal.variants)
-    return Request(spec.key, spec.priority, proposal.state.view.namespace_labels, options)
+    return PoolRequest(spec.key, spec.priority, proposal.state.view.namespace_labels, options)
 
 
 def _option(variant: VariantProposal) -> Option:

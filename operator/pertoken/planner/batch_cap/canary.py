@@ -46,7 +46,7 @@ def _breach(rolling: Rolling, new: list[PodFact]) -> str:
     if objective is None or not old or not new:
         return ""
     measure = LatencyKind.TIME_PER_OUTPUT_TOKEN
-    theirs = _late(rolling, [pod for pod in new if _seasoned(rolling, pod)], measure, objective)
+    theirs = _late(rolling, [pod for pod in new if _warmed_up(rolling, pod)], measure, objective)
     ours = _late(rolling, old, measure, objective)
     first = None if ttft is None else _late(rolling, old, LatencyKind.TTFT, ttft)
     if ttft is not None and first is not None and first > ttft:
@@ -76,7 +76,7 @@ def season(rolling: Rolling) -> float:
     return rolling.service.window + min(rush, tuning.most_rush)
 
 
-def _seasoned(rolling: Rolling, pod: PodFact) -> bool:
+def _warmed_up(rolling: Rolling, pod: PodFact) -> bool:
     return pod.ready_at is not None and rolling.service.now - pod.ready_at >= season(rolling)
 
 

@@ -70,7 +70,7 @@ def _marginal(state: ServiceState, variants: Sequence[VariantProposal]) -> float
     return None
 
 
-def judge_within_cost(proposal: Proposal, figures: CostFigures) -> Judgement:
+def within_cost_condition(proposal: Proposal, figures: CostFigures) -> Judgement:
     """`WithinCostTarget`. GPUs cost money while nobody tells what they finish: no index is made of that."""
     state, assessment = proposal.state, proposal.assessment
     if state.spec.cost is not None and state.cost.fault:
@@ -80,10 +80,10 @@ def judge_within_cost(proposal: Proposal, figures: CostFigures) -> Judgement:
         lacks = "; ".join(str(lack) for lack in assessment.lacks.get(Purpose.COST, ()))
         words = f"finished tokens are not all told: {lacks or assessment.judgement.message}"
         return Judgement(Verdict.UNKNOWN, assessment.judgement.reason, words)
-    return judge_cost(state.spec.cost, figures, state.cost.priced, state.settings.min_index_requests)
+    return cost_condition(state.spec.cost, figures, state.cost.priced, state.settings.min_index_requests)
 
 
-def judge_cost(objective: CostObjective | None, figures: CostFigures, priced: bool, enough: int) -> Judgement:
+def cost_condition(objective: CostObjective | None, figures: CostFigures, priced: bool, enough: int) -> Judgement:
     """Whether the cost index is at most 1 over the window."""
     if objective is None:
         return Judgement(Verdict.UNKNOWN, Reason.NO_COST_TARGET, "no cost objective is set")

@@ -6,7 +6,7 @@ from pertoken.catalog.lookup import Catalog, Unknown
 from pertoken.domain.plan import Judgement, Verdict
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Engine, ModelSpec
+from pertoken.domain.service import EngineKind, ModelSpec
 from pertoken.planner.service_state import ServiceState
 
 _UNTIL_THEN = "until then replicas follow the engines' saturation"
@@ -14,25 +14,25 @@ MODEL_HELP = f"give its config.json in spec.model.architecture, or a row in the 
 GPU_HELP = f"correct the pool's accelerator, or give a row in the catalog's ConfigMap; {_UNTIL_THEN}"
 
 
-def judge_known(state: ServiceState) -> Judgement | None:
+def known_condition(state: ServiceState) -> Judgement | None:
     """`Accepted` of a service whose model or GPU is not in the catalog; None when all is known, or need not be.
 
     The spec stays accepted: the service is run, by a poorer guide. Engines of the kind `generic` need no model.
     """
-    modelled = [variant for variant in state.variants if variant.spec.engine is not Engine.GENERIC]
+    modelled = [variant for variant in state.variants if variant.spec.engine is not EngineKind.GENERIC]
     if not modelled:
         return None
     model = _unknown_model(state.spec.model, state.catalog)
     if model is not None:
         return Judgement(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"{model}; {MODEL_HELP}")
     for variant in modelled:
-        judgement = None if variant.pool is None else judge_pool(variant.pool, state.catalog)
+        judgement = None if variant.pool is None else pool_condition(variant.pool, state.catalog)
         if judgement is not None:
             return judgement
     return None
 
 
-def judge_pool(pool: PoolSpec, catalog: Catalog) -> Judgement | None:
+def pool_condition(pool: PoolSpec, catalog: Catalog) -> Judgement | None:
     """`Accepted` of a pool whose accelerator is not in the catalog; None when it is."""
     gpu = catalog.gpu(pool.accelerator)
     if not isinstance(gpu, Unknown):

@@ -29,14 +29,14 @@ def latency_figures(state: ServiceState) -> LatencyFigures:
     )
 
 
-def judge_latency(state: ServiceState, variants: Sequence[VariantProposal]) -> Judgement:
+def latency_condition(state: ServiceState, variants: Sequence[VariantProposal]) -> Judgement:
     """`WithinLatencyTarget`."""
     owed = [
         (latency, latency.objective) for latency in (state.ttft, state.inter_token) if latency.objective is not None
     ]
     if not owed:
         return Judgement(Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET, "no latency objective is set")
-    judged = [_judge(state, latency, objective) for latency, objective in owed]
+    judged = [_objective_condition(state, latency, objective) for latency, objective in owed]
     worst = min(judged, key=lambda judgement: (Verdict.FALSE, Verdict.UNKNOWN, Verdict.TRUE).index(judgement.verdict))
     unreachable = _unreachable(variants)
     if worst.verdict is not Verdict.TRUE and unreachable:
@@ -59,7 +59,7 @@ def _unreachable(variants: Sequence[VariantProposal]) -> str:
     )
 
 
-def _judge(state: ServiceState, latency: LatencyEvidence, objective: float) -> Judgement:
+def _objective_condition(state: ServiceState, latency: LatencyEvidence, objective: float) -> Judgement:
     name, bounds, share = _NAMES[latency.kind], latency.bounds, latency.share_kept
     if bounds is None or share is None or latency.all_pods is None:
         return Judgement(Verdict.UNKNOWN, Reason.NO_TRAFFIC, f"no {name} was measured")

@@ -14,7 +14,7 @@ from pertoken.planner.settlement import SettledVariant, Settlement
 POOL_STAGES = ("reclaim", "allocate")  # what the pools keep back binds the most, so it is told first
 
 
-def judge_target(state: ServiceState) -> Judgement:
+def target_condition(state: ServiceState) -> Judgement:
     """Whether every scale target exists and its GPUs are known."""
     if state.missing:
         name, gone = state.missing[0]
@@ -30,7 +30,7 @@ def judge_target(state: ServiceState) -> Judgement:
     return Judgement(Verdict.TRUE, Reason.TARGET_FOUND, names)
 
 
-def judge_able(settlement: Settlement, running: Judgement | None) -> Judgement:
+def able_condition(settlement: Settlement, running: Judgement | None) -> Judgement:
     """`AbleToScale`; `running` is what is to be said of replicas that do not run, None where nothing is wrong."""
     state, variants = settlement.state, settlement.variants
     if not variants:
@@ -72,7 +72,7 @@ def limits_of(trace: Sequence[Step]) -> list[tuple[Reason, str]]:
     return [(reason, words) for _, reason, words in limits]
 
 
-def judge_limits(limits: Sequence[tuple[Reason, str]], remarks: Sequence[str]) -> Judgement:
+def limits_condition(limits: Sequence[tuple[Reason, str]], remarks: Sequence[str]) -> Judgement:
     """`ScalingLimited`, with what else is to be known of the service's place in the pools."""
     if not limits:
         words = ["the desired replicas are within all limits", *remarks]
@@ -80,14 +80,14 @@ def judge_limits(limits: Sequence[tuple[Reason, str]], remarks: Sequence[str]) -
     return Judgement(Verdict.TRUE, limits[0][0], "; ".join([*(words for _, words in limits), *remarks]))
 
 
-def judge_paused(state: ServiceState) -> Judgement:
+def paused_condition(state: ServiceState) -> Judgement:
     """`Paused`."""
     if state.spec.paused:
         return Judgement(Verdict.TRUE, Reason.PAUSED, "paused by annotation: decisions are shown, not carried out")
     return Judgement(Verdict.FALSE, Reason.NOT_PAUSED, "not paused")
 
 
-def judge_conflict(stance: Stance) -> Judgement:
+def conflict_condition(stance: Stance) -> Judgement:
     """`Conflicted`."""
     if stance.conflict is None:
         return Judgement(Verdict.FALSE, Reason.NOT_CONFLICTED, "nobody else sets the replicas")

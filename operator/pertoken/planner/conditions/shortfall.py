@@ -47,7 +47,7 @@ def shortfalls(state: ServiceState) -> tuple[Shortfall, ...]:
     return tuple(sorted(lacking, key=lambda short: _SEVERITY.index(short.reason)))
 
 
-def judge_running(state: ServiceState, lacking: Sequence[Shortfall]) -> Judgement | None:
+def running_condition(state: ServiceState, lacking: Sequence[Shortfall]) -> Judgement | None:
     """What `AbleToScale` says of replicas that do not run; None where nothing is wrong with them.
 
     Replicas that are just starting are no fault, but a service of which nothing serves yet is not known to work.

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Fault, Step, Told
-from pertoken.planner.conditions.cost import cost_figures, judge_within_cost
-from pertoken.planner.conditions.known import judge_known
-from pertoken.planner.conditions.latency import judge_latency
+from pertoken.planner.conditions.cost import cost_figures, within_cost_condition
+from pertoken.planner.conditions.known import known_condition
+from pertoken.planner.conditions.latency import latency_condition
 from pertoken.planner.conditions.placement import doubts, remarks
 from pertoken.planner.conditions.scaling import (
-    judge_able,
-    judge_conflict,
-    judge_limits,
-    judge_paused,
-    judge_target,
+    able_condition,
+    conflict_condition,
+    limits_condition,
     limits_of,
+    paused_condition,
+    target_condition,
 )
-from pertoken.planner.conditions.shortfall import Shortfall, judge_running, shortfalls
+from pertoken.planner.conditions.shortfall import Shortfall, running_condition, shortfalls
 from pertoken.planner.proposal import step
 from pertoken.planner.settlement import Settlement
 
@@ -26,18 +26,18 @@ from pertoken.planner.settlement import Settlement
 def conditions(settlement: Settlement) -> Settlement:
     """The settlement with its conditions."""
     proposal, state = settlement.proposal, settlement.state
-    lacking, known = shortfalls(state), judge_known(state)
+    lacking, known = shortfalls(state), known_condition(state)
     settlement = settlement.noting(*doubts(state), *(_not_running(one) for one in lacking if one.overdue))
     cost = cost_figures(state, proposal.variants)
     judgements = {
-        "TargetFound": judge_target(state),
+        "TargetFound": target_condition(state),
         "MetricsAvailable": proposal.assessment.judgement,
-        "AbleToScale": judge_able(settlement, judge_running(state, lacking)),
-        "ScalingLimited": judge_limits(limits_of(settlement.trace), remarks(state, settlement.pools)),
-        "WithinCostTarget": judge_within_cost(proposal, cost),
-        "WithinLatencyTarget": judge_latency(state, proposal.variants),
-        "Paused": judge_paused(state),
-        "Conflicted": judge_conflict(proposal.stance),
+        "AbleToScale": able_condition(settlement, running_condition(state, lacking)),
+        "ScalingLimited": limits_condition(limits_of(settlement.trace), remarks(state, settlement.pools)),
+        "WithinCostTarget": within_cost_condition(proposal, cost),
+        "WithinLatencyTarget": latency_condition(state, proposal.variants),
+        "Paused": paused_condition(state),
+        "Conflicted": conflict_condition(proposal.stance),
     }
     if known is not None:
         judgements["Accepted"] = known

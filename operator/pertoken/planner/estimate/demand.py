@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pertoken.domain.signal import LatencyKind, Signal
-from pertoken.forecast.demand import HISTORY_CYCLES, DemandSample, Served, demand_of, growth_of
+from pertoken.forecast.demand import HISTORY_CYCLES, DemandSample, ServedFlow, demand_of, growth_of
 from pertoken.planner.assessment import Assessment
 from pertoken.planner.memory import Shape
 from pertoken.planner.needs import Purpose
@@ -33,7 +33,7 @@ def sample(state: ServiceState, shape: Shape, before: tuple[DemandSample, ...]) 
     # What is refused, and what waits at a gateway, is known only where something tells it: demand may be more.
     refused = 0.0 if state.gateway_rejections is None else state.gateway_rejections
     held = 0.0 if state.gateway_queue is None else state.gateway_queue
-    served = Served(
+    served = ServedFlow(
         requests=prompts / max(shape.input_tokens, 1.0) if requests is None else requests,
         input_tokens=prompts,
         output_tokens=generated,

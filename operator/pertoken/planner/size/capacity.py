@@ -31,7 +31,7 @@ EPSILON: Final = 1e-9  # requests per second: none
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class RequestWork:
     """How traffic is turned into requests per second.
 
     Attributes:
@@ -54,14 +54,14 @@ def capacity_of(engine: Engine, load: Load, targets: Targets, ranks: int = 1) ->
     return Capacity(eased, eased.rate * ranks, point) if isinstance(eased, Sustainable) else None
 
 
-def work_of(capacity: Capacity, load: Load) -> Work:
+def work_of(capacity: Capacity, load: Load) -> RequestWork:
     """The weight of prompts at the operating point of a fully used replica, and the work of the mean request."""
     share = min(capacity.point.point.prefill_share, 0.99)
     weight = share / (1.0 - share) * load.steps / max(load.input_tokens, 1.0)
-    return Work(weight, load.input_tokens * weight + load.output_tokens)
+    return RequestWork(weight, load.input_tokens * weight + load.output_tokens)
 
 
-def delivered_of(state: ServiceState, variant: VariantState, capacity: Capacity, work: Work) -> Delivered | None:
+def delivered_of(state: ServiceState, variant: VariantState, capacity: Capacity, work: RequestWork) -> Delivered | None:
     """What is known of the variant's real capacity after this cycle.
 
     Args:
@@ -102,7 +102,7 @@ def _full(state: ServiceState, variant: VariantState) -> bool:
     return waiting >= state.tuning.delivered.full_waiting * variant.ready and state.queue_grows
 
 
-def _rate(variant: VariantState, work: Work) -> float | None:
+def _rate(variant: VariantState, work: RequestWork) -> float | None:
     """Requests per second that one replica delivers; None where one of them does not tell."""
     pods = variant.warmed_up
     signals = (Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND)

@@ -12,7 +12,7 @@ from pertoken.performance.steady import Load
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity
 from pertoken.planner.service_state import ServiceState, VariantState
-from pertoken.planner.size.capacity import EPSILON, Work, capacity_of, delivered_of, share_of, work_of
+from pertoken.planner.size.capacity import EPSILON, RequestWork, capacity_of, delivered_of, share_of, work_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Expected:
     order: tuple[VariantState, ...]
     demand: DemandFigures
     ahead: Forecast
-    work: Work
+    work: RequestWork
 
     def rate(self, work: float) -> float:
         """Mean requests per second that make this much work."""

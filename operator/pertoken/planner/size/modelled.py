@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import ModelSizing, Step
-from pertoken.planner.proposal import Proposal, Sizing, Status, VariantProposal, step
+from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal, step
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.size.capacity import EPSILON, share_of
 from pertoken.planner.size.consolidate import consolidate
@@ -59,12 +59,12 @@ def _proposed(variant: VariantState, counts: Counts, known: Expected, drain: flo
     return VariantProposal(variant, replicas, reason, capacity=known.capacities[variant.name], least=least)
 
 
-def _sizing(state: ServiceState, known: Expected, rate: float, need: float) -> Sizing:
+def _sizing(state: ServiceState, known: Expected, rate: float, need: float) -> SizingFigures:
     # Present load over the modelled sustainable rate: what is carried has the knee in it already.
     carried = known.carried
     utilization = known.rate(known.ahead.present) / carried * state.memory.knee.rounded if carried > 0 else None
     demand = replace(known.demand, forecast_output_tokens_per_second=rate * known.load.output_tokens)
-    return Sizing(demand, need, utilization, known.ahead.trust, known.delivered)
+    return SizingFigures(demand, need, utilization, known.ahead.trust, known.delivered)
 
 
 def _believed(state: ServiceState, variant: VariantState) -> float | None:

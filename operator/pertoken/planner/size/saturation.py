@@ -11,10 +11,10 @@ from math import ceil
 
 from pertoken.domain.plan import DemandFigures
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Engine as EngineKind
+from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Signal
 from pertoken.domain.trace import SaturationSizing
-from pertoken.planner.proposal import Proposal, Sizing, Status, VariantProposal, step
+from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal, step
 from pertoken.planner.service_state import ServiceState, VariantState
 
 
@@ -30,7 +30,7 @@ def size_by_saturation(proposal: Proposal, demand: DemandFigures) -> Proposal:
         change = (variant.steady, proposed.replicas)
         steps.append(step("size", change, proposed.reason, SaturationSizing(), variant=variant.name))
         variants.append(proposed)
-    return replace(proposal.with_variants(variants, *steps), sizing=Sizing(demand))
+    return replace(proposal.with_variants(variants, *steps), sizing=SizingFigures(demand))
 
 
 def replicas_by_saturation(state: ServiceState, variant: VariantState) -> tuple[int, Reason]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pertoken.domain.plan import DemandFigures
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
-from pertoken.planner.proposal import Proposal, Sizing, Status, VariantProposal
+from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal
 from pertoken.planner.service_state import ServiceState
 from pertoken.planner.size.expected import expected
 from pertoken.planner.size.modelled import size_modelled
@@ -29,7 +29,7 @@ def size(proposal: Proposal) -> Proposal:
         )
         # What serves is held, the extra replica of a rolling change included.
         held = (VariantProposal(v, v.current, reason, status, sized=v.current) for v in state.variants)
-        return replace(proposal.with_variants(held), sizing=Sizing(demand))
+        return replace(proposal.with_variants(held), sizing=SizingFigures(demand))
     known = expected(state, demand)
     sized = size_by_saturation(proposal, demand) if known is None else size_modelled(proposal, known)
     return sized.with_variants(replace(one, sized=one.replicas) for one in sized.variants)
