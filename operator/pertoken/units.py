@@ -1,4 +1,4 @@
-"""Money, tokens and rates: exact decimals at the edges, floats inside the model.
+"""Money, tokens, rates and time: exact decimals at the edges, floats inside the model.
 
 Money is kept in `decimal.Decimal` from the manifest to the bill; the performance model works in SI floats
 (seconds, tokens, bytes). `usd_per_million` is the one place where the two meet.
@@ -11,8 +11,16 @@ from typing import Final
 
 MAX_AMOUNT_CHARACTERS: Final = 24
 SECONDS_PER_HOUR: Final = 3600
+SECONDS_PER_MINUTE: Final = 60
+MICROSECONDS: Final = 1_000_000  # in a second
+MILLISECONDS: Final = 1000  # in a second
 TOKENS_PER_MILLION: Final = 1_000_000
+PER_CENT: Final = 100.0
+THOUSAND: Final = 1000
 GIB: Final = 1024**3
+TINY: Final = 1e-9  # what rounding of floats leaves: less is none
+HALVINGS: Final = 30  # of a bisection: to a billionth of its bracket
+FAULT_CHARACTERS: Final = 500  # of an error's text that are shown
 
 
 class AmountError(ValueError):

@@ -1,28 +1,31 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pertoken.forecast.demand import (
-    HISTORY_CYCLES,
-    LONG_CYCLES,
-    MAX_GROWTH,
-    MAX_HEADROOM,
-    MIN_ERRORS,
-    SETTLING_CYCLES,
     DemandSample,
     Forecast,
     Growth,
+    Horizon,
     ServedFlow,
     blend,
     demand_of,
-    forecast,
     growth_of,
     mean_request,
 )
+from pertoken.forecast.demand import forecast as forecast_of
+from pertoken.forecast.tuning import FORECASTING
 
 CYCLE = 15.0
 LEAD = 60.0
-LONG_ENOUGH = SETTLING_CYCLES + MIN_ERRORS + 8
+HISTORY = round(FORECASTING.history_seconds / CYCLE)
+LONG = round(FORECASTING.long_seconds / CYCLE)
+LONG_ENOUGH = round((FORECASTING.settling_seconds + FORECASTING.proving_seconds) / CYCLE) + 8
+
+
+def forecast(history, lead, cycle=CYCLE, *, weight=0.0, stay=0.0):
+    return forecast_of(history, Horizon(lead, cycle, stay), weight)
 
 
 def samples(values, step=CYCLE):
@@ -58,17 +61,17 @@ def test_demand_is_what_is_served_and_what_piles_up(shown, growth, requests, inp
 def test_growth_is_measured_over_the_window():
     history = [DemandSample(t, 1, 1, 1, waiting, waiting + 20) for t, waiting in ((0, 0), (15, 10), (30, 20), (45, 30))]
 
-    assert growth_of(history, 40.0, 64.0, 60.0, 60.0) == Growth(40 / 60, 44 / 60)
-    assert growth_of([], 40.0, 60.0, 60.0, 60.0) == Growth()
-    assert growth_of(history[-1:], 40.0, 60.0, 45.5, 60.0) == Growth()
+    assert growth_of(history, (40.0, 64.0), 60.0, 60.0) == Growth(40 / 60, 44 / 60)
+    assert growth_of([], (40.0, 60.0), 60.0, 60.0) == Growth()
+    assert growth_of(history[-1:], (40.0, 60.0), 45.5, 60.0) == Growth()
 
 
 def test_the_mean_request_is_a_ratio_of_sums_so_a_lag_cancels():
-    ramp = [DemandSample(CYCLE * i, 10.0, 10_000.0, 1000.0 if i < 5 else 2200.0, 0.0) for i in range(LONG_CYCLES)]
+    ramp = [DemandSample(CYCLE * i, 10.0, 10_000.0, 1000.0 if i < 5 else 2200.0, 0.0) for i in range(LONG)]
 
     requests, inputs, outputs = mean_request(ramp, CYCLE)
 
-    assert requests == pytest.approx(10.0 * LONG_CYCLES * CYCLE)
+    assert requests == pytest.approx(10.0 * LONG * CYCLE)
     assert inputs == pytest.approx(1000.0)
     assert outputs == pytest.approx((5 * 100 + 15 * 220) / 20)
     assert mean_request([], CYCLE) == (0.0, 0.0, 0.0)
@@ -80,7 +83,7 @@ def headroom(found):
 
 
 def test_a_flat_series_is_forecast_flat_and_needs_hardly_any_headroom():
-    found = forecast(samples([2000.0] * HISTORY_CYCLES), LEAD, CYCLE)
+    found = forecast(samples([2000.0] * HISTORY), LEAD, CYCLE)
 
     assert found.work == pytest.approx(2000.0)
     assert found.trust > 0.9
@@ -103,13 +106,13 @@ def test_a_fall_is_followed_not_anticipated():
 
 
 def noisy(share):
-    return samples([1000.0 * (1.0 + share * ((7 * i) % 11 - 5) / 5) for i in range(HISTORY_CYCLES)])
+    return samples([1000.0 * (1.0 + share * ((7 * i) % 11 - 5) / 5) for i in range(HISTORY)])
 
 
 def test_noise_asks_for_headroom_and_more_noise_for_more():
     calm, wild = forecast(noisy(0.1), LEAD, CYCLE), forecast(noisy(0.3), LEAD, CYCLE)
 
-    assert 0.0 < headroom(calm) < headroom(wild) < MAX_HEADROOM
+    assert 0.0 < headroom(calm) < headroom(wild) < FORECASTING.most_headroom
 
 
 def test_noise_shorter_than_a_requests_stay_averages_out():
@@ -123,7 +126,7 @@ def test_the_margin_leaves_misses_unused():
 
 
 def test_peaks_that_recur_are_planned_for_beyond_the_usual_ceiling():
-    spiky = samples([4000.0 if i % 10 < 2 else 500.0 for i in range(HISTORY_CYCLES)])
+    spiky = samples([4000.0 if i % 10 < 2 else 500.0 for i in range(HISTORY)])
 
     assert forecast(spiky, 180.0, CYCLE).needed(0.0, 95, 0.0) > 3500.0
 
@@ -155,7 +158,7 @@ def test_prompt_tokens_count_by_their_weight():
 def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, stay):
     found = forecast(samples(values), lead, CYCLE, stay=stay)
 
-    assert 0.0 <= found.work <= max(values) * MAX_GROWTH + 1e-6
+    assert 0.0 <= found.work <= max(values) * FORECASTING.most_growth + 1e-6
     assert min(values) - 1e-6 <= found.present <= max(values) + 1e-6
     assert found.present <= found.needed(0.0, 95, 0.4) <= max(found.ceiling, found.present) + 1e-6
     assert 0.0 <= found.trust < 1.0
@@ -171,5 +174,26 @@ def test_forecasts_scale_with_demand(values, factor):
 
 def test_blending_starts_with_the_first_value():
     assert blend(None, 5.0, 1.0) == 5.0
-    assert blend(0.0, 10.0, 2.0) == pytest.approx(2.5)
+    assert blend(0.0, 10.0, 0.25) == pytest.approx(2.5)
     assert blend(0.0, 10.0, 1e6) == 10.0
+
+
+def waves(step):
+    """The whole history: demand swings by a third within twenty minutes, with two faster ripples."""
+    times = np.arange(0.0, FORECASTING.history_seconds, step)
+    values = 1000.0 + 300.0 * np.sin(times / 190.0) + 80.0 * np.sin(times / 41.0) + 40.0 * np.sin(times / 23.0)
+    return [DemandSample(at, value / 200, 0.0, value, 0.0) for at, value in zip(times, values, strict=True)]
+
+
+@pytest.mark.parametrize("lead", [60.0, 180.0, 600.0])
+def test_spans_are_of_time_whatever_the_cycle(lead):
+    usual, fast = forecast(waves(15.0), lead, 15.0, stay=60.0), forecast(waves(5.0), lead, 5.0, stay=60.0)
+
+    assert fast.work == pytest.approx(usual.work, rel=0.03)
+    assert fast.present == pytest.approx(usual.present, rel=0.03)
+    assert fast.trust == pytest.approx(usual.trust, abs=0.02)
+    assert fast.needed(0.0, 95, 0.4) == pytest.approx(usual.needed(0.0, 95, 0.4), rel=0.03)
+
+
+def test_the_mean_request_is_of_the_same_time_whatever_the_cycle():
+    assert mean_request(waves(5.0), 5.0) == pytest.approx(mean_request(waves(15.0), 15.0), rel=0.03)

@@ -2,9 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.forecast.slo_knee import BOUNDS, PRIOR_KNEE, Kept, SloKnee, expected_share, learn, work_to_carry
+from pertoken.forecast.slo_knee import Aim, Kept, SloKnee, expected_share, learn
+from pertoken.forecast.slo_knee import work_to_carry as work_for
+from pertoken.forecast.tuning import KNEE
 
 P = 95
+CYCLE = 15.0
+
+
+def work_to_carry(cases, percentile, aim):
+    return work_for(cases, Aim(percentile, aim))
 
 
 def cycles(knee, seen, count=400):
@@ -25,7 +32,7 @@ def test_exactly_the_percentile_is_kept_at_the_edge_and_less_beyond():
 
 @pytest.mark.parametrize("truth", [0.75, 0.9, 1.1])
 def test_the_edge_is_found_from_shares_near_it(truth):
-    found = cycles(SloKnee(), Kept(0.95 * truth, share(0.95 * truth, truth), 500.0))
+    found = cycles(SloKnee(), Kept(0.95 * truth, share(0.95 * truth, truth), CYCLE))
 
     assert found.value == pytest.approx(truth, rel=0.03)
 
@@ -33,27 +40,26 @@ def test_the_edge_is_found_from_shares_near_it(truth):
 @pytest.mark.parametrize(
     "seen",
     [
-        Kept(0.9, 0.2, 5.0),
-        Kept(0.3, 0.8, 500.0),
-        Kept(0.0, 1.0, 500.0),
+        Kept(0.3, 0.8, CYCLE),
+        Kept(0.0, 1.0, CYCLE),
     ],
-    ids=["hardly any request", "misses at low load are not for more replicas to mend", "idle"],
+    ids=["misses at low load are not for more replicas to mend", "idle"],
 )
 def test_what_says_nothing_changes_nothing(seen):
     assert learn(SloKnee(), seen, P) == SloKnee()
 
 
 def test_all_kept_at_moderate_load_says_nothing_but_near_the_edge_it_raises_it():
-    assert cycles(SloKnee(0.9), Kept(0.7, 1.0, 500.0)).value == pytest.approx(0.9, abs=0.01)
-    assert cycles(SloKnee(0.9), Kept(0.95, 1.0, 500.0)).value > 0.97
+    assert cycles(SloKnee(0.9), Kept(0.7, 1.0, CYCLE)).value == pytest.approx(0.9, abs=0.01)
+    assert cycles(SloKnee(0.9), Kept(0.95, 1.0, CYCLE)).value > 0.97
 
 
 def test_all_missed_far_beyond_the_edge_does_not_raise_it():
-    assert cycles(SloKnee(0.8), Kept(1.5, 0.0, 500.0)).value < PRIOR_KNEE
+    assert cycles(SloKnee(0.8), Kept(1.5, 0.0, CYCLE)).value < KNEE.prior
 
 
 def test_one_cycle_moves_little_and_certainty_grows():
-    once = learn(SloKnee(), Kept(0.9, 0.3, 500.0), P)
+    once = learn(SloKnee(), Kept(0.9, 0.3, CYCLE), P)
 
     assert 0.0 < SloKnee().value - once.value < 0.03
     assert once.variance < SloKnee().variance
@@ -94,13 +100,22 @@ def test_needs_scale_with_demand_and_rise_with_the_aim(cases, factor, more):
 
 
 @given(
-    shown=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1), st.floats(0, 1e4)), max_size=60),
+    shown=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1), st.floats(1, 600)), max_size=60),
     percentile=st.integers(50, 99),
 )
 def test_the_edge_stays_within_bounds_whatever_is_shown(shown, percentile):
     knee = SloKnee()
-    for utilization, kept, events in shown:
-        knee = learn(knee, Kept(utilization, kept, events), percentile)
+    for utilization, kept, seconds in shown:
+        knee = learn(knee, Kept(utilization, kept, seconds), percentile)
 
-    assert BOUNDS[0] <= knee.value <= BOUNDS[1]
+    assert KNEE.least <= knee.value <= KNEE.most
     assert 0.0 < knee.variance < 0.01
+
+
+@pytest.mark.parametrize("seen", [(0.85, 0.9), (0.95, 0.999)], ids=["misses", "keeps all"])
+def test_three_short_cycles_teach_what_a_long_one_does(seen):
+    usual = cycles(SloKnee(), Kept(*seen, 15.0), 40)
+    fast = cycles(SloKnee(), Kept(*seen, 5.0), 120)
+
+    assert fast.value == pytest.approx(usual.value, rel=0.01)
+    assert fast.variance == pytest.approx(usual.variance, rel=0.1)

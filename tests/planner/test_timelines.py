@@ -8,7 +8,7 @@ from lab import START, Deployment, generic, plant, service_spec, variant_spec
 from pertoken.domain.plan import SetReplicas, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode
-from pertoken.forecast.slo_knee import PRIOR_KNEE
+from pertoken.forecast.tuning import KNEE
 from pertoken.planner.memory import EMPTY
 
 
@@ -47,7 +47,7 @@ def test_where_a_replica_loses_its_percentile_is_learnt_and_costs_replicas():
     edges = [made.memory.services["llm/chat"].knee.value for made in (even, uneven)]
     carried = [made.decision().variants[0].capacity_per_replica for made in (even, uneven)]
 
-    assert edges[1] < min(PRIOR_KNEE, edges[0]) - 0.05
+    assert edges[1] < min(KNEE.prior, edges[0]) - 0.05
     assert carried[1] < carried[0]
 
 

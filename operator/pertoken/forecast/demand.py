@@ -16,31 +16,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from pertoken.forecast.slo_knee import work_to_carry
+from pertoken.forecast.slo_knee import Aim, work_to_carry
+from pertoken.forecast.tuning import FORECASTING, KNEE, NORMAL_CASES, Forecasting, Knee
+from pertoken.units import MICROSECONDS, PER_CENT, SECONDS_PER_MINUTE, TINY
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
-
-SHORT_CYCLES: Final = 8  # two minutes at the usual 15 s
-LONG_CYCLES: Final = 20
-HISTORY_CYCLES: Final = 160  # kept: 40 minutes
-MAX_GROWTH: Final = 1.5  # a forecast never exceeds this multiple of the present level
-SETTLING_CYCLES: Final = 16  # at first demand is a step from nothing: no forecast is judged by it
-MIN_ERRORS: Final = 12  # forecasts that came true before their errors weigh the experts
-MAX_HEADROOM: Final = 0.5  # over the forecast, unless more was asked for within the history
-GUESSED_DEVIATION: Final = 0.08  # standard deviation of the relative error at a lead of two minutes; see `_cases`
-LEAST_CASE: Final = 0.05  # of the forecast
-TREND_DAMPING: Final = 0.7
-SHARPNESS: Final = 4.0  # weight of an expert = (its mean absolute error) ^ -SHARPNESS
-MEMORY_OF_LOSSES: Final = 0.97  # per cycle, for the experts' weights
-MEMORY_OF_MISSES: Final = 0.985  # per cycle, for the cases
-# Five points and weights that have the first moments of a standard normal variable.
-NORMAL_CASES: Final = ((-1.85, 0.0444), (-0.95, 0.2889), (0.0, 0.3334), (0.95, 0.2889), (1.85, 0.0444))
-INPUT_WEIGHT: Final = 0.08  # GPU time of a prompt token / of a generated one, where no model tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +91,18 @@ class Forecast:
     trust: float = 0.0
     ceiling: float = 0.0
 
-    def needed(self, least_headroom: float, percentile: int, margin: float) -> float:
+    def needed(self, least_headroom: float, percentile: int, margin: float, knee: Knee = KNEE) -> float:
         """Work to be ready for.
 
         Args:
             least_headroom: added to the forecast in any case.
             percentile: of requests that shall keep the objectives.
             margin: share of the misses allowed that planning leaves unused.
+            knee: numbers of the share over the load.
         """
-        aim = (percentile + margin * (100 - percentile)) / 100.0
-        found = min(work_to_carry(self.cases, percentile, aim), self.ceiling) if self.cases else 0.0
-        return max(self.work * (1.0 + least_headroom), self.present, found)
+        aim = Aim(percentile, (percentile + margin * (PER_CENT - percentile)) / PER_CENT)
+        by_cases = min(work_to_carry(self.cases, aim, knee), self.ceiling) if self.cases else 0.0
+        return max(self.work * (1.0 + least_headroom), self.present, by_cases)
 
 
 def demand_of(served: ServedFlow, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:
@@ -137,9 +123,19 @@ def demand_of(served: ServedFlow, mean: tuple[float, float], growth: Growth) -> 
     return requests, input_tokens, output_tokens
 
 
-def growth_of(samples: Sequence[DemandSample], backlog: float, in_flight: float, now: float, window: float) -> Growth:
-    """Change of what waits and of what is in flight over the last `window` seconds; none without history."""
-    past = [sample for sample in samples if now - window * 1.5 <= sample.at < now]
+def growth_of(
+    samples: Sequence[DemandSample],
+    waits: tuple[float, float],
+    now: float,
+    window: float,
+    tuning: Forecasting = FORECASTING,
+) -> Growth:
+    """Change over the last `window` seconds of what waits and of what is in flight (both `waits`, in this order).
+
+    None without history.
+    """
+    backlog, in_flight = waits
+    past = [sample for sample in samples if now - window * tuning.growth_windows <= sample.at < now]
     if not past:
         return Growth()
     first = min(past, key=lambda sample: abs(now - window - sample.at))
@@ -149,77 +145,115 @@ def growth_of(samples: Sequence[DemandSample], backlog: float, in_flight: float,
     return Growth((backlog - first.backlog) / span, (in_flight - first.in_flight) / span)
 
 
-def mean_request(samples: Sequence[DemandSample], cycle: float) -> tuple[float, float, float]:
-    """Requests in the last `LONG_CYCLES`, and their mean input and output tokens (sums over sums, so lags cancel)."""
-    recent = samples[-LONG_CYCLES:]
-    requests = sum(sample.requests for sample in recent)
+def recent(samples: Sequence[DemandSample], cycle: float, tuning: Forecasting = FORECASTING) -> Sequence[DemandSample]:
+    """Samples of the last `long_seconds`, `cycle` seconds apart."""
+    return samples[-_count(tuning.long_seconds, cycle) :]
+
+
+def mean_request(
+    samples: Sequence[DemandSample], cycle: float, tuning: Forecasting = FORECASTING
+) -> tuple[float, float, float]:
+    """Requests in the last `long_seconds`, and their mean input and output tokens (sums over sums, so lags cancel)."""
+    latest = recent(samples, cycle, tuning)
+    requests = sum(sample.requests for sample in latest)
     if requests <= 0:
         return 0.0, 0.0, 0.0
-    inputs = sum(sample.input_tokens for sample in recent) / requests
-    outputs = sum(sample.output_tokens for sample in recent) / requests
+    inputs = sum(sample.input_tokens for sample in latest) / requests
+    outputs = sum(sample.output_tokens for sample in latest) / requests
     return requests * cycle, inputs, outputs
 
 
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What a forecast is made for.
+
+    Attributes:
+        lead: seconds ahead.
+        cycle: seconds between two samples.
+        stay: seconds that a request is in the system. Fluctuations that are shorter average out in the batch, so
+            forecasts are judged by, and the present is, a mean over it.
+    """
+
+    lead: float
+    cycle: float
+    stay: float = 0.0
+
+
 def forecast(
-    samples: Sequence[DemandSample],
-    lead: float,
-    cycle: float = 15.0,
-    *,
-    weight: float = INPUT_WEIGHT,
-    stay: float = 0.0,
+    samples: Sequence[DemandSample], horizon: Horizon, weight: float, tuning: Forecasting = FORECASTING
 ) -> Forecast:
-    """Work expected `lead` seconds after the last sample.
+    """Work expected at the lead after the last sample.
 
     Args:
         samples: demand so far, in order of time.
-        lead: seconds ahead.
-        cycle: seconds between two samples; the experts reach back a number of cycles.
+        horizon: lead, and the pace of samples and requests.
         weight: GPU time of a prompt token in units of a generated token's.
-        stay: seconds that a request is in the system. Fluctuations that are shorter average out in the batch, so
-            forecasts are judged by, and the present is, a mean over it.
+        tuning: the numbers that decide.
     """
     if not samples:
         return Forecast()
     series = np.array([sample.input_tokens * weight + sample.output_tokens for sample in samples])
-    ahead = lead / cycle
-    experts = _experts(series, ahead)
-    said, true = _outcomes(np.array([sample.at for sample in samples]), lead)
-    mixed = experts @ _weights(experts, said, true, series)
-    felt = _mean(series, np.arange(1, len(series) + 1), max(1, round(stay / cycle)))
+    experts = _experts(series, horizon, tuning)
+    said, true = _outcomes(np.array([sample.at for sample in samples]), horizon, tuning)
+    mixed = experts @ _weights(experts, (said, true), series, _Memory(horizon.cycle, tuning))
+    felt = _mean(series, np.arange(1, len(series) + 1), _count(horizon.stay, horizon.cycle))
     # Misses are relative to the level lately, not to the forecast alone: after a lull any burst would be infinite.
     level = np.maximum(mixed, np.cumsum(series) / np.arange(1, len(series) + 1))
     judged = level[said] > 0
     misses = ((felt[true] - mixed[said])[judged] / level[said][judged]) * level[-1]
     work = float(mixed[-1])
-    ceiling = max(work * (1.0 + MAX_HEADROOM), float(felt.max()))
-    cases, trust = _cases(work, misses, ahead)
+    ceiling = max(work * (1.0 + tuning.most_headroom), float(felt.max()))
+    cases, trust = _cases(work, misses, horizon, tuning)
     return Forecast(work, float(felt[-1]), cases, trust, ceiling)
 
 
-def _cases(work: float, misses: Floats, ahead: float) -> tuple[tuple[tuple[float, float], ...], float]:
+def _count(seconds: float, cycle: float) -> int:
+    """Samples in a span of time, at least one."""
+    return max(1, round(seconds / cycle))
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """How fast the past is forgotten, with one sample per cycle."""
+
+    cycle: float
+    tuning: Forecasting
+
+    def of(self, count: int, half_life: float) -> Floats:
+        """Weights of `count` values, the newest (1) last."""
+        weights: Floats = 2.0 ** (-self.cycle / half_life * np.arange(count - 1, -1, -1.0))
+        return weights
+
+
+def _cases(
+    work: float, misses: Floats, horizon: Horizon, tuning: Forecasting
+) -> tuple[tuple[tuple[float, float], ...], float]:
     """What may come, with probabilities, and how much of them is learnt.
 
     Forecasts that overlap miss alike: as many count as independent as leads fit into the time that is remembered.
     """
-    weights = MEMORY_OF_MISSES ** np.arange(len(misses) - 1, -1, -1.0)
-    independent = float(weights.sum()) / max(ahead, 1.0)
+    weights = _Memory(horizon.cycle, tuning).of(len(misses), tuning.miss_half_life)
+    independent = float(weights.sum()) / max(horizon.lead / horizon.cycle, 1.0)
     trust = independent / (independent + 1.0)
-    deviation = min(GUESSED_DEVIATION * sqrt(ahead / SHORT_CYCLES), MAX_HEADROOM)
-    found = [(work * deviation * z, (1.0 - trust) * share) for z, share in NORMAL_CASES]
+    spread = tuning.guessed_deviation * sqrt(horizon.lead / (2 * SECONDS_PER_MINUTE))
+    deviation = min(spread, tuning.most_headroom)
+    cases = [(work * deviation * z, (1.0 - trust) * share) for z, share in NORMAL_CASES]
     if len(misses):
-        found += zip(misses.tolist(), (trust * weights / weights.sum()).tolist(), strict=True)
-    return tuple((max(work + miss, LEAST_CASE * work), probability) for miss, probability in found), trust
+        cases += zip(misses.tolist(), (trust * weights / weights.sum()).tolist(), strict=True)
+    least = tuning.least_case * work
+    return tuple((max(work + miss, least), probability) for miss, probability in cases), trust
 
 
-def _experts(series: Floats, cycles: float) -> Floats:
-    """What each expert said at each instant of the value `cycles` later; one row per instant."""
+def _experts(series: Floats, horizon: Horizon, tuning: Forecasting) -> Floats:
+    """What each expert said at each instant of the value a lead later; one row per instant."""
+    cycles, span = horizon.lead / horizon.cycle, _count(tuning.short_seconds, horizon.cycle)
     ends = np.arange(1, len(series) + 1)
-    short, long = _mean(series, ends, SHORT_CYCLES), _mean(series, ends, LONG_CYCLES)
-    slope = (short - _mean(series, np.maximum(ends - SHORT_CYCLES, 1), SHORT_CYCLES)) / SHORT_CYCLES
-    ahead = short + slope * (SHORT_CYCLES / 2 + TREND_DAMPING * cycles)
-    trend = np.clip(ahead, 0.0, np.maximum(series, short) * MAX_GROWTH)
+    short, long = _mean(series, ends, span), _mean(series, ends, _count(tuning.long_seconds, horizon.cycle))
+    slope = (short - _mean(series, np.maximum(ends - span, 1), span)) / span
+    ahead = short + slope * (span / 2 + tuning.trend_damping * cycles)
+    trend = np.clip(ahead, 0.0, np.maximum(series, short) * tuning.most_growth)
     # The first minutes of a service are a step from nothing, not a trend to be followed.
-    trend = np.where(ends >= 2 * SHORT_CYCLES, trend, series)
+    trend = np.where(ends >= 2 * span, trend, series)
     return np.stack((series, short, long, trend), axis=1)
 
 
@@ -231,27 +265,25 @@ def _mean(series: Floats, ends: Integers, span: int) -> Floats:
     return found
 
 
-def _outcomes(times: Floats, lead: float) -> tuple[Integers, Integers]:
+def _outcomes(times: Floats, horizon: Horizon, tuning: Forecasting) -> tuple[Integers, Integers]:
     """Instants at which something was forecast that has come true, and the instants at which it did."""
-    came_true = np.searchsorted(times, times + lead - 1e-6)
-    said = np.flatnonzero(came_true < len(times))[SETTLING_CYCLES:]
+    came_true = np.searchsorted(times, times + horizon.lead - 1.0 / MICROSECONDS)
+    said = np.flatnonzero(came_true < len(times))[_count(tuning.settling_seconds, horizon.cycle) :]
     return said, came_true[said]
 
 
-def _weights(experts: Floats, said: Integers, true: Integers, series: Floats) -> Floats:
+def _weights(experts: Floats, judged: tuple[Integers, Integers], series: Floats, memory: _Memory) -> Floats:
     """By discounted mean absolute error; before enough came true, last value and short mean."""
-    if len(said) < MIN_ERRORS:
-        return np.array([0.5, 0.5, 0.0, 0.0])
-    ages = MEMORY_OF_LOSSES ** np.arange(len(said) - 1, -1, -1.0)
+    (said, true), tuning = judged, memory.tuning
+    if len(said) < _count(tuning.proving_seconds, memory.cycle):
+        return np.array([1.0, 1.0, 0.0, 0.0]) / 2.0
+    ages = memory.of(len(said), tuning.loss_half_life)
     losses = ages @ np.abs(experts[said] - series[true][:, None]) / ages.sum()
-    scores = (losses + 1e-3 * series.mean() + 1e-9) ** -SHARPNESS
+    scores = (losses + tuning.least_loss * series.mean() + TINY) ** -tuning.sharpness
     weights: Floats = scores / scores.sum()
     return weights
 
 
-def blend(old: float | None, new: float, cycles: float, *, horizon: float = SHORT_CYCLES) -> float:
-    """Exponential mean whose memory is `horizon` cycles; the first value is taken as it is."""
-    if old is None:
-        return new
-    weight = min(1.0, cycles / horizon)
-    return old + weight * (new - old)
+def blend(old: float | None, new: float, weight: float) -> float:
+    """Exponential mean; the first value is taken as it is, and no weight counts for more than 1."""
+    return new if old is None else old + min(1.0, weight) * (new - old)

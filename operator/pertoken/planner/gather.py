@@ -14,6 +14,7 @@ from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import EngineKind, ModelSpec, VariantSpec
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.domain.world import ServiceView, VariantView, World
+from pertoken.forecast.slo_knee import unlearnt
 from pertoken.performance.calibrate import for_key
 from pertoken.performance.steady import Engine, Targets
 from pertoken.performance.step_time import EngineModel, engine_model
@@ -42,7 +43,7 @@ def gather(view: ServiceView, world: World, memory: Memory, now: float, tuning: 
     spec = view.spec
     remembered = memory.service(spec.key)
     if remembered is None or remembered.uid != spec.uid:
-        remembered = ServiceMemory(uid=spec.uid, seen_since=now)
+        remembered = ServiceMemory(uid=spec.uid, seen_since=now, knee=unlearnt(tuning.knee))
     snapshot = world.metrics.get(spec.metrics_profile)
     pools = {pool.spec.name: pool.spec for pool in world.pools}
     sight = _Sight(snapshot, now, tuning)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from pertoken.forecast.tuning import FORECASTING, KNEE, Forecasting, Knee
 from pertoken.numbers import number
 
 
@@ -24,7 +25,7 @@ class Evidence:
         20.0, "requests in a rate window", "convention: the 95th percentile of 20 is the largest of them"
     )
     calibrated_samples: int = number(
-        15, "observations", "guess: before them neither utilization nor a restart for a cap rests on the model"
+        15, "observations", "guess: before them neither the SLO knee nor a restart for a cap rests on the model"
     )
     warmup_windows: float = number(
         2.0, "rate windows", "guess: a router sends fresh pods a rush of prompts, which their latencies tell of"
@@ -59,10 +60,10 @@ class Estimate:
     full_cache: float = number(0.95, "use of the KV cache", "guess: from there on sequences may be preempted")
     shortest_start: float = number(1.0, "s", "guess: less is a clock that jumped")
     longest_start: float = number(3600.0, "s", "guess: more is a pod that hung")
-    start_weight: float = number(0.3, "of the newest start-up", "guess")
+    start_memory: float = number(50.0, "s", "guess: over it the slowest start of the present pods counts in full")
     least_tail: float = number(0.8, "measured / modelled percentile", "guess")
     most_tail: float = number(1.6, "measured / modelled percentile", "guess")
-    tail_weight: float = number(0.05, "of the newest observation", "guess")
+    tail_seconds: float = number(300.0, "s", "guess: memory of the measured tail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class DeliveredCapacity:
     least_share: float = number(
         0.05, "of the modelled capacity", "guess: an engine that hangs would ask for any number of replicas"
     )
-    better_weight: float = number(0.3, "of a better share", "guess: one good window may be chance")
+    better_seconds: float = number(50.0, "s", "guess: memory of a share, where a better one shows: it may be chance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,6 @@ class Reclaim:
 class Cap:
     """The batch cap and its roll over the pods."""
 
-    calibrated_samples: int = number(12, "observations", "guess")
     binding_share: float = number(0.8, "of the cap in use", "guess: the cap holds requests back")
     few_preemptions: float = number(0.02, "per request", "guess")
     least_history: float = number(600.0, "s of demand", "guess: the first requests are not like the later ones")
@@ -170,6 +170,8 @@ class Cap:
 class Tuning:
     """All groups; `TUNING` is what the operator runs with."""
 
+    forecasting: Forecasting = FORECASTING
+    knee: Knee = KNEE
     evidence: Evidence = Evidence()
     panic: Panic = Panic()
     estimate: Estimate = Estimate()

@@ -88,7 +88,7 @@ def _full_before(state: ServiceState, variant: VariantState, load: Load) -> bool
 
 def _too_early(state: ServiceState, variant: VariantState) -> str:
     """What has to be known before a restart is decided on; empty when it is."""
-    if state.settings.calibrate and variant.memory.calibration.samples < state.tuning.cap.calibrated_samples:
+    if state.settings.calibrate and variant.memory.calibration.samples < state.tuning.evidence.calibrated_samples:
         return "the model is calibrated"
     demand = state.memory.demand
     least = state.tuning.cap.least_history

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pertoken.domain.signal import LatencyKind, Signal
-from pertoken.forecast.demand import HISTORY_CYCLES, DemandSample, ServedFlow, demand_of, growth_of
+from pertoken.forecast.demand import DemandSample, ServedFlow, demand_of, growth_of
 from pertoken.planner.assessment import Assessment
 from pertoken.planner.memory import Shape
 from pertoken.planner.needs import Purpose
@@ -12,7 +12,7 @@ from pertoken.planner.service_state import ServiceState
 
 def history(state: ServiceState) -> tuple[DemandSample, ...]:
     """The samples that are kept, oldest first."""
-    oldest = state.now - HISTORY_CYCLES * state.settings.cycle_seconds
+    oldest = state.now - state.tuning.forecasting.history_seconds
     return tuple(old for old in state.memory.demand if oldest <= old.at < state.now)
 
 
@@ -41,7 +41,7 @@ def sample(state: ServiceState, shape: Shape, before: tuple[DemandSample, ...]) 
     )
     backlog = waiting + held
     in_flight = backlog + running
-    growth = growth_of(before, backlog, in_flight, state.now, state.window)
+    growth = growth_of(before, (backlog, in_flight), state.now, state.window, state.tuning.forecasting)
     asked = demand_of(served, (shape.input_tokens, shape.output_tokens), growth)
     return DemandSample(state.now, *(_short(value) for value in (*asked, backlog, in_flight)))
 

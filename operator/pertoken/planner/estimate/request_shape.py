@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pertoken.domain.signal import Signal
-from pertoken.forecast.demand import LONG_CYCLES, SHORT_CYCLES, DemandSample, blend, mean_request
+from pertoken.forecast.demand import DemandSample, blend, mean_request, recent
 from pertoken.performance.steady import Load
 from pertoken.planner.estimate.demand import taken_up
 from pertoken.planner.memory import Shape
@@ -41,26 +41,26 @@ def shape_after(state: ServiceState, before: Shape, demand: tuple[DemandSample, 
     Once arrivals cease, what goes on is the rest of the longest requests: no mean of anything.
     """
     enough = state.tuning.evidence
-    requests, inputs, outputs = mean_request(demand, state.settings.cycle_seconds)
+    requests, inputs, outputs = mean_request(demand, state.settings.cycle_seconds, state.tuning.forecasting)
     if requests < enough.few_requests or outputs <= 0 or not _arrives(state, demand):
         return before
     weight = min(1.0, requests / enough.enough_requests)
     prompts, cached = state.flow(Signal.PROMPT_TOKENS_PER_SECOND), state.flow(Signal.CACHED_PROMPT_TOKENS_PER_SECOND)
     share = before.cached_share if not prompts or cached is None else min(1.0, cached / prompts)
-    known = weight * SHORT_CYCLES
+    gradually = weight * min(1.0, state.settings.cycle_seconds / state.tuning.forecasting.short_seconds)
     fresh = Shape(
-        blend(before.input_tokens, inputs, known),
-        blend(before.output_tokens, max(outputs, 1.0), known),
-        blend(before.cached_share, share, weight),
+        blend(before.input_tokens, inputs, weight),
+        blend(before.output_tokens, max(outputs, 1.0), weight),
+        blend(before.cached_share, share, gradually),
     )
     context = _context(state, fresh)
-    return replace(fresh, context=before.context if context is None else blend(before.context, context, weight))
+    return replace(fresh, context=before.context if context is None else blend(before.context, context, gradually))
 
 
 def _arrives(state: ServiceState, demand: tuple[DemandSample, ...]) -> bool:
     """Requests still arrive, at no small part of the rate of the last minutes."""
-    recent = demand[-LONG_CYCLES:]
-    mean = sum(sample.requests for sample in recent) / len(recent)
+    latest = recent(demand, state.settings.cycle_seconds, state.tuning.forecasting)
+    mean = sum(sample.requests for sample in latest) / len(latest)
     return demand[-1].requests >= state.tuning.estimate.flowing_share * mean
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
-
 from pertoken.domain.signal import Signal
 from pertoken.forecast.slo_knee import Kept, SloKnee, learn
 from pertoken.performance.histogram import share_within
@@ -34,23 +32,23 @@ def knee_after(state: ServiceState, assessment: Assessment) -> SloKnee:
         return knee
     # Busy cycles hold more requests.
     utilization = sum(past * past for past in met) / sum(met)
-    return learn(knee, Kept(utilization, *kept), state.targets.percentile)
+    seen = Kept(utilization, kept, state.settings.cycle_seconds)
+    return learn(knee, seen, state.targets.percentile, tuning.knee)
 
 
-def _share_kept(state: ServiceState) -> tuple[float, float] | None:
-    """Share of requests within all objectives (at least: misses may coincide), and how many requests a cycle tells of.
+def _share_kept(state: ServiceState) -> float | None:
+    """Share of requests within all objectives (at least: misses may coincide).
 
-    None where no objective is set, one is not measured, or the histograms' edges do not say.
+    None where no objective is set, one is not measured or by too few requests, or the histograms' edges do not say.
     """
-    missed, events = 0.0, inf
+    evidence, missed, judged = state.tuning.evidence, 0.0, False
     for latency in state.latencies:
         if latency.objective is None:
             continue
-        if latency.warmed_up is None:
-            return None  # what is not measured was not kept
-        low, high = share_within(latency.warmed_up, latency.objective)
-        if high - low > state.tuning.evidence.sure_share:
+        if latency.warmed_up is None or latency.events < evidence.enough_requests:
             return None
-        missed += 1.0 - (low + high) / 2.0
-        events = min(events, latency.warmed_up.cumulative[-1] * state.settings.cycle_seconds)
-    return (max(0.0, 1.0 - missed), events) if events < inf else None
+        low, high = share_within(latency.warmed_up, latency.objective)
+        if high - low > evidence.sure_share:
+            return None
+        missed, judged = missed + 1.0 - (low + high) / 2.0, True
+    return max(0.0, 1.0 - missed) if judged else None

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.forecast.demand import blend
 from pertoken.performance.calibrate import MIN_BATCH, Observation
 from pertoken.performance.calibrate import learn as calibrate
 from pertoken.performance.histogram import quantile
@@ -102,7 +103,7 @@ def _tail(state: ServiceState, variant: VariantState, memory: VariantMemory, loa
     tuning = state.tuning.estimate
     newest = min(max(nearest / modelled, tuning.least_tail), tuning.most_tail)
     tail = memory.tail_inter_token
-    return replace(memory, tail_inter_token=tail + tuning.tail_weight * (newest - tail))
+    return replace(memory, tail_inter_token=blend(tail, newest, state.settings.cycle_seconds / tuning.tail_seconds))
 
 
 def _start_seconds(state: ServiceState, variant: VariantState) -> float | None:
@@ -119,4 +120,4 @@ def _start_seconds(state: ServiceState, variant: VariantState) -> float | None:
     if not times:
         return known
     slowest = max(times)
-    return slowest if known is None else known + tuning.start_weight * (slowest - known)
+    return blend(known, slowest, state.settings.cycle_seconds / tuning.start_memory)

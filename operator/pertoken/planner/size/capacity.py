@@ -82,7 +82,7 @@ def delivered_of(state: ServiceState, variant: VariantState, capacity: Capacity,
     believed = share_of(known, state.now, tuning)
     if _full(state, variant):
         # Down at once: that much is proven. Up slowly: one good window may be chance.
-        better = blend(believed, share, tuning.better_weight, horizon=1.0)
+        better = blend(believed, share, state.settings.cycle_seconds / tuning.better_seconds)
         return Delivered(key, share if share < believed else better, state.now)
     return Delivered(key, share, state.now) if known is not None and share > believed else known
 

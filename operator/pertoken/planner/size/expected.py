@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from pertoken.domain.plan import DemandFigures
-from pertoken.forecast.demand import Forecast, forecast
+from pertoken.forecast.demand import Forecast, Horizon, forecast
 from pertoken.performance.steady import Load
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity
@@ -66,8 +66,8 @@ def expected(state: ServiceState, demand: DemandFigures) -> Expected | None:
     work = work_of(cheapest, load)
     longest = state.tuning.estimate.longest_residence
     residence = min(load.output_tokens * cheapest.point.point.inter_token, longest)
-    cycle = state.settings.cycle_seconds
-    ahead = forecast(state.samples, demand.lead_seconds, cycle, weight=work.input_weight, stay=residence)
+    horizon = Horizon(demand.lead_seconds, state.settings.cycle_seconds, residence)
+    ahead = forecast(state.samples, horizon, work.input_weight, state.tuning.forecasting)
     return Expected(load, capacities, delivered, tuple(order), demand, ahead, work)
 
 

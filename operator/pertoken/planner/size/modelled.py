@@ -23,7 +23,8 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
     rate = known.rate(known.ahead.work)
     # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
     drain = max(0.0, state.backlog - state.serving) / max(settings.backlog_seconds, known.demand.lead_seconds)
-    needed = known.ahead.needed(settings.headroom, state.targets.percentile, settings.attainment_margin)
+    percentile, margin = state.targets.percentile, settings.attainment_margin
+    needed = known.ahead.needed(settings.headroom, percentile, margin, state.tuning.knee)
     need = known.rate(needed) + drain
     asked = Counts(
         fill(known.order, known.capacities, need),
