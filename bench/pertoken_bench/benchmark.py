@@ -23,7 +23,7 @@ from pertoken_bench.policy import Policy, PolicyEntry, Settings
 from pertoken_bench.scenarios.prepare import Prepared, prepare
 from pertoken_bench.scenarios.scenario import Scenario
 from pertoken_bench.score.bound import Service, bounds_of, least_usd
-from pertoken_bench.score.outcome import Outcome, Timeline, measure, over_seeds
+from pertoken_bench.score.outcome import RunScore, Timeline, measure, over_seeds
 from pertoken_bench.simulation import Run, attainment
 
 TUNED: Final = ":tuned"
@@ -67,7 +67,7 @@ class Result:
 
     scenario: Scenario
     rows: tuple[dict[str, Any], ...]
-    outcomes: Mapping[str, tuple[Outcome, ...]]
+    outcomes: Mapping[str, tuple[RunScore, ...]]
     trials: tuple[dict[str, Any], ...] = ()
 
 
@@ -150,7 +150,7 @@ def _initial(key: _Key) -> Mapping[str, int]:
     return initial_replicas(_prepared(key))
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: Job) -> RunScore:
     """One policy on one seed."""
     key = _key(job)
     prepared = _prepared(key)
@@ -174,7 +174,7 @@ def run_job(job: Job) -> Outcome:
     }
     figures.pop("policy")
     timeline = run.timeline() if job.timeline else Timeline()
-    return Outcome(job.policy, job.seed, figures, services, sum(bounds.values()), timeline)
+    return RunScore(job.policy, job.seed, figures, services, sum(bounds.values()), timeline)
 
 
 def _required(prepared: Prepared, index: int) -> float:
@@ -252,8 +252,8 @@ def bench(
     return Result(scenario, tuple(rows), by_policy, tuple(trials))
 
 
-def _run_all(todo: Sequence[Job], progress: Progress | None) -> list[Outcome]:
-    found: list[Outcome] = []
+def _run_all(todo: Sequence[Job], progress: Progress | None) -> list[RunScore]:
+    found: list[RunScore] = []
     for outcome in joblib.Parallel(return_as="generator")(joblib.delayed(run_job)(job) for job in todo):
         found.append(outcome)
         if progress is not None:
@@ -274,7 +274,7 @@ def _tune_all(
     if not todo:
         return {}, []
     outcomes = _run_all(todo, progress)
-    by_trial: dict[tuple[str, str], list[Outcome]] = {}
+    by_trial: dict[tuple[str, str], list[RunScore]] = {}
     for job, outcome in zip(todo, outcomes, strict=True):
         by_trial.setdefault((job.policy, repr(dict(job.settings))), []).append(outcome)
     required = max(service.latency.percentile for service in scenario.services) / 100.0
@@ -288,8 +288,8 @@ def _tune_all(
     return chosen, log
 
 
-def _mean(by_trial: Mapping[tuple[str, str], Sequence[Outcome]], policy: str, settings: Settings) -> tuning.Outcome:
+def _mean(by_trial: Mapping[tuple[str, str], Sequence[RunScore]], policy: str, settings: Settings) -> tuning.TrialScore:
     found = by_trial[policy, repr(dict(settings))]
     usd = [float(one.figures["usd"]) for one in found]
     share = [float(one.figures["slo_attainment"]) for one in found]
-    return tuning.Outcome(sum(usd) / len(usd), sum(share) / len(share))
+    return tuning.TrialScore(sum(usd) / len(usd), sum(share) / len(share))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pertoken_bench.compiled_engine import layout as at
-from pertoken_bench.compiled_engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, Kind, LatencyLimits, SimulationConfig
 from pertoken_bench.compiled_engine.timing import normal, uniform
 from pertoken_bench.hardware.step_times import step_times
 from pertoken_bench.hardware.truth import Truth
@@ -115,7 +115,9 @@ def both(rows, kind, truth, cap=64, replicas=1, scrape=None):
     trace = trace_of(rows)
     fleet = Fleet(
         trace,
-        FleetConfig([kind], [Objective(1.0, 0.05)], [EDGES], truth, slots=replicas, max_cap=cap, seed=3, record=True),
+        SimulationConfig(
+            [kind], [LatencyLimits(1.0, 0.05)], [EDGES], truth, slots=replicas, max_cap=cap, seed=3, record=True
+        ),
     )
     for uid in range(replicas):
         fleet.start(0, 0, uid, cap, 0.0)
@@ -223,7 +225,8 @@ def test_same_seed_same_bytes_other_seed_other_times():
     first, second = (both(rows, kind, truth, cap, replicas)[0].state for _ in range(2))
     assert first.record.tobytes() == second.record.tobytes()
     other = Fleet(
-        trace_of(rows), replace(FleetConfig([kind], [Objective()], [EDGES], truth, slots=2, record=True), seed=9)
+        trace_of(rows),
+        replace(SimulationConfig([kind], [LatencyLimits()], [EDGES], truth, slots=2, record=True), seed=9),
     )
     for uid in range(2):
         other.start(0, 0, uid, cap, 0.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pertoken.domain.world import PlannerSettings
 from pertoken_bench.policies.registry import ENTRIES, GRID_SIZE, PERTOKEN_GRID, ROWS, digest, knobs_of, with_knobs
-from pertoken_bench.policies.tuning import BUDGET, Outcome, Trial, Window, choose, tune, windows
+from pertoken_bench.policies.tuning import BUDGET, Trial, TrialScore, Window, choose, tune, windows
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "policies.md"
 DESIGN_NAMES = (
@@ -77,7 +77,7 @@ def test_nested_knobs_are_set_where_they_belong():
 
 
 def trial(usd: float, attainment: float) -> Trial:
-    return Trial({"usd": usd}, Outcome(usd, attainment))
+    return Trial({"usd": usd}, TrialScore(usd, attainment))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_search_tries_defaults_and_grid_once_each_and_logs_all():
 
     def evaluate(settings):
         tried.append(settings)
-        return Outcome(10.0 - len(tried), 0.99 if len(tried) < 5 else 0.5)
+        return TrialScore(10.0 - len(tried), 0.99 if len(tried) < 5 else 0.5)
 
     found = tune("hpa-queue", ENTRIES["hpa-queue"].grid, evaluate, 0.95)
     assert tried == [{}, *ENTRIES["hpa-queue"].grid]
@@ -125,7 +125,7 @@ def test_search_tries_defaults_and_grid_once_each_and_logs_all():
 
 def test_search_has_one_budget():
     with pytest.raises(ValueError, match="policy x: 2 settings to try, every grid has 8"):
-        tune("x", [{}, {}], lambda _: Outcome(1.0, 1.0), 0.95)
+        tune("x", [{}, {}], lambda _: TrialScore(1.0, 1.0), 0.95)
 
 
 @given(st.floats(0, 1e6), st.floats(1, 1e6), st.floats(0.01, 0.99))

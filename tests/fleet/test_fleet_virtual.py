@@ -11,7 +11,7 @@ from pertoken_bench.hardware.step_times import step_times
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.traces.trace import Cut
 from pertoken_sandbox.fleet.trace import load_arrivals
-from pertoken_sandbox.fleet.virtual import Objective, StaticFleet, run_static, static_peak
+from pertoken_sandbox.fleet.virtual import PercentileObjective, StaticFleet, run_static, static_peak
 
 FILE = Path(__file__).parents[2] / "examples" / "traces" / "azure_2023_conv.csv.gz"
 TRACE = load_arrivals(FILE)
@@ -40,7 +40,7 @@ def test_more_replicas_are_never_much_slower() -> None:
 
 
 def test_static_peak_is_the_smallest_fleet_that_holds() -> None:
-    objective = Objective(ttft_ms=2000, itl_ms=50)
+    objective = PercentileObjective(ttft_ms=2000, itl_ms=50)
     peak = static_peak(FLEET, FIVE_MINUTES, objective, window_seconds=15, usd_per_gpu_hour=2.0)
     assert peak is not None
     assert peak.result.meets(objective, 15)
@@ -52,5 +52,5 @@ def test_static_peak_is_the_smallest_fleet_that_holds() -> None:
 
 
 def test_impossible_objective_has_no_fleet() -> None:
-    objective = Objective(ttft_ms=2000, itl_ms=1)
+    objective = PercentileObjective(ttft_ms=2000, itl_ms=1)
     assert static_peak(FLEET, FIVE_MINUTES, objective, window_seconds=15, usd_per_gpu_hour=2.0, max_replicas=20) is None

@@ -121,7 +121,7 @@ class Workload:
 
 
 @dataclass(slots=True)
-class Bill:
+class Usage:
     """What was used within the scored time."""
 
     usd: float = 0.0
@@ -139,7 +139,7 @@ class Cluster:
         self.timing = timing
         self.score = fleet.config.score
         self.scale_events = self.batch_changes = 0
-        self.bill: dict[int, Bill] = {}
+        self.bill: dict[int, Usage] = {}
         self._serial = 0
 
     @property
@@ -379,7 +379,7 @@ class Cluster:
             return
         seconds = max(0.0, min(until, self.score[1]) - max(pod.bound_at, self.score[0]))
         workload = pod.workload
-        bill = self.bill.setdefault(workload.service_index, Bill())
+        bill = self.bill.setdefault(workload.service_index, Usage())
         bill.replica_seconds += seconds
         bill.gpu_seconds += seconds * workload.gpus
         if workload.pool.billing is not Billing.PER_NODE:
@@ -391,7 +391,7 @@ class Cluster:
         price = 0.0 if pool.price_per_gpu_hour is None else float(pool.price_per_gpu_hour * pool.gpu_fraction)
         for start, end in node.billed:
             seconds = max(0.0, min(end, until, self.score[1]) - max(start, self.score[0]))
-            self.bill.setdefault(-1, Bill()).usd += seconds / 3600.0 * price * node.gpus
+            self.bill.setdefault(-1, Usage()).usd += seconds / 3600.0 * price * node.gpus
 
 
 def _recent(pod: Pod, now: float) -> bool:

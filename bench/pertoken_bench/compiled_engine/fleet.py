@@ -36,7 +36,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Objective:
+class LatencyLimits:
     """Latency owed to one service's requests, seconds; infinite where nothing is promised."""
 
     ttft: float = math.inf
@@ -53,7 +53,7 @@ class Edges:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetConfig:
+class SimulationConfig:
     """One simulation.
 
     Attributes:
@@ -63,7 +63,7 @@ class FleetConfig:
     """
 
     kinds: Sequence[Kind]
-    objectives: Sequence[Objective]
+    objectives: Sequence[LatencyLimits]
     edges: Sequence[Edges]
     truth: Truth = field(default_factory=Truth)
     slots: int = 64
@@ -84,7 +84,7 @@ ROUTERS = {
 class Fleet:
     """All replicas of one simulation and the trace that they serve. Times are seconds of the trace's clock."""
 
-    def __init__(self, trace: Trace, config: FleetConfig) -> None:
+    def __init__(self, trace: Trace, config: SimulationConfig) -> None:
         self.config = config
         self.trace = trace
         self.state = _state(trace, config)
@@ -169,7 +169,7 @@ class Fleet:
         row[at.V_COLUMNS : at.V_COLUMNS + len(chosen)] = [self.handle(int(slot)) for slot in chosen]
 
 
-def _state(trace: Trace, config: FleetConfig) -> State:
+def _state(trace: Trace, config: SimulationConfig) -> State:
     sizes = Sizes(
         slots=config.slots,
         cap=config.max_cap,
@@ -204,7 +204,7 @@ def _state(trace: Trace, config: FleetConfig) -> State:
     return state
 
 
-def _services(state: State, config: FleetConfig) -> None:
+def _services(state: State, config: SimulationConfig) -> None:
     for index, (objective, edges) in enumerate(zip(config.objectives, config.edges, strict=True)):
         row, integers = state.services_f[index], state.services[index]
         row[at.F_TTFT], row[at.F_BETWEEN] = objective.ttft, objective.between
@@ -214,7 +214,7 @@ def _services(state: State, config: FleetConfig) -> None:
             integers[at.V_EDGES + kind] = len(values)
 
 
-def _kinds(state: State, config: FleetConfig) -> None:
+def _kinds(state: State, config: SimulationConfig) -> None:
     truth = config.truth
     for index, kind in enumerate(config.kinds):
         integers, reals = state.kinds[index], state.kinds_f[index]

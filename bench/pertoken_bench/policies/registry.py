@@ -37,7 +37,7 @@ from pertoken_bench.policies.scaled import (
     hpa_running_policy,
     keda_waiting_policy,
 )
-from pertoken_bench.policies.wva import Analyzer, Wva, WvaSettings
+from pertoken_bench.policies.wva import AnalyzerVersion, Wva, WvaSettings
 from pertoken_bench.policies.wva_slo import WvaSlo, WvaSloSettings
 from pertoken_bench.policy import Policy, PolicyEntry, Settings
 
@@ -49,7 +49,7 @@ Knobs = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PolicyRow:
     """One policy.
 
     Attributes:
@@ -88,9 +88,9 @@ _HOLD: Final = (60.0, 300.0, 600.0)  # below, at and above Kubernetes' five minu
 _KUBERNETES: Final = "Kubernetes v1.36 HPA v2"
 _WVA: Final = "llm-d/llm-d-workload-variant-autoscaler 2976e4e"
 
-ROWS: Final[Mapping[str, Row]] = {
+ROWS: Final[Mapping[str, PolicyRow]] = {
     # Targets that users publish for GPU utilization, per cent.
-    "hpa-gpu": Row(
+    "hpa-gpu": PolicyRow(
         hpa_gpu_policy,
         HpaKnobs(80.0),
         ("target", "down_window"),
@@ -98,7 +98,7 @@ ROWS: Final[Mapping[str, Row]] = {
         f"{_KUBERNETES}; target as users publish it",
     ),
     # Waiting requests per pod: production-stack's HPA 1, its chart 5, KAITO 10.
-    "hpa-queue": Row(
+    "hpa-queue": PolicyRow(
         hpa_queue_policy,
         HpaKnobs(5.0),
         ("target", "down_window"),
@@ -106,14 +106,14 @@ ROWS: Final[Mapping[str, Row]] = {
         f"{_KUBERNETES}; target of vLLM production-stack a6c01db",
     ),
     # Running requests per pod: doublings from llm-d's 16 towards the batch at which inter-token latency binds.
-    "hpa-running": Row(
+    "hpa-running": PolicyRow(
         hpa_running_policy,
         HpaKnobs(16.0),
         ("target", "down_window"),
         _cross((16.0, 300.0), (16.0, 32.0, 64.0), _HOLD),
         f"{_KUBERNETES}; target of llm-d keda-epp",
     ),
-    "keda-waiting": Row(
+    "keda-waiting": PolicyRow(
         keda_waiting_policy,
         KedaKnobs(),
         ("threshold", "down_window"),
@@ -121,7 +121,7 @@ ROWS: Final[Mapping[str, Row]] = {
         "KEDA 2.21 (8b4f083); ScaledObject of vLLM production-stack a6c01db",
     ),
     # Concurrency that a GPU serves is below the default made for web services; the window sets how fast.
-    "kpa": Row(
+    "kpa": PolicyRow(
         lambda settings, _: kpa_policy(settings),
         KpaSettings(),
         ("target", "stable"),
@@ -130,7 +130,7 @@ ROWS: Final[Mapping[str, Row]] = {
     ),
     # KV use: AIBrix samples 0.5, and less, since latency can bind far below what memory allows (so for all KV targets
     # below); the cooldown is what the inverted windows distort.
-    "aibrix-apa": Row(
+    "aibrix-apa": PolicyRow(
         lambda settings, _: apa_policy(settings),
         ApaSettings(),
         ("target", "down_cooldown"),
@@ -138,7 +138,7 @@ ROWS: Final[Mapping[str, Row]] = {
         "vllm-project/aibrix e3e10f9",
         {FIXED: ApaSettings(fixed=True)},
     ),
-    "aibrix-kpa": Row(
+    "aibrix-kpa": PolicyRow(
         lambda settings, _: aibrix_kpa_policy(settings),
         AibrixKpaSettings(),
         ("target", "stable"),
@@ -147,32 +147,32 @@ ROWS: Final[Mapping[str, Row]] = {
         {FIXED: AibrixKpaSettings(fixed=True)},
     ),
     # Spare triggers: the product's 0.1, the paper's 0.3, and more; queue around the default.
-    "wva-v1": Row(
+    "wva-v1": PolicyRow(
         lambda settings, _: Wva(settings),
-        WvaSettings(Analyzer.V1),
+        WvaSettings(AnalyzerVersion.V1),
         ("kv_spare", "queue_spare"),
         _cross((0.1, 3.0), (0.1, 0.3, 0.5), (1.0, 3.0, 4.5)),
         _WVA,
-        {FIXED: WvaSettings(Analyzer.V1, tolerance=0.0)},
+        {FIXED: WvaSettings(AnalyzerVersion.V1, tolerance=0.0)},
     ),
     # Thresholds that belong together, and the queue from which capacity is learnt.
-    "wva-v2": Row(
+    "wva-v2": PolicyRow(
         lambda settings, _: Wva(settings),
-        WvaSettings(Analyzer.V2),
+        WvaSettings(AnalyzerVersion.V2),
         ("up", "down", "queue_threshold"),
         _pairs((0.85, 0.70, 5.0), ((0.45, 0.30), (0.65, 0.50), (0.85, 0.70)), (2.0, 5.0, 10.0)),
         _WVA,
-        {FIXED: WvaSettings(Analyzer.V2, tolerance=0.0)},
+        {FIXED: WvaSettings(AnalyzerVersion.V2, tolerance=0.0)},
     ),
     # Means are what it keeps: the grid lets it keep a share of the objective instead.
-    "wva-slo": Row(
+    "wva-slo": PolicyRow(
         WvaSlo,
         WvaSloSettings(),
         ("share",),
         _cross((1.0,), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)),
         "llm-d/llm-d-workload-variant-autoscaler b08b1c7, llm-inferno (latency path, mended)",
     ),
-    "llmd-queue": Row(
+    "llmd-queue": PolicyRow(
         lambda settings, _: queue_policy(settings),
         QueueSettings(),
         ("queue", "running", "up_window"),
@@ -180,14 +180,14 @@ ROWS: Final[Mapping[str, Row]] = {
         "llm-d/llm-d keda-epp manifests, 2026-09",
         {GUARD: QueueSettings(guard=True)},
     ),
-    "llmd-token": Row(
+    "llmd-token": PolicyRow(
         token_policy,
         TokenTriggers(),
         ("seconds", "kv"),
         _cross((1.5, 0.8), (0.75, 1.5, 3.0), (0.2, 0.4, 0.8)),
         "llm-d/llm-d token-aware guide, 2026-09",
     ),
-    "llmd-slo": Row(
+    "llmd-slo": PolicyRow(
         lambda settings, _: slo_policy(settings),
         SloSettings(),
         ("up", "down", "down_window"),
@@ -195,7 +195,7 @@ ROWS: Final[Mapping[str, Row]] = {
         "llm-d/llm-d SLO-aware guide, 2026-09",
     ),
     # Its objectives are means: a user would set them below what percentiles owe.
-    "dynamo-sla": Row(
+    "dynamo-sla": PolicyRow(
         dynamo_policy,
         DynamoSettings(),
         ("share", "interval"),
@@ -203,7 +203,7 @@ ROWS: Final[Mapping[str, Row]] = {
         "ai-dynamo/dynamo 0c6da1e, 0c9050c",
     ),
     # Ongoing requests: Ray's default 2 suits models without batching.
-    "ray-serve": Row(
+    "ray-serve": PolicyRow(
         lambda settings, _: ray_serve_policy(settings),
         RayServeSettings(),
         ("target", "down_delay"),
@@ -211,14 +211,14 @@ ROWS: Final[Mapping[str, Row]] = {
         "Ray 2.60.0",
     ),
     # KV use that spends the budget (down at half of it), and the surprise that needs none.
-    "sageserve": Row(
+    "sageserve": PolicyRow(
         SageServe,
         SageServeSettings(),
         ("up", "down", "ratio"),
         _pairs((0.5, 0.25, 2.0), ((0.15, 0.075), (0.3, 0.15), (0.5, 0.25)), (1.2, 2.0, 5.0)),
         "arXiv 2502.14617; shashwatj07/SageServe 0b95ca2",
     ),
-    "chiron": Row(
+    "chiron": PolicyRow(
         Chiron,
         ChironSettings(),
         ("theta", "growth"),
@@ -282,7 +282,7 @@ def entries(profile: Profile = UNCALIBRATED) -> dict[str, PolicyEntry]:
     return found
 
 
-def _maker(row: Row, default: Any, profile: Profile) -> Callable[[Settings], Policy]:
+def _maker(row: PolicyRow, default: Any, profile: Profile) -> Callable[[Settings], Policy]:
     return lambda settings: row.make(with_knobs(default, settings), profile)
 
 

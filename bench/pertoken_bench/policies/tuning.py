@@ -50,7 +50,7 @@ def windows(start: float, seconds: float, training_share: float = 1.0 / 3.0) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialScore:
     """What one trial cost (USD) and the share of requests within the objectives, means over the seeds."""
 
     usd: float
@@ -62,7 +62,7 @@ class Trial:
     """One run on the training window."""
 
     settings: Settings
-    outcome: Outcome
+    outcome: TrialScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def choose(trials: Sequence[Trial], required: float) -> Trial:
     return min(trials, key=lambda trial: (-trial.outcome.attainment, trial.outcome.usd))
 
 
-def tune(policy: str, grid: Sequence[Settings], evaluate: Callable[[Settings], Outcome], required: float) -> Tuned:
+def tune(policy: str, grid: Sequence[Settings], evaluate: Callable[[Settings], TrialScore], required: float) -> Tuned:
     """Try the documented defaults and every point of the grid once on the training window.
 
     Args:

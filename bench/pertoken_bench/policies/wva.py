@@ -48,7 +48,7 @@ RETENTION_SECONDS = 600.0
 BYTES_PER_TOKEN = 4.0
 
 
-class Analyzer(StrEnum):
+class AnalyzerVersion(StrEnum):
     """Which saturation analyzer decides."""
 
     V1 = "v1"
@@ -64,7 +64,7 @@ class WvaSettings:
         tolerance: of the HPA; 0 for the variant `fixed`, whose numbers are followed to the letter.
     """
 
-    analyzer: Analyzer = Analyzer.V2
+    analyzer: AnalyzerVersion = AnalyzerVersion.V2
     saturation: SaturationSettings = field(default_factory=SaturationSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     limiter: bool = False
@@ -147,7 +147,9 @@ class Wva:
             return model.follower.published  # nothing measured: the model is left out of this cycle
         loads = model.kv.add(seen.now, kv), model.queue.add(seen.now, queue)
         wanted = (
-            self._v1(model, views, loads) if self.settings.analyzer is Analyzer.V1 else self._v2(model, views, loads)
+            self._v1(model, views, loads)
+            if self.settings.analyzer is AnalyzerVersion.V1
+            else self._v2(model, views, loads)
         )
         requests = metrics.request_rate(service.name, RETENTION_SECONDS)
         idle = all(view.least == 0 for view in views) and seen.now - seen.start >= RETENTION_SECONDS

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pertoken_bench.benchmark import Result
-from pertoken_bench.score.outcome import Outcome
+from pertoken_bench.score.outcome import RunScore
 
 COLUMNS = (
     ("usd", "USD", ".2f"),
@@ -135,7 +135,7 @@ def _half(value: Mapping[str, Any], factor: float = 1.0) -> float:
     return float((value["interval"][1] - value["interval"][0]) / 2.0 * factor)
 
 
-def _timeline(outcome: Outcome) -> Figure:
+def _timeline(outcome: RunScore) -> Figure:
     """Demand above, ordered and ready replicas below, over minutes."""
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))

@@ -16,7 +16,7 @@ from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken_bench.cluster.simulated import Node, Workload
-from pertoken_bench.compiled_engine.fleet import Edges, FleetConfig, Kind, Objective
+from pertoken_bench.compiled_engine.fleet import Edges, Kind, LatencyLimits, SimulationConfig
 from pertoken_bench.hardware.catalog_times import times_of
 from pertoken_bench.hardware.step_times import BLOCK_TOKENS
 from pertoken_bench.scenarios.scenario import GPUS_PER_NODE, Scenario, Traffic
@@ -39,7 +39,7 @@ class Prepared:
     scenario: Scenario
     seed: int
     trace: Trace
-    config: FleetConfig
+    config: SimulationConfig
     end: float
     kinds: Mapping[tuple[int, str], int]
 
@@ -71,7 +71,7 @@ def prepare(scenario: Scenario, seed: int) -> Prepared:
             places[index, variant.name] = len(kinds)
             kinds.append(_kind(scenario, service, variant, pools[variant.pool]))
     caps = [variant.batching.max_sequences for service in scenario.services for variant in service.variants]
-    config = FleetConfig(
+    config = SimulationConfig(
         kinds,
         [objective_of(service) for service in scenario.services],
         [edges_of(service) for service in scenario.services],
@@ -111,10 +111,10 @@ def _trace(traffic: Traffic, index: int, seed: int) -> Trace:
     return replace(trace, arrival=trace.arrival + traffic.offset)
 
 
-def objective_of(service: ServiceSpec) -> Objective:
+def objective_of(service: ServiceSpec) -> LatencyLimits:
     """What is owed to each request."""
     latency = service.latency
-    return Objective(
+    return LatencyLimits(
         math.inf if latency.ttft_seconds is None else latency.ttft_seconds,
         math.inf if latency.inter_token_seconds is None else latency.inter_token_seconds,
     )

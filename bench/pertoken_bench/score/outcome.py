@@ -30,7 +30,7 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunScore:
     """One policy, one seed.
 
     Attributes:
@@ -94,7 +94,7 @@ def _quantiles(bins: Reals) -> dict[str, float]:
     return found
 
 
-def over_seeds(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def over_seeds(outcomes: Sequence[RunScore]) -> dict[str, Any]:
     """One object of the contract: each figure as mean and interval over seeds."""
     first = outcomes[0]
     merged: dict[str, Any] = {"policy": first.policy}

@@ -15,7 +15,7 @@ import typer
 
 from pertoken_sandbox.conformance import emulated, environment, simulated, vllm_live
 from pertoken_sandbox.conformance.cases import CASES
-from pertoken_sandbox.conformance.outcome import Counts, Latency, Outcome
+from pertoken_sandbox.conformance.outcome import CaseOutcome, Counts, Latency
 from pertoken_sandbox.conformance.report import comparison, family_differences, write_section
 from pertoken_sandbox.conformance.server import serving
 from pertoken_sandbox.processes import ProcessFailed
@@ -25,7 +25,7 @@ RESULTS = Path(__file__).with_name("results.json")
 VIRTUAL_TIME = "pertoken_sandbox.conformance.vllm_virtual_time"
 BROKEN = 2
 
-Kept = dict[str, tuple[Outcome, Outcome]]
+Kept = dict[str, tuple[CaseOutcome, CaseOutcome]]
 """Of each case: vLLM's scheduler in virtual time, and vLLM served in real time."""
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -58,13 +58,13 @@ def main(
     _report(kept)
 
 
-def _play(name: str, programs: Path, state: Path) -> Outcome:
+def _play(name: str, programs: Path, state: Path) -> CaseOutcome:
     case = CASES[name]()
     with serving(case, programs, state) as server, Progress(f"{name}: {len(case.requests)} requests to vLLM"):
         return vllm_live.play(case, server)
 
 
-def _step(name: str, served: Outcome, programs: Path, state: Path) -> Outcome:
+def _step(name: str, served: CaseOutcome, programs: Path, state: Path) -> CaseOutcome:
     """The same requests at the same instants through vLLM's scheduler alone, in virtual time."""
     sent = state / f"sent-{name}.json"
     sent.write_text(json.dumps(served.sent_at), encoding="utf-8")
@@ -75,7 +75,7 @@ def _report(kept: Kept) -> None:
     if not kept:
         say("conformance: no kept results of vLLM: run without --again first")
         sys.exit(BROKEN)
-    outcomes: dict[str, list[Outcome]] = {}
+    outcomes: dict[str, list[CaseOutcome]] = {}
     for name in (each for each in CASES if each in kept):
         case, both = CASES[name](), kept[name]
         sent = both[0].sent_at
@@ -94,11 +94,11 @@ def _kept() -> Kept:
     return {name: (_outcome(stepped), _outcome(served)) for name, (stepped, served) in raw["cases"].items()}
 
 
-def _outcome(raw: dict[str, object]) -> Outcome:
+def _outcome(raw: dict[str, object]) -> CaseOutcome:
     fields = dict(raw)
     latency, counts = fields.pop("latency"), fields.pop("counts")
     late = fields.pop("late_ms")
-    return Outcome(
+    return CaseOutcome(
         latency=Latency(**latency),  # type: ignore[arg-type]
         counts=Counts(**counts),  # type: ignore[arg-type]
         late_ms=None if late is None else tuple(late),  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pertoken_bench.reference_engine.request import Request
 from pertoken_bench.reference_engine.scheduler import ReferenceEngine
 from pertoken_sandbox.conformance.cases import CONTEXT, Case
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency
 from pertoken_sandbox.conformance.pages import families
 from pertoken_sandbox.conformance.table import TIMES, step_clock
 from pertoken_sandbox.fleet.metrics_page import MetricsPage, cache_config_labels
@@ -15,7 +15,7 @@ from pertoken_sandbox.fleet.stats import EngineStats
 from pertoken_sandbox.fleet.virtual import mean_itl_ms
 
 
-def run(case: Case, sent_at: Sequence[float]) -> Outcome:
+def run(case: Case, sent_at: Sequence[float]) -> CaseOutcome:
     """Serve the case's requests, sent at these instants (s)."""
     engine = ReferenceEngine(case.limits(), step_clock(case.max_num_seqs, case.stretch))
     stats = EngineStats(CONTEXT, {}, 0.0)
@@ -41,7 +41,7 @@ def run(case: Case, sent_at: Sequence[float]) -> Outcome:
         now = step.end
     running, waiting = gauges.means()
     page = MetricsPage(stats, "modelled", cache_config_labels(engine.config, 0.9, TIMES.kv_bytes_per_token))
-    return Outcome(
+    return CaseOutcome(
         "sandbox emulator",
         list(sent_at),
         now,

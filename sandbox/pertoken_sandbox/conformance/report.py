@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pertoken_sandbox.conformance.cases import CASES
-from pertoken_sandbox.conformance.outcome import Outcome
+from pertoken_sandbox.conformance.outcome import CaseOutcome
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance.md"
 
-Figure = tuple[str, Callable[[Outcome], float], str]
+Figure = tuple[str, Callable[[CaseOutcome], float], str]
 FIGURES: Sequence[Figure] = (
     ("running, time-mean of the gauge", lambda one: one.running, "{:.2f}"),
     ("waiting, time-mean of the gauge", lambda one: one.waiting, "{:.2f}"),
@@ -31,7 +31,7 @@ FIGURES: Sequence[Figure] = (
 NOT_EMULATED = ("vllm:estimated_",)
 
 
-def comparison(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
+def comparison(outcomes: Mapping[str, Sequence[CaseOutcome]]) -> str:
     """One table per case: the first engine, then the others with their ratio to it."""
     parts: list[str] = []
     for name, engines in outcomes.items():
@@ -41,7 +41,7 @@ def comparison(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
     return "\n".join(parts)
 
 
-def _table(engines: Sequence[Outcome]) -> str:
+def _table(engines: Sequence[CaseOutcome]) -> str:
     base_engine, *others = engines
     header = ["", base_engine.engine] + [text for one in others for text in (one.engine, "ratio")]
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from pertoken_bench.compiled_engine import layout as at
-from pertoken_bench.compiled_engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, Kind, LatencyLimits, SimulationConfig
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.traces.trace import Trace
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, Case
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency
 from pertoken_sandbox.conformance.table import TIMES
 from pertoken_sandbox.fleet.stats import EngineStats
 
 
-def run(case: Case, sent_at: Sequence[float]) -> Outcome:
+def run(case: Case, sent_at: Sequence[float]) -> CaseOutcome:
     """Serve the case's requests, sent at these instants (s)."""
     order = np.argsort(np.array(sent_at), kind="stable")
     fleet = Fleet(_trace(case, sent_at), _config(case))
@@ -32,7 +32,7 @@ def run(case: Case, sent_at: Sequence[float]) -> Outcome:
     first[order], last[order] = fleet.state.record[:, 0], fleet.state.record[:, 1]
     running, waiting = gauges.means()
     reals = fleet.state.slots_f[slot]
-    return Outcome(
+    return CaseOutcome(
         "simulator",
         list(sent_at),
         float(last.max()),
@@ -72,11 +72,11 @@ def _trace(case: Case, sent_at: Sequence[float]) -> Trace:
     )
 
 
-def _config(case: Case) -> FleetConfig:
+def _config(case: Case) -> SimulationConfig:
     stats = EngineStats(CONTEXT, {}, 0.0)
-    return FleetConfig(
+    return SimulationConfig(
         kinds=[Kind(TIMES, case.kv_blocks, BATCHED_TOKENS, CONTEXT)],
-        objectives=[Objective()],
+        objectives=[LatencyLimits()],
         edges=[Edges(stats.ttft.edges, stats.tpot.edges, stats.itl.edges)],
         truth=Truth(case.stretch, case.stretch, spread=0.0, noise=0.0, slow_start=0.0),
         slots=1,

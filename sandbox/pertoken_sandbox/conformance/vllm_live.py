@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from pertoken_sandbox.conformance.cases import Case, prompt_tokens
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome, mean
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency, mean
 from pertoken_sandbox.conformance.pages import families, totals
 from pertoken_sandbox.conformance.server import Server
 from pertoken_sandbox.fleet.clients import percentile
@@ -106,7 +106,7 @@ def _read(line: bytes, answer: Answer, now: float) -> None:
         answer.tokens += tokens
 
 
-def play(case: Case, server: Server) -> Outcome:
+def play(case: Case, server: Server) -> CaseOutcome:
     """Send the case's requests and wait for the last token.
 
     Raises:
@@ -115,7 +115,7 @@ def play(case: Case, server: Server) -> Outcome:
     return asyncio.run(_play(case, server))
 
 
-async def _play(case: Case, server: Server) -> Outcome:
+async def _play(case: Case, server: Server) -> CaseOutcome:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         run = _Run(server, case, session)
@@ -148,10 +148,10 @@ def _late(path: Path, skip: int) -> tuple[float, float]:
     return mean(late), percentile(late, 95) or 0.0
 
 
-def _outcome(run: _Run, grown: dict[str, float], page: str, late: tuple[float, float]) -> Outcome:
+def _outcome(run: _Run, grown: dict[str, float], page: str, late: tuple[float, float]) -> CaseOutcome:
     running, waiting = run.gauges.means()
     answers = run.answers
-    return Outcome(
+    return CaseOutcome(
         "vLLM, served",
         [each.sent for each in answers],
         max(each.last for each in answers),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CASES, CONTEXT, Case, prompt_tokens
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, Counts, Gauges, Latency, Outcome
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency
 from pertoken_sandbox.conformance.server import model_folder
 from pertoken_sandbox.conformance.steps import StepReader
 from pertoken_sandbox.conformance.table import step_clock
@@ -90,7 +90,7 @@ def _scheduler(case: Case, model: Path) -> tuple[Any, Callable[[int, float], Any
     return scheduler, make
 
 
-def _run(case: Case, sent_at: Sequence[float], scheduler: Any, make: Callable[[int, float], Any]) -> Outcome:
+def _run(case: Case, sent_at: Sequence[float], scheduler: Any, make: Callable[[int, float], Any]) -> CaseOutcome:
     outputs = import_module("vllm.v1.outputs")
     clock, reader = step_clock(case.max_num_seqs, case.stretch), StepReader()
     lives = [_Life() for _ in case.requests]
@@ -129,7 +129,7 @@ def _run(case: Case, sent_at: Sequence[float], scheduler: Any, make: Callable[[i
         counted = scheduler.get_request_counts()
         shown, now = (float(counted[0]), float(counted[1])), end
     running, waiting = gauges.means()
-    return Outcome(
+    return CaseOutcome(
         "vLLM's scheduler",
         list(sent_at),
         now,

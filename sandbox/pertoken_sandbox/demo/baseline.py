@@ -8,7 +8,7 @@ from pertoken_sandbox.demo.attainment import of_fleet
 from pertoken_sandbox.demo.setting import GPU, GPU_MEMORY_GIB, MODEL, TRACE, Setting
 from pertoken_sandbox.demo.summary import Baseline, Objectives
 from pertoken_sandbox.fleet.trace import load_arrivals
-from pertoken_sandbox.fleet.virtual import Objective, StaticFleet, static_peak
+from pertoken_sandbox.fleet.virtual import PercentileObjective, StaticFleet, static_peak
 
 
 class NoBaselineError(Exception):
@@ -28,7 +28,7 @@ def find_baseline(setting: Setting, objectives: Objectives, usd_per_gpu_hour: fl
         gpu_memory_gib=GPU_MEMORY_GIB,
         truth=Truth(decode=setting.decode, prefill=setting.prefill),
     )
-    objective = Objective(ttft_ms=objectives.ttft * 1000, itl_ms=objectives.inter_token * 1000)
+    objective = PercentileObjective(ttft_ms=objectives.ttft * 1000, itl_ms=objectives.inter_token * 1000)
     peak = static_peak(
         fleet, trace, objective, window_seconds=setting.window_seconds, usd_per_gpu_hour=usd_per_gpu_hour
     )

@@ -20,7 +20,7 @@ def default_config() -> Path:
 
 
 @dataclass(frozen=True)
-class FleetServer:
+class FleetProcess:
     """Nodes, kubelets and engines; `urls` are where Prometheus finds its targets."""
 
     process: ManagedProcess
@@ -50,11 +50,11 @@ class FleetServer:
         self.process.stop()
 
 
-def fleet_server(kubeconfig: Path, config: Path, port: int, state_dir: Path, *, detached: bool = False) -> FleetServer:
+def fleet_server(kubeconfig: Path, config: Path, port: int, state_dir: Path, *, detached: bool = False) -> FleetProcess:
     """A fleet that serves one cluster."""
     argv = (sys.executable, "-m", "pertoken_sandbox.fleet", "--kubeconfig", str(kubeconfig))
     command = Command("fleet", (*argv, "--config", str(config), "--port", str(port)))
-    return FleetServer(ManagedProcess(command, state_dir, detached=detached), port)
+    return FleetProcess(ManagedProcess(command, state_dir, detached=detached), port)
 
 
 def answers(url: str) -> bool:

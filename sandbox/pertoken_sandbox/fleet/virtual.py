@@ -37,7 +37,7 @@ class StaticFleet:
 
 
 @dataclass(frozen=True)
-class Objective:
+class PercentileObjective:
     """Latency owed: percentile of TTFT and of the per-request mean inter-token latency, both in ms."""
 
     ttft_ms: float
@@ -96,7 +96,7 @@ class FleetResult:
             )
         return results
 
-    def meets(self, objective: Objective, window_seconds: float) -> bool:
+    def meets(self, objective: PercentileObjective, window_seconds: float) -> bool:
         """Whether every window keeps both objectives (and nothing was refused)."""
         index = self.arrivals // window_seconds
         for window in np.unique(index):
@@ -203,7 +203,7 @@ class StaticPeak:
 def static_peak(
     fleet: StaticFleet,
     trace: Sequence[Arrival],
-    objective: Objective,
+    objective: PercentileObjective,
     *,
     window_seconds: float,
     usd_per_gpu_hour: float,

@@ -35,7 +35,7 @@ class Point:
     """One served measurement and the row that asks for it."""
 
     asked: tuple[str, ...]
-    measured: serving.Row
+    measured: serving.MeasuredRun
 
 
 def pertoken(*arguments: str) -> str:
@@ -89,7 +89,7 @@ def report_kernels(path: Path) -> None:
     say(f"\nAnswers with an error: {'; '.join(wrong) or 'none'}")
 
 
-def _asked(row: kernels.Row) -> tuple[str, ...]:
+def _asked(row: kernels.KernelRow) -> tuple[str, ...]:
     quantization = "" if row.quantization == "bf16" else row.quantization
     shape = (row.batch, row.input_tokens, row.output_tokens)
     return (row.spelled_model, row.spelled_gpu, str(row.tensor), quantization, *map(str, shape))
@@ -118,7 +118,7 @@ def report_served(path: Path) -> None:
     table("Served, through the commands", ("calibrated with", "judged", "inter-token latency %", "TTFT %"), lines)
 
 
-def _asked_of(row: serving.Row) -> tuple[str, ...]:
+def _asked_of(row: serving.MeasuredRun) -> tuple[str, ...]:
     model, precision, gpu, *_ = row.group
     clients = (row.clients.concurrency, row.clients.input_tokens, row.clients.output_tokens)
     quantization = serving.PRECISIONS.get(precision, "")

@@ -31,7 +31,7 @@ BLOCK: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SimulatedRun:
     """One simulated run; seconds, tokens, requests per second; how many requests, from which seed."""
 
     setting: tuple[str, str]
@@ -57,13 +57,13 @@ class Row:
         return late or self.tokens_per_second < SERVED * self.rate * self.load.output_tokens
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path) -> list[SimulatedRun]:
     """Rows of fixed lengths."""
     with path.open(encoding="utf-8", newline="") as file:
         return [_row(raw) for raw in csv.DictReader(file) if not raw["trace"]]
 
 
-def _row(raw: dict[str, str]) -> Row:
+def _row(raw: dict[str, str]) -> SimulatedRun:
     model, gpu = SHIPPED.model(raw["model"]), SHIPPED.gpu(raw["device"])
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         raise TypeError(f"not in the catalog: {raw['model']} {raw['device']}")
@@ -76,7 +76,7 @@ def _row(raw: dict[str, str]) -> Row:
         kv_capacity=float(raw["kv_blocks16"]) * BLOCK,
     )
     prompt, answer = float(raw["isl"]), float(raw["osl"])
-    return Row(
+    return SimulatedRun(
         setting=(raw["tag"], f"{raw['isl']}/{raw['osl']}"),
         engine=engine,
         load=Load(prompt, answer, context=prompt + answer / 2, prompt_spread=0.0),
@@ -89,7 +89,7 @@ def _row(raw: dict[str, str]) -> Row:
     )
 
 
-def learnt(row: Row) -> Engine:
+def learnt(row: SimulatedRun) -> Engine:
     """The replica with gains that meet both latencies of this run."""
     gains = Gains()
     for _ in range(ROUNDS):
@@ -103,21 +103,21 @@ def learnt(row: Row) -> Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ModelledRun:
     """A run and what the model says of it; None where it says overload."""
 
-    row: Row
+    row: SimulatedRun
     point: OperatingPoint | None
 
 
-def judge(rows: Sequence[Row]) -> list[Judged]:
+def judge(rows: Sequence[SimulatedRun]) -> list[ModelledRun]:
     """All but the lowest rate of each setting."""
     found = []
     for group in grouped(rows, lambda row: row.setting).values():
         ordered = sorted(group, key=lambda row: row.rate)
         engine = learnt(ordered[0])
         higher = [replace(row, lowest_ttft=ordered[0].ttft) for row in ordered[1:]]
-        found += [Judged(row, at_rate(engine, row.load, row.rate)) for row in higher]
+        found += [ModelledRun(row, at_rate(engine, row.load, row.rate)) for row in higher]
     return found
 
 

@@ -42,7 +42,7 @@ PREFILL_NOISE: Final = 0.08
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class KernelRow:
     """One row of the table; seconds, NaN-free: 0 where it has no figure."""
 
     model: Model
@@ -89,7 +89,7 @@ class Row:
         return log(prefill_time(engine, self.input_tokens) / self.prefill)
 
 
-def read(path: Path, backends: Sequence[str] = ("vllm",)) -> list[Row]:
+def read(path: Path, backends: Sequence[str] = ("vllm",)) -> list[KernelRow]:
     """Rows that fit in memory, of these backends."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
@@ -106,12 +106,12 @@ def _kept(raw: dict[str, str], backends: Sequence[str]) -> bool:
     )
 
 
-def _row(raw: dict[str, str]) -> Row | None:
+def _row(raw: dict[str, str]) -> KernelRow | None:
     model, gpu = SHIPPED.model(raw["model"]), SHIPPED.gpu(raw["gpu"])
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         say(f"not in the catalog: {raw['model']} {raw['gpu']}")
         return None
-    return Row(
+    return KernelRow(
         model=model,
         gpu=gpu,
         tensor=int(raw["tp"]),
@@ -144,7 +144,7 @@ class Misses:
     weights: list[Miss]
 
 
-def misses(rows: Sequence[Row], engine_of: Callable[[Row], EngineModel] = lambda row: row.engine) -> Misses:
+def misses(rows: Sequence[KernelRow], engine_of: Callable[[KernelRow], EngineModel] = lambda row: row.engine) -> Misses:
     """Modelled against table."""
     found = Misses([], [], [], [])
     for row in rows:
@@ -159,12 +159,12 @@ def misses(rows: Sequence[Row], engine_of: Callable[[Row], EngineModel] = lambda
     return found
 
 
-def kind(row: Row) -> str:
+def kind(row: KernelRow) -> str:
     """Dense or experts, and the precision of the table."""
     return f"{'experts' if row.model.experts else 'dense'} {row.table_precision}"
 
 
-def report(rows: Sequence[Row]) -> None:
+def report(rows: Sequence[KernelRow]) -> None:
     """Tables per kind, GPU and model."""
     header = ("rows", "decode step %", "prefill %", "KV capacity %", "weights %")
     say("Median / 90th percentile of the absolute relative error, bias in brackets, per cent.")
@@ -182,12 +182,12 @@ def report(rows: Sequence[Row]) -> None:
     say(f"\nWorst prefills: {worst(found.prefill, 8)}")
 
 
-def _cells(rows: Sequence[Row]) -> tuple[str, ...]:
+def _cells(rows: Sequence[KernelRow]) -> tuple[str, ...]:
     found = misses(rows)
     return (str(len(rows)), *(figures(part) for part in (found.decode, found.prefill, found.capacity, found.weights)))
 
 
-def fit_gpu(rows: Sequence[Row], start: Efficiency) -> Efficiency:
+def fit_gpu(rows: Sequence[KernelRow], start: Efficiency) -> Efficiency:
     """Efficiencies of one GPU from its rows: most probable given Gaussian priors around `start`, outliers damped."""
     dense = [row for row in rows if not row.model.experts]
     expert = [row for row in rows if row.model.experts]
@@ -195,7 +195,7 @@ def fit_gpu(rows: Sequence[Row], start: Efficiency) -> Efficiency:
     return _fit(expert, found, FITTED_EXPERTS) if expert else found
 
 
-def _fit(rows: Sequence[Row], start: Efficiency, names: dict[str, float]) -> Efficiency:
+def _fit(rows: Sequence[KernelRow], start: Efficiency, names: dict[str, float]) -> Efficiency:
     prompts = list({(row.model.id, row.tensor, row.input_tokens): row for row in rows if row.prefill > 0}.values())
 
     def made(x: np.ndarray) -> Efficiency:
@@ -205,7 +205,7 @@ def _fit(rows: Sequence[Row], start: Efficiency, names: dict[str, float]) -> Eff
         gpu = replace(rows[0].gpu, efficiency=made(x))
         engines: dict[tuple[str, int, str], EngineModel] = {}
 
-        def engine(row: Row) -> EngineModel:
+        def engine(row: KernelRow) -> EngineModel:
             key = (row.model.id, row.tensor, row.quantization)
             if key not in engines:
                 engines[key] = engine_model(row.model, gpu, Parallelism(tensor=row.tensor), row.quantization)
@@ -221,13 +221,13 @@ def _fit(rows: Sequence[Row], start: Efficiency, names: dict[str, float]) -> Eff
     return made(solution.x)
 
 
-def refit(rows: Sequence[Row]) -> dict[str, Efficiency]:
+def refit(rows: Sequence[KernelRow]) -> dict[str, Efficiency]:
     """Efficiencies of every GPU, from the mean of all GPUs (the catalog's default)."""
     judged = [row for row in rows if row.table_precision == "bfloat16"]
     return {str(gpu): fit_gpu(group, Efficiency()) for gpu, group in grouped(judged, lambda row: row.gpu.id).items()}
 
 
-def leave_one_out(rows: Sequence[Row]) -> None:
+def leave_one_out(rows: Sequence[KernelRow]) -> None:
     """Refit every GPU without one model, and judge that model."""
     judged = [row for row in rows if row.table_precision == "bfloat16"]
     lines, everything = [], {"dense": Misses([], [], [], []), "experts": Misses([], [], [], [])}

@@ -20,9 +20,9 @@ from typing import Final
 import numpy as np
 from scipy.optimize import least_squares
 
-from pertoken_bench.accuracy.model.dynamics import Row, read
+from pertoken_bench.accuracy.model.dynamics import SimulatedRun, read
 from pertoken_bench.accuracy.model.report import Miss, figures, grouped, say, table, worst
-from pertoken_bench.compiled_engine.fleet import Edges, Fleet, FleetConfig, Kind, Objective
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, Kind, LatencyLimits, SimulationConfig
 from pertoken_bench.hardware.catalog_times import tabulated
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.traces.trace import Trace
@@ -36,7 +36,7 @@ TTFT_SPREAD, STEP_SPREAD, GAIN_SPREAD, OVERHEAD_SPREAD = 0.1, 0.01, 0.25, 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class StepFactors:
     """Seconds per step, and factors."""
 
     overhead: float = 0.0
@@ -46,7 +46,7 @@ class Learnt:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ReplayedMeans:
     """Means over the requests that count: seconds, tokens per second."""
 
     ttft: float
@@ -54,14 +54,14 @@ class Served:
     tokens_per_second: float
 
 
-def arrivals(row: Row) -> np.ndarray:
+def arrivals(row: SimulatedRun) -> np.ndarray:
     """Seconds."""
     drawn = random.Random(row.seed)  # noqa: S311 - the reference's own generator
     gaps = [min(-log(1.0 - drawn.random()), LONGEST_GAP) / row.rate for _ in range(row.requests)]
     return np.cumsum(gaps)
 
 
-def replay(row: Row, learnt: Learnt) -> Served:
+def replay(row: SimulatedRun, learnt: StepFactors) -> ReplayedMeans:
     """Serve the row's requests."""
     count, prompt, answer = row.requests, round(row.load.input_tokens), round(row.load.output_tokens)
     sent = arrivals(row)
@@ -82,11 +82,11 @@ def replay(row: Row, learnt: Learnt) -> Served:
     )
     fleet = Fleet(
         trace,
-        FleetConfig(
+        SimulationConfig(
             kinds=[
                 Kind(tabulated(corrected, *row.setting, 1), round(row.engine.kv_tokens / BLOCK), model.batched_tokens)
             ],
-            objectives=[Objective()],
+            objectives=[LatencyLimits()],
             edges=[Edges((1.0,), (1.0,), (1.0,))],
             truth=Truth(learnt.decode, learnt.prefill, spread=0.0, noise=0.0, slow_start=0.0),
             slots=1,
@@ -99,14 +99,14 @@ def replay(row: Row, learnt: Learnt) -> Served:
     first, last = fleet.state.record[:, 0], fleet.state.record[:, 1]
     head, tail = int(DROPPED * count), int((1 - DROPPED) * count)
     ended = np.sort(last)
-    return Served(
+    return ReplayedMeans(
         float((first - sent)[head:tail].mean()),
         float((last - first)[head:tail].mean()) / (answer - 1),
         (tail - head) * answer / float(ended[tail - 1] - ended[head]),
     )
 
 
-def learn(rows: Sequence[Row]) -> Learnt:
+def learn(rows: Sequence[SimulatedRun]) -> StepFactors:
     """The corrections that meet these runs best; near none where they do not say."""
 
     def misses(values: np.ndarray) -> list[float]:
@@ -123,17 +123,17 @@ def learn(rows: Sequence[Row]) -> Learnt:
     return _learnt(least_squares(misses, np.ones(4), diff_step=0.02).x)
 
 
-def _learnt(values: np.ndarray) -> Learnt:
+def _learnt(values: np.ndarray) -> StepFactors:
     """Of the optimizer's numbers: hundredths of a second and logarithms, plus 1: its steps are relative."""
-    return Learnt(0.01 * (float(values[0]) - 1.0), *(exp(float(value) - 1.0) for value in values[1:]))
+    return StepFactors(0.01 * (float(values[0]) - 1.0), *(exp(float(value) - 1.0) for value in values[1:]))
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ReplayedRun:
     """A run, what the simulator makes of it, and its time per token over that at the lowest rate."""
 
-    row: Row
-    served: Served
+    row: SimulatedRun
+    served: ReplayedMeans
     growth: float
 
     @property
@@ -148,10 +148,10 @@ class Judged:
         return own.overloaded
 
 
-def judge(rows: Sequence[Row]) -> tuple[list[Judged], dict[str, Learnt]]:
+def judge(rows: Sequence[SimulatedRun]) -> tuple[list[ReplayedRun], dict[str, StepFactors]]:
     """All but the lowest rates, and what was learnt from those."""
-    found: list[Judged] = []
-    corrections: dict[str, Learnt] = {}
+    found: list[ReplayedRun] = []
+    corrections: dict[str, StepFactors] = {}
     for deployment in grouped(rows, lambda row: row.setting[0]).values():
         shapes = [
             sorted(group, key=lambda row: row.rate)
@@ -162,7 +162,7 @@ def judge(rows: Sequence[Row]) -> tuple[list[Judged], dict[str, Learnt]]:
         for lowest, *higher in shapes:
             for row in higher:
                 known = replace(row, lowest_ttft=lowest.ttft)
-                found.append(Judged(known, replay(row, learnt), row.inter_token / lowest.inter_token))
+                found.append(ReplayedRun(known, replay(row, learnt), row.inter_token / lowest.inter_token))
     return found, corrections
 
 

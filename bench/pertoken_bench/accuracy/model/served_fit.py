@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 from pertoken.catalog.served import LINEAR_LAYERS, SPARSE_LAYERS
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
 from pertoken_bench.accuracy.model.report import Miss, figures, grouped, label, say, table
-from pertoken_bench.accuracy.model.serving import Row
+from pertoken_bench.accuracy.model.serving import MeasuredRun
 
 MEAN: Final = np.log([1.0, 20e-6, 0.85, 250e-6])  # decode gain, layer seconds, prefill gain, prompt seconds per layer
 MEAN_SPREAD: Final = np.array([0.15, 0.5, 0.3, 0.5])
@@ -66,14 +66,14 @@ class Parameters:
         return np.log(sum(self.parts(terms)) / terms.measured)
 
 
-def kind(row: Row) -> str:
+def kind(row: MeasuredRun) -> str:
     """The class of a row's weights."""
     deployment = row.deployment
     native = " native" if deployment.precision == "mxfp4" and deployment.gpu.flops_fp4 else ""
     return f"{'experts' if deployment.model.experts else 'dense'} {deployment.precision}{native}"
 
 
-def terms_of(rows: Sequence[Row]) -> Terms:
+def terms_of(rows: Sequence[MeasuredRun]) -> Terms:
     """Evaluate the kernel model once."""
     found = []
     for row in rows:
@@ -130,7 +130,7 @@ def _damped(misses: np.ndarray) -> np.ndarray:
     return np.asarray(np.sign(scaled) * np.sqrt(2 * (np.sqrt(1 + scaled * scaled) - 1)))
 
 
-def print_fit(rows: Sequence[Row]) -> None:
+def print_fit(rows: Sequence[MeasuredRun]) -> None:
     """Parameters as `catalog/served` holds them."""
     terms = terms_of(rows)
     found = fit(terms)
@@ -145,7 +145,7 @@ def print_fit(rows: Sequence[Row]) -> None:
         say(f"{name}: decode, layer, prefill x {factors.round(3)}")
 
 
-def leave_one_out(rows: Sequence[Row]) -> None:
+def leave_one_out(rows: Sequence[MeasuredRun]) -> None:
     """Refit without one model, and judge that model."""
     lines, everything = [], []
     for model, held in grouped(rows, lambda row: row.deployment.model.id).items():

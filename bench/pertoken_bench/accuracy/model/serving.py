@@ -41,18 +41,18 @@ SMALL, LARGE = 16, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class ServedGains:
     """Gains of a deployment, and the engine that they are relative to."""
 
     gains: ClosedGains = AS_SERVED
     engine: str | None = None
 
 
-PRIOR: Final = Learnt()
+PRIOR: Final = ServedGains()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MeasuredRun:
     """One measured run; seconds. `group` is what counts as one deployment."""
 
     deployment: Deployment
@@ -77,20 +77,20 @@ class Row:
         """For a calibration."""
         return Point(self.deployment.share(self.clients), self.inter_token, self.ttft or None)
 
-    def step_miss(self, learnt: Learnt = PRIOR) -> Miss:
+    def step_miss(self, learnt: ServedGains = PRIOR) -> Miss:
         """Of the inter-token latency."""
         return Miss(log(self._loop(learnt).inter_token / self.inter_token), self.name)
 
-    def ttft_miss(self, learnt: Learnt = PRIOR) -> Miss:
+    def ttft_miss(self, learnt: ServedGains = PRIOR) -> Miss:
         """Of the time to first token."""
         return Miss(log(self._loop(learnt).ttft / self.ttft), self.name)
 
-    def _loop(self, learnt: Learnt) -> ClosedLoop:
+    def _loop(self, learnt: ServedGains) -> ClosedLoop:
         own = self.deployment if learnt.engine is None else replace(self.deployment, engine=learnt.engine)
         return closed_loop(own.coefficients, own.serving, own.share(self.clients), learnt.gains)
 
 
-def read(path: Path, *, named_engine: bool = False) -> list[Row]:
+def read(path: Path, *, named_engine: bool = False) -> list[MeasuredRun]:
     """Plausible rows; says how many were left out and why.
 
     Args:
@@ -111,7 +111,7 @@ def read(path: Path, *, named_engine: bool = False) -> list[Row]:
     return kept
 
 
-def _row(raw: dict[str, str], named_engine: bool) -> tuple[Row, int] | None:
+def _row(raw: dict[str, str], named_engine: bool) -> tuple[MeasuredRun, int] | None:
     if raw["scenario"] != "closed-loop" or not raw["tpot_mean_ms"] or not raw["concurrency"]:
         return None
     model, gpu = SHIPPED.model(raw["model"]), SHIPPED.gpu(raw["gpu"])
@@ -130,11 +130,11 @@ def _row(raw: dict[str, str], named_engine: bool) -> tuple[Row, int] | None:
     group = tuple(raw[name] for name in ("model", "precision", "gpu", "backend", "backend_version", "tp", "ep", "dp"))
     clients = Clients(float(raw["concurrency"]), float(raw["isl"]), float(raw["osl"]))
     ttft = float(raw["ttft_mean_ms"] or 0.0) / 1e3
-    row = Row(deployment, clients, float(raw["tpot_mean_ms"]) / 1e3, ttft, group, raw["backend"])
+    row = MeasuredRun(deployment, clients, float(raw["tpot_mean_ms"]) / 1e3, ttft, group, raw["backend"])
     return row, int(float(raw["n_gpus"] or 0))
 
 
-def _implausible(row: Row, gpus: int) -> str:
+def _implausible(row: MeasuredRun, gpus: int) -> str:
     parallelism = row.deployment.parallelism
     size = parallelism.tensor * parallelism.data
     if size not in {1, 2, 4, 8} or (gpus and gpus != size):
@@ -144,7 +144,7 @@ def _implausible(row: Row, gpus: int) -> str:
     return "floor" if row.inter_token < _floor(row) else ""
 
 
-def _floor(row: Row) -> float:
+def _floor(row: MeasuredRun) -> float:
     """Seconds per token that the data sheet allows at best."""
     engine, gpu, clients = row.deployment.coefficients, row.deployment.gpu, row.deployment.share(row.clients)
     peaks = {"fp8": gpu.flops_fp8, "int8": gpu.flops_int8, "nvfp4": gpu.flops_fp4, "mxfp4": gpu.flops_fp4}
@@ -157,27 +157,27 @@ def _floor(row: Row) -> float:
     return max(flops / peak, (engine.body_bytes + engine.head_bytes + cached) / gpu.bandwidth)
 
 
-def _inconsistent(rows: Sequence[Row], rule: Callable[[Row, Row], bool]) -> set[int]:
+def _inconsistent(rows: Sequence[MeasuredRun], rule: Callable[[MeasuredRun, MeasuredRun], bool]) -> set[int]:
     """Rows that the rule finds at odds with another one of the same deployment and shape."""
     shapes = grouped(rows, lambda row: (row.group, row.clients.input_tokens, row.clients.output_tokens))
     return {id(row) for group in shapes.values() for row in group if any(rule(row, other) for other in group)}
 
 
-def _slower_with_fewer(row: Row, other: Row) -> bool:
+def _slower_with_fewer(row: MeasuredRun, other: MeasuredRun) -> bool:
     return other.clients.concurrency > row.clients.concurrency and other.inter_token * 1.1 < row.inter_token
 
 
-def _disagreeing(row: Row, other: Row) -> bool:
+def _disagreeing(row: MeasuredRun, other: MeasuredRun) -> bool:
     pair = sorted((row.inter_token, other.inter_token))
     return other.clients.concurrency == row.clients.concurrency and pair[1] > 1.15 * pair[0]
 
 
-def kind(row: Row) -> str:
+def kind(row: MeasuredRun) -> str:
     """Dense or experts."""
     return "experts" if row.deployment.model.experts else "dense"
 
 
-def report(rows: Sequence[Row]) -> None:
+def report(rows: Sequence[MeasuredRun]) -> None:
     """From the prior, and calibrated."""
     say("Median / 90th percentile of the absolute relative error, bias in brackets, per cent.")
     lines = [(name, *_prior(group)) for name, group in (("all", rows), *grouped(rows, kind).items())]
@@ -199,19 +199,19 @@ def report(rows: Sequence[Row]) -> None:
     _extrapolated(rows)
 
 
-def _prior(rows: Sequence[Row]) -> tuple[str, str, str]:
+def _prior(rows: Sequence[MeasuredRun]) -> tuple[str, str, str]:
     timed = [row.ttft_miss() for row in rows if row.ttft > 0]
     return str(len(rows)), figures([row.step_miss() for row in rows]), figures(timed)
 
 
-def calibrate(rows: Sequence[Row]) -> Learnt:
+def calibrate(rows: Sequence[MeasuredRun]) -> ServedGains:
     """One deployment's gains from its rows, and the engine that it serves like."""
     deployment = rows[0].deployment
     found = fit_best(deployment.coefficients, deployment.profiles, [row.point for row in rows])
-    return Learnt(found.gains, found.profile)
+    return ServedGains(found.gains, found.profile)
 
 
-def _calibrated(rows: Sequence[Row]) -> None:
+def _calibrated(rows: Sequence[MeasuredRun]) -> None:
     """Gains from k points of a deployment, judged on its other points."""
     rng = np.random.default_rng(0)
     deployments = [group for group in grouped(rows, lambda row: row.group).values() if len(group) >= 7]
@@ -239,7 +239,7 @@ def _calibrated(rows: Sequence[Row]) -> None:
     )
 
 
-def _extrapolated(rows: Sequence[Row]) -> None:
+def _extrapolated(rows: Sequence[MeasuredRun]) -> None:
     """Calibrated at small concurrency, judged at large."""
     found: dict[str, list[Miss]] = {"dense": [], "experts": []}
     for group in grouped(rows, lambda row: row.group).values():

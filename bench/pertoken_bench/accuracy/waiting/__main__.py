@@ -43,7 +43,7 @@ WORST = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableCell:
     """One cell of the table; waits in seconds."""
 
     trace: str
@@ -117,7 +117,7 @@ def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: 
     )
 
 
-def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float] | None) -> list[Row]:
+def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float] | None) -> list[TableCell]:
     """The table for one scrape interval; `seen` is (servers, utilization) at which queue time was measured."""
     per_token = token_seconds()
     rows = []
@@ -137,7 +137,7 @@ def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float]
                 exact = replay(at, work / speed, servers)
                 found = waiting(record, Servers(servers, speed), burstiness)
                 rows.append(
-                    Row(
+                    TableCell(
                         name,
                         scrape,
                         servers,
@@ -152,7 +152,7 @@ def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float]
     return rows
 
 
-def table(rows: list[Row], title: str) -> str:
+def table(rows: list[TableCell], title: str) -> str:
     """The table, its worst rows, and how much of it is within the limit."""
     heads = ("mean replay", "model", "err", "p95 replay", "model", "err")
     widths = (13, 9, 7, 12, 9, 7)
@@ -181,7 +181,7 @@ def table(rows: list[Row], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _within(cells: list[tuple[float, Row, str]]) -> int:
+def _within(cells: list[tuple[float, TableCell, str]]) -> int:
     return sum(error <= LIMIT for error, _, _ in cells)
 
 
