@@ -179,14 +179,14 @@ class Plant:
     now: float = START
     catalog: Catalog = SHIPPED
     settings: PlannerSettings = field(default_factory=PlannerSettings)
-    saved: Saved = NOTHING
+    saved: Saved = field(default=NOTHING, repr=False)
     pods: list[Pod] = field(default_factory=list)
     queues: dict[str, float] = field(default_factory=dict)
     outage: bool = False
     series_gone: bool = False
     count: int = 0
     actions: list = field(default_factory=list)
-    last: Plan | None = None
+    last: Plan | None = field(default=None, repr=False)
     act: bool = True
     with_histograms: bool = True
 
