@@ -32,8 +32,8 @@ from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory, Snapshot
 from pertoken.control.observe import Rules, Surveyed, build_world, survey
 from pertoken.control.owned import Keeper
-from pertoken.control.pace import RateLimiter
 from pertoken.control.parse import PARSERS
+from pertoken.control.rate_limiter import RateLimiter
 from pertoken.control.report import Reporter, Subjects
 from pertoken.control.saved import Saved
 from pertoken.control.state import StateStore

@@ -9,7 +9,7 @@ from pertoken_sandbox import download, gobuild
 from pertoken_sandbox.cache import bin_dir, lock, publish, staging_dir
 from pertoken_sandbox.debian import debian_prometheus
 from pertoken_sandbox.neighbours import go_module_dir, neighbour_crds
-from pertoken_sandbox.report import say
+from pertoken_sandbox.progress import say
 from pertoken_sandbox.versions import PROGRAMS, Program
 
 __all__ = ["BinaryUnavailable", "debian_prometheus", "ensure", "find", "go_module_dir", "neighbour_crds"]

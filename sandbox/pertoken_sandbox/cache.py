@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pertoken_sandbox.report import say
+from pertoken_sandbox.progress import say
 
 LOCK_POLL_SECONDS = 0.2
 

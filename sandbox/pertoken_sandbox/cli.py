@@ -25,7 +25,7 @@ from pertoken_sandbox.fleet.process import default_config
 from pertoken_sandbox.gobuild import BuildFailed
 from pertoken_sandbox.kubectl import KubectlFailed
 from pertoken_sandbox.processes import ProcessFailed, free_ports
-from pertoken_sandbox.report import say
+from pertoken_sandbox.progress import say
 from pertoken_sandbox.versions import PROGRAMS
 
 EXIT_NO = 1

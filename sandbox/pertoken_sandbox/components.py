@@ -19,8 +19,8 @@ from pertoken_sandbox.cluster import Cluster, ExistingCluster
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.fleet.process import fleet_server
 from pertoken_sandbox.processes import ManagedProcess
+from pertoken_sandbox.progress import say
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
-from pertoken_sandbox.report import say
 
 DEFAULT_STATE_DIR = Path(".sandbox")
 STATE_FILE = "state.json"

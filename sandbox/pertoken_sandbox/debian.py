@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from pertoken_sandbox.cache import bin_dir, lock, publish, staging_dir
-from pertoken_sandbox.report import say
+from pertoken_sandbox.progress import say
 from pertoken_sandbox.versions import arch_name, os_name
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from pertoken_sandbox.report import Progress
+from pertoken_sandbox.progress import Progress
 from pertoken_sandbox.versions import Release
 
 CONNECT_TIMEOUT_SECONDS = 3.0

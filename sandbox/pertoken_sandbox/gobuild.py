@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from pertoken_sandbox.report import Progress
+from pertoken_sandbox.progress import Progress
 from pertoken_sandbox.versions import GoSource
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"

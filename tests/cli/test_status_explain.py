@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from pertoken.cli.cluster import Access
+from pertoken.cli.connection import Access
 from pertoken.cli.explain import lines
 from pertoken.cli.main import app
 from pertoken.cli.status import row

@@ -24,8 +24,8 @@ LONG = round(FORECASTING.long_seconds / CYCLE)
 LONG_ENOUGH = round((FORECASTING.settling_seconds + FORECASTING.proving_seconds) / CYCLE) + 8
 
 
-def forecast(history, lead, cycle=CYCLE, *, weight=0.0, stay=0.0):
-    return forecast_of(history, Horizon(lead, cycle, stay), weight)
+def forecast(history, lead, cycle=CYCLE, *, weight=0.0, residence=0.0):
+    return forecast_of(history, Horizon(lead, cycle, residence), weight)
 
 
 def samples(values, step=CYCLE):
@@ -116,7 +116,9 @@ def test_noise_asks_for_headroom_and_more_noise_for_more():
 
 
 def test_noise_shorter_than_a_requests_stay_averages_out():
-    assert headroom(forecast(noisy(0.3), LEAD, CYCLE, stay=300.0)) < 0.25 * headroom(forecast(noisy(0.3), LEAD, CYCLE))
+    assert headroom(forecast(noisy(0.3), LEAD, CYCLE, residence=300.0)) < 0.25 * headroom(
+        forecast(noisy(0.3), LEAD, CYCLE)
+    )
 
 
 def test_the_margin_leaves_misses_unused():
@@ -154,9 +156,9 @@ def test_prompt_tokens_count_by_their_weight():
     assert forecast(one, LEAD, weight=0.1).work == pytest.approx(300.0)
 
 
-@given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), stay=st.floats(0, 300))
-def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, stay):
-    found = forecast(samples(values), lead, CYCLE, stay=stay)
+@given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), residence=st.floats(0, 300))
+def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, residence):
+    found = forecast(samples(values), lead, CYCLE, residence=residence)
 
     assert 0.0 <= found.work <= max(values) * FORECASTING.most_growth + 1e-6
     assert min(values) - 1e-6 <= found.present <= max(values) + 1e-6
@@ -187,7 +189,7 @@ def waves(step):
 
 @pytest.mark.parametrize("lead", [60.0, 180.0, 600.0])
 def test_spans_are_of_time_whatever_the_cycle(lead):
-    usual, fast = forecast(waves(15.0), lead, 15.0, stay=60.0), forecast(waves(5.0), lead, 5.0, stay=60.0)
+    usual, fast = forecast(waves(15.0), lead, 15.0, residence=60.0), forecast(waves(5.0), lead, 5.0, residence=60.0)
 
     assert fast.work == pytest.approx(usual.work, rel=0.03)
     assert fast.present == pytest.approx(usual.present, rel=0.03)

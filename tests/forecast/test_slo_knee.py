@@ -103,7 +103,7 @@ def test_needs_scale_with_demand_and_rise_with_the_aim(cases, factor, more):
     shown=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1), st.floats(1, 600)), max_size=60),
     percentile=st.integers(50, 99),
 )
-def test_the_edge_stays_within_bounds_whatever_is_shown(shown, percentile):
+def test_the_knee_stays_within_bounds_whatever_is_shown(shown, percentile):
     knee = SloKnee()
     for utilization, kept, seconds in shown:
         knee = learn(knee, Kept(utilization, kept, seconds), percentile)

@@ -109,7 +109,7 @@ def all_told(service: BilledService) -> bool:
     if service.snapshot is None or not service.snapshot.health.ok:
         return False
     measured = any(variant.measured for variant in service.variants)
-    silent = any(
+    unreported = any(
         len(variant.settled(service.now, service.window)) // variant.pods_per_replica for variant in service.variants
     )
-    return (measured or not silent) and not lacks(service)
+    return (measured or not unreported) and not lacks(service)

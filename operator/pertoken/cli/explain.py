@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pertoken.cli.cluster import Access, Context, Kubeconfig, Namespace, service
+from pertoken.cli.connection import Access, Context, Kubeconfig, Namespace, service
 from pertoken.cli.rendering import Output, print_data
 from pertoken.ports import Json
 

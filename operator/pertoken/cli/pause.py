@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pertoken.cli.cluster import Access, Context, Kubeconfig, Namespace, set_paused
+from pertoken.cli.connection import Access, Context, Kubeconfig, Namespace, set_paused
 
 Name = Annotated[str, typer.Argument(help="Name of the InferenceService.")]
 

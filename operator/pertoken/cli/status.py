@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pertoken.cli.cluster import Access, Context, Kubeconfig, Namespace, services
+from pertoken.cli.connection import Access, Context, Kubeconfig, Namespace, services
 from pertoken.cli.rendering import NO, Output, print_data, print_table
 from pertoken.ports import Json
 

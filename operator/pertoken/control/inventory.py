@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pertoken.control.pace import RateLimiter
+from pertoken.control.rate_limiter import RateLimiter
 from pertoken.control.unreadable import MOST_NAME, Unreadable, unreadable
 from pertoken.domain.cluster import PodFact
 from pertoken.ports import Clock, Json

@@ -13,7 +13,7 @@ from pertoken.api.status import StatusContext, pool_status, rejected_status, ser
 from pertoken.api.v1alpha1 import API_VERSION
 from pertoken.control.actuate import Outcome, Result, describe
 from pertoken.control.objects import PoolObject, Refusal, ServiceObject
-from pertoken.control.pace import RateLimiter
+from pertoken.control.rate_limiter import RateLimiter
 from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, SetReplicas, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import Rejection

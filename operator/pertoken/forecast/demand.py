@@ -170,13 +170,13 @@ class Horizon:
     Attributes:
         lead: seconds ahead.
         cycle: seconds between two samples.
-        stay: seconds that a request is in the system. Fluctuations that are shorter average out in the batch, so
+        residence: seconds that a request is in the system. Fluctuations that are shorter average out in the batch, so
             forecasts are judged by, and the present is, a mean over it.
     """
 
     lead: float
     cycle: float
-    stay: float = 0.0
+    residence: float = 0.0
 
 
 def forecast(
@@ -196,7 +196,7 @@ def forecast(
     experts = _experts(series, horizon, tuning)
     said, true = _outcomes(np.array([sample.at for sample in samples]), horizon, tuning)
     mixed = experts @ _weights(experts, (said, true), series, _Memory(horizon.cycle, tuning))
-    felt = _mean(series, np.arange(1, len(series) + 1), _count(horizon.stay, horizon.cycle))
+    felt = _mean(series, np.arange(1, len(series) + 1), _count(horizon.residence, horizon.cycle))
     # Misses are relative to the level lately, not to the forecast alone: after a lull any burst would be infinite.
     level = np.maximum(mixed, np.cumsum(series) / np.arange(1, len(series) + 1))
     judged = level[said] > 0

@@ -19,7 +19,7 @@ from pertoken_sandbox.conformance.outcome import CaseOutcome, Counts, Latency
 from pertoken_sandbox.conformance.report import comparison, family_differences, write_section
 from pertoken_sandbox.conformance.server import serving
 from pertoken_sandbox.processes import ProcessFailed
-from pertoken_sandbox.report import Progress, say
+from pertoken_sandbox.progress import Progress, say
 
 RESULTS = Path(__file__).with_name("results.json")
 VIRTUAL_TIME = "pertoken_sandbox.conformance.vllm_virtual_time"

@@ -10,7 +10,7 @@ import venv
 from pathlib import Path
 
 from pertoken_sandbox.cache import cache_dir, lock
-from pertoken_sandbox.report import Progress, say
+from pertoken_sandbox.progress import Progress, say
 
 VERSION = "0.32.0"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")

@@ -16,7 +16,7 @@ from pertoken_sandbox.conformance.environment import SERVER, SOURCES
 from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE, STRETCH
 from pertoken_sandbox.fleet.process import answers
 from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
-from pertoken_sandbox.report import Progress
+from pertoken_sandbox.progress import Progress
 
 READY_SECONDS: Final = 240.0
 SERVED_BLOCK_TOKENS: Final = 32  # vLLM's attention on CPUs takes no smaller blocks; a GPU's have 16

@@ -10,7 +10,7 @@ import typer
 
 from pertoken_sandbox.image import build, contents, layout
 from pertoken_sandbox.image.commands import ImageUnavailable
-from pertoken_sandbox.report import say
+from pertoken_sandbox.progress import say
 
 BROKEN = 2
 REFUSED = 1

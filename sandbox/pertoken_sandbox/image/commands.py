@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pertoken_sandbox.report import Progress, say
+from pertoken_sandbox.progress import Progress, say
 
 PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 POLL_SECONDS = 0.5

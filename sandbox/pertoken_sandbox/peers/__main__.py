@@ -23,7 +23,7 @@ from pertoken_sandbox.peers.live import LiveRun
 from pertoken_sandbox.peers.report import following, side_by_side, trajectories
 from pertoken_sandbox.peers.setting import PEERS
 from pertoken_sandbox.processes import ProcessFailed
-from pertoken_sandbox.report import say
+from pertoken_sandbox.progress import say
 
 RESULTS = Path(__file__).with_name("results.json")
 SEEDS = 5

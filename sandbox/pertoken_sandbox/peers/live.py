@@ -33,7 +33,7 @@ from pertoken_sandbox.peers.setting import (
 )
 from pertoken_sandbox.pki import Authority, Subject
 from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
-from pertoken_sandbox.report import Progress, say
+from pertoken_sandbox.progress import Progress, say
 
 START_SECONDS: Final = 120.0
 SETTLE_SECONDS: Final = 5.0  # for discovery and the first scrapes

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pertoken.adapters.kube.client import MERGE_PATCH, ApiRequest, Caller
 from pertoken.adapters.kube.resources import Resource
-from pertoken.control.pace import RateLimiter
+from pertoken.control.rate_limiter import RateLimiter
 from pertoken.ports import Clock, EventNote, Json, NotFound
 
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
@@ -44,7 +44,7 @@ class EventRecorder:
         self._clock = clock
         self._instance = instance[:MAX_CODE]
         self._series: dict[Key, Series] = {}
-        self._paces: dict[str, RateLimiter] = {}
+        self._limiters: dict[str, RateLimiter] = {}
         self._lock = threading.Lock()
 
     def record(self, note: EventNote) -> None:
@@ -59,8 +59,8 @@ class EventRecorder:
 
     def _create(self, note: EventNote, key: Key) -> None:
         about = key[0]
-        pace = self._paces.setdefault(about, RateLimiter(REFILL_PER_SECOND, BURST_PER_OBJECT, self._clock))
-        if not pace.try_take():
+        limiter = self._limiters.setdefault(about, RateLimiter(REFILL_PER_SECOND, BURST_PER_OBJECT, self._clock))
+        if not limiter.try_take():
             return
         namespace = note.regarding.get("namespace") or "default"  # cluster-scoped objects' events live there
         # Object names have at most 253 characters; the suffix makes every event unique.
@@ -101,10 +101,10 @@ class EventRecorder:
     def _forget(self) -> None:
         horizon = self._clock.monotonic() - SERIES_SECONDS
         self._series = {key: series for key, series in self._series.items() if series.seen_at > horizon}
-        if len(self._paces) > 4096:
+        if len(self._limiters) > 4096:
             # Objects come and go; their buckets are only worth keeping while they have events.
             about = {key[0] for key in self._series}
-            self._paces = {name: pace for name, pace in self._paces.items() if name in about}
+            self._limiters = {name: limiter for name, limiter in self._limiters.items() if name in about}
 
     def _stamp(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -244,7 +244,7 @@ def _settle(pool: _Pool, grants: dict[ServiceKey, Grant], scene: Scene, tuning: 
         within = pool.later.committed.get(share.rule, 0) <= guaranteed and not pool.due[share.key]
         if not share.movable or share.priority >= first.priority or within:
             continue
-        cut = min(pool.due[share.key], share.pace(scene.now, tuning))
+        cut = min(pool.due[share.key], share.most_cut(scene.now, tuning))
         keeps = max(share.kept - cut, min(share.replicas, share.least + share.surge))
         if pool.due[share.key] or share.short or keeps < share.replicas:
             grant = grants[share.service]

@@ -60,7 +60,7 @@ class PoolShare:
         """Replicas of those that it has which it would keep."""
         return min(self.replicas, self.held)
 
-    def pace(self, now: float, tuning: Reclaim) -> int:
+    def most_cut(self, now: float, tuning: Reclaim) -> int:
         """Replicas that it may lose now."""
         if now - self.last_cut_at < tuning.seconds:
             return 0

@@ -9,7 +9,7 @@ from pertoken.domain.trace import Fault, Step, Told
 from pertoken.planner.conditions.cost import cost_figures, within_cost_condition
 from pertoken.planner.conditions.known import known_condition
 from pertoken.planner.conditions.latency import latency_condition
-from pertoken.planner.conditions.placement import doubts, remarks
+from pertoken.planner.conditions.pool_remarks import doubts, remarks
 from pertoken.planner.conditions.scaling import (
     able_condition,
     conflict_condition,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pertoken.control.pace import RateLimiter
+from pertoken.control.rate_limiter import RateLimiter
 
 
 @dataclass
@@ -22,26 +22,26 @@ class HandClock:
 
 def test_burst_then_rate():
     clock = HandClock()
-    pace = RateLimiter(20.0, 5, clock)
-    assert [pace.try_take() for _ in range(6)] == [True] * 5 + [False]
+    limiter = RateLimiter(20.0, 5, clock)
+    assert [limiter.try_take() for _ in range(6)] == [True] * 5 + [False]
     clock.at += 0.051
-    assert pace.try_take()
-    assert not pace.try_take()
+    assert limiter.try_take()
+    assert not limiter.try_take()
 
 
 def test_the_bucket_does_not_overflow():
     clock = HandClock()
-    pace = RateLimiter(20.0, 5, clock)
+    limiter = RateLimiter(20.0, 5, clock)
     clock.at += 3600
-    assert sum(pace.try_take() for _ in range(100)) == 5
+    assert sum(limiter.try_take() for _ in range(100)) == 5
 
 
 def test_reservations_queue_up():
     clock = HandClock()
-    pace = RateLimiter(20.0, 1, clock)
-    assert [round(pace.reserve(), 3) for _ in range(4)] == [0.0, 0.05, 0.1, 0.15]
+    limiter = RateLimiter(20.0, 1, clock)
+    assert [round(limiter.reserve(), 3) for _ in range(4)] == [0.0, 0.05, 0.1, 0.15]
     clock.at += 1.0
-    assert pace.reserve() == 0.0
+    assert limiter.reserve() == 0.0
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, 0)])
