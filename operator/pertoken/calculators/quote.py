@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pertoken.accounting.attribution import weights_at
+from pertoken.accounting.attribution import Weights, weights_at
 from pertoken.performance.steady import Engine, Load, OperatingPoint
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
 from pertoken.units import SECONDS_PER_HOUR
@@ -56,23 +56,23 @@ def quote(engine: Engine, load: Load, point: OperatingPoint, sustainable: float,
     replica = per_second * engine.model.gpus
     batch = max(point.batch, 1e-3)
     shapley = weights_at(engine, load, batch)
-    seconds = (shapley.input, shapley.cached_input, shapley.output)
-    work = _per_token(load, seconds, per_second).request
+    work = _per_token(load, shapley, per_second).request
     scale = replica / point.rate / work if point.rate > 0 and work > 0 else 1.0
     # Reading cached tokens is no part of the operating point, so all work may come to slightly more than all time.
-    busy = _per_token(load, seconds, per_second * min(1.0, scale))
+    busy = _per_token(load, shapley, per_second * min(1.0, scale))
     last, first = (weights_at(engine, load, batch, order).output for order in ("prefill-first", "decode-first"))
     return Quote(
         marginal=_marginal(engine, load, batch, replica),
         busy=busy,
-        full=_per_token(load, seconds, per_second * scale),
+        full=_per_token(load, shapley, per_second * scale),
         output_interval=(last * per_second, first * per_second),
         new_replica=replica / sustainable,
     )
 
 
-def _per_token(load: Load, seconds: tuple[float, float, float], usd_per_second: float) -> TokenUsd:
-    new, cached, output = (value * usd_per_second for value in seconds)
+def _per_token(load: Load, seconds: Weights, usd_per_second: float) -> TokenUsd:
+    """USD per token of each kind and per request, from GPU-seconds per token."""
+    new, cached, output = (each * usd_per_second for each in (seconds.input, seconds.cached_input, seconds.output))
     hit = load.input_tokens - load.computed_tokens
     return TokenUsd(new, cached, output, new * load.computed_tokens + cached * hit + output * load.output_tokens)
 
@@ -87,7 +87,7 @@ def _marginal(engine: Engine, load: Load, batch: float, usd_per_second: float) -
     steps = gains.decode * max(0.0, slope) / _MORE * load.steps
     return _per_token(
         load,
-        (
+        Weights(
             fresh / load.computed_tokens if load.computed_tokens > 0 else 0.0,
             max(0.0, with_hit - fresh) / hit if hit > 0 else 0.0,
             steps / load.output_tokens if load.output_tokens > 0 else 0.0,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pertoken.catalog.config_keys import Config
-from pertoken.catalog.layers import gated_attention, gated_delta, latent_attention, mamba1, mamba2
+from pertoken.catalog.layers import LatentHead, gated_attention, gated_delta, latent_attention, mamba1, mamba2
 from pertoken.catalog.lookup import Unknown
 from pertoken.catalog.models import Model
 
@@ -118,7 +118,9 @@ def _attention(known: Config, hidden: int, heads: int) -> _Shape:
     if latent:
         rotary, plain = known.number("rotary") or 0, known.number("plain") or known.number("head_dim") or 128
         value = known.number("value") or plain
-        parameters = latent_attention(hidden, heads, known.number("query_rank") or 0, latent, (plain, rotary, value))
+        parameters = latent_attention(
+            hidden, heads, known.number("query_rank") or 0, latent, LatentHead(plain, rotary, value)
+        )
         return _Shape(heads, (plain + rotary + value) // 2, latent + rotary, parameters)
     head_dim = known.number("head_dim") or hidden // heads
     kv_heads = known.number("kv_heads") or (1 if known.flag("multi_query") else heads)

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 
-def latent_attention(hidden: int, heads: int, query: int, latent: int, dims: tuple[int, int, int]) -> int:
+
+@dataclass(frozen=True, slots=True)
+class LatentHead:
+    """Widths of one head of latent attention.
+
+    Attributes:
+        plain: of query and key without position (`qk_nope_head_dim`).
+        rotary: of query and key with rotary position (`qk_rope_head_dim`).
+        value: of the value (`v_head_dim`).
+    """
+
+    plain: int
+    rotary: int
+    value: int
+
+
+def latent_attention(hidden: int, heads: int, query: int, latent: int, head: LatentHead) -> int:
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
 
     Args:
@@ -11,13 +28,16 @@ def latent_attention(hidden: int, heads: int, query: int, latent: int, dims: tup
         heads: query heads.
         query: rank of the query's compression, 0 for none (`q_lora_rank`).
         latent: rank of the cached latent (`kv_lora_rank`).
-        dims: per head: without position, with rotary position, of the value
-            (`qk_nope_head_dim`, `qk_rope_head_dim`, `v_head_dim`).
+        head: widths of each.
     """
-    plain, rotary, value = dims
-    wide = heads * (plain + rotary)
+    wide = heads * (head.plain + head.rotary)
     queries = hidden * query + query * wide if query else hidden * wide
-    return queries + hidden * (latent + rotary) + latent * heads * (plain + value) + heads * value * hidden
+    return (
+        queries
+        + hidden * (latent + head.rotary)
+        + latent * heads * (head.plain + head.value)
+        + heads * head.value * hidden
+    )
 
 
 def gated_attention(hidden: int, heads: int, kv_heads: int, head_dim: int) -> int:

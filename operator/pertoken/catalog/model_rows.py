@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pertoken.catalog.layers import gated_attention, gated_delta, latent_attention, mamba1, mamba2
+from pertoken.catalog.layers import LatentHead, gated_attention, gated_delta, latent_attention, mamba1, mamba2
 from pertoken.catalog.models import Model
 
 _LLAMA3: Final = 128256  # vocabularies
@@ -320,7 +320,7 @@ _DEEPSEEK_AI: Final = (
         shared_ffn=2816,
         dense_layers=1,
         kv_latent=576,
-        attention_parameters=latent_attention(2048, 16, 0, 512, (128, 64, 128)),
+        attention_parameters=latent_attention(2048, 16, 0, 512, LatentHead(128, 64, 128)),
         context=163840,
     ),
     Model(
@@ -338,7 +338,7 @@ _DEEPSEEK_AI: Final = (
         shared_ffn=2048,
         dense_layers=3,
         kv_latent=576,
-        attention_parameters=latent_attention(7168, 128, 1536, 512, (128, 64, 128)),
+        attention_parameters=latent_attention(7168, 128, 1536, 512, LatentHead(128, 64, 128)),
         native_quantization="fp8",
         context=163840,
         aliases=("deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-V3.1", "deepseek-ai/DeepSeek-V3.1-Terminus"),
@@ -358,7 +358,7 @@ _DEEPSEEK_AI: Final = (
         shared_ffn=2048,
         dense_layers=3,
         kv_latent=576,
-        attention_parameters=latent_attention(7168, 128, 1536, 512, (128, 64, 128)),
+        attention_parameters=latent_attention(7168, 128, 1536, 512, LatentHead(128, 64, 128)),
         sparse_tokens=2048,
         native_quantization="fp8",
         context=163840,
@@ -379,7 +379,7 @@ _DEEPSEEK_AI: Final = (
         shared_ffn=2048,
         dense_layers=1,
         kv_latent=576,
-        attention_parameters=latent_attention(7168, 64, 1536, 512, (128, 64, 128)),
+        attention_parameters=latent_attention(7168, 64, 1536, 512, LatentHead(128, 64, 128)),
         native_quantization="fp8",
         aliases=("moonshotai/Kimi-K2-Instruct-0905",),
     ),
@@ -398,7 +398,7 @@ _DEEPSEEK_AI: Final = (
         shared_ffn=2048,
         dense_layers=1,
         kv_latent=576,
-        attention_parameters=latent_attention(7168, 64, 1536, 512, (128, 64, 128)),
+        attention_parameters=latent_attention(7168, 64, 1536, 512, LatentHead(128, 64, 128)),
         native_quantization="int4",
         context=262144,
         aliases=("moonshotai/Kimi-K2-Thinking",),
@@ -452,7 +452,7 @@ _ZHIPU: Final = (
         shared_ffn=1536,
         dense_layers=1,
         kv_latent=576,
-        attention_parameters=latent_attention(2048, 20, 768, 512, (192, 64, 256)),
+        attention_parameters=latent_attention(2048, 20, 768, 512, LatentHead(192, 64, 256)),
         context=202752,
     ),
     Model(
@@ -470,7 +470,7 @@ _ZHIPU: Final = (
         shared_ffn=2048,
         dense_layers=3,
         kv_latent=576,
-        attention_parameters=latent_attention(6144, 64, 2048, 512, (192, 64, 256)),
+        attention_parameters=latent_attention(6144, 64, 2048, 512, LatentHead(192, 64, 256)),
         sparse_tokens=2048,
         context=202752,
         aliases=("zhipuai/GLM-5",),

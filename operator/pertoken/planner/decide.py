@@ -61,13 +61,13 @@ def _actions(settlement: Settlement) -> Actions:
 
 def _scaled(settlement: Settlement, variant: SettledVariant) -> SetReplicas:
     state = variant.state
-    change = state.current, variant.replicas
     return SetReplicas(
         settlement.state.spec.key,
         variant.name,
         state.workload.ref,
-        *change,
+        state.current,
+        variant.replicas,
         variant.reason,
         state.workload.resource_version,
-        why_scaled(variant.name, change, variant.reason, settlement.trace),
+        why_scaled(variant.name, state.current, variant.replicas, variant.reason, settlement.trace),
     )

@@ -109,9 +109,9 @@ def headline(reasons: Sequence[Reason], limits: Sequence[Reason]) -> Reason:
     return next((reason for reason in _GRAVEST if reason in told), reasons[0] if reasons else Reason.AT_DESIRED)
 
 
-def why_scaled(variant: str, change: tuple[int, int], reason: Reason, trace: Sequence[Step]) -> str:
+def why_scaled(variant: str, before: int, after: int, reason: Reason, trace: Sequence[Step]) -> str:
     """A scale action in words: from, to, reason, and the numbers behind it as the trace has them."""
-    words = f"{change[0]} -> {change[1]} replicas: {reason.value}"
+    words = f"{before} -> {after} replicas: {reason.value}"
     numbers = [text for step in trace if step.variant == variant for text in _numbers(step, reason)]
     return f"{words} ({', '.join(numbers)})" if numbers else words
 

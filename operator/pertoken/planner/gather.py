@@ -18,7 +18,7 @@ from pertoken.forecast.slo_knee import unlearnt
 from pertoken.performance.calibrate import for_key
 from pertoken.performance.steady import Engine, Targets
 from pertoken.performance.step_time import EngineModel, engine_model
-from pertoken.planner.latency import LatencyEvidence, evidence
+from pertoken.planner.latency import LatencyEvidence, OwedLatency, evidence
 from pertoken.planner.memory import Memory, ServiceMemory, VariantMemory
 from pertoken.planner.pool_state import alive
 from pertoken.planner.service_state import UNKNOWN_WINDOW_SECONDS, ServiceState, VariantState
@@ -83,7 +83,7 @@ def _evidence(kind: LatencyKind, targets: Targets, variants: Sequence[VariantSta
     objective = targets.ttft if kind is LatencyKind.TTFT else targets.inter_token
     measured = [pod for variant in variants for pod in variant.measured]
     warmed_up = [pod for variant in variants for pod in variant.warmed_up]
-    return evidence(kind, (objective, targets.percentile), sight.window, measured, warmed_up)
+    return evidence(kind, OwedLatency(objective, targets.percentile), sight.window, measured, warmed_up)
 
 
 def _variant(view: VariantView, workload: WorkloadFact, sight: _Sight, pool: PoolSpec | None) -> VariantState:

@@ -67,9 +67,22 @@ class LatencyEvidence:
         return share_within(self.all_pods, self.objective)
 
 
+@dataclass(frozen=True, slots=True)
+class OwedLatency:
+    """What a user asks of one latency.
+
+    Attributes:
+        objective: seconds; None where nothing is promised.
+        percentile: at which it is owed.
+    """
+
+    objective: float | None
+    percentile: int
+
+
 def evidence(
     kind: LatencyKind,
-    owed: tuple[float | None, int],
+    owed: OwedLatency,
     window: float,
     pods: Iterable[PodMetrics],
     warmed_up: Iterable[PodMetrics],
@@ -78,12 +91,12 @@ def evidence(
 
     Args:
         kind: which latency.
-        owed: objective in seconds and percentile.
+        owed: what it is held against.
         window: rate window in seconds.
         pods: all that are measured.
         warmed_up: those of them that have served long enough.
     """
-    return LatencyEvidence(kind, *owed, window, merged(pods, kind), merged(warmed_up, kind))
+    return LatencyEvidence(kind, owed.objective, owed.percentile, window, merged(pods, kind), merged(warmed_up, kind))
 
 
 def merged(pods: Iterable[PodMetrics], kind: LatencyKind) -> Histogram | None:

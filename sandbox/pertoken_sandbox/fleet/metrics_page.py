@@ -233,6 +233,14 @@ class _HistogramLines:
     of: Callable[[EngineStats], Histogram]
 
 
+@dataclass(frozen=True)
+class _HistogramSource:
+    """Where a histogram's numbers come from, and the text of its time of creation."""
+
+    of: Callable[[EngineStats], Histogram]
+    created: str
+
+
 class MetricsPage:
     """Renders one engine's page; everything but the numbers is prepared once."""
 
@@ -252,7 +260,8 @@ class MetricsPage:
             rows = "".join(f"vllm:{name}_created{labels_text(labels)} {created}" for labels, _ in labelled)
             self._tails[len(self._scalars) - 1] = head + rows
         self._histograms = [
-            self._histogram(f"vllm:{name}", help_text, common, (of, created)) for name, help_text, of in _HISTOGRAMS
+            self._histogram(f"vllm:{name}", help_text, common, _HistogramSource(of, created))
+            for name, help_text, of in _HISTOGRAMS
         ]
         self._footer = (
             "# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig\n"
@@ -271,18 +280,20 @@ class MetricsPage:
         name: str,
         help_text: str,
         labels: dict[str, str],
-        source: tuple[Callable[[EngineStats], Histogram], str],
+        source: _HistogramSource,
     ) -> _HistogramLines:
-        of, created = source
         plain = labels_text(labels)
-        edges = [*(repr(e) for e in of(self._stats).edges), "+Inf"]
+        edges = [*(repr(e) for e in source.of(self._stats).edges), "+Inf"]
         return _HistogramLines(
             head=f"# HELP {name} {help_text}\n# TYPE {name} histogram\n",
             buckets=tuple(f"{name}_bucket{labels_text({**labels, 'le': edge})} " for edge in edges),
             count=f"{name}_count{plain} ",
             total=f"{name}_sum{plain} ",
-            tail=f"# HELP {name}_created {help_text}\n# TYPE {name}_created gauge\n{name}_created{plain} {created}",
-            of=of,
+            tail=(
+                f"# HELP {name}_created {help_text}\n# TYPE {name}_created gauge\n"
+                f"{name}_created{plain} {source.created}"
+            ),
+            of=source.of,
         )
 
     def render(self) -> str:

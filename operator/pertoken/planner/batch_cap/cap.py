@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil, inf
 
 from pertoken.catalog.engines import GRAPH_SIZES, graph_ceiling
@@ -54,7 +54,7 @@ def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessmen
     if ideal is None or abs(ideal - cap.value) / cap.value < state.settings.cap_change_threshold:
         return kept
     if ideal > cap.value:
-        decision = _raise(state, variant, (cap, ideal), load, need)
+        decision = _raise(state, variant, _CapChange(cap, ideal), load, need)
     elif _full_before(state, variant, load):
         words = f"cap {cap.value} is never reached: the KV cache is full before latency is at risk"
         decision = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, words)
@@ -144,15 +144,23 @@ def _lower(cap: BatchCap, ideal: int, limit: int) -> CapDecision:
     return CapDecision(limit, Reason.BATCH_CAP_LOWERED, message, change=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _CapChange:
+    """From the cap in use to the one that would suit the load."""
+
+    cap: BatchCap
+    ideal: int
+
+
 def _raise(
-    state: ServiceState, variant: VariantState, change: tuple[BatchCap, int], load: Load, need: float | None
+    state: ServiceState, variant: VariantState, change: _CapChange, load: Load, need: float | None
 ) -> CapDecision:
-    cap, ideal = change
+    cap, ideal = change.cap, change.ideal
     batch, waiting = variant.batch, variant.seen(Signal.WAITING)
     if waiting > 0 and batch is not None and batch >= state.tuning.cap.binding_share * cap.value:
         message = f"{waiting:.0f} requests wait at a cap of {cap.value} while latency has room: {ideal}"
         return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
-    saved = _replicas_saved(state, variant, (cap.value, ideal), load, need)
+    saved = _replicas_saved(state, variant, change, load, need)
     if saved >= 1:
         message = f"cap {ideal} instead of {cap.value} saves {saved} replicas at this load"
         return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
@@ -161,16 +169,17 @@ def _raise(
 
 
 def _replicas_saved(
-    state: ServiceState, variant: VariantState, caps: tuple[int, int], load: Load, need: float | None
+    state: ServiceState, variant: VariantState, change: _CapChange, load: Load, need: float | None
 ) -> int:
+    """Replicas that the rate `need` takes with the cap in use, less those that it takes with the ideal one."""
     if need is None or variant.engine is None or need <= 0:
         return 0
     counts = []
-    for cap in caps:
-        found = sustainable_rate(replace(variant.engine, cap=cap), load, state.targets)
-        if not isinstance(found, Sustainable):
+    for cap in (change.cap.value, change.ideal):
+        sustained = sustainable_rate(replace(variant.engine, cap=cap), load, state.targets)
+        if not isinstance(sustained, Sustainable):
             return 0
-        counts.append(max(ceil(need / (found.rate * variant.ranks) - 1e-9), variant.spec.min_replicas, 1))
+        counts.append(max(ceil(need / (sustained.rate * variant.ranks) - 1e-9), variant.spec.min_replicas, 1))
     return counts[0] - counts[1]
 
 

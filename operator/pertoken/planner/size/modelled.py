@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import ModelSizing, Step
@@ -14,6 +14,21 @@ from pertoken.planner.size.economy import Counts, economize
 from pertoken.planner.size.expected import Expected
 from pertoken.planner.size.feedback import add_for_latency, add_for_queue
 from pertoken.planner.size.fill import fill
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Requests per second that a service is sized for.
+
+    Attributes:
+        expected: at the lead.
+        needed: with head-room and what is worked off of the backlog.
+        headroom: share that the forecast's misses add to what is expected.
+    """
+
+    expected: float
+    needed: float
+    headroom: float
 
 
 def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
@@ -40,8 +55,8 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
         elif proposed.replicas < variant.steady and not (eased and proposal.assessment.may_shrink):
             proposed = consolidate(proposal, proposed, known, need)
         variants.append(proposed)
-    headroom = needed / max(known.ahead.work, EPSILON) - 1.0
-    steps = [_step(state, known, one, (rate, need, headroom)) for one in variants]
+    rates = _Rates(rate, need, headroom=needed / max(known.ahead.work, EPSILON) - 1.0)
+    steps = [_step(state, known, proposed, rates) for proposed in variants]
     sized = proposal.with_variants(variants, *steps)
     if not state.idle and not eased:
         sized = add_for_queue(add_for_latency(sized, known))
@@ -73,17 +88,16 @@ def _believed(state: ServiceState, variant: VariantState) -> float | None:
     return None if delivered is None else share_of(delivered, state.now, state.tuning.delivered)
 
 
-def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates: tuple[float, float, float]) -> Step:
-    rate, need, headroom = rates
+def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates: _Rates) -> Step:
     variant, capacity = proposed.state, known.capacities[proposed.name]
     detail = ModelSizing(
-        requests_per_second=rate,
-        with_headroom=need,
+        requests_per_second=rates.expected,
+        with_headroom=rates.needed,
         per_replica=capacity.rate,
         batch=capacity.point.point.batch,
         bound_by=capacity.point.binding,
         lead_seconds=known.demand.lead_seconds,
-        forecast_headroom=headroom,
+        forecast_headroom=rates.headroom,
         knee=state.memory.knee.rounded,
         believed=_believed(state, variant),
     )
