@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-# Helpers that several test folders share live beside them.
-sys.path.insert(0, str(Path(__file__).parent / "support"))
-
 from clusterlab.audit import audited
 
 from pertoken_sandbox.binaries import debian_prometheus, ensure

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
+from collections.abc import Iterator
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from watched import HEALTHY, RULES, filled, spoil
@@ -21,6 +25,17 @@ NOW = 1_790_000_000.0
 KINDS = sorted(HEALTHY)
 OBJECTS = 10_000
 PER_CYCLE = 50
+
+
+@pytest.fixture(autouse=True, scope="module")
+def log_apart() -> Iterator[None]:
+    """The log has the lone surrogates of hostile texts, which pytest-xdist cannot send from a worker."""
+    logger, handler = logging.getLogger("pertoken"), logging.StreamHandler(io.StringIO())
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield
+    logger.propagate = True
+    logger.removeHandler(handler)
 
 
 def cycle(inventory: Inventory) -> list[Reason]:

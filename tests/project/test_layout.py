@@ -30,7 +30,3 @@ def test_every_console_script_answers_help():
         )
         assert done.returncode == 0, done.stderr
         assert "validate" in done.stdout
-
-
-def test_ci_calls_make_test():
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
