@@ -202,7 +202,7 @@ def test_an_open_loops_clients_follow_from_littles_law(run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"what": 1}, "format: neither of vLLM"),
+        ({"what": 1}, "no load generator's result is recognized"),
         ({**VLLM, "mean_tpot_ms": 0}, "mean_tpot_ms: 0"),
         ({"benchmarks": []}, "benchmarks: missing or empty"),
         ({"benchmarks": [{"metrics": {}}]}, "benchmarks[0].metrics.request_concurrency.successful.mean"),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,10 +13,12 @@ from pertoken.calculators.closed_fit import Point, fit_best
 from pertoken.calculators.estimate import Deployment
 from pertoken.catalog.lookup import Catalog
 from pertoken.catalog_files import read_catalog
-from pertoken.cli.benchmark_results import Format, NoResult, model_of, points_of
 from pertoken.cli.calibration_file import DeploymentFit, Key, as_data, key_of
 from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
 from pertoken.cli.rendering import Output, print_data, refuse
+from pertoken.cli.results.documents import SUFFIXES, documents_of
+from pertoken.cli.results.fields import NoResult
+from pertoken.cli.results.formats import Format, measured
 
 MILLI = 1e-3
 LONGEST_SECONDS = 3600.0
@@ -30,7 +31,8 @@ def calibrate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         typer.Argument(
             metavar="OBSERVED...",
             help="CSV with the columns of `estimate` and measured itl_ms and/or ttft_ms; or results of vLLM's "
-            "`bench serve`, GuideLLM or inference-perf as JSON.",
+            "`bench serve`, SGLang's `bench_serving`, GuideLLM, inference-perf, AIPerf (genai-perf) or LLMPerf as "
+            "JSON or JSONL. Runs that measured nothing are left out, with a line each.",
         ),
     ],
     kind: Annotated[Format, typer.Option("--format", help="Whose files these are.")] = Format.AUTO,
@@ -76,26 +78,27 @@ def _observed(
     path: Path, kind: Format, about: Mapping[str, str], catalog: Catalog, wrong: list[str]
 ) -> Iterable[tuple[Deployment, Point]]:
     """The operating points of a file; mistakes of single rows are collected."""
-    if kind is Format.CSV or (kind is Format.AUTO and path.suffix.lower() != ".json"):
+    if kind is Format.CSV or (kind is Format.AUTO and path.suffix.lower() not in SUFFIXES):
         for number, row in enumerate(read_rows(path), start=2):
             try:
                 yield from _of_row(row, catalog)
             except BadRow as mistake:
                 wrong.append(f"{path}: line {number}: {mistake}")
         return
-    content = _json(path)
     try:
-        found = points_of(content, kind)
+        results = measured(documents_of(path), kind)
     except NoResult as mistake:
         raise NoResult(f"{path}: {mistake}") from mistake
-    row = {**about, "model": about["model"] or model_of(content) or "", "batch": "1", "input_tokens": "1"}
+    for line in results.left_out:
+        typer.echo(f"{path}: {line}", err=True)
+    row = {**about, "model": about["model"] or results.model, "batch": "1", "input_tokens": "1"}
     if not row["model"] or not row["gpu"]:
         raise BadFile(f"{path}: model, gpu: the file does not say them; expected --model and --gpu")
     try:
         deployment = understand(row, catalog).deployment
     except BadRow as mistake:
         raise BadFile(f"{path}: {mistake}") from mistake
-    for point in found:
+    for point in results.points:
         yield deployment, point
 
 
@@ -121,22 +124,13 @@ def _seconds(row: Mapping[str, str], column: str) -> float | None:
     return value
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}") from error
-    except json.JSONDecodeError as error:
-        raise BadFile(f"{path}: line {error.lineno}: {error.msg}; expected a load generator's JSON, or CSV") from error
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{path}: a value is too long or nested too deep; expected a load generator's JSON") from error
-
-
 def _print(learnt: Iterable[DeploymentFit]) -> None:
     for one in learnt:
         model, gpu, tensor, precision, engine = key_of(one.deployment)
         found = one.fit
-        print(f"{model} ({precision}) on {tensor} x {gpu}{f', {engine}' if engine else ''}: {found.points} points")
+        print(
+            f"{model} ({precision}) on {tensor} x {gpu}{f', {engine}' if engine else ''}: {found.points} {'point' if found.points == 1 else 'points'}"
+        )
         print(
             f"  gains: decode {found.gains.decode:.3f}, prefill {found.gains.prefill:.3f}, "
             f"first token {found.gains.ttft:.3f}; mean error {found.error_before:.1%} -> {found.error_after:.1%}"

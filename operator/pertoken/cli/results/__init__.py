@@ -1,0 +1,1 @@
+"""Operating points out of the result files of load generators."""
