@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from lab import plant
+from lab import decide, plant
 
 from pertoken.domain.plan import EvictPod, SetBatchCap
 
@@ -39,3 +39,19 @@ def test_learning_goes_on_when_requests_come_again():
     made.rates["chat"] = 10.0
     made.run(1800)
     assert made.memory.services["llm/chat"].shape.output_tokens == pytest.approx(400.0, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [2.0, 20.0, 90.0])
+def test_planned_again_in_the_same_instant_nothing_more_is_learnt(rate):
+    made = plant(rate=rate, replicas=2, gpus=16, cap=64)
+    made.run(900)
+    world = made.world()
+    first, once = decide(world, made.saved, made.now)
+    again, twice = decide(world, once, made.now)
+
+    learnt, same = (saved.memory.services["llm/chat"] for saved in (once, twice))
+    assert (same.shape, same.demand, same.knee) == (learnt.shape, learnt.demand, learnt.knee)
+    for name, variant in same.variants.items():
+        before = learnt.variants[name]
+        assert (variant.calibration, variant.delivered) == (before.calibration, before.delivered)
+    assert [d.variants[0].desired for d in again.decisions] == [d.variants[0].desired for d in first.decisions]

@@ -128,9 +128,8 @@ def _print(learnt: Iterable[DeploymentFit]) -> None:
     for one in learnt:
         model, gpu, tensor, precision, engine = key_of(one.deployment)
         found = one.fit
-        print(
-            f"{model} ({precision}) on {tensor} x {gpu}{f', {engine}' if engine else ''}: {found.points} {'point' if found.points == 1 else 'points'}"
-        )
+        counted = f"{found.points} {'point' if found.points == 1 else 'points'}"
+        print(f"{model} ({precision}) on {tensor} x {gpu}{f', {engine}' if engine else ''}: {counted}")
         print(
             f"  gains: decode {found.gains.decode:.3f}, prefill {found.gains.prefill:.3f}, "
             f"first token {found.gains.ttft:.3f}; mean error {found.error_before:.1%} -> {found.error_after:.1%}"

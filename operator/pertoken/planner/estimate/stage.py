@@ -31,9 +31,12 @@ def estimate(proposal: Proposal) -> Proposal:
 
 def _learnt(state: ServiceState, assessment: Assessment) -> ServiceMemory:
     memory = state.memory
-    variants = {variant.name: estimate_variant(state, variant, assessment) for variant in state.variants}
     # What was learnt of a variant whose target cannot be used for a moment stays.
     gone = {name: memory.variants[name] for name, _ in state.missing if name in memory.variants}
+    if memory.demand and memory.demand[-1].at >= state.now:
+        # Planned again in the same instant: what it shows has been learnt.
+        return replace(memory, variants={**gone, **{variant.name: variant.memory for variant in state.variants}})
+    variants = {variant.name: estimate_variant(state, variant, assessment) for variant in state.variants}
     memory = replace(memory, variants={**gone, **variants})
     if assessment.holds:
         return memory

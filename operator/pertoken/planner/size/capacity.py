@@ -75,7 +75,7 @@ def delivered_of(state: ServiceState, variant: VariantState, capacity: Capacity,
     if known is not None and known.key != key:
         known = None
     rate = _rate(variant, work)
-    if rate is None or capacity.rate <= EPSILON:
+    if rate is None or capacity.rate <= EPSILON or (known is not None and known.at >= state.now):
         return known
     tuning = state.tuning.delivered
     share = min(max(rate / capacity.rate, tuning.least_share), 1.0)
