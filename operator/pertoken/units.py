@@ -20,6 +20,7 @@ THOUSAND: Final = 1000
 GIB: Final = 1024**3
 TINY: Final = 1e-9  # what rounding of floats leaves: less is none
 HALVINGS: Final = 30  # of a bisection: to a billionth of its bracket
+PLACES: Final = 3  # decimal places of counts that are saved
 FAULT_CHARACTERS: Final = 500  # of an error's text that are shown
 
 

@@ -9,8 +9,9 @@ from pertoken.catalog.engines import GRAPH_SIZES, graph_floor
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, LatencyObjective, Mode, Parallelism
-from pertoken.performance.steady import CONTEXT_SPREAD, KV_OVERFLOW_Z, Engine, Load, Targets, at_batch
+from pertoken.performance.steady import Engine, Load, Targets, at_batch
 from pertoken.performance.step_time import engine_model, kv_sequences
+from pertoken.performance.tuning import SUSTAINED
 from pertoken.planner.batch_cap.cap import cap_limit, ideal_cap
 
 ENGINE = Engine(engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("a100"), Parallelism()))
@@ -31,7 +32,7 @@ def test_the_limit_is_the_last_size_that_keeps_the_objective(objective):
 def test_without_objective_the_cache_is_the_limit():
     small = replace(ENGINE, kv_capacity=40_000.0)
 
-    room = kv_sequences(40_000.0, LOAD.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z)
+    room = kv_sequences(40_000.0, LOAD.resident, SUSTAINED.context_spread, SUSTAINED.kv_overflow_z)
 
     assert cap_limit(small, LOAD, Targets(), WIDE) == graph_floor(room) < 40_000 / LOAD.resident
     assert cap_limit(ENGINE, LOAD, Targets(), WIDE) > 4 * graph_floor(room)

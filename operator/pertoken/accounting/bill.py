@@ -13,10 +13,9 @@ from typing import Final
 
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.pool import PoolSpec
-from pertoken.units import SECONDS_PER_HOUR
+from pertoken.units import MICROSECONDS, SECONDS_PER_HOUR
 
 EXACT: Final = Context(prec=80)
-MICRO: Final = 1_000_000
 # Parts of a split end here; the last part takes what is left. 1e-30 USD x microhours is 3e-40 USD.
 _GRAIN: Final = Decimal("1e-30")
 
@@ -46,12 +45,12 @@ class Bill:
     @property
     def usd(self) -> Decimal:
         """US dollars, to 28 digits."""
-        return self.usd_microhours / (SECONDS_PER_HOUR * MICRO)
+        return self.usd_microhours / (SECONDS_PER_HOUR * MICROSECONDS)
 
     @property
     def gpu_seconds(self) -> float:
         """GPUs x seconds."""
-        return self.gpu_microseconds / MICRO
+        return self.gpu_microseconds / MICROSECONDS
 
     def split(self, weights: Sequence[Decimal]) -> tuple[Bill, ...]:
         """Parts in proportion to the weights that add up to this bill exactly; all of it in the last part if all are 0.
@@ -124,4 +123,4 @@ def pod_phases(pod: PodFact, pool: PoolSpec, start: float, end: float) -> tuple[
 
 def micros(seconds: float) -> int:
     """Whole microseconds."""
-    return round(seconds * MICRO)
+    return round(seconds * MICROSECONDS)

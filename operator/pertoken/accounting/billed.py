@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from pertoken.domain.cluster import PodFact, WorkloadMissing, pods_per_replica
 from pertoken.domain.identity import PodKey
-from pertoken.domain.metrics import MetricsSnapshot, Offer, PodMetrics
+from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, Offer, PodMetrics
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind, Signal
 from pertoken.domain.world import ServiceView, World
 from pertoken.performance.histogram import merge
-
-NO_PROFILE_WINDOW = 60.0  # s, where there is no metrics profile: nothing is measured then
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class BilledService:
     @property
     def window(self) -> float:
         """Rate window in seconds."""
-        return NO_PROFILE_WINDOW if self.snapshot is None else self.snapshot.window_seconds
+        return UNKNOWN_WINDOW_SECONDS if self.snapshot is None else self.snapshot.window_seconds
 
     def offer(self, metrics: PodMetrics) -> Offer | None:
         """What the pod's engine has; None where the engine was not recognized."""

@@ -8,6 +8,7 @@ from pertoken.accounting.ledger import WindowSums
 from pertoken.domain.cost import MissBudget, MoneyBudget
 from pertoken.domain.service import ServiceSpec
 from pertoken.domain.signal import Missing
+from pertoken.units import PER_CENT
 
 
 def money_budget(spec: ServiceSpec, sums: WindowSums, *, told: bool) -> MoneyBudget | Missing:
@@ -40,5 +41,5 @@ def miss_budget(spec: ServiceSpec, sums: WindowSums) -> MissBudget | Missing:
     if kept.known <= 0:
         return Missing("no latency of a finished request was told")
     unknown = max(0.0, sums.tokens.requests - kept.known)
-    allowed = 1.0 - spec.latency.percentile / 100.0
+    allowed = 1.0 - spec.latency.percentile / PER_CENT
     return MissBudget(kept.known, unknown, kept.within_low, min(kept.within_high, kept.known), allowed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from pertoken.accounting.tuning import TUNING
 from pertoken.domain.service import PriceList
 from pertoken.performance.steady import Engine, Load, Sustainable
 from pertoken.performance.step_time import iteration_time, marginal_prefill_time
@@ -92,7 +93,8 @@ def marginal(engine: Engine, load: Load, batch: float, usd_per_hour: float) -> f
     context, model = load.resident, engine.model
     here = iteration_time(model, 0.0, 0.0, max(batch, 1.0), max(batch, 1.0) * context)
     # Over a whole gap of graph sizes, so that a step of the padding does not decide.
-    there = iteration_time(model, 0.0, 0.0, max(batch, 1.0) + 8.0, (max(batch, 1.0) + 8.0) * context)
-    decode = engine.gains.decode * (there - here) / 8.0 * load.steps
+    more = TUNING.added_batch
+    there = iteration_time(model, 0.0, 0.0, max(batch, 1.0) + more, (max(batch, 1.0) + more) * context)
+    decode = engine.gains.decode * (there - here) / more * load.steps
     prefill = engine.gains.prefill * marginal_prefill_time(model, load.computed_tokens, batch)
     return (decode + prefill) * usd_per_hour / SECONDS_PER_HOUR / tokens * TOKENS_PER_MILLION

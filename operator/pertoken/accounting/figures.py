@@ -14,7 +14,7 @@ from pertoken.accounting.statement import Prices, Statement, window_statement
 from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.service import PriceList
-from pertoken.units import usd_per_million
+from pertoken.units import THOUSAND, usd_per_million
 
 
 def cost_figures(service: BilledService, sums: WindowSums, *, enough: bool) -> CostFigures:
@@ -68,7 +68,7 @@ def _per_token(service: BilledService, sums: WindowSums, listed: PriceList | Non
     return _PerToken(
         index=None if listed is None else cost_index(usd, tokens, listed),
         blended=usd_per_million(usd, tokens.input + tokens.output),
-        per_thousand_requests=float(usd) / tokens.requests * 1000,
+        per_thousand_requests=float(usd) / tokens.requests * THOUSAND,
         good=_good(service, usd, tokens),
     )
 

@@ -10,7 +10,7 @@ from pertoken.accounting.ledger import NOT_ATTAINED, Attained
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import LatencyKind
 from pertoken.performance.histogram import share_within
-from pertoken.units import usd_per_million
+from pertoken.units import PLACES, usd_per_million
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +70,4 @@ def attained(service: BilledService, requests: float, seconds: float) -> Attaine
         return NOT_ATTAINED
     known = requests * min(1.0, service.window / seconds) if seconds > 0 else 0.0
     good = good_share(shares)
-    return Attained(round(known, 3), round(known * good.low, 3), round(known * good.high, 3))
+    return Attained(*(round(count, PLACES) for count in (known, known * good.low, known * good.high)))

@@ -103,7 +103,8 @@ class Statement:
     def loaded_prices(self) -> Prices | None:
         """Fully loaded: price x tokens = bill, except that without tokens or work the overhead stays a line."""
         parts = (self.input, self.cached_input, self.output)
-        extra = self.overhead.split([part.usd_microhours for part in parts]) if self._charged else (Bill(),) * 3
+        nothing = (Bill(),) * len(parts)
+        extra = self.overhead.split([part.usd_microhours for part in parts]) if self._charged else nothing
         return self._prices(tuple(part + more for part, more in zip(parts, extra, strict=True)))
 
     @property
@@ -141,7 +142,7 @@ def statement(time: GpuTime, tokens: Tokens, weights: Weights) -> Statement:
     if not any(charges):
         return Statement(tokens, Bill(), Bill(), Bill(), time.work + time.idle, time.warming, time.unallocated)
     # The last part of a split takes the remainder, so it must be one that has tokens.
-    order = sorted(range(3), key=lambda kind: charges[kind] > 0)
+    order = sorted(range(len(charges)), key=lambda kind: charges[kind] > 0)
     parts = dict(zip(order, time.work.split([charges[kind] for kind in order]), strict=True))
     return Statement(tokens, parts[0], parts[1], parts[2], time.idle, time.warming, time.unallocated)
 

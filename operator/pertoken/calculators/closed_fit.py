@@ -23,9 +23,9 @@ import numpy as np
 
 from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, closed_loop, relative, sequences_that_fit
 from pertoken.catalog.served import ServingFactors
-from pertoken.performance.calibrate import MAX_GAIN, MIN_GAIN
 from pertoken.performance.engine import EngineModel
 from pertoken.performance.step_time import Gains
+from pertoken.performance.tuning import CALIBRATING
 
 PRIOR: Final = 0.25  # standard deviation of ln decode and prefill gain
 NOISE: Final = 0.08  # of ln inter-token latency
@@ -143,7 +143,7 @@ def _step_gains(engine: EngineModel, served: ServingFactors, points: Sequence[Po
             loop = closed_loop(engine, served, point.clients, start)
             parts.append((loop.decode, loop.prompts, point.inter_token))
     decode = prefill = 0.0
-    low, high = log(MIN_GAIN), log(MAX_GAIN)
+    low, high = log(CALIBRATING.least_gain), log(CALIBRATING.most_gain)
     for _ in range(_ROUNDS if parts else 0):
         pull_d, pull_p = -decode / PRIOR**2, -prefill / PRIOR**2
         dd = pp = 1.0 / PRIOR**2

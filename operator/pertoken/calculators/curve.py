@@ -8,11 +8,6 @@ from math import inf
 
 from pertoken.accounting.attribution import Weights, weights_at
 from pertoken.performance.steady import (
-    CAP_ROOM,
-    CONTEXT_SPREAD,
-    KV_OVERFLOW_Z,
-    LARGEST_BATCH,
-    MAX_PREFILL_SHARE,
     Engine,
     Load,
     OperatingPoint,
@@ -23,6 +18,7 @@ from pertoken.performance.steady import (
     sustainable_rate,
 )
 from pertoken.performance.step_time import kv_sequences
+from pertoken.performance.tuning import SUSTAINED
 from pertoken.units import SECONDS_PER_HOUR, TOKENS_PER_MILLION
 
 
@@ -119,11 +115,11 @@ def broken(engine: Engine, load: Load, targets: Targets, point: OperatingPoint) 
         limits.append("inter-token")
     if targets.ttft is not None and point.ttft_tail > targets.ttft:
         limits.append("ttft")
-    if point.batch > kv_sequences(engine.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z):
+    if point.batch > kv_sequences(engine.kv_tokens, load.resident, SUSTAINED.context_spread, SUSTAINED.kv_overflow_z):
         limits.append("kv")
-    if engine.cap is not None and point.batch > engine.cap / CAP_ROOM:
+    if engine.cap is not None and point.batch > engine.cap / SUSTAINED.cap_room:
         limits.append("cap")
-    if point.prefill_share > MAX_PREFILL_SHARE:
+    if point.prefill_share > SUSTAINED.most_prefill_share:
         limits.append("compute")
     return tuple(limits)
 
@@ -131,7 +127,7 @@ def broken(engine: Engine, load: Load, targets: Targets, point: OperatingPoint) 
 def _limits(engine: Engine, load: Load, targets: Targets, largest: float) -> dict[str, float]:
     """Batch at which each limit begins to bind, by bisection (every one of them grows with the batch)."""
     binding = {}
-    top = min(largest, LARGEST_BATCH)
+    top = min(largest, SUSTAINED.largest_batch)
     for name in broken(engine, load, targets, at_batch(engine, load, top, targets)):
         low, high = 0.0, top
         for _ in range(40):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
+
+UNKNOWN_WINDOW_SECONDS: Final = 60.0  # rate window where there is no metrics profile: nothing is measured then
 
 
 @dataclass(frozen=True, slots=True)

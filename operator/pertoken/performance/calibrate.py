@@ -14,18 +14,10 @@ from typing import Final
 
 from pertoken.performance.steady import Load
 from pertoken.performance.step_time import EngineModel, Gains, marginal_prefill_time, mean_decode_step
+from pertoken.performance.tuning import CALIBRATING
 
-PRIOR_VARIANCE: Final = 0.25**2
-STEP_NOISE: Final = 0.10**2  # variance of ln(observed / modelled); windows of successive cycles overlap
-OUTLIER: Final = 3.84  # chi-square, one degree of freedom, 95 %
-OUTLIERS_TO_WIDEN: Final = 6  # this many misfits in a row are a change, not noise
-FORGET_SECONDS: Final = 6 * 3600.0  # the uncertainty returns to the prior at this pace
-MIN_GAIN: Final = 0.5
-MAX_GAIN: Final = 2.0
-MIN_TOKENS: Final = 50.0  # generated in the window
-MIN_BATCH: Final = 0.2
-OFFSET_WEIGHT: Final = 0.1
-MAX_OFFSET: Final = 2.0
+PRIOR_VARIANCE: Final = CALIBRATING.prior_deviation**2
+STEP_NOISE: Final = CALIBRATING.step_deviation**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +88,9 @@ def usable(observation: Observation) -> bool:
     """Enough tokens, a batch above nothing, no preemption, finite figures."""
     return (
         not observation.saturated
-        and observation.batch >= MIN_BATCH
-        and observation.tokens >= MIN_TOKENS
-        and 0.0 < observation.step_seconds < 60.0
+        and observation.batch >= CALIBRATING.least_batch
+        and observation.tokens >= CALIBRATING.least_tokens
+        and 0.0 < observation.step_seconds < CALIBRATING.longest_step
     )
 
 
@@ -113,18 +105,18 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     batch = observation.batch + (0.0 if observation.queued else 1.0)
     decode = gains.decode * mean_decode_step(engine, batch, load.resident)
     prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
-    share = min(observation.request_rate * prompt, 0.9)
+    share = min(observation.request_rate * prompt, CALIBRATING.most_prefill_share)
     residual = log(observation.step_seconds) - log(decode / (1.0 - share))
     state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE / observation.weight)
     if observation.queued:
         return state
-    return _offset(state, observation, prompt + 1.5 * decode)
+    return _offset(state, observation, prompt + CALIBRATING.first_steps * decode)
 
 
 def _forget(state: Calibration, now: float) -> Calibration:
     """Let the variances drift back to the prior."""
     elapsed = max(0.0, now - state.updated_at) if state.updated_at else 0.0
-    grow = PRIOR_VARIANCE * min(1.0, elapsed / FORGET_SECONDS)
+    grow = PRIOR_VARIANCE * min(1.0, elapsed / CALIBRATING.forget_seconds)
     return replace(
         state,
         variance_decode=max(state.variance_decode, min(PRIOR_VARIANCE, state.variance_decode + grow)),
@@ -146,15 +138,15 @@ def _innovation(state: Calibration, slopes: tuple[float, float], noise: float) -
 def _measure(state: Calibration, residual: float, slopes: tuple[float, float], noise: float) -> Calibration:
     """Update with an outlier gate."""
     innovation = _innovation(state, slopes, noise)
-    if residual * residual / innovation > OUTLIER:
+    if residual * residual / innovation > CALIBRATING.outlier:
         outliers = state.outliers + 1
-        if outliers < OUTLIERS_TO_WIDEN:
+        if outliers < CALIBRATING.outliers_to_widen:
             return replace(state, outliers=outliers)
         return replace(
             state,
             outliers=0,
-            variance_decode=4 * PRIOR_VARIANCE,
-            variance_prefill=4 * PRIOR_VARIANCE,
+            variance_decode=CALIBRATING.widened * PRIOR_VARIANCE,
+            variance_prefill=CALIBRATING.widened * PRIOR_VARIANCE,
             covariance=0.0,
         )
     state = _update(state, residual, slopes, noise)
@@ -167,7 +159,7 @@ def _update(state: Calibration, residual: float, slopes: tuple[float, float], no
     cross_d = state.variance_decode * slope_d + state.covariance * slope_p
     cross_p = state.covariance * slope_d + state.variance_prefill * slope_p
     innovation = _innovation(state, slopes, noise)
-    low, high = log(MIN_GAIN), log(MAX_GAIN)
+    low, high = log(CALIBRATING.least_gain), log(CALIBRATING.most_gain)
     return replace(
         state,
         decode=min(max(state.decode + cross_d / innovation * residual, low), high),
@@ -181,5 +173,5 @@ def _update(state: Calibration, residual: float, slopes: tuple[float, float], no
 def _offset(state: Calibration, observation: Observation, modelled: float) -> Calibration:
     if observation.ttft_seconds is None:
         return state
-    excess = min(max(observation.ttft_seconds - modelled, 0.0), MAX_OFFSET)
-    return replace(state, ttft_offset=state.ttft_offset + OFFSET_WEIGHT * (excess - state.ttft_offset))
+    excess = min(max(observation.ttft_seconds - modelled, 0.0), CALIBRATING.most_offset)
+    return replace(state, ttft_offset=state.ttft_offset + CALIBRATING.offset_weight * (excess - state.ttft_offset))

@@ -11,7 +11,7 @@ which gives the rate for a batch in closed form; the batch for a rate follows by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, log, sqrt
 from statistics import NormalDist
@@ -26,17 +26,10 @@ from pertoken.performance.step_time import (
     marginal_prefill_time,
     mean_decode_step,
 )
+from pertoken.performance.tuning import SUSTAINED
 
 OUTPUT_CV2: Final = 0.5  # squared coefficient of variation of output lengths where second moments are not known
-CONTEXT_SPREAD: Final = 1.0  # standard deviation of resident tokens per sequence / mean
-KV_OVERFLOW_Z: Final = 2.33  # 1 % of the time the cache may overflow
-CAP_ROOM: Final = 1.25  # cap / operating batch
-CAP_FULL_Z: Final = 1.28  # 10 % of the time the cap may hold requests back
 PERSISTENCE: Final = 0.86  # of batch fluctuations (M/G/inf) in a mean over one request's lifetime: sqrt(2/e)
-MAX_PREFILL_SHARE: Final = 0.85
-MAX_PROMPT_LOAD: Final = 0.95  # of the steps' room for prompts
-SMALLEST_BATCH: Final = 0.05
-LARGEST_BATCH: Final = 1024.0
 _STEPS: Final = 18
 
 
@@ -80,14 +73,15 @@ class Load:
         return Load(
             _grid(self.input_tokens),
             _grid(self.output_tokens),
-            round(self.cached_share * 50) / 50,
+            round(self.cached_share * SUSTAINED.share_steps) / SUSTAINED.share_steps,
             None if self.context is None else _grid(self.context),
             self.prompt_spread,
         )
 
 
 def _grid(value: float) -> float:
-    return float(f"{1.02 ** round(log(value) / log(1.02)):.6g}") if value > 0 else 0.0
+    ratio = SUSTAINED.grid
+    return float(f"{ratio ** round(log(value) / log(ratio)):.6g}") if value > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +167,16 @@ class Engine:
         """KV cache size in tokens."""
         return self.model.kv_capacity if self.kv_capacity is None else self.kv_capacity
 
+    def rounded(self) -> Engine:
+        """Gains to half a percent, so that results can be memoised and decisions do not follow noise."""
+        gains = Gains(
+            round(self.gains.decode * SUSTAINED.gain_steps) / SUSTAINED.gain_steps,
+            round(self.gains.prefill * SUSTAINED.gain_steps) / SUSTAINED.gain_steps,
+            round(self.gains.ttft_offset, SUSTAINED.offset_places),
+        )
+        capacity = None if self.kv_capacity is None else float(round(self.kv_capacity))
+        return replace(self, gains=gains, kv_capacity=capacity)
+
 
 def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = Targets()) -> OperatingPoint:
     """The operating point at which `batch` sequences decode on average."""
@@ -209,7 +213,9 @@ def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = Targets(
     if rate < 0:
         raise ValueError(f"negative rate {rate}")
     top = min(
-        float(engine.cap or LARGEST_BATCH), kv_sequences(engine.kv_tokens, load.resident, 0.0, 0.0), LARGEST_BATCH
+        float(engine.cap or SUSTAINED.largest_batch),
+        kv_sequences(engine.kv_tokens, load.resident, 0.0, 0.0),
+        SUSTAINED.largest_batch,
     )
     low, high = 0.0, max(top, 1.0)
     if _rate(engine, load, high) < rate:
@@ -237,17 +243,17 @@ def _broken(point: OperatingPoint, targets: Targets) -> str:
         return "inter-token"
     if targets.ttft is not None and point.ttft_tail > targets.ttft:
         return "ttft"
-    if point.prefill_share > MAX_PREFILL_SHARE or point.prompt_load > MAX_PROMPT_LOAD:
+    if point.prefill_share > SUSTAINED.most_prefill_share or point.prompt_load > SUSTAINED.most_prompt_load:
         return "compute"
     return ""
 
 
 def batch_limit(engine: Engine, load: Load) -> tuple[float, str]:
     """Largest mean batch that cap and KV cache admit, and which of the two binds."""
-    by_cap = inf if engine.cap is None else _below(float(engine.cap), CAP_FULL_Z)
-    by_kv = kv_sequences(engine.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z)
-    limit, name = min((by_kv, "kv"), (by_cap, "cap"), (LARGEST_BATCH, "compute"))
-    return max(limit, SMALLEST_BATCH), name
+    by_cap = inf if engine.cap is None else _below(float(engine.cap), SUSTAINED.cap_full_z)
+    by_kv = kv_sequences(engine.kv_tokens, load.resident, SUSTAINED.context_spread, SUSTAINED.kv_overflow_z)
+    limit, name = min((by_kv, "kv"), (by_cap, "cap"), (SUSTAINED.largest_batch, "compute"))
+    return max(limit, SUSTAINED.least_batch), name
 
 
 def _below(cap: float, z: float) -> float:
@@ -263,7 +269,7 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
     Both tails grow with the batch, so bisection over the batch finds the edge.
     """
     limit, limit_name = batch_limit(engine, load)
-    alone = at_batch(engine, load, SMALLEST_BATCH, targets)
+    alone = at_batch(engine, load, SUSTAINED.least_batch, targets)
     broken = _broken(alone, targets)
     if broken == "inter-token" and targets.inter_token is not None:
         return Unreachable(broken, alone.inter_token_tail, targets.inter_token)
@@ -273,7 +279,7 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
     stop = _broken(top, targets)
     if not stop:
         return Sustainable(top, limit_name)
-    low, high, best = SMALLEST_BATCH, limit, alone
+    low, high, best = SUSTAINED.least_batch, limit, alone
     for _ in range(_STEPS):
         middle = (low + high) / 2
         point = at_batch(engine, load, middle, targets)

@@ -9,7 +9,7 @@ from pertoken.catalog.architecture import Fact, from_config
 from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica
 from pertoken.domain.cost import no_account
-from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
+from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import EngineKind, ModelSpec, VariantSpec
 from pertoken.domain.signal import LatencyKind, Signal
@@ -21,7 +21,7 @@ from pertoken.performance.step_time import EngineModel, engine_model
 from pertoken.planner.latency import LatencyEvidence, OwedLatency, evidence
 from pertoken.planner.memory import Memory, ServiceMemory, VariantMemory
 from pertoken.planner.pool_state import alive
-from pertoken.planner.service_state import UNKNOWN_WINDOW_SECONDS, ServiceState, VariantState
+from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.tuning import TUNING, Tuning
 
 
@@ -158,17 +158,7 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, c
         return replace(state, memory=memory)
     base = base.with_batched_tokens(state.workload.engine.batched_tokens)
     engine = Engine(base, memory.calibration.gains, state.workload.max_sequences, capacity)
-    return replace(state, memory=memory, base_model=base, engine=_rounded(engine))
-
-
-def _rounded(engine: Engine) -> Engine:
-    """Gains to half a percent, so that results can be memoised and decisions do not follow noise."""
-    gains = engine.gains
-    rounded = type(gains)(
-        round(gains.decode * 200) / 200, round(gains.prefill * 200) / 200, round(gains.ttft_offset, 2)
-    )
-    capacity = None if engine.kv_capacity is None else float(round(engine.kv_capacity))
-    return replace(engine, gains=rounded, kv_capacity=capacity)
+    return replace(state, memory=memory, base_model=base, engine=engine.rounded())
 
 
 def calibration_key(state: VariantState, model: ModelSpec, accelerator: str) -> str:

@@ -9,6 +9,7 @@ from math import ceil
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingRules, SelectPolicy
 from pertoken.planner.memory import Change, Recommendation
+from pertoken.units import PER_CENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _highest(current: int, rules: ScalingRules, history: History, now: float) ->
             limits.append(start + policy.value)
         else:
             # A workload at zero can always be woken.
-            limits.append(max(ceil(start * (1 + policy.value / 100)), 1))
+            limits.append(max(ceil(start * (1 + policy.value / PER_CENT)), 1))
     return _select(limits, rules.select, current, upward=True)
 
 
@@ -91,7 +92,7 @@ def _lowest(current: int, rules: ScalingRules, history: History, now: float) -> 
         if policy.type is PolicyType.PODS:
             limits.append(start - policy.value)
         else:
-            limits.append(int(start * (1 - policy.value / 100)))
+            limits.append(int(start * (1 - policy.value / PER_CENT)))
     return _select(limits, rules.select, current, upward=False)
 
 

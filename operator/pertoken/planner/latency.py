@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import Histogram, LatencyKind, QuantileBounds
 from pertoken.performance.histogram import merge, quantile, share_within
+from pertoken.units import PER_CENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,12 @@ class LatencyEvidence:
     @property
     def bounds(self) -> QuantileBounds | None:
         """The percentile of all pods; None without events."""
-        return None if self.all_pods is None else quantile(self.all_pods, self.percentile / 100.0)
+        return None if self.all_pods is None else quantile(self.all_pods, self.percentile / PER_CENT)
 
     @property
     def warmed_up_bounds(self) -> QuantileBounds | None:
         """The percentile of warmed-up pods; None without events."""
-        return None if self.warmed_up is None else quantile(self.warmed_up, self.percentile / 100.0)
+        return None if self.warmed_up is None else quantile(self.warmed_up, self.percentile / PER_CENT)
 
     def measured(self, enough: float) -> float | None:
         """The percentile of warmed-up pods in seconds; None with fewer than `enough` events.

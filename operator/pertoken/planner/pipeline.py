@@ -36,6 +36,7 @@ from pertoken.planner.settlement import NO_ACTIONS, Actions, Settlement
 from pertoken.planner.size.stage import size
 from pertoken.planner.stabilize import stabilize
 from pertoken.planner.tuning import TUNING, Rails, Tuning
+from pertoken.units import FAULT_CHARACTERS
 
 # Each service by itself: what it asks of the pools.
 PROPOSE: Final[tuple[Callable[[Proposal], Proposal], ...]] = (
@@ -60,7 +61,6 @@ SETTLE: Final[tuple[Callable[[Settlement], Settlement], ...]] = (
     conditions,  # what the service's status says of it
 )
 
-MOST_LETTERS: Final = 500  # of an error's text
 _JUDGED_BY_PLANNING: Final = ("MetricsAvailable", "ScalingLimited", "WithinCostTarget", "WithinLatencyTarget")
 
 
@@ -160,7 +160,7 @@ def _failed(view: ServiceView, error: Exception, inputs: _Inputs) -> ServicePlan
     words = (
         "planning failed on a figure that it cannot work with; nothing is changed. The decision trace has the details"
     )
-    fault = step("fault", ("", "held"), reason, Fault(f"{type(error).__name__}: {error}"[:MOST_LETTERS]))
+    fault = step("fault", ("", "held"), reason, Fault(f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS]))
     variants = tuple(
         VariantDecision(
             variant.spec.name,

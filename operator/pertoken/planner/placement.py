@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from pertoken.domain.cluster import NodeFact
 from pertoken.domain.placement import Comparison, NodeTerm, PlacementRules, Requirement, Taint, Toleration
 
 NAME_FIELD = "metadata.name"
+INT64_DIGITS: Final = 19  # of the largest number that the API server takes
+INT64_BITS: Final = 63
 REPELLING = frozenset({"NoSchedule", "NoExecute"})  # PreferNoSchedule repels nobody
 # The usual taint of GPU nodes, whatever their resource is called (MIG slices, time-slicing).
 GPU_TAINT = "nvidia.com/gpu"
@@ -90,7 +93,7 @@ def _compares(value: str, operator: str, limit: str) -> bool:
 
 def _integer(text: str) -> int | None:
     digits = text[1:] if text[:1] in ("+", "-") else text
-    if not (digits.isascii() and digits.isdecimal()) or len(digits.lstrip("0")) > 19:
+    if not (digits.isascii() and digits.isdecimal()) or len(digits.lstrip("0")) > INT64_DIGITS:
         return None
     number = int(text)
-    return number if -(2**63) <= number < 2**63 else None
+    return number if -(2**INT64_BITS) <= number < 2**INT64_BITS else None

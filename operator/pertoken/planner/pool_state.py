@@ -13,6 +13,7 @@ from pertoken.domain.plan import PoolFigures
 from pertoken.domain.pool import AccessRule, PoolSpec
 from pertoken.domain.world import PoolView, ServiceView, VariantView, World
 from pertoken.planner.placement import obstacle
+from pertoken.planner.tuning import MOST_PROMISED
 
 TOLD_OBSTACLES = 2  # kinds of closed nodes that a refusal names
 
@@ -252,7 +253,7 @@ def _commit(state: PoolState, service: ServiceView, variant: VariantView) -> Non
         state.users.add(where)
         # Replicas that Kubernetes refuses to create take no room.
         missing = 0 if workload.failure else workload.replicas - len(alive(existing))
-        for _ in range(max(0, min(missing, 10_000))):
+        for _ in range(max(0, min(missing, MOST_PROMISED))):
             seats.append(Seat(state.take(gpus, rule, where), gpus))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pertoken.catalog.lookup import Catalog
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.cost import CostState
-from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
+from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Signal
@@ -22,8 +22,6 @@ from pertoken.performance.step_time import EngineModel
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.memory import ServiceMemory, VariantMemory
 from pertoken.planner.tuning import TUNING, Tuning
-
-UNKNOWN_WINDOW_SECONDS = 60.0  # where no metrics profile tells its rate window
 
 
 def total_of(pods: Iterable[PodMetrics], signal: Signal) -> float | None:

@@ -4,7 +4,8 @@
 (`docs/tuning.md`, written by `make tuning`). Administrators set what differs between clusters in `PlannerSettings`;
 these numbers are the same everywhere.
 
-Provenance is one of: measured (on what), convention (of whom), guess (nobody has measured it yet).
+Provenance is one of: measured (on what), convention (of whom), by contract or by definition, guess (nobody has
+measured it yet).
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import Final
 
 from pertoken.forecast.tuning import FORECASTING, KNEE, Forecasting, Knee
 from pertoken.numbers import number
+
+# Guards against absurd input, which decide nothing in use.
+MOST_PROMISED: Final = 10_000  # replicas without pods for which room is kept
+MOST_PREFILL_SHARE: Final = 0.99  # of a replica's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Estimate:
     least_context: float = number(0.5, "times the modelled resident context", "guess")
     most_context: float = number(3.0, "times the modelled resident context", "guess")
     longest_residence: float = number(300.0, "s", "guess: the load that older requests met is no longer known")
-    utilization_kept: float = number(600.0, "s", "rate window and longest residence time, with room")
+    utilization_kept: float = number(600.0, "s", "guess: rate window and longest residence time, with room")
     steady_share: float = number(0.5, "of the measured batch", "guess: below it the batch is being drained")
     full_cache: float = number(0.95, "use of the KV cache", "guess: from there on sequences may be preempted")
     shortest_start: float = number(1.0, "s", "guess: less is a clock that jumped")
@@ -114,7 +119,9 @@ class Stabilization:
 
     unproven_seconds: float = number(300.0, "s", "convention: HPA's stabilization window")
     proven_trust: float = number(0.5, "of the forecast's cases", "guess: learnt, not guessed")
-    down_percent: int = number(50, "% per start-up", "rent or buy: half may go in the time that one comes back")
+    down_percent: int = number(
+        50, "% per start-up", "convention: rent or buy, half may go in the time that one comes back"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,7 @@ class Rails:
     revert_seconds: float = number(600.0, "s", "by contract")
     hands_off_seconds: float = number(1800.0, "s", "guess: a person looks within half an hour")
     unschedulable_factor: float = number(2.0, "times the pool's provisioning time", "by contract")
-    unknown_provisioning: float = number(300.0, "s", "the default of a pool's provisioningSeconds")
+    unknown_provisioning: float = number(300.0, "s", "by contract: the default of a pool's provisioningSeconds")
     most_doublings: int = number(4, "doublings of the back-off", "guess: sixteen times")
 
 
@@ -145,7 +152,7 @@ class Reclaim:
 
     share: float = number(0.25, "of the loser's replicas", "guess: the others take its traffic over")
     seconds: float = number(
-        30.0, "s between two cuts", "two cycles: pods end in one, the winner's are placed in the next"
+        30.0, "s between two cuts", "guess: pods end in one cycle, the winner's are placed in the next"
     )
 
 

@@ -10,6 +10,7 @@ from pertoken.domain.identity import ServiceKey
 from pertoken.domain.reasons import Reason
 from pertoken.planner.grant import Grant, GrantRefusal, Option, PoolRequest
 from pertoken.planner.pool_state import PoolState
+from pertoken.units import TINY
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ def _refuse(entry: _Open, option: Option, why: GrantRefusal) -> None:
         if other.rate <= 0 or other.variant in entry.refused:
             continue
         room = other.ceiling - entry.wanted[other.variant]
-        more = min(room, ceil(rate / other.rate - 1e-9))
+        more = min(room, ceil(rate / other.rate - TINY))
         if more > 0:
             entry.wanted[other.variant] += more
             rate -= more * other.rate

@@ -13,15 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.planner.allocate.shares import PoolShare, Scene
 from pertoken.planner.grant import Grant
 from pertoken.planner.pool_state import PoolState, Seat
 from pertoken.planner.tuning import Reclaim
-
-SMALL: Final = 1e-9  # requests per second
+from pertoken.units import TINY
 
 _Key = tuple[ServiceKey, str]
 _Victim = tuple[PoolShare, Seat]
@@ -132,7 +130,7 @@ def _gather(want: PoolShare, pool: _Pool, now: PoolState) -> None:
     homeless = sum(1 for seat in pool.seats[want.key] if seat.node is None)
     for index in range(homeless + want.short):
         asked = index >= homeless  # a waiting pod is committed already and lacks only room
-        if asked and want.rate > 0 and pool.uncovered.get(want.service, 0.0) <= SMALL:
+        if asked and want.rate > 0 and pool.uncovered.get(want.service, 0.0) <= TINY:
             return
         victims = _victims(want, pool, asked=asked)
         if victims is None:

@@ -12,6 +12,7 @@ from pertoken.planner.grant import Grant
 from pertoken.planner.pool_state import PoolState
 from pertoken.planner.proposal import Proposal, VariantProposal
 from pertoken.planner.tuning import Reclaim
+from pertoken.units import TINY
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _share(proposal: Proposal, variant: VariantProposal, grant: Grant | None, po
         planned = given if given > own else min(variant.replicas, own)
         short = grant.shortfall.get(variant.name, 0) // max(workload.gpus_per_replica, 1)
         if variant.rate > 0:
-            short = min(short, ceil(grant.uncovered / variant.rate - 1e-9))
+            short = min(short, ceil(grant.uncovered / variant.rate - TINY))
     cut = command is not None and command.desired < command.before
     return PoolShare(
         service=spec.key,

@@ -8,6 +8,7 @@ from pertoken.performance.histogram import quantile
 from pertoken.performance.steady import at_batch
 from pertoken.planner.batch_cap.roll_state import Rolling
 from pertoken.planner.latency import merged
+from pertoken.units import MILLISECONDS, PER_CENT
 
 
 def stuck(rolling: Rolling) -> str:
@@ -58,9 +59,8 @@ def _breach(rolling: Rolling, new: list[PodFact]) -> str:
         or ours > objective
     ):
         return ""
-    return (
-        f"{theirs * 1000:.0f} ms between tokens with it, {ours * 1000:.0f} ms without, objective {objective * 1000:.0f}"
-    )
+    it, without, owed = (f"{seconds * MILLISECONDS:.0f}" for seconds in (theirs, ours, objective))
+    return f"{it} ms between tokens with it, {without} ms without, objective {owed}"
 
 
 def season(rolling: Rolling) -> float:
@@ -86,7 +86,7 @@ def _late(rolling: Rolling, pods: list[PodFact], kind: LatencyKind, objective: f
     service = rolling.service
     if histogram is None or histogram.cumulative[-1] * service.window < service.tuning.evidence.enough_requests:
         return None
-    bounds = quantile(histogram, service.targets.percentile / 100.0)
+    bounds = quantile(histogram, service.targets.percentile / PER_CENT)
     if bounds is None:
         return None
     return bounds.low if bounds.low < objective < bounds.high else bounds.estimate

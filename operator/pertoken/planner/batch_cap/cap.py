@@ -11,9 +11,6 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, BatchingMode
 from pertoken.domain.signal import Signal
 from pertoken.performance.steady import (
-    CAP_ROOM,
-    CONTEXT_SPREAD,
-    KV_OVERFLOW_Z,
     Engine,
     Load,
     Sustainable,
@@ -22,9 +19,11 @@ from pertoken.performance.steady import (
     sustainable_rate,
 )
 from pertoken.performance.step_time import kv_sequences
+from pertoken.performance.tuning import SUSTAINED
 from pertoken.planner.assessment import Assessment
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.settlement import CapDecision
+from pertoken.units import SECONDS_PER_MINUTE, TINY
 
 
 def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessment, need: float | None) -> CapDecision:
@@ -83,7 +82,10 @@ def _full_before(state: ServiceState, variant: VariantState, load: Load) -> bool
     fits = kv_sequences(variant.engine.kv_tokens, load.resident, 0.0, 0.0)
     quick = cap_limit(replace(variant.engine, kv_capacity=inf), load, state.targets, variant.spec.batching)
     preempted = variant.seen(Signal.PREEMPTIONS_PER_SECOND)
-    return fits <= CAP_ROOM * quick and preempted <= state.tuning.cap.few_preemptions * state.memory.demand[-1].requests
+    return (
+        fits <= SUSTAINED.cap_room * quick
+        and preempted <= state.tuning.cap.few_preemptions * state.memory.demand[-1].requests
+    )
 
 
 def _too_early(state: ServiceState, variant: VariantState) -> str:
@@ -102,7 +104,7 @@ def _too_early(state: ServiceState, variant: VariantState) -> str:
 def cap_limit(engine: Engine, load: Load, targets: Targets, batching: Batching) -> int:
     """Largest captured size at which the mean inter-token latency keeps the objective and the KV cache holds."""
     free = replace(engine, cap=None)
-    room = kv_sequences(free.kv_tokens, load.resident, CONTEXT_SPREAD, KV_OVERFLOW_Z)
+    room = kv_sequences(free.kv_tokens, load.resident, SUSTAINED.context_spread, SUSTAINED.kv_overflow_z)
     best = batching.min_sequences
     for size in GRAPH_SIZES:
         if size > min(batching.max_sequences, room):
@@ -121,7 +123,7 @@ def ideal_cap(engine: Engine, load: Load, targets: Targets, limit: int, batching
     found = sustainable_rate(replace(engine, cap=None), load, targets)
     if not isinstance(found, Sustainable):
         return None
-    wanted = min(graph_ceiling(CAP_ROOM * found.point.batch), limit)
+    wanted = min(graph_ceiling(SUSTAINED.cap_room * found.point.batch), limit)
     return min(max(wanted, batching.min_sequences), batching.max_sequences)
 
 
@@ -136,7 +138,7 @@ def _fixed(cap: BatchCap, batching: Batching, state: ServiceState) -> CapDecisio
 
 
 def _lower(cap: BatchCap, ideal: int, limit: int) -> CapDecision:
-    if cap.value <= CAP_ROOM * limit:
+    if cap.value <= SUSTAINED.cap_room * limit:
         message = f"cap {cap.value} is more than the {ideal} needed, but hardly beyond latency: no restart for it"
         return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
     # Down to what latency bears and no further: less would hold requests back without making tokens faster.
@@ -179,7 +181,7 @@ def _replicas_saved(
         sustained = sustainable_rate(replace(variant.engine, cap=cap), load, state.targets)
         if not isinstance(sustained, Sustainable):
             return 0
-        counts.append(max(ceil(need / (sustained.rate * variant.ranks) - 1e-9), variant.spec.min_replicas, 1))
+        counts.append(max(ceil(need / (sustained.rate * variant.ranks) - TINY), variant.spec.min_replicas, 1))
     return counts[0] - counts[1]
 
 
@@ -187,7 +189,7 @@ def _timing(found: CapDecision, cap: BatchCap, variant: VariantState, state: Ser
     """A change that is worth it may still come too soon, or be one that failed lately."""
     memory = variant.memory
     if memory.blocked_cap == found.desired and state.now < memory.blocked_until:
-        minutes = (memory.blocked_until - state.now) / 60
+        minutes = (memory.blocked_until - state.now) / SECONDS_PER_MINUTE
         message = f"cap {found.desired} was rolled back; not tried again for {minutes:.0f} min"
         return CapDecision(cap.value, Reason.BATCH_CHANGE_ROLLED_BACK, message)
     left = state.settings.cap_interval_seconds - (state.now - cap.changed_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from pertoken.domain.plan import Judgement, LatencyFigures, Verdict
 from pertoken.domain.reasons import Reason
@@ -10,9 +11,10 @@ from pertoken.domain.signal import LatencyKind
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.proposal import VariantProposal
 from pertoken.planner.service_state import ServiceState
+from pertoken.units import MILLISECONDS, PER_CENT
 
+LARGEST_SECONDS: Final = 1e6  # a figure beyond it is the open end of a histogram
 _NAMES = {LatencyKind.TTFT: "time to first token", LatencyKind.TIME_PER_OUTPUT_TOKEN: "inter-token latency"}
-LARGEST_SECONDS = 1e6  # a figure beyond it is the open end of a histogram
 
 
 def latency_figures(state: ServiceState) -> LatencyFigures:
@@ -54,8 +56,8 @@ def _unreachable(variants: Sequence[VariantProposal]) -> str:
         return ""
     best = min((unreachable for unreachable in missed if unreachable is not None), key=lambda one: one.seconds)
     return (
-        f"a single request on an idle replica takes {best.seconds * 1000:.0f} ms ({best.what}), "
-        f"the objective is {best.objective * 1000:.0f} ms: no number of replicas reaches it"
+        f"a single request on an idle replica takes {best.seconds * MILLISECONDS:.0f} ms ({best.what}), "
+        f"the objective is {best.objective * MILLISECONDS:.0f} ms: no number of replicas reaches it"
     )
 
 
@@ -64,7 +66,7 @@ def _objective_condition(state: ServiceState, latency: LatencyEvidence, objectiv
     if bounds is None or share is None or latency.all_pods is None:
         return Judgement(Verdict.UNKNOWN, Reason.NO_TRAFFIC, f"no {name} was measured")
     low, high = share
-    goal = latency.percentile / 100.0
+    goal = latency.percentile / PER_CENT
     words = f"p{latency.percentile} {name} {_ms(bounds.estimate)}, objective {_ms(objective)}"
     if low >= goal:
         return Judgement(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
@@ -77,4 +79,4 @@ def _objective_condition(state: ServiceState, latency: LatencyEvidence, objectiv
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < LARGEST_SECONDS else "more than the largest bucket"
+    return f"{seconds * MILLISECONDS:.0f} ms" if seconds < LARGEST_SECONDS else "more than the largest bucket"

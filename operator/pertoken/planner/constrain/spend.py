@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from math import floor
-from typing import Final
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Limit
 from pertoken.planner.proposal import Proposal, Status, step
-
-ROUNDING: Final = 1e-9  # of a replica
+from pertoken.units import TINY
 
 
 def spend_limit(proposal: Proposal) -> Proposal:
@@ -24,7 +22,7 @@ def spend_limit(proposal: Proposal) -> Proposal:
         if price is None or price <= 0:
             variants.append(variant)
             continue
-        affordable = max(floor(left / price + ROUNDING), variant.state.spec.min_replicas)
+        affordable = max(floor(left / price + TINY), variant.state.spec.min_replicas)
         count = min(variant.replicas, affordable)
         left -= count * price
         cut += variant.replicas - count

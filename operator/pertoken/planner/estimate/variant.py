@@ -7,14 +7,16 @@ from dataclasses import replace
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.forecast.demand import blend
-from pertoken.performance.calibrate import MIN_BATCH, Observation
+from pertoken.performance.calibrate import Observation
 from pertoken.performance.calibrate import learn as calibrate
 from pertoken.performance.histogram import quantile
 from pertoken.performance.steady import Load, at_batch
+from pertoken.performance.tuning import CALIBRATING
 from pertoken.planner.assessment import Assessment, Grade
 from pertoken.planner.latency import merged
 from pertoken.planner.memory import VariantMemory
 from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.units import PER_CENT
 
 _CALIBRATED_BY = (
     Signal.STEP_SECONDS,
@@ -88,7 +90,7 @@ def _observation(state: ServiceState, variant: VariantState, pod: PodMetrics, lo
 def _tail(state: ServiceState, variant: VariantState, memory: VariantMemory, load: Load) -> VariantMemory:
     """How far the measured inter-token percentile lies from the modelled one, as far as bucket edges are sure of it."""
     batch = variant.batch
-    if variant.engine is None or not variant.measured or batch is None or batch < MIN_BATCH:
+    if variant.engine is None or not variant.measured or batch is None or batch < CALIBRATING.least_batch:
         return memory
     modelled = at_batch(variant.engine, load, batch, state.targets).inter_token_tail
     histogram = merged(variant.warmed_up, LatencyKind.TIME_PER_OUTPUT_TOKEN)
@@ -96,7 +98,7 @@ def _tail(state: ServiceState, variant: VariantState, memory: VariantMemory, loa
         return memory
     if histogram.cumulative[-1] * state.window < state.tuning.evidence.enough_requests:
         return memory
-    bounds = quantile(histogram, state.targets.percentile / 100.0)
+    bounds = quantile(histogram, state.targets.percentile / PER_CENT)
     if bounds is None:
         return memory
     nearest = min(max(modelled, bounds.low), bounds.high)

@@ -9,7 +9,6 @@ show that it was wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from pertoken.domain.signal import Signal
 from pertoken.forecast.demand import blend
@@ -25,9 +24,8 @@ from pertoken.performance.steady import (
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity
 from pertoken.planner.service_state import ServiceState, VariantState
-from pertoken.planner.tuning import DeliveredCapacity
-
-EPSILON: Final = 1e-9  # requests per second: none
+from pertoken.planner.tuning import MOST_PREFILL_SHARE, DeliveredCapacity
+from pertoken.units import TINY
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def capacity_of(engine: Engine, load: Load, targets: Targets, ranks: int = 1) ->
 
 def work_of(capacity: Capacity, load: Load) -> RequestWork:
     """The weight of prompts at the operating point of a fully used replica, and the work of the mean request."""
-    share = min(capacity.point.point.prefill_share, 0.99)
+    share = min(capacity.point.point.prefill_share, MOST_PREFILL_SHARE)
     weight = share / (1.0 - share) * load.steps / max(load.input_tokens, 1.0)
     return RequestWork(weight, load.input_tokens * weight + load.output_tokens)
 
@@ -75,7 +73,7 @@ def delivered_of(state: ServiceState, variant: VariantState, capacity: Capacity,
     if known is not None and known.key != key:
         known = None
     rate = _rate(variant, work)
-    if rate is None or capacity.rate <= EPSILON or (known is not None and known.at >= state.now):
+    if rate is None or capacity.rate <= TINY or (known is not None and known.at >= state.now):
         return known
     tuning = state.tuning.delivered
     share = min(max(rate / capacity.rate, tuning.least_share), 1.0)
@@ -91,7 +89,7 @@ def share_of(delivered: Delivered | None, now: float, tuning: DeliveredCapacity)
     """Part of the modelled capacity that is believed, at most 1."""
     if delivered is None:
         return 1.0
-    remembered: float = 0.5 ** (max(0.0, now - delivered.at) / tuning.half_life)
+    remembered: float = 2.0 ** (-max(0.0, now - delivered.at) / tuning.half_life)
     return 1.0 - (1.0 - delivered.share) * remembered
 
 
@@ -109,4 +107,4 @@ def _rate(variant: VariantState, work: RequestWork) -> float | None:
     if not pods or any(signal not in pod.values for pod in pods for signal in signals):
         return None
     prompts, generated = (sum(pod.values[signal] for pod in pods) / len(pods) for signal in signals)
-    return (prompts * work.input_weight + generated) / max(work.per_request, EPSILON)
+    return (prompts * work.input_weight + generated) / max(work.per_request, TINY)

@@ -10,8 +10,8 @@ from pertoken.performance.steady import at_batch, at_rate
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.proposal import Proposal, Status, VariantProposal
 from pertoken.planner.service_state import ServiceState, VariantState
-from pertoken.planner.size.capacity import EPSILON
 from pertoken.planner.size.expected import Expected
+from pertoken.units import TINY
 
 
 def consolidate(proposal: Proposal, proposed: VariantProposal, known: Expected, need: float) -> VariantProposal:
@@ -29,7 +29,7 @@ def consolidate(proposal: Proposal, proposed: VariantProposal, known: Expected, 
     others = sum(other.ready * known.capacities[other.name].rate for other in state.variants if other is not variant)
     rate = known.capacities[variant.name].rate
     for count in range(max(proposed.replicas, 0), variant.steady):
-        if min(variant.ready, count) * rate + others < need - EPSILON:
+        if min(variant.ready, count) * rate + others < need - TINY:
             continue
         if count == 0 or _latency_holds(state, variant, known, count):
             return proposed.at(count)

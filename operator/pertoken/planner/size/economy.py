@@ -13,9 +13,9 @@ from pertoken.accounting.cost_index import Tokens, list_value
 from pertoken.domain.service import CostObjective, Optimize, WhenInfeasible
 from pertoken.performance.steady import Targets
 from pertoken.planner.service_state import ServiceState
-from pertoken.planner.size.capacity import EPSILON, capacity_of
+from pertoken.planner.size.capacity import capacity_of
 from pertoken.planner.size.expected import Expected
-from pertoken.units import SECONDS_PER_HOUR
+from pertoken.units import SECONDS_PER_HOUR, TINY
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +64,4 @@ def _hard_limit(state: ServiceState, known: Expected, cost: CostObjective, rate:
     capacity = capacity_of(variant.engine, known.load, eased, variant.ranks)
     if capacity is None:
         return None
-    return ceil(rate / capacity.times(state.memory.knee.rounded).rate - EPSILON)
+    return ceil(rate / capacity.times(state.memory.knee.rounded).rate - TINY)

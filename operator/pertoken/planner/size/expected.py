@@ -12,7 +12,8 @@ from pertoken.performance.steady import Load
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity
 from pertoken.planner.service_state import ServiceState, VariantState
-from pertoken.planner.size.capacity import EPSILON, RequestWork, capacity_of, delivered_of, share_of, work_of
+from pertoken.planner.size.capacity import RequestWork, capacity_of, delivered_of, share_of, work_of
+from pertoken.units import TINY
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Expected:
 
     def rate(self, work: float) -> float:
         """Mean requests per second that make this much work."""
-        return work / max(self.work.per_request, EPSILON)
+        return work / max(self.work.per_request, TINY)
 
     @property
     def carried(self) -> float:
@@ -87,5 +88,5 @@ def _believed(
 
 def _cost_per_request(variant: VariantState, capacity: Capacity) -> tuple[bool, float, str]:
     """USD per request at the sustainable rate; variants that miss an objective or have no price come last."""
-    price = inf if variant.usd_per_hour is None else variant.usd_per_hour / max(capacity.rate, EPSILON)
+    price = inf if variant.usd_per_hour is None else variant.usd_per_hour / max(capacity.rate, TINY)
     return capacity.unreachable is not None, price, variant.name

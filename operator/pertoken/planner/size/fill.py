@@ -7,7 +7,7 @@ from math import ceil
 
 from pertoken.planner.proposal import Capacity
 from pertoken.planner.service_state import VariantState
-from pertoken.planner.size.capacity import EPSILON
+from pertoken.units import TINY
 
 
 def fill(order: Sequence[VariantState], capacities: Mapping[str, Capacity], need: float) -> dict[str, int]:
@@ -27,11 +27,11 @@ def fill(order: Sequence[VariantState], capacities: Mapping[str, Capacity], need
     for variant in order:
         rate, floor = capacities[variant.name].rate, floors[variant.name]
         anyway -= floor * rate
-        asked = ceil((left - anyway) / rate - EPSILON)
+        asked = ceil((left - anyway) / rate - TINY)
         count = min(max(asked, floor, 0), variant.ceiling)
         wanted[variant.name] = count
         left = max(0.0, left - count * rate)
-    if left > EPSILON and order:
+    if left > TINY and order:
         first = order[0]
-        wanted[first.name] += ceil(left / capacities[first.name].rate - EPSILON)
+        wanted[first.name] += ceil(left / capacities[first.name].rate - TINY)
     return wanted

@@ -8,12 +8,13 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import ModelSizing, Step
 from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal, step
 from pertoken.planner.service_state import ServiceState, VariantState
-from pertoken.planner.size.capacity import EPSILON, share_of
+from pertoken.planner.size.capacity import share_of
 from pertoken.planner.size.consolidate import consolidate
 from pertoken.planner.size.economy import Counts, economize
 from pertoken.planner.size.expected import Expected
 from pertoken.planner.size.feedback import add_for_latency, add_for_queue
 from pertoken.planner.size.fill import fill
+from pertoken.units import TINY
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
         elif proposed.replicas < variant.steady and not (eased and proposal.assessment.may_shrink):
             proposed = consolidate(proposal, proposed, known, need)
         variants.append(proposed)
-    rates = _Rates(rate, need, headroom=needed / max(known.ahead.work, EPSILON) - 1.0)
+    rates = _Rates(rate, need, headroom=needed / max(known.ahead.work, TINY) - 1.0)
     steps = [_step(state, known, proposed, rates) for proposed in variants]
     sized = proposal.with_variants(variants, *steps)
     if not state.idle and not eased:

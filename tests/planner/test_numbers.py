@@ -1,0 +1,91 @@
+"""No number decides outside a `tuning` module, and every one there says its unit and where it comes from."""
+
+import ast
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import pytest
+
+import pertoken
+from pertoken.accounting import tuning as accounting
+from pertoken.forecast import tuning as forecast
+from pertoken.numbers import numbers_of
+from pertoken.performance import tuning as performance
+from pertoken.planner import tuning as planner
+
+ROOT = Path(pertoken.__file__).parent
+PLAIN = (0, 1, 2)
+TUNING = "tuning.py"
+PROVENANCE = ("measured on ", "convention", "by contract", "by definition", "guess")
+# What decides nothing, by file and name.
+ALLOWED = {
+    ("accounting/bill.py", "EXACT"): "digits of exact decimals",
+    ("accounting/statement.py", "_PRICE"): "digits of exact decimals",
+    ("accounting/statement.py", "_LEAST_PLACES"): "places of a price",
+    ("accounting/ledger.py", "_PLANNERS_LEDGER"): "place in a saved form",
+    ("planner/memory.py", "_LEDGER"): "place in a saved form",
+    ("planner/assessment.py", "PANIC"): "member of an enumeration",
+    ("planner/conditions/latency.py", "LARGEST_SECONDS"): "open end of a histogram, in words",
+    ("planner/placement.py", "INT64_DIGITS"): "what the API server takes",
+    ("planner/placement.py", "INT64_BITS"): "what the API server takes",
+}
+GROUPS = {
+    "planner": planner.TUNING,
+    "forecasting": forecast.FORECASTING,
+    "knee": forecast.KNEE,
+    "accounting": accounting.TUNING,
+    "sustained": performance.SUSTAINED,
+    "calibrating": performance.CALIBRATING,
+}
+
+
+def named(tree):
+    """Constants of a module or class by the name that they are assigned to."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name):
+                found |= {id(part): target.id for part in ast.walk(node.value)}
+    return found
+
+
+def numbers(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = named(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value not in PLAIN:
+            yield names.get(id(node), ""), node
+
+
+def places():
+    for layer in ("planner", "accounting", "forecast"):
+        for path in sorted((ROOT / layer).rglob("*.py")):
+            if path.name != TUNING:
+                for name, node in numbers(path):
+                    yield path.relative_to(ROOT).as_posix(), name, node
+
+
+def test_no_number_decides_outside_tuning():
+    left = [
+        f"{file}:{node.lineno}: {node.value} {name}" for file, name, node in places() if (file, name) not in ALLOWED
+    ]
+
+    assert left == []
+
+
+def test_what_is_allowed_is_there():
+    assert {(file, name) for file, name, _ in places()} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_number_says_its_unit_and_where_it_comes_from(group):
+    for number in numbers_of(GROUPS[group]):
+        assert number.unit, number.path
+        assert number.source.startswith(PROVENANCE), number.path
+
+
+def test_the_groups_of_a_tuning_are_frozen():
+    for group in GROUPS.values():
+        assert is_dataclass(group)
+        assert type(group).__dataclass_params__.frozen
