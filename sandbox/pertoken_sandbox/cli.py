@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pertoken_sandbox.binaries import BinaryUnavailable, ensure
+from pertoken_sandbox.binaries import BinaryUnavailable, ensure_all
 from pertoken_sandbox.components import (
     Options,
     Part,
@@ -117,8 +117,8 @@ def binaries(
     unknown = sorted(set(names or ()) - set(PROGRAMS))
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: expected some of {', '.join(PROGRAMS)}")
-    for name in names or PROGRAMS:
-        print(f"{name}\t{ensure(name)}")
+    for name, path in ensure_all(names or PROGRAMS).items():
+        print(f"{name}\t{path}")
 
 
 def _options(folder: Path, kubeconfig: Path | None, fleet: Path | None) -> Options:

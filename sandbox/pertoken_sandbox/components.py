@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pertoken_sandbox.binaries import ensure
+from pertoken_sandbox.binaries import ensure, ensure_all
 from pertoken_sandbox.cluster import Cluster, ExistingCluster
-from pertoken_sandbox.controlplane import ControlPlane
+from pertoken_sandbox.controlplane import PROGRAMS, ControlPlane
 from pertoken_sandbox.fleet.process import fleet_server
 from pertoken_sandbox.processes import ManagedProcess
 from pertoken_sandbox.progress import say
@@ -111,7 +111,8 @@ def prometheus(options: Options, targets: tuple[str, ...] = ()) -> PrometheusSer
 
 
 def components(options: Options) -> list[Part]:
-    """All parts, in the order of their start."""
+    """All parts, in the order of their start; every program that they need is there when this returns."""
+    ensure_all(("kubectl", "prometheus") if options.existing_kubeconfig else (*PROGRAMS, "prometheus"))
     kube = cluster(options)
     processes = kube.processes if isinstance(kube, ControlPlane) else ()
     parts = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pertoken_sandbox import controlplane_commands as commands
 from pertoken_sandbox import kubeconfig
-from pertoken_sandbox.binaries import ensure
+from pertoken_sandbox.binaries import ensure_all
 from pertoken_sandbox.cluster import Cluster
 from pertoken_sandbox.processes import Command, ManagedProcess, ProcessFailed, free_ports
 
@@ -42,7 +42,7 @@ class ControlPlane(Cluster):
         super().__init__(state_dir.absolute())
         self._settings = settings or commands.Settings()
         self._ports = self._remembered_ports()
-        programs = {name: ensure(name) for name in PROGRAMS}
+        programs = ensure_all(PROGRAMS)
         self._layout = commands.Layout(self.state_dir, self._ports, programs)
 
         def process(command: Command) -> ManagedProcess:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from pertoken_sandbox.progress import Progress
@@ -55,15 +56,44 @@ def build(source: GoSource, output: Path, what: str) -> None:
     Raises:
         BuildFailed: Go is missing or the build failed (its last lines are in the message).
     """
+    _run(_command(source, str(output), (source.package,)), source.module, output.with_suffix(".log"), what)
+
+
+def build_together(sources: Sequence[GoSource], folder: Path, what: str) -> tuple[Path, ...]:
+    """Build several programs of one module with a single `go build`, which compiles what they share once.
+
+    Args:
+        sources: of one module, with the same linker and build flags.
+        folder: where the programs are written, each under the last part of its package.
+        what: name of the work for progress and errors.
+
+    Returns:
+        The programs, in the order of `sources`.
+
+    Raises:
+        BuildFailed: Go is missing or the build failed; none of the programs counts as built.
+        ValueError: the sources have different flags or modules.
+    """
+    first = sources[0]
+    if len({(source.module, source.ldflags, source.tags) for source in sources}) > 1:
+        raise ValueError("expected sources of one module with the same flags")
+    packages = tuple(source.package for source in sources)
+    _run(_command(first, f"{folder}/", packages), first.module, folder / "build.log", what)
+    return tuple(folder / package.rsplit("/", 1)[-1] for package in packages)
+
+
+def _command(source: GoSource, output: str, packages: Sequence[str]) -> list[str]:
     command = [go_command(), "build", "-trimpath", "-ldflags", " ".join(("-s", "-w", *source.ldflags))]
     if source.tags:
         command += ["-tags", ",".join(source.tags)]
-    command += ["-o", str(output), source.package]
-    log = output.with_suffix(".log")
-    with log.open("wb") as sink, Progress(f"building {what} with Go (a first build takes minutes)") as progress:
+    return [*command, "-o", output, *packages]
+
+
+def _run(command: Sequence[str], module: str, log: Path, what: str) -> None:
+    with log.open("wb") as sink, Progress(f"building {what} with Go") as progress:
         process = subprocess.Popen(
             command,
-            cwd=module_folder(source.module),
+            cwd=module_folder(module),
             env=go_environment(),
             stdout=sink,
             stderr=subprocess.STDOUT,

@@ -17,8 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from pertoken_sandbox import binaries, cache, download, gobuild, neighbours
-from pertoken_sandbox.versions import ETCD, HELM, KUBERNETES, PROGRAMS, PROMETHEUS, Program, Release
+from pertoken_sandbox import binaries, cache, controlplane, download, gobuild, neighbours
+from pertoken_sandbox.versions import (
+    BUILD_MINUTES,
+    ETCD,
+    HELM,
+    KUBERNETES,
+    PROGRAMS,
+    PROMETHEUS,
+    GoSource,
+    Program,
+    Release,
+)
 
 PROGRAM = b"#!/bin/sh\necho pinned\n"
 
@@ -147,6 +157,107 @@ def test_without_network_and_go_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     with pytest.raises(binaries.BinaryUnavailable, match=r"etcd .*install Go 1\.26"):
         binaries.ensure("etcd")
+
+
+STUB_GO = """#!{python}
+import os, pathlib, sys
+with open({log!r}, "a") as log:
+    log.write("\\n".join(sys.argv[1:]) + "\\n\\n")
+if {broken!r} and any({broken!r} in argument for argument in sys.argv):
+    sys.exit("broken on purpose")
+output = sys.argv[sys.argv.index("-o") + 1]
+packages = sys.argv[sys.argv.index("-o") + 2 :]
+files = [output + package.rsplit("/", 1)[-1] for package in packages] if output.endswith("/") else [output]
+for file in files:
+    pathlib.Path(file).write_bytes({program!r})
+"""
+
+
+@pytest.fixture
+def stub_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], list[list[str]]]]:
+    """Put a `go` on the PATH that writes what it should build; returns the arguments of its calls so far."""
+
+    def install(broken: str = "") -> Callable[[], list[list[str]]]:
+        log = tmp_path / "go.log"
+        script = tmp_path / "path" / "go"
+        executable(script)
+        script.write_text(STUB_GO.format(python=sys.executable, log=str(log), broken=broken, program=PROGRAM))
+        monkeypatch.setenv("PATH", str(script.parent))
+        return lambda: [call.split("\n") for call in log.read_text().strip().split("\n\n")]
+
+    return install
+
+
+KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+
+
+def test_the_kubernetes_programs_are_built_by_one_go_build(stub_go, monkeypatch, capsys):
+    no_network(monkeypatch)
+    calls = stub_go()
+    paths = binaries.ensure_all(controlplane.PROGRAMS)
+    assert list(paths) == list(controlplane.PROGRAMS)
+    assert [path.read_bytes() for path in paths.values()] == [PROGRAM] * 5
+    packages = [call[call.index("-o") + 2 :] for call in calls()]
+    assert packages == [
+        ["go.etcd.io/etcd/server/v3"],
+        [f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS],
+    ]
+    said = capsys.readouterr().err
+    first = said.splitlines()[0]
+    assert "kube-apiserver, kube-controller-manager, kube-scheduler, kubectl (about 10 min)" in first
+    assert "all about 11 min" in first
+    assert "helm" not in said
+
+
+def test_what_is_there_already_is_not_built_again(stub_go, monkeypatch, capsys):
+    no_network(monkeypatch)
+    executable(cache.bin_dir() / PROGRAMS["kubectl"].file_name)
+    calls = stub_go()
+    binaries.ensure_all(KUBERNETES_PROGRAMS)
+    (call,) = calls()
+    assert call[-3:] == [f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS[:3]]
+    capsys.readouterr()
+    binaries.ensure_all(KUBERNETES_PROGRAMS)
+    assert len(calls()) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failed_build_keeps_what_was_built_before(stub_go, monkeypatch):
+    no_network(monkeypatch)
+    stub_go(broken="kube-scheduler")
+    with pytest.raises(binaries.BinaryUnavailable, match="broken on purpose"):
+        binaries.ensure_all(controlplane.PROGRAMS)
+    assert [name for name in controlplane.PROGRAMS if binaries.find(name)] == ["etcd"]
+
+
+def test_ready_programs_come_before_a_build(serve, stub_go, monkeypatch):
+    root = serve({"/program": PROGRAM, "/program.sha256": sha256(PROGRAM)})
+    release_at(monkeypatch, Release(f"{root}/program", f"{root}/program.sha256"))
+    stub_go(broken="cmd")
+    assert set(binaries.ensure_all(KUBERNETES_PROGRAMS)) == set(KUBERNETES_PROGRAMS)
+
+
+def test_programs_of_a_module_have_the_same_flags():
+    flags: dict[str, set[tuple[object, object]]] = {}
+    for program in PROGRAMS.values():
+        flags.setdefault(program.source.module, set()).add((program.source.ldflags, program.source.tags))
+    assert all(len(each) == 1 for each in flags.values())
+    assert set(flags) == set(BUILD_MINUTES)
+
+
+def test_go_names_the_programs_of_one_build_by_their_packages(tmp_path, monkeypatch):
+    if shutil.which("go") is None:
+        pytest.skip("needs Go")
+    module = tmp_path / "tools" / "pair"
+    for name in ("first", "second"):
+        (module / "cmd" / name).mkdir(parents=True)
+        (module / "cmd" / name / "main.go").write_text("package main\n\nfunc main() {}\n")
+    (module / "go.mod").write_text("module example.test/pair\n\ngo 1.21\n")
+    monkeypatch.setattr(gobuild, "TOOLS", tmp_path / "tools")
+    sources = [GoSource("pair", f"example.test/pair/cmd/{name}") for name in ("first", "second")]
+    built = gobuild.build_together(sources, tmp_path, "a pair")
+    assert [path.name for path in built] == ["first", "second"]
+    assert all(subprocess.run([path], check=False).returncode == 0 for path in built)
 
 
 def test_an_interrupted_build_leaves_no_program_and_no_litter(monkeypatch):
