@@ -26,7 +26,7 @@ class Deployment:
 
     Attributes:
         quantization: of the weights, a catalog name; empty as published.
-        kv_quantization: of the KV cache; empty as such weights are usually served: 8 bits beside fp8 and nvfp4.
+        kv_quantization: of the KV cache; empty for what the checkpoint asks for, or bf16.
         engine: serving engine, empty for the mean one.
     """
 
@@ -50,7 +50,7 @@ class Deployment:
     @property
     def cache(self) -> str:
         """Precision of the KV cache, as it is run."""
-        return self.kv_quantization or usual_cache(self.precision, self.gpu)
+        return self.kv_quantization or usual_cache(self.model, self.gpu)
 
     @property
     def coefficients(self) -> EngineModel:

@@ -1,26 +1,38 @@
 """Models described by their `config.json`, whole or inline, in the key spellings of the Hugging Face hub.
 
-Dense models, mixtures of experts, multi-head latent attention, sliding windows, learned sparse attention, and hybrids
-with linear attention or Mamba layers are told apart by the keys that they have.
+`config` finds the language model and its figures, `config_layers` says what each layer is, `config_mixers` and
+`config_feeds` what it weighs and keeps, `config_quantization` in which precision. A key that none of them understands
+is named among the model's `doubts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pertoken.catalog.config_keys import Config
-from pertoken.catalog.layers import LatentHead, gated_attention, gated_delta, latent_attention, mamba1, mamba2
+from pertoken.catalog.block_configs import read_blocks
+from pertoken.catalog.bounds import PARAMETERS
+from pertoken.catalog.config import Config, Unclear
+from pertoken.catalog.config_feeds import Feeds, read_feeds, ungated
+from pertoken.catalog.config_layers import Kinds, layer_kinds
+from pertoken.catalog.config_mixers import Mixers
+from pertoken.catalog.config_quantization import read_quantization
+from pertoken.catalog.layered import Layer
 from pertoken.catalog.lookup import Unknown
 from pertoken.catalog.models import Model
 
-Fact = int | float | str | bool
+Fact = Any
 
-# Families whose feed-forward has two matrices, and those that tie embedding and head unless they say otherwise.
-_UNGATED: Final = ("gpt2", "gpt_bigcode", "gpt_neox", "gptj", "opt", "starcoder2", "bloom", "falcon", "nemotron", "phi")
-_TIED: Final = ("gemma", "gpt2", "opt", "bloom", "falcon", "cohere")
-_GATED_PHI: Final = ("phi3", "phi4", "phimoe")
+# Families that tie embedding and head unless they say otherwise.
+_TIED: Final = (
+    *("gemma", "recurrent_gemma", "gpt2", "gpt_bigcode", "opt", "bloom", "falcon", "cohere", "smollm3", "ernie4_5"),
+    *("lfm2", "starcoder2", "t5", "zamba"),
+)
+_UNTIED: Final = ("falcon_h1", "falcon_mamba")
+_DOUBLED: Final = ("longcat",)  # two attentions and two dense feed-forwards a layer
+_DEFAULT_CONTEXT: Final = 131072
 
 
 def from_config(model_id: str, facts: Iterable[tuple[str, Fact]]) -> Model | Unknown:
@@ -40,129 +52,198 @@ def from_config(model_id: str, facts: Iterable[tuple[str, Fact]]) -> Model | Unk
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """A configuration that lacks figures; `missing` names the keys."""
+    """A configuration that lacks figures: `missing` names the keys, `unclear` says why where it is not absence."""
 
     model: str
     missing: tuple[str, ...]
+    unclear: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """What is wrong, without the model's name."""
+        if self.unclear:
+            return "; ".join(self.unclear)
+        return f"missing or not a positive number that a model can have: {', '.join(self.missing)}"
 
     def __str__(self) -> str:
-        return f"{self.model}: missing or not a positive number that a model can have: {', '.join(self.missing)}"
+        return f"{self.model}: {self.why}"
 
 
 def from_mapping(model_id: str, config: Mapping[str, Any], source: str = "config.json") -> Model | Incomplete:
-    """A catalog row from a whole `config.json`; multimodal ones are read at their `text_config`."""
+    """A catalog row from a whole `config.json`; a multimodal one is read at its language model, wherever it stands."""
     known = Config.of(config)
-    layers, hidden = known.number("layers"), known.number("hidden")
-    heads, vocab = known.number("heads"), known.number("vocab")
-    experts, ffn = known.number("experts") or 0, known.number("ffn") or 0
-    expert_ffn = known.number("expert_ffn") or ffn
-    needed = {
-        "num_hidden_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "vocab_size": vocab,
-        "intermediate_size": ffn or expert_ffn,
-    }
-    missing = tuple(name for name, value in needed.items() if not value)
-    if missing or not (layers and hidden and heads and vocab):
+    missing = _missing(known)
+    if missing:
         return Incomplete(model_id, missing)
-    shape = _attention(known, hidden, heads)
-    mixers = _mixers(known, layers, hidden)
-    dense_layers = known.dense_layers(mixers.with_ffn) if experts else 0
-    window, windowed = known.windows(mixers.attending)
-    dense_ffn = known.number("dense_ffn") or ffn
-    return Model(
+    try:
+        return _model(model_id, known, source)
+    except Unclear as unclear:
+        return Incomplete(model_id, (unclear.key,), (str(unclear),))
+
+
+def _missing(known: Config) -> tuple[str, ...]:
+    """Needed figures that are not there, and known ones that are no figures."""
+    unreadable = known.unreadable()
+    blocks = bool(known.raw.get("block_configs"))
+    needed = {
+        "num_hidden_layers": known.layers(),
+        "hidden_size": known.number("hidden"),
+        "num_attention_heads": _any(known, "heads"),
+        "vocab_size": known.number("vocab"),
+        "intermediate_size": blocks or _any(known, "ffn") or _any(known, "expert_ffn") or _any(known, "shared_ffn"),
+    }
+    if _any(known, "experts") and not _any(known, "experts_per_token"):
+        needed["num_experts_per_tok"] = None
+    absent = (name for name, value in needed.items() if not value and name not in unreadable)
+    return tuple(dict.fromkeys((*unreadable, *absent)))
+
+
+def _any(known: Config, meaning: str) -> bool:
+    layers = known.layers()
+    try:
+        return any(known.each(meaning, layers)) or known.number(meaning) is not None
+    except Unclear:
+        return True  # told when the layers are read
+
+
+def _model(model_id: str, known: Config, source: str) -> Model:
+    count = known.layers()
+    if known.raw.get("block_configs"):
+        layers: Sequence[Layer] = read_blocks(known, count)
+        kinds = Kinds(())
+    else:
+        kinds = layer_kinds(known, count)
+        layers = _layers(known, kinds)
+    layers = _together(layers)
+    quantization = read_quantization(known, has_experts=any(layer.experts for layer in layers))
+    if quantization.errors:
+        raise Unclear("quantization", "; ".join(quantization.errors))
+    doubts = (*known.doubts(), *kinds.doubts, *quantization.doubts)
+    per_layer = known.number("layer_input") or 0
+    tables = (known.number("layer_vocab") or known.number("vocab") or 0) * per_layer * count if per_layer else 0
+    if any(_largest(layer) > PARAMETERS for layer in layers) or tables > PARAMETERS:
+        raise Unclear("num_hidden_layers", "more parameters than a model can have")
+    made = Model(
         id=model_id,
-        layers=layers,
-        hidden=hidden,
-        heads=heads,
-        kv_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        ffn=dense_ffn if not experts or dense_layers else 0,
-        vocab=vocab,
-        experts=experts,
-        experts_per_token=(known.number("experts_per_token") or 1) if experts else 0,
-        expert_ffn=expert_ffn if experts else 0,
-        shared_ffn=known.shared_ffn(expert_ffn) if experts else 0,
-        dense_layers=dense_layers,
-        tied=known.flag("tie_word_embeddings", default=known.family(_TIED)),
-        kv_latent=shape.latent,
-        attention_parameters=shape.parameters,
-        window=window,
-        windowed_layers=windowed,
-        sparse_tokens=known.number("sparse_tokens"),
-        linear_layers=mixers.linear,
-        linear_parameters=mixers.parameters,
-        linear_state=mixers.state,
-        ffn_layers=None if mixers.with_ffn == layers else mixers.with_ffn,
-        attention_layers=None if mixers.attending == layers - mixers.linear else mixers.attending,
-        gated=not (known.family(_UNGATED) and not known.family(_GATED_PHI)),
-        native_quantization=known.quantization(),
-        context=known.number("context") or 131072,
+        layers=count,
+        hidden=known.number("hidden") or 0,
+        heads=0,
+        kv_heads=0,
+        head_dim=0,
+        ffn=0,
+        vocab=known.number("vocab") or 0,
+        tied=known.flag("tie_word_embeddings", default=known.family(*_TIED) and not known.family(*_UNTIED)),
+        sparse_tokens=_sparse_tokens(known),
+        lookup_parameters=tables,
+        native_quantization=quantization.native,
+        part_precisions=quantization.parts,
+        kv_quantization=quantization.cache,
+        context=known.number("context") or _DEFAULT_CONTEXT,
         source=source,
+        layout=layers,
+        doubts=doubts,
+    )
+    return _summed(made, known, layers)
+
+
+def _layers(known: Config, kinds: Kinds) -> list[Layer]:
+    mixers, feeds = Mixers.of(known, kinds.kinds), read_feeds(known, kinds.kinds)
+    beside = _beside(known, len(kinds.kinds))
+    if known.family(*_DOUBLED):
+        return _doubled(mixers, feeds)
+    return [
+        replace(
+            feed,
+            attention=mixers.attention(index, kind),
+            recurrent=mixers.recurrent(kind),
+            dense=feed.dense + beside,
+        )
+        for index, (kind, feed) in enumerate(zip(kinds.kinds, feeds.layers, strict=True))
+    ]
+
+
+def _beside(known: Config, layers: int) -> int:
+    """Parameters of each layer beside mixer and feed-forward (Gemma 3n and 4).
+
+    A gate and a projection of the layer's own embedding and its share of the projection to all of them; the low-rank
+    branch; the layer's share of what mixes parallel streams, a projection in and one out for each but the first.
+    """
+    hidden, per_layer = known.number("hidden") or 0, known.number("layer_input") or 0
+    streams = max(1, known.number("altup") or 1)
+    mixed = 2 * (streams - 1) * hidden * hidden // layers
+    return 3 * hidden * per_layer + 2 * hidden * (known.number("laurel") or 0) + mixed
+
+
+def _doubled(mixers: Mixers, feeds: Feeds) -> list[Layer]:
+    """Each layer twice attends and twice has a dense feed-forward, and once has experts beside them."""
+    made = []
+    for index, layer in enumerate(feeds.layers):
+        half = Layer(1, mixers.attention(index, mixers.kinds[index]), dense=feeds.dense(index), feeds=True)
+        made += [half, half, replace(layer, dense=layer.shared)]
+    return made
+
+
+def _together(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Alike layers as one with their count, in the order in which they first come."""
+    counted: Counter[Layer] = Counter()
+    for layer in layers:
+        counted[replace(layer, count=1)] += layer.count
+    return tuple(replace(layer, count=count) for layer, count in counted.items())
+
+
+def _largest(layer: Layer) -> int:
+    experts = layer.experts
+    return max(
+        layer.dense,
+        layer.attention.parameters if layer.attention else 0,
+        max(layer.recurrent.parameters, layer.recurrent.state) if layer.recurrent else 0,
+        experts.parameters * experts.count if experts else 0,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """Of an attention layer."""
-
-    kv_heads: int
-    head_dim: int
-    latent: int | None
-    parameters: int | None
+def _sparse_tokens(known: Config) -> int | None:
+    """Tokens that a query reads at most, where every layer chooses among its cache."""
+    nested = known.raw.get("sparse_attention_config")
+    return None if isinstance(nested, Mapping) else known.number("sparse_tokens")
 
 
-def _attention(known: Config, hidden: int, heads: int) -> _Shape:
-    latent = known.number("latent")
-    if latent:
-        rotary, plain = known.number("rotary") or 0, known.number("plain") or known.number("head_dim") or 128
-        value = known.number("value") or plain
-        parameters = latent_attention(
-            hidden, heads, known.number("query_rank") or 0, latent, LatentHead(plain, rotary, value)
-        )
-        return _Shape(heads, (plain + rotary + value) // 2, latent + rotary, parameters)
-    head_dim = known.number("head_dim") or hidden // heads
-    kv_heads = known.number("kv_heads") or (1 if known.flag("multi_query") else heads)
-    gated = known.flag("attn_output_gate", default=known.family(("qwen3_next", "qwen3_5")))
-    return _Shape(kv_heads, head_dim, None, gated_attention(hidden, heads, kv_heads, head_dim) if gated else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mixers:
-    """How many layers attend, how many are recurrent, and how many have a feed-forward part."""
-
-    attending: int
-    linear: int
-    with_ffn: int
-    parameters: int = 0
-    state: int = 0
-
-
-def _mixers(known: Config, layers: int, hidden: int) -> _Mixers:
-    kinds = known.layer_kinds(layers)
-    linear = kinds.count("linear")
-    if not linear:
-        return _Mixers(layers, 0, layers)
-    attending = kinds.count("attention")
-    # Pattern strings list feed-forwards as layers of their own; all other hybrids have one in every layer.
-    own = kinds.count("feed-forward")
-    parameters, state = _recurrent(known, hidden)
-    return _Mixers(attending, linear, own or layers, parameters, state)
-
-
-def _recurrent(known: Config, hidden: int) -> tuple[int, int]:
-    """Parameters and numbers of state of one recurrent layer."""
-    values = known.number("linear_value_heads")
-    if values:
-        keys = known.number("linear_key_heads") or values
-        key_dim, value_dim = known.number("linear_key_dim") or 128, known.number("linear_value_dim") or 128
-        return gated_delta(hidden, keys, values, key_dim, value_dim), values * key_dim * value_dim
-    state = known.number("state") or 16
-    heads = known.number("mamba_heads")
-    inner = (known.number("expand") or 2) * hidden
-    if heads:
-        head_dim = known.number("mamba_head_dim") or inner // heads
-        return mamba2(hidden, heads, head_dim, known.number("groups") or 1, state), heads * head_dim * state
-    rank = known.number("dt_rank") or (hidden + 15) // 16
-    return mamba1(hidden, inner, state, rank), inner * state
+def _summed(made: Model, known: Config, layers: tuple[Layer, ...]) -> Model:
+    """The fields of a model that has its layers one by one: those of most layers, and sums."""
+    attending = [layer for layer in layers if layer.attention]
+    most = max(attending, key=lambda layer: (layer.attention.window is None, layer.count), default=None)  # type: ignore[union-attr]
+    attention = most.attention if most else None
+    windowed = [layer for layer in attending if layer.attention and layer.attention.window]
+    recurrent = [layer for layer in layers if layer.recurrent]
+    routed = [layer for layer in layers if layer.experts]
+    experts = max((layer.experts for layer in routed if layer.experts), key=lambda one: one.count, default=None)
+    feeding = sum(layer.count for layer in layers if layer.feeds)
+    moe = sum(layer.count for layer in routed)
+    mixing = sum(layer.count for layer in recurrent)
+    attends = sum(layer.count for layer in attending)
+    unit = (2 if ungated(known) else 3) * made.hidden
+    shared = max((layer.shared for layer in routed), default=0)
+    dense = max((layer.dense for layer in layers if layer.feeds and not layer.experts), default=0)
+    return replace(
+        made,
+        heads=attention.heads if attention else known.number("heads") or 1,
+        kv_heads=attention.kv_heads if attention else 0,
+        head_dim=(attention.cached_width // 2) if attention else 1,
+        ffn=dense // unit,
+        experts=experts.count if experts else 0,
+        experts_per_token=experts.chosen if experts else 0,
+        expert_ffn=experts.width if experts else 0,
+        shared_ffn=shared // unit,
+        dense_layers=feeding - moe if moe else 0,
+        kv_latent=attention.latent if attention else None,
+        attention_parameters=attention.parameters if attention else None,
+        indexer_bytes=attention.indexer_bytes if attention else 0,
+        latent_wide=attention.latent_wide if attention else 0,
+        window=max((layer.attention.window or 0 for layer in windowed if layer.attention), default=None),
+        windowed_layers=sum(layer.count for layer in windowed),
+        linear_layers=mixing,
+        linear_parameters=max((layer.recurrent.parameters for layer in recurrent if layer.recurrent), default=0),
+        linear_state=max((layer.recurrent.state for layer in recurrent if layer.recurrent), default=0),
+        ffn_layers=None if feeding == made.layers else feeding,
+        attention_layers=None if attends == made.layers - mixing else attends,
+        gated=unit == 3 * made.hidden,
+    )

@@ -1,178 +1,484 @@
-"""What `config.json` files call their figures."""
+"""What `config.json` files call their figures, and which of their keys change neither size nor speed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+import re
+from typing import Final
 
-from pertoken.catalog.bounds import CONTEXT, FFN, LAYERS, OF_CONFIG
-from pertoken.catalog.precisions import find_precision
-
+# One figure of the whole model, or a list with one for every layer where the meaning is in `BY_LAYER`.
 SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "hidden": ("hidden_size", "n_embd", "d_model"),
-    "heads": ("num_attention_heads", "n_head", "n_heads"),
-    "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "num_query_groups"),
-    "head_dim": ("head_dim", "attention_head_dim", "kv_channels"),
-    "ffn": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
-    "dense_ffn": ("intermediate_size_mlp",),
+    "hidden": ("hidden_size", "n_embd", "d_model", "dim", "model_dim"),
+    "heads": ("num_attention_heads", "n_head", "n_heads", "num_query_heads"),
+    "kv_heads": (
+        "num_key_value_heads",
+        "num_kv_heads",
+        "n_head_kv",
+        "n_kv_heads",
+        "num_query_groups",
+        "multi_query_group_num",
+        "num_attention_groups",
+        "num_kv_groups",
+    ),
+    "head_dim": ("head_dim", "attention_head_dim", "kv_channels", "d_head"),
+    "ffn": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "hidden_dim", "block_ff_dim", "d_ff"),
+    "dense_ffn": ("intermediate_size_mlp", "dense_intermediate_size"),
     "vocab": ("vocab_size", "padded_vocab_size"),
-    "context": ("max_position_embeddings", "n_positions", "max_seq_len"),
-    "experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
-    "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k"),
-    "expert_ffn": ("moe_intermediate_size", "expert_intermediate_size", "moe_ffn_hidden_size"),
+    "context": ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx"),
+    "experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"),
+    "experts_per_token": (
+        "num_experts_per_tok",
+        "num_experts_per_token",
+        "experts_per_token",
+        "moe_topk",
+        "moe_top_k",
+        "moe_k",
+        "top_k_experts",
+        "num_selected_experts",
+        "moe_router_topk",
+    ),
+    "expert_ffn": (
+        "moe_intermediate_size",
+        "expert_intermediate_size",
+        "moe_ffn_hidden_size",
+        "expert_ffn_hidden_size",
+        "moe_expert_ffn_hidden_size",
+    ),
+    "expert_width": ("moe_latent_size", "routed_expert_hidden_size"),
+    "shared_experts": (
+        "n_shared_experts",
+        "num_shared_experts",
+        "num_shared_expert",
+        "moe_num_shared_experts",
+        "shared_expert_num",
+    ),
+    "shared_ffn": (
+        "shared_expert_intermediate_size",
+        "moe_shared_expert_intermediate_size",
+        "shared_intermediate_size",
+        "share_expert_dim",
+        "share_expert_dims",
+        "moe_shared_intermediate_size",
+    ),
+    "zero_experts": ("zero_expert_num",),
     "latent": ("kv_lora_rank",),
-    "query_rank": ("q_lora_rank",),
+    "query_rank": ("q_lora_rank", "share_q_dim"),
     "plain": ("qk_nope_head_dim",),
     "rotary": ("qk_rope_head_dim",),
     "value": ("v_head_dim",),
     "sparse_tokens": ("index_topk",),
+    "index_heads": ("index_n_heads",),
+    "index_dim": ("index_head_dim",),
+    "window": (
+        "sliding_window",
+        "sliding_window_size",
+        "attention_chunk_size",
+        "window_size",
+        "attention_window_size",
+        "local_attention",
+        "interleaved_sliding_window",
+    ),
+    "window_heads": ("swa_num_attention_heads",),
+    "window_kv_heads": ("swa_num_key_value_heads", "swa_num_attention_groups"),
+    "window_head_dim": ("swa_head_dim",),
+    "window_value": ("swa_v_head_dim",),
+    "global_kv_heads": ("num_global_key_value_heads",),
+    "global_head_dim": ("global_head_dim",),
+    "cache_sharers": ("num_kv_shared_layers",),
+    "cache_share_factor": ("cla_share_factor",),
+    "layer_input": ("hidden_size_per_layer_input",),
+    "layer_vocab": ("vocab_size_per_layer_input",),
+    "altup": ("altup_num_inputs",),
+    "laurel": ("laurel_rank",),
     "linear_value_heads": ("linear_num_value_heads",),
     "linear_key_heads": ("linear_num_key_heads",),
     "linear_key_dim": ("linear_key_head_dim",),
     "linear_value_dim": ("linear_value_head_dim",),
+    "recurrent_width": ("lru_width", "mamba_d_ssm", "mamba_intermediate_size"),
     "mamba_heads": ("mamba_num_heads", "mamba_n_heads"),
     "mamba_head_dim": ("mamba_head_dim", "mamba_d_head"),
-    "groups": ("mamba_n_groups", "n_groups"),
+    "groups": ("mamba_n_groups", "n_groups", "mamba_ngroups"),
     "state": ("ssm_state_size", "mamba_d_state", "state_size"),
     "expand": ("mamba_expand", "expand"),
-    "dt_rank": ("mamba_dt_rank",),
+    "dt_rank": ("mamba_dt_rank", "time_step_rank"),
+    "conv": ("conv_L_cache",),
 }
-_LINEAR: Final = ("linear_attention", "mamba", "mamba2", "recurrent")
-_WINDOWED: Final = ("sliding_attention", "chunked_attention", "local_attention")
-_PATTERN: Final = {"M": "linear", "*": "attention", "-": "feed-forward", "E": "feed-forward", "O": "feed-forward"}
-_INT8: Final = 8
-_MOST_LISTED: Final = max(FFN, CONTEXT)
+BY_LAYER: Final = frozenset(
+    {
+        "heads",
+        "kv_heads",
+        "head_dim",
+        "ffn",
+        "dense_ffn",
+        "experts",
+        "experts_per_token",
+        "expert_ffn",
+        "shared_experts",
+        "shared_ffn",
+        "window",
+    }
+)
+# A figure that may say "none" by a negative number or a word.
+OPTIONAL_WORDS: Final = {"dt_rank": ("auto",)}
+NEGATIVE_IS_NONE: Final = frozenset({"window", "conv"})
+
+# Keys that other modules of the reader take: patterns, which layers have experts, quantization, flags, nested parts.
+PATTERN_KEYS: Final = (
+    "hybrid_override_pattern",
+    "layers_block_type",
+    "layer_block_types",
+    "layer_types",
+    "block_types",
+    "attention_types",
+    "mixer_types",
+    "layer_pattern",
+    "attn_type_list",
+    "hybrid_layer_pattern",
+    "sliding_window_pattern",
+)
+TAKEN: Final = frozenset(
+    {
+        *(name for names in SPELLINGS.values() for name in names),
+        *PATTERN_KEYS,
+        "model_type",
+        "architectures",
+        "tie_word_embeddings",
+        "attn_output_gate",
+        "attention_output_gate",
+        "multi_query",
+        "multi_query_attention",
+        "new_decoder_architecture",
+        "use_sliding_window",
+        "max_window_layers",
+        "full_attention_interval",
+        "attn_layer_period",
+        "attn_layer_offset",
+        "attn_layer_indices",
+        "full_attention_layers",
+        "full_attn_layers",
+        "full_attn_idxs",
+        "global_attn_idx",
+        "swa_layers",
+        "linear_attn_config",
+        "block_configs",
+        "moe_layers",
+        "moe_layers_enum",
+        "moe_layer_freq",
+        "mlp_layer_types",
+        "mlp_only_layers",
+        "decoder_sparse_step",
+        "interleave_moe_layer_step",
+        "expert_layer_period",
+        "expert_layer_offset",
+        "first_k_dense_replace",
+        "num_dense_layers",
+        "n_dense_layers",
+        "moe_layer_num_skipped",
+        "moe_layer_start_index",
+        "moe_layer_end_index",
+        "moe_layer_interval",
+        "enable_moe_block",
+        "use_moe",
+        "zero_expert_type",
+        "quantization_config",
+        "compression_config",
+        "indexer_types",
+        "use_cla",
+        "block_auto_adjust_ff_dim",
+        "block_ffn_dim_multiplier",
+        "block_multiple_of",
+        "sparse_attention_config",
+        "use_double_wide_mlp",
+        "attention_k_eq_v",
+        "mla_use_output_gate",
+        "attention_other_setting",
+        "expert_dtype",
+    }
+)
+
+_IRRELEVANT_NAMES: Final = frozenset(
+    {
+        "_name_or_path",
+        "activation_situ_beta",
+        "activation_situ_linear_beta",
+        "activation_sparsity_pattern",
+        "add_cross_attention",
+        "add_full_attention_sink_bias",
+        "add_swa_attention_sink_bias",
+        "alibi",
+        "altup_active_idx",
+        "altup_coef_clip",
+        "altup_correct_scale",
+        "apply_query_key_layer_scaling",
+        "apply_residual_connection_post_layernorm",
+        "architectures",
+        "attention_in_multiplier",
+        "attention_multiplier",
+        "attention_out_multiplier",
+        "attention_probs_dropout_prob",
+        "attention_sink",
+        "attention_softmax_in_fp32",
+        "attention_value_scale",
+        "attn_logit_softcapping",
+        "attn_res_block_size",
+        "attn_scale",
+        "attn_temperature_tuning",
+        "auto_map",
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "cache_implementation",
+        "chunk_size",
+        "chunk_size_feed_forward",
+        "classifier_dropout",
+        "conv_dim",
+        "conv_dim_out",
+        "conv_kernel",
+        "conv_use_xavier_init",
+        "cross_attention_hidden_size",
+        "deepstack_visual_indexes",
+        "dim_model_base",
+        "diversity_penalty",
+        "do_sample",
+        "dtype",
+        "early_stopping",
+        "embed_scale",
+        "embedding_dropout",
+        "embedding_multiplier",
+        "embedding_scale",
+        "encoder_no_repeat_ngram_size",
+        "ep_size",
+        "expert_bias",
+        "exponential_decay_length_penalty",
+        "final_logit_softcapping",
+        "finetuning_task",
+        "floor_scale",
+        "force_unfused",
+        "fp32_residual_connection",
+        "fuse_rms_norm",
+        "gate_lower_bound",
+        "gating_function",
+        "group_max",
+        "group_routing_type",
+        "id2label",
+        "ignore_index",
+        "image_grid_pinpoints",
+        "image_placeholder",
+        "image_seq_length",
+        "image_token_compression_method",
+        "img_token_compression_config",
+        "index_share_for_mtp_iteration",
+        "index_skip_topk_offset",
+        "index_topk_freq",
+        "index_topk_pattern",
+        "initial_context_length",
+        "is_decoder",
+        "is_encoder_decoder",
+        "key_multiplier",
+        "kv_cache_dtype",
+        "label2id",
+        "language_model_only",
+        "latent_moe_use_norm",
+        "layernorm_full_attention_alpha",
+        "layernorm_full_attention_beta",
+        "layernorm_linear_attention_alpha",
+        "layernorm_linear_attention_beta",
+        "layernorm_mlp_alpha",
+        "layernorm_mlp_beta",
+        "layernorm_num_groups",
+        "length_penalty",
+        "linear_conv_kernel_dim",
+        "lm_head_multiplier",
+        "logit_scale",
+        "logits_scaling",
+        "logits_to_keep",
+        "mamba_chunk_size",
+        "mamba_d_conv",
+        "mamba_norm_before_gate",
+        "mamba_rms_norm",
+        "mamba_ssm_cache_dtype",
+        "mamba_ssm_dtype",
+        "max_length",
+        "max_model_len",
+        "max_new_tokens",
+        "max_sequence_length_train",
+        "min_length",
+        "mla_use_nope",
+        "mlp_multipliers",
+        "mm_tokens_per_image",
+        "modality",
+        "moe_capacity",
+        "moe_drop_tokens",
+        "moe_dropout_prob",
+        "moe_gate",
+        "moe_layer_use_bias",
+        "moe_random_routing_dropped_token",
+        "moe_renormalize",
+        "moe_router_activation_func",
+        "moe_router_dtype",
+        "moe_router_scaling_factor",
+        "moe_shared_expert_overlap",
+        "moe_use_aux_free",
+        "moe_use_hard_gate",
+        "mtp_hybrid_override_pattern",
+        "mtp_layers_block_type",
+        "mtp_num_hidden_layers",
+        "mtp_num_layers",
+        "mtp_transformer_layers",
+        "mtp_use_dedicated_embeddings",
+        "multimodal_projector_bias",
+        "mup_base",
+        "mup_width_multiplier",
+        "n_group",
+        "name_or_path",
+        "need_fp32_gate",
+        "nextn_quantization",
+        "no_repeat_ngram_size",
+        "no_rope_layer_interval",
+        "no_rope_layers",
+        "nope_layer_interval",
+        "norm_expert_weight",
+        "norm_topk_prob",
+        "num_beam_groups",
+        "num_beams",
+        "num_expert_group",
+        "num_hash_layers",
+        "num_logits_to_keep",
+        "num_mtp_modules",
+        "num_nextn_predict_layers",
+        "num_return_sequences",
+        "num_reward_heads",
+        "num_sink_tokens",
+        "original_max_position_embeddings",
+        "original_rope",
+        "output_gate_type",
+        "output_router_logits",
+        "output_scores",
+        "parallel_attn",
+        "partial_rotary_factor",
+        "position_embedding_type",
+        "position_ids",
+        "post_layer_norm",
+        "postnorm",
+        "pre_seq_len",
+        "prefix",
+        "prefix_projection",
+        "pretraining_tp",
+        "problem_type",
+        "process_image_mode",
+        "projector_hidden_act",
+        "projector_hidden_size",
+        "pruned_heads",
+        "qk_head_dim",
+        "qk_norm",
+        "qk_norm_type",
+        "query_pre_attn_scalar",
+        "remove_invalid_values",
+        "reorder_and_upcast_attn",
+        "repetition_penalty",
+        "rescale_prenorm_residual",
+        "residual_in_fp32",
+        "residual_multiplier",
+        "return_dict",
+        "return_dict_in_generate",
+        "rms_norm",
+        "rope_ratio",
+        "rotary_dim",
+        "rotary_emb_base",
+        "rotary_pct",
+        "rotary_percent",
+        "route_norm",
+        "route_scale",
+        "routed_scaling",
+        "routed_scaling_factor",
+        "router_bias",
+        "scale_attn_by_inverse_layer_idx",
+        "scale_attn_weights",
+        "scale_depth",
+        "scale_emb",
+        "score_func",
+        "scoring_func",
+        "sep_token",
+        "seq_aux",
+        "short_conv_kernel_size",
+        "sliding_window_attn_rope",
+        "spatial_merge_size",
+        "ssm_in_multiplier",
+        "ssm_multipliers",
+        "ssm_out_multiplier",
+        "summary_activation",
+        "summary_type",
+        "summary_use_proj",
+        "suppress_tokens",
+        "swiglu_alpha",
+        "swiglu_limit",
+        "swiglu_limits",
+        "swiglu_limits_shared",
+        "task_specific_params",
+        "temperature",
+        "temporal_patch_size",
+        "tie_encoder_decoder",
+        "time_step_floor",
+        "time_step_limit",
+        "time_step_max",
+        "time_step_min",
+        "time_step_scale",
+        "tokenizer_class",
+        "top_k",
+        "top_p",
+        "topk_group",
+        "topk_method",
+        "topk_scaling",
+        "torch_default_dtype",
+        "torch_dtype",
+        "torchscript",
+        "transformers_version",
+        "typical_p",
+        "unk_token",
+        "use_bfloat16",
+        "use_bidirectional_attention",
+        "use_cache",
+        "use_expert_bias",
+        "use_flash_attn",
+        "use_fused_rmsnorm",
+        "use_fused_rope",
+        "use_fused_swiglu",
+        "use_gemma_norm",
+        "use_grouped_topk",
+        "use_mamba_kernels",
+        "use_mamba_rms_norm",
+        "use_mem_rope",
+        "use_moe_router_bias",
+        "use_mrope",
+        "use_mtp",
+        "use_mup",
+        "use_parallel_residual",
+        "use_post_norm",
+        "use_qk_norm",
+        "use_return_dict",
+        "use_rmsnorm",
+        "use_routing_bias",
+        "use_unified_vision_chunk",
+        "video_placeholder",
+        "vision_feature_layer",
+        "vision_feature_select_strategy",
+        "vision_soft_tokens_per_image",
+    }
+)
+_IRRELEVANT: Final = re.compile(
+    r".*_token(_id|_index|s_ids|_ids)s?$|.*_token_id_.*|^(bos|eos|pad|unk|sep|boi|eoi|boa|eoa)_.*|^rope_.*|.*_rope_.*"
+    r"|.*rotary.*|.*dropout.*|.*(pdrop|drop_rate)$|.*init(ializer)?_(range|std|method|factor).*|.*initializer.*"
+    r"|.*_eps(ilon)?$|^eps$|.*(aux|z|balance)_loss.*|.*loss.*|.*jitter.*|^output_(attentions|hidden_states)$"
+    r"|.*(^|_)act(ivation)?(_fn|_func|_function|_type)?$|.*_bias$|^bias$|.*_bias_enabled$|^hc_.*|.*norm(_type|_eps)?$"
+    r"|.*_implementation(_internal|_autoset)?$|^forced_.*|^(vision|video|image|audio)_.*(token|start|end|id).*"
+    r"|^layer_?norm.*|^compress_rope_.*|.*_softcap(ping)?$|^attn_implementation$|^use_.*bias.*$|^norm_.*|.*norm_before.*"
+)
+# Parts of their own beside the language model: their weights are not counted.
+APART: Final = re.compile(
+    r"(vision|visual|vit|image|video|audio|speech|talker|code2wav|code_predictor|tts|dit|mtp|draft|eagle|aligner"
+    r"|projector|perceiver|resampler|token2wav)"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """A `config.json`, read by meaning."""
-
-    raw: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Config:
-        """The language model's part, with what only the whole says (quantization, tied embeddings) kept."""
-        for name in ("text_config", "llm_config", "language_config"):
-            text = config.get(name)
-            if isinstance(text, Mapping):
-                whole = {key: config[key] for key in ("quantization_config", "tie_word_embeddings") if key in config}
-                return cls({**whole, **text})
-        return cls(config)
-
-    def number(self, meaning: str) -> int | None:
-        """The figure of this meaning; None when absent, not a positive number, or beyond what a model can have."""
-        for name in SPELLINGS[meaning]:
-            value = self.raw.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= OF_CONFIG[meaning]:
-                return int(value)
-        return None
-
-    def flag(self, name: str, *, default: bool = False) -> bool:
-        """A yes or no."""
-        value = self.raw.get(name)
-        return value if isinstance(value, bool) else default
-
-    def family(self, prefixes: tuple[str, ...]) -> bool:
-        """Whether `model_type` begins with one of these."""
-        return str(self.raw.get("model_type", "")).startswith(prefixes)
-
-    def _list(self, name: str) -> list[Any]:
-        value = self.raw.get(name)
-        return list(value) if isinstance(value, list | tuple) and len(value) <= LAYERS else []
-
-    def _every(self, name: str) -> int:
-        value = self.raw.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_LISTED else 0
-
-    def dense_layers(self, with_ffn: int) -> int:
-        """Layers of a mixture-of-experts model with an ordinary feed-forward part."""
-        listed = self._list("moe_layers")
-        if listed:
-            return with_ffn - len(listed)
-        dense = self._every("first_k_dense_replace") or len(self._list("mlp_only_layers"))
-        every = (
-            self._every("decoder_sparse_step")
-            or self._every("interleave_moe_layer_step")
-            or self._every("expert_layer_period")
-            or 1
-        )
-        return dense + (with_ffn - dense) - (with_ffn - dense) // every
-
-    def shared_ffn(self, expert_ffn: int) -> int:
-        """Width of the experts that every token passes."""
-        for name in (
-            "shared_expert_intermediate_size",
-            "moe_shared_expert_intermediate_size",
-            "shared_intermediate_size",
-        ):
-            if self._every(name):
-                return self._every(name)
-        if self.family(("llama4",)):
-            return expert_ffn
-        return self._every("n_shared_experts") * expert_ffn
-
-    def layer_kinds(self, layers: int) -> list[str]:
-        """``attention``, ``linear`` or ``feed-forward``, layer by layer."""
-        pattern = self.raw.get("hybrid_override_pattern")
-        if isinstance(pattern, str) and len(pattern) <= LAYERS:
-            return [_PATTERN.get(letter, "attention") for letter in pattern]
-        listed = self._list("layer_types") or self._list("layers_block_type")
-        if listed:
-            return ["linear" if str(kind) in _LINEAR else "attention" for kind in listed]
-        every = self._every("full_attention_interval") or self._every("attn_layer_period")
-        if every and (self.number("linear_value_heads") or self.number("state")):
-            attending = layers // every
-            return ["attention"] * attending + ["linear"] * (layers - attending)
-        return ["attention"] * layers
-
-    def windows(self, attending: int) -> tuple[int | None, int]:
-        """Sliding window in tokens, and how many attention layers have it."""
-        window = self._every("sliding_window") or self._every("attention_chunk_size")
-        if not window or self.raw.get("use_sliding_window") is False:
-            return None, 0
-        listed = [str(kind) for kind in self._list("layer_types")]
-        if listed:
-            count = sum(kind in _WINDOWED for kind in listed)
-            return (window, count) if count else (None, 0)
-        return window, attending - attending // self._global_every(attending)
-
-    def _global_every(self, attending: int) -> int:
-        """Every how many layers one attends to everything; more than all of them where none does."""
-        families = ((("gemma2", "gpt_oss"), 2), (("gemma3",), 6), (("llama4",), 4))
-        known = next((every for names, every in families if self.family(names)), attending + 1)
-        return self._every("sliding_window_pattern") or known
-
-    def quantization(self) -> str:
-        """Precision in which the weights are published; empty for bf16."""
-        config = self.raw.get("quantization_config")
-        if not isinstance(config, Mapping):
-            return ""
-        named = config.get("quant_method")
-        method = named.lower() if isinstance(named, str) else ""
-        stated = config.get("quant_algo") or config.get("quantization")
-        if isinstance(stated, Mapping):
-            stated = stated.get("quant_algo")
-        algorithm = stated.lower() if isinstance(stated, str) else ""
-        for kind in ("nvfp4", "fp8"):
-            if kind in algorithm:
-                return kind
-        if method == "compressed-tensors":
-            return _compressed(config)
-        found = find_precision(method)
-        return "" if found is None else found.name
-
-
-def _compressed(config: Mapping[str, Any]) -> str:
-    """The `compressed-tensors` format: bits and type of the first group of weights."""
-    groups = config.get("config_groups")
-    for group in groups.values() if isinstance(groups, Mapping) else ():
-        weights = group.get("weights") if isinstance(group, Mapping) else None
-        if isinstance(weights, Mapping):
-            floats = weights.get("type") == "float"
-            if weights.get("num_bits") == _INT8:
-                return "fp8" if floats else "int8"
-            return "nvfp4" if floats else "int4"
-    return ""
+def irrelevant(key: str) -> bool:
+    """Whether a key changes neither the size of a model nor its speed."""
+    return key in _IRRELEVANT_NAMES or _IRRELEVANT.fullmatch(key) is not None

@@ -60,3 +60,52 @@ def mamba2(hidden: int, heads: int, head_dim: int, groups: int, state: int) -> i
 def mamba1(hidden: int, inner: int, state: int, rank: int) -> int:
     """Mamba mixer (arXiv 2312.00752)."""
     return hidden * 2 * inner + inner * (rank + 2 * state) + rank * inner + inner * hidden
+
+
+def projections(
+    hidden: int,
+    heads: tuple[int, int],
+    dims: tuple[int, int],
+    *,
+    query_rank: int = 0,
+    gated: bool = False,
+    one_for_both: bool = False,
+) -> int:
+    """Grouped-query attention.
+
+    Args:
+        hidden: model width.
+        heads: query heads, key-value heads.
+        dims: width of a query and key, of a value.
+        query_rank: rank of the query's compression, 0 for none.
+        gated: a second projection as wide as the output gates it.
+        one_for_both: keys and values are one projection.
+    """
+    queries, keys = heads
+    wide, value = dims
+    query = hidden * query_rank + query_rank * queries * wide if query_rank else hidden * queries * wide
+    key_value = hidden * keys * (wide if one_for_both else wide + value)
+    return query + key_value + (2 if gated else 1) * hidden * queries * value
+
+
+def indexer(hidden: int, heads: int, width: int, query_rank: int) -> int:
+    """What chooses tokens in DeepSeek sparse attention: queries of all its heads, one key, a weight per head."""
+    return (query_rank or hidden) * heads * width + hidden * width + hidden * heads
+
+
+def delta_attention(hidden: int, heads: int, head_dim: int, *, full_gate: bool = False) -> int:
+    """Kimi delta attention (arXiv 2510.26692): query, key, value, decay and output gates of low rank, and back."""
+    inner = heads * head_dim
+    low = hidden * head_dim + head_dim * inner
+    gates = low + (hidden * inner if full_gate else low)
+    return 4 * hidden * inner + gates + hidden * heads
+
+
+def lightning(hidden: int, heads: int, head_dim: int) -> int:
+    """Lightning attention (arXiv 2501.08313): query, key, value, output gate, and back."""
+    return 5 * hidden * heads * head_dim
+
+
+def gated_recurrent(hidden: int, width: int, heads: int) -> int:
+    """Recurrent block of Griffin (arXiv 2402.19427): two branches in, two block-diagonal gates, one back."""
+    return 3 * hidden * width + 2 * width * width // max(1, heads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pertoken.catalog.layers import LatentHead, gated_attention, gated_delta, latent_attention, mamba1, mamba2
+from pertoken.catalog.layers import LatentHead, gated_attention, gated_delta, indexer, latent_attention, mamba1, mamba2
 from pertoken.catalog.models import Model
 
 _LLAMA3: Final = 128256  # vocabularies
@@ -358,8 +358,11 @@ _DEEPSEEK_AI: Final = (
         shared_ffn=2048,
         dense_layers=3,
         kv_latent=576,
-        attention_parameters=latent_attention(7168, 128, 1536, 512, LatentHead(128, 64, 128)),
+        attention_parameters=latent_attention(7168, 128, 1536, 512, LatentHead(128, 64, 128))
+        + indexer(7168, 64, 128, 1536),
         sparse_tokens=2048,
+        indexer_bytes=132,
+        latent_wide=64,
         native_quantization="fp8",
         context=163840,
         aliases=("deepseek-ai/DeepSeek-V3.2-Exp",),
@@ -470,8 +473,11 @@ _ZHIPU: Final = (
         shared_ffn=2048,
         dense_layers=3,
         kv_latent=576,
-        attention_parameters=latent_attention(6144, 64, 2048, 512, LatentHead(192, 64, 256)),
+        attention_parameters=latent_attention(6144, 64, 2048, 512, LatentHead(192, 64, 256))
+        + indexer(6144, 32, 128, 2048),
         sparse_tokens=2048,
+        indexer_bytes=132,
+        latent_wide=64,
         context=202752,
         aliases=("zhipuai/GLM-5",),
     ),

@@ -46,6 +46,7 @@ PRECISIONS: Final[dict[str, Precision]] = {
         Precision("fp16", 2.0),
         Precision("fp8", 1.0, "fp8", compute=0.8, bandwidth=0.95, expert_compute=0.8, activations=True),
         Precision("int8", 1.0, "int8", compute=0.8, bandwidth=0.95, expert_compute=0.8, activations=True),
+        Precision("w8a16", 1.0, bandwidth=0.95),
         Precision("int4", 0.53125, bandwidth=0.85, expert_bandwidth=0.56, expert_compute=0.76, bits4=True),
         Precision("mxfp4", 0.53125, bandwidth=0.85, expert_bandwidth=0.56, expert_compute=0.76, bits4=True),
         Precision(
@@ -72,6 +73,7 @@ SPELLINGS: Final[dict[str, str]] = {
     "float8": "fp8",
     "fp4": "nvfp4",
     "w8a8": "int8",
+    "int8_weight_only": "w8a16",
     "awq": "int4",
     "gptq": "int4",
     "w4a16": "int4",

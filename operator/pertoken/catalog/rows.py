@@ -52,6 +52,7 @@ _EFFICIENCIES: Final = {
     "expertBandwidth": "expert_bandwidth",
     "expertCompute": "expert_compute",
 }
+_READ_ONLY: Final = frozenset({"layout", "part_precisions", "doubts"})  # told by a config alone
 _NUMBER_FIELDS: Final = frozenset({"int", "int | None"})
 
 
@@ -159,7 +160,7 @@ def _efficiency(item: Mapping[str, Any]) -> Efficiency:
 def _model(item: Mapping[str, Any]) -> Model:
     if "config" in item:
         return _configured(item)
-    named = {field.name: field for field in fields(Model)}
+    named = {field.name: field for field in fields(Model) if field.name not in _READ_ONLY}
     words = {_camel(name): name for name in named}
     _known_keys(item, frozenset(words))
     changes: dict[str, Any] = {}
@@ -183,11 +184,18 @@ def _configured(item: Mapping[str, Any]) -> Model:
         raise _Mistake(f".config: {type(config).__name__}: expected the content of config.json")
     made = from_mapping(_text(item, "id"), config, _text(item, "source"))
     if isinstance(made, Incomplete):
-        raise _Mistake(f".config: missing or not a positive number that a model can have: {', '.join(made.missing)}")
+        raise _Mistake(f".config: {made.why}")
     native = made.native_quantization
     if "nativeQuantization" in item:
         native = _precision(item, "nativeQuantization")
-    return replace(made, aliases=_texts(item, "aliases"), as_of=_text(item, "asOf"), native_quantization=native)
+    parts = made.part_precisions if native == made.native_quantization else ()
+    return replace(
+        made,
+        aliases=_texts(item, "aliases"),
+        as_of=_text(item, "asOf"),
+        native_quantization=native,
+        part_precisions=parts,
+    )
 
 
 def _model_value(item: Mapping[str, Any], word: str, field: Field[Any]) -> Any:
@@ -203,7 +211,7 @@ def _model_value(item: Mapping[str, Any], word: str, field: Field[Any]) -> Any:
         return value
     if kind.startswith("tuple"):
         return _texts(item, word)
-    return _precision(item, word) if word == "nativeQuantization" else _text(item, word)
+    return _precision(item, word) if word in {"nativeQuantization", "kvQuantization"} else _text(item, word)
 
 
 def _precision(item: Mapping[str, Any], word: str) -> str:

@@ -103,7 +103,7 @@ def served(model: Model, gpu: Gpu, precision: str, engine: str = "", *, spread: 
     """
     found = find_precision(precision)
     name = "bf16" if found is None or found.name == "fp16" else found.name
-    if name == "int8":
+    if name in {"int8", "w8a16"}:
         name = "fp8"
     if model.experts:
         name = "mxfp4 native" if name == "mxfp4" and gpu.flops_fp4 else name

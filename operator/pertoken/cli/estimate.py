@@ -115,7 +115,7 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     output_tokens: Annotated[int, typer.Option("--output", "--output-tokens", min=0, help="Generated tokens.")] = 256,
     engine: Annotated[str, typer.Option(help="vllm, sglang or trtllm; empty: their mean.")] = "",
     kv_quantization: Annotated[
-        str, typer.Option(help="Of the KV cache; empty: 8 bits beside fp8 and nvfp4 weights, else bf16.")
+        str, typer.Option(help="Of the KV cache; empty: what the checkpoint asks for, else bf16.")
     ] = "",
     config: Annotated[
         Path | None, typer.Option(help="config.json of a model that the catalog does not have (named by --model).")
@@ -180,7 +180,9 @@ def _configured(path: Path, name: str) -> Model:
         refuse(f"{path}: {type(content).__name__}; expected a config.json")
     made = from_mapping(name or str(path), content, str(path))
     if isinstance(made, Incomplete):
-        refuse(f"{path}: missing or not a positive number that a model can have: {', '.join(made.missing)}")
+        refuse(f"{path}: {made.why}")
+    for doubt in made.doubts:
+        print(f"warning: {path}: {doubt}", file=sys.stderr)
     return made
 
 

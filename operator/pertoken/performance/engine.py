@@ -13,7 +13,16 @@ from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, Precision, bytes_of, find_precision
 from pertoken.domain.service import Parallelism
-from pertoken.performance.memory import count, kv_bytes_per_token, memory, precision_of, state_bytes, weight_bytes
+from pertoken.performance.memory import (
+    count,
+    kv_bytes_per_token,
+    mean_window,
+    memory,
+    precision_of,
+    state_bytes,
+    weight_bytes,
+    window_bytes_per_token,
+)
 
 ELEMENTWISE_BYTES: Final = 26.0  # per token, layer and hidden unit
 EXPERT_ROW_BYTES: Final = 5.6  # per token, chosen expert, layer and unit of (2 hidden + 3 expert width)
@@ -58,6 +67,8 @@ class EngineModel:
         layers: transformer layers (a mixer and a feed-forward each).
         gpus: of one replica.
         batched_tokens: budget of tokens per step (`max_num_batched_tokens`).
+        indexer_bytes: of `kv_bytes`, those that learned sparse attention reads of every token to choose.
+        kv_reads: how often a step reads each cached byte (layers that share a cache read it again).
     """
 
     body_bytes: float
@@ -91,6 +102,8 @@ class EngineModel:
     layers: float
     gpus: int
     batched_tokens: int = DEFAULT_BATCHED_TOKENS
+    indexer_bytes: float = 0.0
+    kv_reads: float = 1.0
 
     def with_batched_tokens(self, tokens: int | None) -> EngineModel:
         """The same engine with another budget of tokens per step."""
@@ -157,7 +170,7 @@ def engine_model(
         gpu: catalog row.
         parallelism: of one replica.
         quantization: of the weights; models published in another precision than bf16 keep that one.
-        kv_quantization: of the KV cache, empty for bf16.
+        kv_quantization: of the KV cache, empty for what the checkpoint asks for, or bf16.
     """
     name = precision_of(model, quantization)
     precision, width = _runs_as(gpu, name), weight_bytes(model, name)
@@ -166,7 +179,10 @@ def engine_model(
     ways = max(tensor, parallelism.expert or 1)
     efficiency = gpu.efficiency
     collectives = _collectives(model, gpu, tensor)
-    cached = bytes_of(kv_quantization)
+    cached = bytes_of(kv_quantization or model.kv_quantization)
+    per_token = kv_bytes_per_token(model, tensor, cached)
+    attentions = [(layer.count, layer.attention) for layer in model.parts if layer.attention]
+    read_bytes = sum(times * one.cache_bytes(tensor, cached) for times, one in attentions)
     peak = _peak_flops(gpu, precision) or gpu.flops_bf16
     fits = memory(model, gpu, parallelism, name, cached)
     plain = width.dense > bytes_of(name)  # only the experts are quantized
@@ -183,9 +199,9 @@ def engine_model(
         experts=model.experts if model.moe_layers else 0,
         chosen=model.experts_per_token,
         expert_ranks=ways / tensor,
-        kv_bytes=kv_bytes_per_token(model, tensor, cached),
+        kv_bytes=per_token,
         state_bytes=state_bytes(model, tensor),
-        attention_flops=4.0 * model.heads * model.head_dim * model.attending / tensor,
+        attention_flops=2.0 * sum(times * one.heads * one.cached_width for times, one in attentions) / tensor,
         layer_overhead=blocks * (efficiency.layer_seconds + (QUANTIZE_LAYER_SECONDS if precision.activations else 0.0))
         + model.moe_layers * MOE_LAYER_SECONDS
         + collectives.latency,
@@ -201,9 +217,11 @@ def engine_model(
         weights_gib=fits.weights_gib,
         memory_gib=fits.weights_gib + fits.reserved_gib,
         kv_capacity=fits.kv_capacity,
-        window=model.window,
-        windowed_share=model.windowed_layers / max(model.attending, 1),
+        window=mean_window(model),
+        windowed_share=window_bytes_per_token(model, tensor, cached) / per_token if per_token else 0.0,
         sparse_tokens=model.sparse_tokens,
         layers=blocks,
         gpus=parallelism.gpus,
+        indexer_bytes=float(sum(times * one.indexer_bytes for times, one in attentions)),
+        kv_reads=read_bytes / per_token if per_token else 1.0,
     )

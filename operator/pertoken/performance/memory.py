@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Final
 
 from pertoken.catalog.engines import COLLECTIVES_GIB, MEMORY_UTILIZATION, RESERVE_GIB
@@ -14,13 +13,12 @@ from pertoken.domain.service import Parallelism
 from pertoken.units import GIB
 
 ACTIVATION_GIB: Final = 0.7  # at 8,192 tokens per step and a width of 4,096
-EIGHT_BIT_CACHED: Final = ("fp8", "nvfp4")
 STATE_BYTES: Final = 4.0  # recurrent states are kept in 32 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Parameter counts of the whole model; `one_expert` is of one layer."""
+    """Parameter counts of the whole model; `one_expert` is of one layer, `shared` is a part of `dense`."""
 
     attention: float
     linear: float
@@ -30,6 +28,8 @@ class Parameters:
     router: float
     head: float
     embedding: float
+    tables: float = 0.0
+    shared: float = 0.0
 
     @property
     def body(self) -> float:
@@ -39,28 +39,36 @@ class Parameters:
     @property
     def total(self) -> float:
         """All of them."""
-        return self.body + self.experts + self.head + self.embedding
+        return self.body + self.experts + self.head + self.embedding + self.tables
 
 
 def count(model: Model) -> Parameters:
     """Parameters by use; biases and norms are left out."""
-    per_layer = model.attention_parameters or (
-        2 * model.hidden * model.heads * model.head_dim + 2 * model.hidden * model.kv_heads * model.head_dim
-    )
-    matrices = 3.0 if model.gated else 2.0
-    dense_layers = model.dense_layers if model.experts else model.with_ffn
-    one_expert = matrices * model.hidden * model.expert_ffn
+    parts = model.parts
+    routed = [(layer.count, layer.experts) for layer in parts if layer.experts]
+    experts = sum(times * one.parameters * one.count for times, one in routed)
     head = float(model.vocab * model.hidden)
     return Parameters(
-        attention=float(per_layer * model.attending),
-        linear=float(model.linear_parameters * model.linear_layers),
-        dense=matrices * model.hidden * (model.ffn * dense_layers + model.shared_ffn * model.moe_layers),
-        one_expert=one_expert,
-        experts=one_expert * model.experts * model.moe_layers,
-        router=float(model.hidden * model.experts * model.moe_layers),
+        attention=float(sum(layer.count * layer.attention.parameters for layer in parts if layer.attention)),
+        linear=float(sum(layer.count * layer.recurrent.parameters for layer in parts if layer.recurrent)),
+        dense=float(sum(layer.count * layer.dense for layer in parts)),
+        one_expert=sum(times * one.parameters for times, one in routed) / max(1, sum(times for times, _ in routed)),
+        experts=float(experts),
+        router=float(sum(times * one.router for times, one in routed)),
         head=head,
         embedding=0.0 if model.tied else head,
+        tables=float(model.lookup_parameters),
+        shared=float(sum(layer.count * layer.shared for layer in parts)),
     )
+
+
+def active_parameters(model: Model) -> float:
+    """Parameters that one token passes: all but the experts not chosen, the embedding and other tables."""
+    counted = count(model)
+    chosen = sum(
+        layer.count * layer.experts.parameters * layer.experts.chosen for layer in model.parts if layer.experts
+    )
+    return counted.body + chosen + counted.head
 
 
 def precision_of(model: Model, quantization: str) -> str:
@@ -72,13 +80,14 @@ def precision_of(model: Model, quantization: str) -> str:
     return own if own and (asked == "bf16" or (own == "mxfp4" and asked == "nvfp4")) else asked
 
 
-def usual_cache(precision: str, gpu: Gpu) -> str:
-    """Precision of the KV cache where none is said.
+def usual_cache(model: Model, gpu: Gpu) -> str:
+    """Precision of the KV cache where none is said: the checkpoint's own scheme where the GPU has the type, else bf16.
 
-    Public runs with fp8 and nvfp4 weights cache in 8 bits (TensorRT-LLM and checkpoints that carry scales do so by
-    themselves, recipes for vLLM and SGLang set it); vLLM's own default for other checkpoints is bf16.
+    Weights of 8 or 4 bits do not narrow the cache: engines keep it at 16 bits unless the checkpoint carries a scheme
+    for it or a flag says so.
     """
-    return "fp8" if precision in EIGHT_BIT_CACHED and gpu.flops_fp8 is not None else "bf16"
+    narrow = model.kv_quantization
+    return narrow if narrow and gpu.flops_fp8 is not None else "bf16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +101,69 @@ class BytesPerParameter:
 def weight_bytes(model: Model, precision: str) -> BytesPerParameter:
     """How wide the weights are. Head and embedding always stay at two bytes."""
     width = bytes_of(precision)
+    if model.part_precisions and precision == model.native_quantization:
+        return _by_parts(model)
     # Published 4-bit mixtures keep all but the experts in bf16 (mxfp4: gpt-oss; int4: Kimi K2.5).
     own = model.experts and precision == model.native_quantization
     return BytesPerParameter(2.0 if own and PRECISIONS[precision].bits4 else width, width)
 
 
+def _by_parts(model: Model) -> BytesPerParameter:
+    """A checkpoint that says the precision of each part: the mean of what is read by every token, and the experts'."""
+    width = {part: bytes_of(name) for part, name in model.part_precisions}
+    counted = count(model)
+    body = (
+        (counted.attention, width["attention"]),
+        (counted.linear, width["recurrent"]),
+        (counted.dense - counted.shared, width["dense"]),
+        (counted.shared, width["shared"]),
+        (counted.router, 2.0),
+    )
+    return BytesPerParameter(sum(numbers * each for numbers, each in body) / max(1.0, counted.body), width["experts"])
+
+
 def kv_bytes_per_token(model: Model, tensor: int = 1, kv_bytes: float = 2.0) -> float:
     """Bytes of KV cache per token and GPU; heads are replicated when there are fewer than GPUs.
 
-    Multi-head latent attention keeps the whole latent on every GPU; recurrent layers cache nothing per token.
+    Multi-head latent attention keeps the whole latent on every GPU; recurrent layers cache nothing per token, and
+    layers that read another's cache nothing of their own. A window's layers count as long as the context is within it.
     """
-    if model.kv_latent is not None:
-        return model.attending * model.kv_latent * kv_bytes
-    return 2.0 * model.attending * max(1, ceil(model.kv_heads / tensor)) * model.head_dim * kv_bytes
+    return sum(
+        layer.count * layer.attention.cache_bytes(tensor, kv_bytes)
+        for layer in model.parts
+        if layer.attention and layer.attention.owns_cache
+    )
+
+
+def context_bytes_per_token(model: Model, tensor: int = 1, kv_bytes: float = 2.0) -> float:
+    """The same of layers that see the whole context: what a token of a long context takes."""
+    return kv_bytes_per_token(model, tensor, kv_bytes) - window_bytes_per_token(model, tensor, kv_bytes)
+
+
+def window_bytes_per_token(model: Model, tensor: int = 1, kv_bytes: float = 2.0) -> float:
+    """The same of layers with a window."""
+    return sum(
+        layer.count * layer.attention.cache_bytes(tensor, kv_bytes)
+        for layer in model.parts
+        if layer.attention and layer.attention.owns_cache and layer.attention.window
+    )
+
+
+def mean_window(model: Model) -> int | None:
+    """Window in tokens, the mean over layers that have one by what they cache; None where none has."""
+    sizes = [
+        (layer.count * layer.attention.cache_bytes(1, 2.0), layer.attention.window)
+        for layer in model.parts
+        if layer.attention and layer.attention.window
+    ]
+    weight = sum(cached for cached, _ in sizes)
+    return round(sum(cached * window for cached, window in sizes) / weight) if weight else None
 
 
 def state_bytes(model: Model, tensor: int = 1) -> float:
     """Bytes of recurrent state per sequence and GPU."""
-    return model.linear_layers * model.linear_state * STATE_BYTES / tensor
+    numbers = sum(layer.count * layer.recurrent.state for layer in model.parts if layer.recurrent)
+    return numbers * STATE_BYTES / tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +191,13 @@ def memory(model: Model, gpu: Gpu, parallelism: Parallelism, precision: str, kv_
     counted, width = count(model), weight_bytes(model, precision)
     tensor, stages = parallelism.tensor, parallelism.pipeline
     ways = max(tensor, parallelism.expert or 1)
-    weights = (counted.body * width.dense + 2.0 * (counted.head + counted.embedding)) / (tensor * stages)
+    tables = counted.head + counted.embedding + counted.tables
+    weights = (counted.body * width.dense + 2.0 * tables) / (tensor * stages)
     weights += counted.experts * width.experts / (ways * stages)
     reserved = RESERVE_GIB + ACTIVATION_GIB * max(1.0, model.hidden / 4096) + (COLLECTIVES_GIB if tensor > 1 else 0.0)
     usable = gpu.memory_gib * MEMORY_UTILIZATION
     free = usable - weights / GIB - reserved
-    windowed = model.windowed_layers / max(model.attending, 1)
-    stored = kv_bytes_per_token(model, tensor, kv_bytes) * max(1.0 - windowed, 1.0 / max(model.attending, 1)) / stages
+    cached = kv_bytes_per_token(model, tensor, kv_bytes)
+    windowed = window_bytes_per_token(model, tensor, kv_bytes) / cached if cached else 0.0
+    stored = cached * max(1.0 - windowed, 1.0 / max(model.attending, 1)) / stages
     return GpuMemory(weights / GIB, reserved, max(0.0, free * GIB / stored) if stored else 0.0, usable)

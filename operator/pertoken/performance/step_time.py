@@ -92,7 +92,8 @@ def _matrix_seconds(engine: EngineModel, tokens: float, heads: float) -> float:
 
 def _cache_seconds(engine: EngineModel, resident: float, batch: float) -> float:
     """Reading the KV cache, and reading and writing recurrent state."""
-    read = _attended(engine, resident, batch) * engine.kv_bytes + 2.0 * batch * engine.state_bytes
+    attended = _attended(engine, resident, batch) * (engine.kv_bytes * engine.kv_reads - engine.indexer_bytes)
+    read = attended + resident * engine.indexer_bytes + 2.0 * batch * engine.state_bytes
     return read / engine.kv_bandwidth
 
 

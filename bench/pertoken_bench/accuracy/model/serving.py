@@ -30,8 +30,11 @@ import numpy as np
 from pertoken.calculators.closed_fit import Point, fit_best
 from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, ClosedLoop, closed_loop
 from pertoken.calculators.estimate import Deployment
+from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
+from pertoken.catalog.models import Model
 from pertoken.domain.service import Parallelism
+from pertoken.performance.memory import precision_of
 from pertoken_bench.accuracy.model.report import Miss, figures, grouped, label, say, table, worst
 
 PRECISIONS: Final = {"fp8": "fp8", "fp4": "nvfp4", "int4": "int4", "bf16": ""}
@@ -125,6 +128,7 @@ def _row(raw: dict[str, str], named_engine: bool) -> tuple[MeasuredRun, int] | N
         gpu,
         Parallelism(tensor=tensor, data=data, expert=expert),
         quantization,
+        kv_quantization=_recorded_cache(model, gpu, quantization),
         engine=raw["backend"] if named_engine else "",
     )
     group = tuple(raw[name] for name in ("model", "precision", "gpu", "backend", "backend_version", "tp", "ep", "dp"))
@@ -132,6 +136,11 @@ def _row(raw: dict[str, str], named_engine: bool) -> tuple[MeasuredRun, int] | N
     ttft = float(raw["ttft_mean_ms"] or 0.0) / 1e3
     row = MeasuredRun(deployment, clients, float(raw["tpot_mean_ms"]) / 1e3, ttft, group, raw["backend"])
     return row, int(float(raw["n_gpus"] or 0))
+
+
+def _recorded_cache(model: Model, gpu: Gpu, quantization: str) -> str:
+    """The recorded runs with fp8 and nvfp4 weights set the KV cache to 8 bits where the GPU has the type."""
+    return "fp8" if precision_of(model, quantization) in {"fp8", "nvfp4"} and gpu.flops_fp8 is not None else "bf16"
 
 
 def _implausible(row: MeasuredRun, gpus: int) -> str:
