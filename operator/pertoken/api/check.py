@@ -70,7 +70,7 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
     findings: list[Finding] = []
     services: list[tuple[Document, AcceptedService]] = []
     pools: list[tuple[Document, AcceptedPool]] = []
-    for document in (found for file, text in sources.items() for found in read_documents(file, text)):
+    for document in (each for file, text in sources.items() for each in read_documents(file, text)):
         if isinstance(document, NotYaml):
             findings.append(Finding(Severity.ERROR, document.file, document.line, "", "", None, document.why))
             continue
@@ -87,7 +87,9 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
     findings += _twice([*(document for document, _ in services), *(document for document, _ in pools)])
     order = {file: number for number, file in enumerate(sources)}
     findings.sort(key=lambda finding: (order[finding.file], finding.line, finding.field))
-    return Checked(tuple(findings), tuple(found for _, found in services), tuple(found for _, found in pools))
+    return Checked(
+        tuple(findings), tuple(accepted for _, accepted in services), tuple(accepted for _, accepted in pools)
+    )
 
 
 def _read(document: Document, findings: list[Finding]) -> AcceptedService | AcceptedPool | None:

@@ -54,8 +54,8 @@ class Unresolved:
     @staticmethod
     def of(word: str) -> Unresolved | None:
         """The first mark of a word."""
-        found = _MARK.search(word)
-        return Unresolved(found[1]) if found else None
+        match = _MARK.search(word)
+        return Unresolved(match[1]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +119,15 @@ def _put_in(pattern: re.Pattern[str], value: Callable[[re.Match[str]], str], tex
 
 def _variables(container: Mapping[str, Any]) -> dict[str, str]:
     """Environment as far as the manifest holds it; values from elsewhere are marked."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     open_ended = bool(container.get("envFrom"))
     for entry in container.get("env") or ():
         name = str(entry.get("name", ""))
         if entry.get("valueFrom"):
-            found[name] = Unresolved.mark(name)
+            variables[name] = Unresolved.mark(name)
         else:
-            found[name] = _by_kubelet(str(entry.get("value") or ""), found, open_ended=open_ended)
-    return found
+            variables[name] = _by_kubelet(str(entry.get("value") or ""), variables, open_ended=open_ended)
+    return variables
 
 
 def _by_kubelet(text: str, variables: Mapping[str, str], *, open_ended: bool) -> str:
@@ -188,7 +188,7 @@ def _by_shell(script: str, rest: Sequence[str], variables: Mapping[str, str]) ->
     """The script with arguments and variables put in."""
     text = _COMMENT.sub("", script.replace("\\\n", " "))
     text = _put_in(_ALL_ARGUMENTS, lambda _: " ".join(map(shlex.quote, rest[1:])), text)
-    text = _put_in(_ONE_ARGUMENT, lambda found: _argument(rest, int(found[1] or found[2])), text)
+    text = _put_in(_ONE_ARGUMENT, lambda match: _argument(rest, int(match[1] or match[2])), text)
     text = _SUBSTITUTION.sub(Unresolved.mark(""), text)
     return _with_variables(text, {**variables, **_assignments(text, variables)})
 
@@ -199,12 +199,12 @@ def _argument(rest: Sequence[str], position: int) -> str:
 
 def _assignments(text: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Variables that the script itself sets; one that it sets to different values is not certain."""
-    found: dict[str, str] = {}
+    assigned: dict[str, str] = {}
     for name, raw in _ASSIGNMENT.findall(text):
         value = raw[1:-1] if raw[:1] in {'"', "'"} else raw
-        value = _with_variables(value, {**variables, **found})
-        found[name] = value if found.get(name, value) == value else Unresolved.mark(name)
-    return found
+        value = _with_variables(value, {**variables, **assigned})
+        assigned[name] = value if assigned.get(name, value) == value else Unresolved.mark(name)
+    return assigned
 
 
 def _with_variables(text: str, variables: Mapping[str, str]) -> str:

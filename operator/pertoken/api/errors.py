@@ -67,15 +67,15 @@ def depth_error(obj: Mapping[str, Any]) -> FieldError | None:
 
 def rule_errors(obj: Mapping[str, Any], rules: Iterable[Rule]) -> list[FieldError]:
     """What the cross-field rules find in a raw object."""
-    found = []
+    errors = []
     for rule in rules:
         if rule.check is None:
             continue
         for path, part in located(obj, rule.at):
             for field, value in rule.check(part):
                 where = f"{path}.{field}" if path and field else path or field
-                found.append(FieldError(where, value, rule.message))
-    return found
+                errors.append(FieldError(where, value, rule.message))
+    return errors
 
 
 def model_errors(error: ValidationError, model: type[BaseModel], prefix: str) -> list[FieldError]:
@@ -152,7 +152,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a misspelt one most likely means."""
     if len(name) > MAX_NAME:
         return None
-    by_lower = {one.lower(): one for one in known}
+    by_lower = {spelling.lower(): spelling for spelling in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=SUGGESTION_CUTOFF)
     return by_lower[near[0]] if near else None
 

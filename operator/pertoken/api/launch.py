@@ -128,9 +128,9 @@ def read_launch(container: Mapping[str, Any]) -> Launch:
         config_file=next((_text(value) for _, given in options for flag, value in given if flag == CONFIG_FLAG), ""),
         hidden_by=_hidden_by(container, line, release),
         shifted={
-            name: found
+            name: flag_given
             for name, flags in SHIFTING_FLAGS.items()
-            if (found := next((flag for _, given in options for flag, _ in given if flag in flags), ""))
+            if (flag_given := next((flag for _, given in options for flag, _ in given if flag in flags), ""))
         },
         reads_cap=_reads_cap(container, line, sequences, release),
     )
@@ -153,16 +153,16 @@ def _options(command: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
 
 def _last_of(options: list[_Options], flags: tuple[str, ...]) -> Figure | None:
     """The last one given holds; engines that differ (branches of a script) leave it open."""
-    found: list[Figure | None] = []
+    figures: list[Figure | None] = []
     for command, given in options:
         here = [_count(flag, value) for flag, value in given if flag in flags]
         if here or _engine_of(command):
-            found.append(here[-1] if here else None)
-    if all(figure is None for figure in found):
+            figures.append(here[-1] if here else None)
+    if all(figure is None for figure in figures):
         return None
-    if any(figure != found[0] for figure in found):
+    if any(figure != figures[0] for figure in figures):
         return _unknown("the start script sets it to different values")
-    return found[-1]
+    return figures[-1]
 
 
 def _count(flag: str, text: str | None) -> Figure:
@@ -171,8 +171,8 @@ def _count(flag: str, text: str | None) -> Figure:
     open_end = Unresolved.of(text)
     if open_end is not None:
         return Figure(None, f"unknown: {flag} takes {_short(str(open_end))}", open_end.name)
-    found = _NUMBER.fullmatch(text.strip())
-    value = int(found[1]) * _FACTORS[found[2]] if found else 0
+    match = _NUMBER.fullmatch(text.strip())
+    value = int(match[1]) * _FACTORS[match[2]] if match else 0
     if not 0 < value <= MAX_FIGURE:
         return _unknown(f"{flag} is {_short(text)}, no count")
     return Figure(value, f"argument {flag}")
@@ -225,8 +225,8 @@ def _unknown(why: str) -> Figure:
 
 
 def _text(word: str | None) -> str:
-    found = Unresolved.of(word or "")
-    return str(found) if found else word or "(no name)"
+    mark = Unresolved.of(word or "")
+    return str(mark) if mark else word or "(no name)"
 
 
 def _short(text: str) -> str:

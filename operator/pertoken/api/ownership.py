@@ -131,11 +131,11 @@ def handed_over(managed_fields: Sequence[Mapping[str, Any]]) -> list[Json] | Non
     for entry in created:
         _unite(fields, entry.get("fieldsV1") or {})
     replicas = (fields.get("f:spec") or {}).pop("f:replicas", None)
-    made = [{**created[0], "operation": "Apply", "fieldsV1": fields}]
+    records = [{**created[0], "operation": "Apply", "fieldsV1": fields}]
     if replicas is not None and not any(_holds_replicas(entry) for entry in others):
         claim: Json = {"f:spec": {"f:replicas": {}}}
-        made.append({**created[0], "manager": SCALE_MANAGER, "operation": "Apply", "fieldsV1": claim})
-    return [dict(entry) for entry in others if entry is not applied] + made
+        records.append({**created[0], "manager": SCALE_MANAGER, "operation": "Apply", "fieldsV1": claim})
+    return [dict(entry) for entry in others if entry is not applied] + records
 
 
 def _created_by_us(entry: Mapping[str, Any]) -> bool:

@@ -101,7 +101,7 @@ class NotYaml:
 
 def read_documents(file: str, text: str) -> list[Document | NotYaml]:
     """All objects of a text; items of a v1 List one by one, empty documents left out."""
-    found: list[Document | NotYaml] = []
+    documents: list[Document | NotYaml] = []
     try:
         loader = _Loader(text)
         while loader.check_node():
@@ -110,14 +110,14 @@ def read_documents(file: str, text: str) -> list[Document | NotYaml]:
                 continue
             wrong = _size_error(node)
             if wrong:
-                found.append(NotYaml(file, _first_line(node), f"no valid manifest: {wrong}"))
+                documents.append(NotYaml(file, _first_line(node), f"no valid manifest: {wrong}"))
                 continue
-            found.extend(_constructed(file, node, loader))
+            documents.extend(_constructed(file, node, loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error)
-        found.append(NotYaml(file, mark.line + 1 if mark else 1, f"no valid YAML: {' '.join(problem.split())}"))
-    return found
+        documents.append(NotYaml(file, mark.line + 1 if mark else 1, f"no valid YAML: {' '.join(problem.split())}"))
+    return documents
 
 
 def _is_empty(node: yaml.Node) -> bool:

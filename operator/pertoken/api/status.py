@@ -214,18 +214,18 @@ def _cost(cost: CostFigures) -> Json | None:
     return figures or None
 
 
-def _attribution(found: AttributionFigures) -> Json:
+def _attribution(attribution: AttributionFigures) -> Json:
     return _present(
         {
-            "input": money(found.input),
-            "cachedInput": money(found.cached_input),
-            "output": money(found.output),
-            "outputLow": money(found.output_low),
-            "outputHigh": money(found.output_high),
-            "work": percent(found.work),
-            "idle": percent(found.idle),
-            "warming": percent(found.warming),
-            "unallocated": percent(found.unallocated),
+            "input": money(attribution.input),
+            "cachedInput": money(attribution.cached_input),
+            "output": money(attribution.output),
+            "outputLow": money(attribution.output_low),
+            "outputHigh": money(attribution.output_high),
+            "work": percent(attribution.work),
+            "idle": percent(attribution.idle),
+            "warming": percent(attribution.warming),
+            "unallocated": percent(attribution.unallocated),
         }
     )
 

@@ -155,8 +155,8 @@ def _read(obj: Mapping[str, Any], model: type[ModelT], rules: tuple[Rule, ...]) 
     try:
         spec = model.model_validate(_without_nulls(obj.get("spec")))
     except ValidationError as error:
-        found = model_errors(error, model, "spec")
-        return Rejected(tuple(sorted([*found, *errors], key=lambda one: one.path)))
+        spec_errors = model_errors(error, model, "spec")
+        return Rejected(tuple(sorted([*spec_errors, *errors], key=lambda mistake: mistake.path)))
     return Rejected(tuple(errors)) if errors else spec
 
 

@@ -78,25 +78,25 @@ def breakeven_command(  # noqa: PLR0913, PLR0917 - options of a command line
             f"an idle replica takes {carried.seconds * 1000:.1f} ms; expected more than that"
         )
     fleet = Fleet(carried.rate, subject.usd_per_hour, peak_to_mean)
-    found = break_even(fleet, subject.load, prices)
-    _print(found, fleet, subject, output)
-    if found.first is None:
+    thresholds = break_even(fleet, subject.load, prices)
+    _print(thresholds, fleet, subject, output)
+    if thresholds.first is None:
         raise typer.Exit(NO)
 
 
-def _print(found: BreakEven, fleet: Fleet, subject: Subject, output: Output) -> None:
+def _print(thresholds: BreakEven, fleet: Fleet, subject: Subject, output: Output) -> None:
     tokens = subject.load.input_tokens + subject.load.output_tokens
-    rows = [_row(fleet.rate * share, fleet, found, tokens) for share in SHOWN]
+    rows = [_row(fleet.rate * share, fleet, thresholds, tokens) for share in SHOWN]
     summary: dict[str, Any] = {
         "of": subject.title,
         "replica_usd_per_hour": round(fleet.usd_per_hour, 6),
         "replica_requests_per_second": round(fleet.rate, 5),
         "replica_tokens_per_second": round(fleet.rate * tokens, 2),
-        "api_usd_per_thousand_requests": round(found.api_usd_per_request * 1000, 6),
-        "break_even_requests_per_second": None if found.first is None else round(found.first, 5),
-        "break_even_tokens_per_second": None if found.first is None else round(found.first * tokens, 2),
-        "always_cheaper_from_requests_per_second": None if found.always is None else round(found.always, 5),
-        "utilization_at_break_even": round(found.utilization, 4),
+        "api_usd_per_thousand_requests": round(thresholds.api_usd_per_request * 1000, 6),
+        "break_even_requests_per_second": None if thresholds.first is None else round(thresholds.first, 5),
+        "break_even_tokens_per_second": None if thresholds.first is None else round(thresholds.first * tokens, 2),
+        "always_cheaper_from_requests_per_second": None if thresholds.always is None else round(thresholds.always, 5),
+        "utilization_at_break_even": round(thresholds.utilization, 4),
     }
     if output is not Output.TABLE:
         print_data({**summary, "loads": rows}, output.value)
@@ -115,13 +115,13 @@ def _print(found: BreakEven, fleet: Fleet, subject: Subject, output: Output) -> 
         for row in rows
     ]
     print_table(columns, cells)
-    print(_words(found, fleet, tokens))
+    print(_words(thresholds, fleet, tokens))
 
 
-def _row(rate: float, fleet: Fleet, found: BreakEven, tokens: float) -> dict[str, Any]:
+def _row(rate: float, fleet: Fleet, thresholds: BreakEven, tokens: float) -> dict[str, Any]:
     per_hour = rate * SECONDS_PER_HOUR
     own = fleet.usd_per_hour_at(rate) / (per_hour * tokens) * TOKENS_PER_MILLION
-    api = found.api_usd_per_request / tokens * TOKENS_PER_MILLION
+    api = thresholds.api_usd_per_request / tokens * TOKENS_PER_MILLION
     return {
         "requests_per_second": round(rate, 5),
         "tokens_per_second": round(rate * tokens, 2),
@@ -132,18 +132,18 @@ def _row(rate: float, fleet: Fleet, found: BreakEven, tokens: float) -> dict[str
     }
 
 
-def _words(found: BreakEven, fleet: Fleet, tokens: float) -> str:
-    if found.first is None:
+def _words(thresholds: BreakEven, fleet: Fleet, tokens: float) -> str:
+    if thresholds.first is None:
         return (
-            f"own GPUs never pay: a replica would have to carry {found.utilization:.2f} times the "
+            f"own GPUs never pay: a replica would have to carry {thresholds.utilization:.2f} times the "
             f"{fleet.rate / fleet.peak_factor:.2f} requests/s that it sustains on average"
         )
     words = (
-        f"a replica pays from {found.first:.3g} requests/s ({found.first * tokens:.0f} tokens/s) on, "
-        f"{found.utilization:.0%} of what it sustains"
+        f"a replica pays from {thresholds.first:.3g} requests/s ({thresholds.first * tokens:.0f} tokens/s) on, "
+        f"{thresholds.utilization:.0%} of what it sustains"
     )
-    if found.always is None:
+    if thresholds.always is None:
         return f"{words}; just after each further replica the API is cheaper again"
-    if found.always > found.first:
-        return f"{words}; own GPUs are cheaper at every load from {found.always:.3g} requests/s on"
+    if thresholds.always > thresholds.first:
+        return f"{words}; own GPUs are cheaper at every load from {thresholds.always:.3g} requests/s on"
     return f"{words}, and own GPUs stay cheaper at every higher load"

@@ -125,14 +125,14 @@ def _seconds(row: Mapping[str, str], column: str) -> float | None:
 
 
 def _print(learnt: Iterable[DeploymentFit]) -> None:
-    for one in learnt:
-        model, gpu, tensor, precision, engine = key_of(one.deployment)
-        found = one.fit
-        counted = f"{found.points} {'point' if found.points == 1 else 'points'}"
+    for fitted in learnt:
+        model, gpu, tensor, precision, engine = key_of(fitted.deployment)
+        fit = fitted.fit
+        counted = f"{fit.points} {'point' if fit.points == 1 else 'points'}"
         print(f"{model} ({precision}) on {tensor} x {gpu}{f', {engine}' if engine else ''}: {counted}")
         print(
-            f"  gains: decode {found.gains.decode:.3f}, prefill {found.gains.prefill:.3f}, "
-            f"first token {found.gains.ttft:.3f}; mean error {found.error_before:.1%} -> {found.error_after:.1%}"
-            + (f"; {found.outliers} far off" if found.outliers else "")
-            + (f"; serves like {found.profile}" if found.profile and not engine else "")
+            f"  gains: decode {fit.gains.decode:.3f}, prefill {fit.gains.prefill:.3f}, "
+            f"first token {fit.gains.ttft:.3f}; mean error {fit.error_before:.1%} -> {fit.error_after:.1%}"
+            + (f"; {fit.outliers} far off" if fit.outliers else "")
+            + (f"; serves like {fit.profile}" if fit.profile and not engine else "")
         )

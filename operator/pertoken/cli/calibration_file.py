@@ -35,35 +35,35 @@ def key_of(deployment: Deployment) -> Key:
 
 def as_data(learnt: Iterable[DeploymentFit]) -> dict[str, Any]:
     """The file's content."""
-    return {"version": VERSION, "deployments": [_entry(one) for one in learnt]}
+    return {"version": VERSION, "deployments": [_entry(each) for each in learnt]}
 
 
-def _entry(one: DeploymentFit) -> dict[str, Any]:
-    model, gpu, tensor, precision, engine = key_of(one.deployment)
-    found = one.fit
+def _entry(learnt: DeploymentFit) -> dict[str, Any]:
+    model, gpu, tensor, precision, engine = key_of(learnt.deployment)
+    fit = learnt.fit
     return {
         "model": model,
         "gpu": gpu,
         "tp": tensor,
         "quantization": precision,
         **({"engine": engine} if engine else {}),
-        "servesLike": found.profile,
-        "points": found.points,
-        "outliers": found.outliers,
+        "servesLike": fit.profile,
+        "points": fit.points,
+        "outliers": fit.outliers,
         "gains": {
-            "decode": _round(found.gains.decode),
-            "prefill": _round(found.gains.prefill),
-            "ttft": _round(found.gains.ttft),
-            "ttftClients": _round(found.gains.ttft_clients),
-            "ttftInput": _round(found.gains.ttft_input),
-            "capacity": _round(found.gains.capacity),
+            "decode": _round(fit.gains.decode),
+            "prefill": _round(fit.gains.prefill),
+            "ttft": _round(fit.gains.ttft),
+            "ttftClients": _round(fit.gains.ttft_clients),
+            "ttftInput": _round(fit.gains.ttft_input),
+            "capacity": _round(fit.gains.capacity),
         },
-        "error": {"before": _round(found.error_before), "after": _round(found.error_after)},
+        "error": {"before": _round(fit.error_before), "after": _round(fit.error_after)},
         # Relative to the kernel model alone: what the operator's own calibration starts from.
         "seed": {
-            "decode": _round(found.seed.decode),
-            "prefill": _round(found.seed.prefill),
-            "ttftOffsetSeconds": _round(found.seed.ttft_offset),
+            "decode": _round(fit.seed.decode),
+            "prefill": _round(fit.seed.prefill),
+            "ttftOffsetSeconds": _round(fit.seed.ttft_offset),
         },
     }
 

@@ -73,12 +73,12 @@ def services(access: Access, *, everywhere: bool) -> list[Json]:
     """All services of the namespace or of the cluster, by namespace and name."""
     reader = KubeReader(client(access), () if everywhere else (access.own_namespace,))
     try:
-        found = reader.list(PLURAL).items
+        items = reader.list(PLURAL).items
     except NotFound:
         refuse("the cluster has no InferenceService of serving.pertoken.dev: install the chart or apply crds/")
     except AdapterError as error:
         refuse(str(error))
-    return sorted(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+    return sorted(items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
 
 
 def service(access: Access, name: str) -> Json:

@@ -56,14 +56,14 @@ def curve_command(  # noqa: PLR0913, PLR0917 - options of a command line
         DeploymentOptions(model, gpu, tensor, quantization, max_num_seqs, max_batched_tokens, price),
         RequestOptions(input_tokens, output_tokens, cached, ttft, itl, percentile),
     )
-    found = curve(subject.engine, subject.load, subject.targets, float(subject.usd_per_gpu_hour), batches(subject))
+    cost_curve = curve(subject.engine, subject.load, subject.targets, float(subject.usd_per_gpu_hour), batches(subject))
     if plot is not None:
         try:
-            plot_curve(found, subject, plot)
+            plot_curve(cost_curve, subject, plot)
         except PlotError as error:
             refuse(f"--plot: {plot}: {error}")
-    _print(found, subject, output)
-    if found.missed is not None:
+    _print(cost_curve, subject, output)
+    if cost_curve.missed is not None:
         raise typer.Exit(NO)
 
 
@@ -78,42 +78,42 @@ def batches(subject: Subject) -> list[float]:
     return [*sizes, float(int(top))]
 
 
-def _print(found: Curve, subject: Subject, output: RowsOutput) -> None:
-    marked = [*found.points, *([found.best] if found.best else [])]
+def _print(cost_curve: Curve, subject: Subject, output: RowsOutput) -> None:
+    marked = [*cost_curve.points, *([cost_curve.best] if cost_curve.best else [])]
     marked.sort(key=lambda point: point.point.batch)
-    rows = [_row(point, point is found.best, found.binding) for point in marked]
+    rows = [_row(point, point is cost_curve.best, cost_curve.binding) for point in marked]
     if output is RowsOutput.CSV:
         print_csv(rows)
     elif output is not RowsOutput.TABLE:
-        print_data({"of": subject.title, **_summary(found), "points": rows}, output.value)
+        print_data({"of": subject.title, **_summary(cost_curve), "points": rows}, output.value)
     else:
         print(subject.title)
         columns = [column.format(p=subject.targets.percentile) for column in COLUMNS]
-        cells = [_cells(point, point is found.best, found.binding) for point in marked]
-        print_table(columns, cells, [number for number, point in enumerate(marked) if point is found.best])
-        print(_words(found))
+        cells = [_cells(point, point is cost_curve.best, cost_curve.binding) for point in marked]
+        print_table(columns, cells, [number for number, point in enumerate(marked) if point is cost_curve.best])
+        print(_words(cost_curve))
 
 
-def _summary(found: Curve) -> dict[str, Any]:
+def _summary(cost_curve: Curve) -> dict[str, Any]:
     return {
-        "best_batch": None if found.best is None else round(found.best.point.batch, 2),
-        "binding": found.binding,
-        "limits": {name: round(batch, 2) for name, batch in found.limits.items()},
+        "best_batch": None if cost_curve.best is None else round(cost_curve.best.point.batch, 2),
+        "binding": cost_curve.binding,
+        "limits": {name: round(batch, 2) for name, batch in cost_curve.limits.items()},
     }
 
 
-def _words(found: Curve) -> str:
-    if found.missed is not None:
+def _words(cost_curve: Curve) -> str:
+    if cost_curve.missed is not None:
         return (
-            f"out of reach: a single request on an idle replica takes {found.missed.seconds * 1000:.0f} ms "
-            f"({found.missed.what}), the objective is {found.missed.objective * 1000:.0f} ms"
+            f"out of reach: a single request on an idle replica takes {cost_curve.missed.seconds * 1000:.0f} ms "
+            f"({cost_curve.missed.what}), the objective is {cost_curve.missed.objective * 1000:.0f} ms"
         )
-    binds = ", ".join(f"{name} at {batch:.0f}" for name, batch in sorted(found.limits.items(), key=lambda i: i[1]))
-    best = found.best
+    binds = ", ".join(f"{name} at {batch:.0f}" for name, batch in sorted(cost_curve.limits.items(), key=lambda i: i[1]))
+    best = cost_curve.best
     assert best is not None  # noqa: S101 - missed is None, so there is one
     return (
         f"best batch {best.point.batch:.1f}: {best.point.rate:.2f} requests/s per replica, "
-        f"{best.usd_per_million:.3f} USD per 1M tokens, bound by {found.binding}"
+        f"{best.usd_per_million:.3f} USD per 1M tokens, bound by {cost_curve.binding}"
         + (f"; limits: {binds}" if binds else "")
     )
 

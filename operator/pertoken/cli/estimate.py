@@ -59,16 +59,16 @@ class GpuPrices:
         """Of a catalog id; None where no price is given."""
         if gpu in self.own:
             return self.own[gpu]
-        found = list_price(gpu) if self.listed else None
-        return None if found is None else found.usd_per_hour
+        entry = list_price(gpu) if self.listed else None
+        return None if entry is None else entry.usd_per_hour
 
     def source(self, gpu: str) -> str:
         """Whose price it is, in words."""
         if gpu in self.own:
             return f"{self.own[gpu]} USD per GPU-hour (given)"
-        found: ListPrice | None = list_price(gpu) if self.listed else None
-        if found is not None:
-            return str(found)
+        entry: ListPrice | None = list_price(gpu) if self.listed else None
+        if entry is not None:
+            return str(entry)
         if self.listed:
             return f"no list price of {gpu} is known: --price {gpu}=USD"
         return f"no price: --price {gpu}=USD, or --list-prices"
@@ -91,13 +91,13 @@ class Context:
             return no_answer(str(mistake))
         price = self.prices.of(asked.deployment.gpu.id)
         known = self.gains.of(asked.deployment)
-        found = estimate(
+        estimated = estimate(
             replace(asked.deployment, engine=known.engine),
             asked.clients,
             known.gains,
             None if price is None else float(price),
         )
-        return answer_of(found)
+        return answer_of(estimated)
 
 
 def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -178,27 +178,27 @@ def _configured(path: Path, name: str) -> Model:
         refuse(f"{path}: a value is too long or nested too deep; expected a config.json")
     if not isinstance(content, Mapping):
         refuse(f"{path}: {type(content).__name__}; expected a config.json")
-    made = from_mapping(name or str(path), content, str(path))
-    if isinstance(made, Incomplete):
-        refuse(f"{path}: {made.why}")
-    for doubt in made.doubts:
+    model = from_mapping(name or str(path), content, str(path))
+    if isinstance(model, Incomplete):
+        refuse(f"{path}: {model.why}")
+    for doubt in model.doubts:
         print(f"warning: {path}: {doubt}", file=sys.stderr)
-    return made
+    return model
 
 
 def _own_prices(texts: Sequence[str], catalog: Catalog) -> dict[str, Decimal]:
     """`--price GPU=USD`."""
-    found: dict[str, Decimal] = {}
-    for one in texts:
-        name, _, amount = one.partition("=")
+    prices: dict[str, Decimal] = {}
+    for given in texts:
+        name, _, amount = given.partition("=")
         gpu = catalog.gpu(name)
         if isinstance(gpu, Unknown) or not amount:
-            refuse(f"--price: {one!r}: {gpu if isinstance(gpu, Unknown) else 'expected GPU=USD per GPU-hour'}")
+            refuse(f"--price: {given!r}: {gpu if isinstance(gpu, Unknown) else 'expected GPU=USD per GPU-hour'}")
         try:
-            found[gpu.id] = parse_amount(amount)
+            prices[gpu.id] = parse_amount(amount)
         except AmountError as error:
-            refuse(f"--price: {one!r}: {error}; expected GPU=USD per GPU-hour")
-    return found
+            refuse(f"--price: {given!r}: {error}; expected GPU=USD per GPU-hour")
+    return prices
 
 
 def _print_rows(rows: Sequence[Mapping[str, str]], answers: Sequence[Mapping[str, Any]], output: RowsOutput) -> None:

@@ -104,11 +104,11 @@ def understand(row: Mapping[str, str], catalog: Catalog, own: Mapping[str, Model
 
 def _precision(row: Mapping[str, str], column: str) -> str:
     text = row.get(column, "")
-    found = find_precision(text)
-    if found is None:
+    precision = find_precision(text)
+    if precision is None:
         raise BadRow(f"{column}: {text!r}: expected one of {', '.join(PRECISIONS)} or nothing")
     # "fp4" without a model's own 4-bit format is nvfp4; `precision_of` knows the rest.
-    return found.name if text else ""
+    return precision.name if text else ""
 
 
 def _count(row: Mapping[str, str], column: str) -> int:
@@ -131,22 +131,22 @@ def _figure(row: Mapping[str, str], column: str, empty: float) -> float:
     return value
 
 
-def answer_of(found: Estimate) -> dict[str, float | int | str | None]:
+def answer_of(estimated: Estimate) -> dict[str, float | int | str | None]:
     """The answered columns."""
     error = ""
-    if found.shortfall_gib > 0:
-        error = f"weights and reserve exceed each GPU's memory by {found.shortfall_gib:.1f} GiB"
+    if estimated.shortfall_gib > 0:
+        error = f"weights and reserve exceed each GPU's memory by {estimated.shortfall_gib:.1f} GiB"
     return {
-        "prefill_ms": found.prefill * MILLI,
-        "decode_step_ms": found.decode_step * MILLI,
-        "ttft_ms": _milli(found.ttft),
-        "itl_ms": _milli(found.inter_token),
-        "tokens_per_second_per_gpu": found.tokens_per_second_per_gpu,
-        "kv_capacity_tokens": int(found.kv_capacity),
-        "max_sequences": found.max_sequences,
-        "memory_gib": found.memory_gib,
-        "usd_per_million_input": found.usd_input,
-        "usd_per_million_output": found.usd_output,
+        "prefill_ms": estimated.prefill * MILLI,
+        "decode_step_ms": estimated.decode_step * MILLI,
+        "ttft_ms": _milli(estimated.ttft),
+        "itl_ms": _milli(estimated.inter_token),
+        "tokens_per_second_per_gpu": estimated.tokens_per_second_per_gpu,
+        "kv_capacity_tokens": int(estimated.kv_capacity),
+        "max_sequences": estimated.max_sequences,
+        "memory_gib": estimated.memory_gib,
+        "usd_per_million_input": estimated.usd_input,
+        "usd_per_million_output": estimated.usd_output,
         "error": error,
     }
 

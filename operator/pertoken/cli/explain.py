@@ -57,11 +57,11 @@ def lines(item: Json) -> Iterator[str]:
 
 
 def _section(title: str, content: Iterator[str]) -> Iterator[str]:
-    found = list(content)
-    if found:
+    lines = list(content)
+    if lines:
         yield ""
         yield title
-        yield from (f"  {line}" for line in found)
+        yield from (f"  {line}" for line in lines)
 
 
 def _variants(status: Mapping[str, Any]) -> Iterator[str]:

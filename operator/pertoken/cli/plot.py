@@ -20,7 +20,7 @@ class PlotError(Exception):
     """The picture cannot be drawn; the message says why."""
 
 
-def plot_curve(found: Curve, subject: Subject, path: Path) -> None:
+def plot_curve(cost_curve: Curve, subject: Subject, path: Path) -> None:
     """Cost and inter-token latency over the batch, with every limit that binds.
 
     Raises:
@@ -35,11 +35,13 @@ def plot_curve(found: Curve, subject: Subject, path: Path) -> None:
     FigureCanvasAgg(figure)
     cost = figure.add_subplot()
     latency = cost.twinx()
-    batches = [point.point.batch for point in found.points]
-    cost.plot(batches, [p.usd_per_million for p in found.points], color=COST, marker="o", markersize=3.5, linewidth=2)
+    batches = [point.point.batch for point in cost_curve.points]
+    cost.plot(
+        batches, [p.usd_per_million for p in cost_curve.points], color=COST, marker="o", markersize=3.5, linewidth=2
+    )
     latency.plot(
         batches,
-        [p.point.inter_token_tail * 1000 for p in found.points],
+        [p.point.inter_token_tail * 1000 for p in cost_curve.points],
         color=LATENCY,
         marker="s",
         markersize=3,
@@ -56,7 +58,7 @@ def plot_curve(found: Curve, subject: Subject, path: Path) -> None:
         axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     cost.xaxis.set_minor_formatter(lambda *_: "")
     cost.grid(visible=True, which="major", alpha=0.25)
-    _limits(cost, latency, found, subject)
+    _limits(cost, latency, cost_curve, subject)
     cost.set_title(_title(subject), fontsize=9.5, loc="left")
     try:
         figure.savefig(path, format="png")
@@ -64,8 +66,8 @@ def plot_curve(found: Curve, subject: Subject, path: Path) -> None:
         raise PlotError(f"cannot be written: {error.strerror or error}") from None
 
 
-def _limits(cost: Axes, latency: Axes, found: Curve, subject: Subject) -> None:
-    for name, batch in found.limits.items():
+def _limits(cost: Axes, latency: Axes, cost_curve: Curve, subject: Subject) -> None:
+    for name, batch in cost_curve.limits.items():
         cost.axvline(batch, color=LIMIT, linestyle=":", linewidth=1.2)
         latency.annotate(
             f"{name} {batch:.0f}",
@@ -92,8 +94,8 @@ def _limits(cost: Axes, latency: Axes, found: Curve, subject: Subject) -> None:
             fontsize=8.5,
             color=LATENCY,
         )
-    if found.best is not None:
-        best = found.best
+    if cost_curve.best is not None:
+        best = cost_curve.best
         cost.plot([best.point.batch], [best.usd_per_million], color=COST, marker="o", markersize=9)
         cost.annotate(
             f"{best.usd_per_million:.3f} USD at batch {best.point.batch:.0f}",

@@ -19,9 +19,9 @@ from pertoken.performance.step_time import Gains
 def present(path: Path, service: str | None, variant: str | None, price: str | None) -> tuple[Subject, float]:
     """The subject and its present batch; what is missing ends the command with a line that names it."""
     objects = list(_objects(path))
-    found = _chosen(path, service, [o for o in objects if o.get("kind") == "InferenceService"])
-    name = f"{path}: {_name(found)}"
-    spec, status = _map(found, "spec"), _map(found, "status")
+    chosen = _chosen(path, service, [o for o in objects if o.get("kind") == "InferenceService"])
+    name = f"{path}: {_name(chosen)}"
+    spec, status = _map(chosen, "spec"), _map(chosen, "status")
     working = [v for v in status.get("variants") or () if v.get("operatingBatch") is not None]
     shown = next((v for v in working if variant in (None, v.get("name"))), None)
     if shown is None:
@@ -101,12 +101,12 @@ def _chosen(path: Path, service: str | None, services: list[Mapping[str, Any]]) 
     return named[0]
 
 
-def _name(found: Mapping[str, Any]) -> str:
-    return str(_map(found, "metadata").get("name", ""))
+def _name(obj: Mapping[str, Any]) -> str:
+    return str(_map(obj, "metadata").get("name", ""))
 
 
-def _map(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = found.get(key)
+def _map(obj: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = obj.get(key)
     return value if isinstance(value, Mapping) else {}
 
 

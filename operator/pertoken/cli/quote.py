@@ -84,12 +84,12 @@ def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
             RequestOptions(input_tokens, output_tokens, cached, ttft, itl, percentile),
         )
     point, most = _operating_point(subject, rate, batch)
-    found = quote(subject.engine, subject.load, point, most, float(subject.usd_per_gpu_hour))
-    chosen = {Basis.MARGINAL: found.marginal, Basis.BUSY: found.busy, Basis.FULL: found.full}[basis]
+    quoted = quote(subject.engine, subject.load, point, most, float(subject.usd_per_gpu_hour))
+    chosen = {Basis.MARGINAL: quoted.marginal, Basis.BUSY: quoted.busy, Basis.FULL: quoted.full}[basis]
     if output is Output.TABLE:
-        _print(found, point, most, subject)
+        _print(quoted, point, most, subject)
     else:
-        print_data(_answer(found, chosen, basis, point, subject), output.value)
+        print_data(_answer(quoted, chosen, basis, point, subject), output.value)
 
 
 def _operating_point(subject: Subject, rate: float | None, batch: float | None) -> tuple[OperatingPoint, float]:
@@ -117,7 +117,7 @@ def _operating_point(subject: Subject, rate: float | None, batch: float | None) 
     return point, carried.rate
 
 
-def _answer(found: Quote, chosen: TokenUsd, basis: Basis, point: OperatingPoint, subject: Subject) -> dict[str, Any]:
+def _answer(quoted: Quote, chosen: TokenUsd, basis: Basis, point: OperatingPoint, subject: Subject) -> dict[str, Any]:
     """LiteLLM's field names, USD per single token, beside the money of the request."""
     return {
         "model": subject.model.id,
@@ -125,14 +125,14 @@ def _answer(found: Quote, chosen: TokenUsd, basis: Basis, point: OperatingPoint,
         "basis": basis.value,
         "requests_per_second": round(point.rate, 6),
         "batch": round(point.batch, 3),
-        "usd_per_request_marginal": _digits(found.marginal.request),
-        "usd_per_request_busy": _digits(found.busy.request),
-        "usd_per_request_full": _digits(found.full.request),
-        "usd_per_request_new_replica": _digits(found.new_replica),
+        "usd_per_request_marginal": _digits(quoted.marginal.request),
+        "usd_per_request_busy": _digits(quoted.busy.request),
+        "usd_per_request_full": _digits(quoted.full.request),
+        "usd_per_request_new_replica": _digits(quoted.new_replica),
         "input_cost_per_token": _digits(chosen.input),
         "output_cost_per_token": _digits(chosen.output),
         "cache_read_input_token_cost": _digits(chosen.cached_input),
-        "output_cost_per_token_interval": [_digits(bound) for bound in found.output_interval],
+        "output_cost_per_token_interval": [_digits(bound) for bound in quoted.output_interval],
     }
 
 
@@ -140,7 +140,7 @@ def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _print(found: Quote, point: OperatingPoint, most: float, subject: Subject) -> None:
+def _print(quoted: Quote, point: OperatingPoint, most: float, subject: Subject) -> None:
     print(subject.title)
     print(f"at {point.rate:.4g} requests/s (a replica sustains {most:.4g}), batch {point.batch:.1f}")
     rows = [
@@ -151,14 +151,14 @@ def _print(found: Quote, point: OperatingPoint, most: float, subject: Subject) -
             words,
         ]
         for name, usd, words in (
-            ("marginal", found.marginal, "what one more request adds to the replica's time"),
-            ("busy", found.busy, "its share of the work (Shapley)"),
-            ("full", found.full, "with its share of the idle time"),
+            ("marginal", quoted.marginal, "what one more request adds to the replica's time"),
+            ("busy", quoted.busy, "its share of the work (Shapley)"),
+            ("full", quoted.full, "with its share of the idle time"),
         )
     ]
     print_table(("cost", "input/1M", "cached/1M", "output/1M", "USD/request", ""), rows)
-    low, high = found.output_interval
+    low, high = quoted.output_interval
     print(
         f"output between {low * 1e6:.4f} and {high * 1e6:.4f} USD/1M by either order of attribution; "
-        f"{found.new_replica:.3e} USD per request on further replicas used to the full"
+        f"{quoted.new_replica:.3e} USD per request on further replicas used to the full"
     )

@@ -24,8 +24,8 @@ def status_command(
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
     """Show every service: replicas, batch, cost, latency, why. Exit 0 when all are Ready, 1 when not, 2 for trouble."""
-    found = services(Access(kubeconfig, context, namespace), everywhere=everywhere)
-    rows = [row(item) for item in found]
+    items = services(Access(kubeconfig, context, namespace), everywhere=everywhere)
+    rows = [row(item) for item in items]
     if output is not Output.TABLE:
         print_data(rows, output.value)
     elif rows:

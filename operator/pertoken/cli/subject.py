@@ -101,9 +101,9 @@ def resolve(deployment: DeploymentOptions, request: RequestOptions) -> Subject:
     """Look everything up; mistakes end the command, all of them at once."""
     model, gpu = SHIPPED.model(deployment.model), SHIPPED.gpu(deployment.gpu)
     mistakes = [
-        f"{option}: {value!r}: {found}"
-        for option, value, found in (("--model", deployment.model, model), ("--gpu", deployment.gpu, gpu))
-        if isinstance(found, Unknown)
+        f"{option}: {value!r}: {looked_up}"
+        for option, value, looked_up in (("--model", deployment.model, model), ("--gpu", deployment.gpu, gpu))
+        if isinstance(looked_up, Unknown)
     ]
     quantization = deployment.quantization or quantization_of(deployment.model)
     if quantization and find_precision(quantization) is None:
@@ -153,11 +153,11 @@ def _price(text: str | None, gpu: Gpu | Unknown, mistakes: list[str]) -> tuple[D
         return amount, f"{amount} USD per GPU-hour"
     if isinstance(gpu, Unknown):
         return Decimal(0), ""
-    found = list_price(gpu.id)
-    if found is None:
+    listed = list_price(gpu.id)
+    if listed is None:
         mistakes.append(f"--price: missing: no list price of {gpu.id} is known; expected USD per GPU-hour")
         return Decimal(0), ""
-    return found.usd_per_hour, str(found)
+    return listed.usd_per_hour, str(listed)
 
 
 def number(value: str, option: str) -> Decimal:

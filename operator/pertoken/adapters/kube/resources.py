@@ -113,12 +113,12 @@ class Discovery:
         known = self._known.get((api_version, kind))
         if known is not None:
             return known
-        found = self._discover(api_version)
+        discovered = self._discover(api_version)
         with self._lock:
-            self._known.update(found)
-        if (api_version, kind) not in found:
+            self._known.update(discovered)
+        if (api_version, kind) not in discovered:
             raise NotFound(f"the cluster does not serve {kind} of {api_version}")
-        return found[(api_version, kind)]
+        return discovered[(api_version, kind)]
 
     def _discover(self, api_version: str) -> dict[tuple[str, str], Resource]:
         group, _, version = api_version.rpartition("/")

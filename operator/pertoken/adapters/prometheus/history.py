@@ -109,12 +109,12 @@ def read_history(profile: MetricsProfile, asked: Asked, timeout: float = 120.0) 
     replicas, held, words = _replicas(source, asked, row, moments, step)
     first = next(index for index, value in enumerate(series[0]) if not math.isnan(value))
     shown = range(first, points)  # before that there was no record, which is not the same as no traffic
-    unknown = sum(1 for i in shown if math.isnan(series[0][i]) and any(found[i] > 0 for found in replicas.values()))
-    requests, inputs, outputs = (tuple(_zero(one[i]) for i in shown) for one in series)
+    unknown = sum(1 for i in shown if math.isnan(series[0][i]) and any(counts[i] > 0 for counts in replicas.values()))
+    requests, inputs, outputs = (tuple(_zero(values[i]) for i in shown) for values in series)
     return Found(
         tuple(moments[i] - step for i in shown),
         (requests, inputs, outputs),
-        {name: tuple(found[i] for i in shown) for name, found in replicas.items()},
+        {name: tuple(counts[i] for i in shown) for name, counts in replicas.items()},
         unknown,
         sum(1 for i in shown if i in held),
         words,
@@ -145,13 +145,13 @@ def _replicas(
 ) -> tuple[dict[str, list[float]], set[int], str]:
     """By the first source that knows every variant, with the steps that had no count, and the source in words."""
     for words, queries in _replica_queries(asked, row, step):
-        found = {name: source.values(query, moments, step) for name, query in queries.items()}
-        if not all(any(not math.isnan(value) for value in values) for values in found.values()):
+        counts = {name: source.values(query, moments, step) for name, query in queries.items()}
+        if not all(any(not math.isnan(value) for value in values) for values in counts.values()):
             continue
         if words is ANSWERED:  # no pod that answers is no pod, whereas a gauge that is not there is a gap
-            return {name: [_zero(value) for value in values] for name, values in found.items()}, set(), words
-        gaps = {i for values in found.values() for i, value in enumerate(values) if math.isnan(value)}
-        return {name: _filled(values) for name, values in found.items()}, gaps, words
+            return {name: [_zero(value) for value in values] for name, values in counts.items()}, set(), words
+        gaps = {i for values in counts.values() for i, value in enumerate(values) if math.isnan(value)}
+        return {name: _filled(values) for name, values in counts.items()}, gaps, words
     raise HistoryUnavailable(
         f"no replica counts: neither kube-state-metrics nor pertoken_variant_current_replicas knows all of "
         f"{', '.join(sorted(asked.workloads))}; give a CSV instead"
@@ -225,13 +225,13 @@ class _Ranges:
         answer = self._ask(
             lambda: self._connect.custom_query_range(query, start, end, f"{step:g}", timeout=self._limits())
         )
-        found = [math.nan] * len(moments)
+        by_moment = [math.nan] * len(moments)
         for series in answer:
             for moment, value in series["values"]:
                 index = round((float(moment) - moments[0]) / step)
-                if 0 <= index < len(found):
-                    found[index] = float(value)
-        return found
+                if 0 <= index < len(by_moment):
+                    by_moment[index] = float(value)
+        return by_moment
 
     def _limits(self) -> Any:
         return (self._profile.connect_seconds, self._timeout)

@@ -141,7 +141,7 @@ def by_server(read: Iterable[Sample], labels: PodLabels, tally: Tally) -> dict[P
 
     Where some series carry a port and others none, those without are copies and left out.
     """
-    found: dict[PodKey, dict[str, float]] = defaultdict(dict)
+    readings: dict[PodKey, dict[str, float]] = defaultdict(dict)
     addresses: set[tuple[PodKey, str]] = set()
     doubled: set[PodKey] = set()
     for sample in read:
@@ -153,9 +153,9 @@ def by_server(read: Iterable[Sample], labels: PodLabels, tally: Tally) -> dict[P
             doubled.add(pod)
             tally.duplicates += 1
         addresses.add((pod, address))
-        values = found[pod]
+        values = readings[pod]
         values[server] = max(values.get(server, sample.value), sample.value)
-    return {pod: _with_ports(values) for pod, values in found.items() if pod not in doubled}
+    return {pod: _with_ports(values) for pod, values in readings.items() if pod not in doubled}
 
 
 def _with_ports(values: Mapping[str, Value]) -> dict[str, Value]:
@@ -255,15 +255,15 @@ def histograms(read: Iterable[Sample], labels: PodLabels, scale: float, tally: T
             continue
         rates = collected[pod].setdefault(server_of(sample.labels), {})
         rates[upper * scale] = max(rates.get(upper * scale, sample.value), sample.value)
-    found = {}
+    summed = {}
     for pod, servers in collected.items():
         wholes = [histogram(buckets) for buckets in _with_ports(servers).values()]
         good = [whole for whole in wholes if whole is not None]
         if len(good) < len(wholes):
             tally.bad_histograms += 1
         else:
-            found[pod] = _added(good)
-    return found
+            summed[pod] = _added(good)
+    return summed
 
 
 def _added(parts: Sequence[Histogram]) -> Histogram:

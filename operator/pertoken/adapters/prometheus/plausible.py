@@ -49,18 +49,18 @@ def plausible(pod: PodMetrics) -> tuple[PodMetrics, int]:
     values = {signal: value for signal, value in pod.values.items() if 0 <= value <= MOST_OF_SIGNAL.get(signal, MOST)}
     counters: dict[Counter, float] = {name: total for name, total in pod.counters.items() if 0 <= total <= MOST}
     histograms: dict[LatencyKind, Histogram] = {
-        kind: found for kind, found in pod.histograms.items() if _is_plausible(found)
+        kind: measured for kind, measured in pod.histograms.items() if _is_plausible(measured)
     }
     kept = len(values) + len(counters) + len(histograms)
     left_out = len(pod.values) + len(pod.counters) + len(pod.histograms) - kept
     return (replace(pod, values=values, counters=counters, histograms=histograms) if left_out else pod), left_out
 
 
-def _is_plausible(found: Histogram) -> bool:
+def _is_plausible(measured: Histogram) -> bool:
     """The last edge is infinite; the others are times, and rates are those of one engine's tokens at most."""
-    edges, rates = found.edges[:-1], found.cumulative
+    edges, rates = measured.edges[:-1], measured.cumulative
     return (
-        len(found.edges) <= MOST_BUCKETS
+        len(measured.edges) <= MOST_BUCKETS
         and all(0 <= edge <= MOST_SECONDS for edge in edges)
         and all(0 <= rate <= MOST_TOKENS_PER_SECOND for rate in rates)
     )

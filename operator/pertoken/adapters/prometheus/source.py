@@ -276,11 +276,11 @@ class _Reading:
                 if metric is None:
                     continue
                 series = read.get(queries.tag_of(metric), ())
-                found = parse.histograms(series, self._engine_labels, metric.scale, self.tally)
+                by_pod = parse.histograms(series, self._engine_labels, metric.scale, self.tally)
                 counted = engines.Metric(f"{metric.name}_count")
-                covered = self._covered(dict.fromkeys(found, 0.0), counted)
+                covered = self._covered(dict.fromkeys(by_pod, 0.0), counted)
                 for pod in covered:
-                    self._pods[pod].histograms[kind] = found[pod]
+                    self._pods[pod].histograms[kind] = by_pod[pod]
 
     def _read_gpu(self) -> None:
         read, labels = self._tagged(self._plan.gpu), self._gpu_labels
@@ -301,15 +301,15 @@ class _Reading:
     def _finished(self, key: PodKey, pod: _Pod) -> PodMetrics:
         """A pod with engine series is as old as those; one that only a GPU exporter knows is as old as its figures.
 
-        Half of a pod is no pod: while one of its servers is silent, the other's figures say nothing about the load.
+        While one of a pod's servers reports nothing, the others' figures do not tell the pod's load: they are left out.
         """
         age = pod.age if math.isfinite(pod.age) else pod.gpu_age
         age = min(age, self._profile.lookback_seconds)  # older series are not looked for
         halved = key in self._halved
-        found = PodMetrics(
+        assembled = PodMetrics(
             key, age, {} if halved else pod.values, pod.counters, {} if halved else pod.histograms, pod.engine
         )
-        kept, left_out = plausible(found)
+        kept, left_out = plausible(assembled)
         self.tally.implausible += left_out
         return kept
 
@@ -317,14 +317,14 @@ class _Reading:
         self, read: Mapping[str, list[Sample]], prefix: str, names: tuple[str, ...]
     ) -> dict[tuple[str, str], float]:
         source = self._profile.gateway
-        found: dict[tuple[str, str], float] = {}
+        totals: dict[tuple[str, str], float] = {}
         for name in reversed(names):
             series = read.get(prefix + name, ())
             shown = parse.by_model(series, source.labels.namespace, source.model, self.tally)
             possible = {key: value for key, value in shown.items() if 0.0 <= value <= MOST_SEQUENCES}
             self.tally.implausible += len(shown) - len(possible)
-            found |= possible
-        return found
+            totals |= possible
+        return totals
 
 
 def _labels(names: SeriesLabels) -> PodLabels:
