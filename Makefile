@@ -55,6 +55,7 @@ crds: install ## write crds/ and the chart's copy from the pydantic models
 	@$(BIN)/python -m pertoken.api.generate
 
 docs: crds ## write the generated reference pages
+	@$(BIN)/python -m pertoken.cli.catalog_page
 
 bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about five minutes)
 	@$(BIN)/python -m pertoken_bench.report $(ARGS)

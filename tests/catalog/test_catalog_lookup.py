@@ -3,7 +3,7 @@ import pytest
 from pertoken.catalog.architecture import from_config
 from pertoken.catalog.engines import graph_ceiling, graph_floor, largest_graph
 from pertoken.catalog.gpu_rows import GPUS
-from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Unknown, hides_quantization, quantization_of
 from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.models import Model
 
@@ -19,6 +19,28 @@ from pertoken.catalog.models import Model
         ("NVIDIA-H200", "h200-sxm"),
         ("NVIDIA L4", "l4"),
         ("NVIDIA-L40S", "l40s"),
+        ("nvidia-h100-mega-80gb", "h100-sxm"),
+        ("nvidia-h100-80gb", "h100-sxm"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("H100_NVLINK_80GB", "h100-sxm"),
+        ("nvidia-tesla-a100", "a100-sxm-40gb"),
+        ("nvidia-a100-80gb", "a100-sxm-80gb"),
+        ("A100_NVLINK_80GB", "a100-sxm-80gb"),
+        ("Tesla-V100-16GB", "v100-sxm-16gb"),
+        ("Tesla-V100-SXM2-16GB", "v100-sxm-16gb"),
+        ("Tesla-V100-PCIE-32GB", "v100-pcie-32gb"),
+        ("nvidia-tesla-v100", "v100-sxm-16gb"),
+        ("nvidia-tesla-t4", "t4"),
+        ("NVIDIA-GB200-NVL72", "gb200"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000"),
+        ("NVIDIA-RTX-6000-Ada-Generation", "rtx-6000-ada"),
+        ("AMD_Instinct_MI300X_VF", "mi300x"),
+        ("AMD-Instinct-MI355X-OAM", "mi355x"),
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "h100-sxm-mig-1g.10gb"),
+        ("NVIDIA-A100-SXM4-40GB-MIG-3g.20gb", "a100-sxm-40gb-mig-3g.20gb"),
+        ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", "h100-sxm-mig-3g.40gb"),
+        ("NVIDIA-H200-MIG-1g.18gb", "h200-sxm-mig-1g.18gb"),
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb.me", "h100-sxm-mig-1g.10gb"),
     ],
 )
 def test_gpus_are_found_by_all_their_names(name, expected):
@@ -41,6 +63,21 @@ def test_gpus_are_found_by_all_their_names(name, expected):
         ("mistralai/Mistral-7B-Instruct-v0.3", "mistralai/Mistral-7B-v0.3"),
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mistralai/Mixtral-8x7B-v0.1"),
         ("openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+        ("Qwen/Qwen3-8B/", "Qwen/Qwen3-8B"),
+        (
+            "/root/.cache/huggingface/hub/models--Qwen--Qwen3-8B/snapshots/9c925d64d727",
+            "Qwen/Qwen3-8B",
+        ),
+        ("/models/hub/models--RedHatAI--Qwen3-8B-FP8-dynamic/snapshots/main/", "Qwen/Qwen3-8B"),
+        ("Qwen/Qwen3-8B@main", "Qwen/Qwen3-8B"),
+        ("unsloth/Qwen3-8B-unsloth-bnb-4bit", "Qwen/Qwen3-8B"),
+        ("unsloth/Qwen3-8B-bnb-4bit", "Qwen/Qwen3-8B"),
+        ("cyankiwi/Qwen3-8B-AWQ-4bit", "Qwen/Qwen3-8B"),
+        ("Intel/Qwen3-8B-int4-AutoRound", "Qwen/Qwen3-8B"),
+        ("mlx-community/Qwen3-8B-4bit", "Qwen/Qwen3-8B"),
+        ("mlx-Qwen3-8B-4bit", "Qwen/Qwen3-8B"),
+        ("unsloth/Qwen3-8B-GGUF", "Qwen/Qwen3-8B"),
+        ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "Qwen/Qwen3-8B"),
     ],
 )
 def test_models_are_found_by_all_their_names(name, expected):
@@ -48,6 +85,25 @@ def test_models_are_found_by_all_their_names(name, expected):
 
     assert not isinstance(found, Unknown)
     assert found.id == expected
+
+
+def test_a_slice_of_a_gpu_has_its_share():
+    whole, part = SHIPPED.gpu("h100-sxm"), SHIPPED.gpu("NVIDIA-H100-80GB-HBM3-MIG-3g.40gb")
+    assert (part.memory_gib, part.bandwidth) == (whole.memory_gib / 2, whole.bandwidth / 2)
+    assert part.flops_bf16 == pytest.approx(whole.flops_bf16 * 3 / 7)
+    assert not part.efficiency.fitted
+
+
+@pytest.mark.parametrize(
+    "name", ["A100-SXM4-64GB", "NVIDIA-H100-80GB-HBM3-MIG-1g.55gb", "nvidia.com/mig-1g.10gb", "x" * 9999]
+)
+def test_a_gpu_that_is_none_of_them_is_unknown(name):
+    assert isinstance(SHIPPED.gpu(name), Unknown)
+
+
+def test_gguf_files_of_no_stated_type_are_not_taken_for_bf16():
+    assert hides_quantization("unsloth/Qwen3-8B-GGUF")
+    assert not hides_quantization("unsloth/Qwen3-8B-GGUF:Q4_K_M")
 
 
 def test_unknown_names_come_back_with_close_ones():
@@ -72,6 +128,13 @@ def test_a_name_like_nothing_has_no_close_ones():
         ("x/y-w8a8", "int8"),
         ("nvidia/Llama-3.3-70B-Instruct-NVFP4", "nvfp4"),
         ("meta-llama/Llama-3.1-8B", ""),
+        ("unsloth/Qwen3-8B-bnb-4bit", "int4"),
+        ("cyankiwi/Qwen3-8B-AWQ-8bit", "w8a16"),
+        ("mlx-community/Qwen3-8B-4bit", "int4"),
+        ("Intel/Qwen3-8B-int4-AutoRound", "int4"),
+        ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "int4"),
+        ("unsloth/Qwen3-8B-GGUF:Q8_0", "w8a16"),
+        ("/cache/models--RedHatAI--Qwen3-8B-FP8-dynamic/snapshots/abc", "fp8"),
     ],
 )
 def test_quantization_is_read_from_the_id(name, expected):

@@ -15,6 +15,7 @@ from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown
 from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.rows import parse_rows
 from pertoken.catalog_files import read_catalog
+from pertoken.cli.catalog_page import page
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "catalog.md"
 GPU = {
@@ -155,6 +156,8 @@ def test_the_pages_example_is_good():
 
 def test_the_page_lists_every_row():
     text = PAGE.read_text(encoding="utf-8")
+
+    assert text == page(text), "run `make docs`"
 
     assert [gpu.id for gpu in GPUS if f"| `{gpu.id}` | {gpu.memory_gib:g} |" not in text] == []
     assert [model.id for model in MODELS if f"| `{model.id}` |" not in text] == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
+from pertoken.catalog.gpu_names import bare_key, gpu_key, mig_slice, plain, sliced
 from pertoken.catalog.gpu_rows import GPUS
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.model_rows import MODELS
@@ -17,15 +18,24 @@ from pertoken.catalog.models import Model
 _QUANTIZATIONS: Final = (
     ("nvfp4", re.compile(r"[-_]nvfp4\b|[-_]fp4\b")),
     ("mxfp4", re.compile(r"[-_]mxfp4\b")),
-    ("fp8", re.compile(r"[-_]fp8\b|[-_]w8a8[-_]fp8\b")),
+    ("int4", re.compile(r"[-_]w4a8\b")),
+    ("fp8", re.compile(r"[-_](mx)?fp8\b|[-_]w8a8[-_]fp8\b")),
     ("int8", re.compile(r"[-_]int8\b|[-_]w8a8\b|[-_.]quantized\.w8a8\b")),
-    ("int4", re.compile(r"[-_]int4\b|[-_]awq\b|[-_]gptq\b|[-_]w4a16\b|[-_.]quantized\.w4a16\b")),
+    ("w8a16", re.compile(r"[-_]8[-_]?bit\b|[-_]w8a16\b|[-_.:](iq|q)[5-8]([-_](k|0|1))?([-_](s|m|l|xl))?\b")),
+    (
+        "int4",
+        re.compile(r"[-_]int[234]\b|[-_][234][-_]?bit\b|[-_]awq\b|[-_]gptq\b|[-_]w4a16\b|[-_.]quantized\.w4a16\b"),
+    ),
+    ("int4", re.compile(r"[-_.:](iq|q)[1-4]([-_](k|0|1|xs|xxs|nl))?([-_](s|m|l|xl))?\b|[-_]nf4\b|[-_]bnb\b|[-_]hqq\b")),
 )
 _SUFFIXES: Final = re.compile(
-    r"([-_.](instruct|it|pt|chat|hf|base|thinking|quantized|dynamic|block|channel|static|awq|gptq|int4|int8|fp8|fp4"
-    r"|nvfp4|mxfp4|bf16|kv|w4a16|w8a8|w8a16|marlin|gguf|\d{4}|v0\.[123]|99(\.9)?))+$"
+    r"([-_.:](instruct|it|pt|chat|hf|base|thinking|quantized|dynamic|block|channel|static|awq|gptq|int[2348]|(mx)?fp8|fp4"
+    r"|nvfp4|mxfp4|bf16|fp16|f16|kv|w4a16|w8a8|w8a16|w4a8|marlin|gguf|mlx|bnb|nf4|hqq|auto-?round|unsloth|dwq|smoothquant"
+    r"|[2-8]-?bit|g\d+|(ud-)?i?q[1-8](-(k|0|1|xs|xxs|nl))?(-(s|m|l|xl))?|sym|\d{4}|v0\.[123]|99(\.9)?))+$"
 )
-_COUNT: Final = re.compile(r"^\d+x-?(?=[a-z])")
+MOST_LETTERS: Final = 256  # of a GPU's name
+_SNAPSHOT: Final = re.compile(r"models--([^/]+)")
+_GGUF: Final = re.compile(r"[-_./:]gguf\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +56,38 @@ class Unknown:
         return f"unknown {self.what} {self.name!r}{hint}"
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_]+", "-", name.strip().lower())
+def _written(name: str) -> str:
+    """A model's name as its publisher writes it, from a path into the hub's cache too, without a revision."""
+    text = name.strip().rstrip("/")
+    cached = _SNAPSHOT.findall(text)
+    return str(cached[-1]).replace("--", "/") if cached else text.split("@", 1)[0]
 
 
 def _name(name: str) -> str:
     """A model id without organisation."""
-    return _plain(name).rsplit("/", 1)[-1]
+    return plain(_written(name).rsplit("/", 1)[-1])
 
 
 def model_key(name: str) -> str:
     """A model id without organisation, ``Meta-`` and suffixes that do not change the architecture."""
-    return _SUFFIXES.sub("", _name(name).removeprefix("meta-"))
+    return _SUFFIXES.sub("", _name(name).removeprefix("mlx-").removeprefix("meta-"))
 
 
 def quantization_of(name: str) -> str:
     """Precision that a model id announces (``fp8``, ``int8``, ``int4``, ``mxfp4``, ``nvfp4``); empty if none."""
-    text = name.lower()
+    text = _written(name).lower()
     return next((kind for kind, pattern in _QUANTIZATIONS if pattern.search(text)), "")
+
+
+def hides_quantization(name: str) -> bool:
+    """Whether a model id stands for quantized files without saying of what type (``…-GGUF``)."""
+    text = _written(name).lower()
+    return _GGUF.search(text) is not None and not quantization_of(name)
 
 
 def _compact(key: str) -> str:
     """Only letters and digits: ``llama3_1-8b`` and ``llama-3.1-8b`` are the same name."""
     return re.sub(r"[^a-z0-9]", "", key)
-
-
-def _gpu_key(name: str) -> str:
-    """A GPU's name without vendor, number of GPUs and the device plugin's sharing suffix."""
-    text = _plain(name).removesuffix("-shared").removeprefix("nvidia-")
-    return _COUNT.sub("", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,14 @@ class Catalog:
 
     def known_gpu(self, name: str) -> Gpu | None:
         """The GPU of this id, node label product or alias; None if there is none."""
-        return self._gpus.get(_plain(name)) or self._gpus.get(_gpu_key(name))
+        if len(name) > MOST_LETTERS:
+            return None
+        known = self._gpus.get(plain(name)) or self._gpus.get(gpu_key(name)) or self._gpus.get(bare_key(name))
+        cut = None if known else mig_slice(name)
+        if cut is None or not cut.base:
+            return known
+        whole = self.known_gpu(cut.base)
+        return None if whole is None else sliced(whole, cut)
 
     def known_model(self, name: str) -> Model | None:
         """The model of this id, with or without organisation, ``Meta-``, ``-Instruct`` and quantization suffixes."""
@@ -117,7 +137,7 @@ class Catalog:
         known = self.known_gpu(name)
         if known is not None:
             return known
-        close = get_close_matches(_plain(name), self._gpus, n=5, cutoff=0.5)
+        close = get_close_matches(plain(name[:MOST_LETTERS]), self._gpus, n=5, cutoff=0.5)
         return Unknown("GPU", name, tuple(dict.fromkeys(self._gpus[match].id for match in close)))
 
     def model(self, name: str) -> Model | Unknown:
@@ -139,11 +159,14 @@ class _ModelNames:
     compact: Mapping[str, Model]
 
 
-def _by_gpu_name(gpus: Iterable[Gpu]) -> Mapping[str, Gpu]:
+def _by_gpu_name(gpus: Sequence[Gpu]) -> Mapping[str, Gpu]:
     by_name: dict[str, Gpu] = {}
     for gpu in gpus:
         for name in (gpu.id, *gpu.products, *gpu.aliases):
-            by_name[_plain(name)] = by_name[_gpu_key(name)] = gpu
+            by_name[plain(name)] = by_name[gpu_key(name)] = gpu
+    for gpu in gpus:
+        for name in (gpu.id, *gpu.products, *gpu.aliases):
+            by_name.setdefault(bare_key(name), gpu)
     return MappingProxyType(by_name)
 
 

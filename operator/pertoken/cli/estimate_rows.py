@@ -11,7 +11,7 @@ from typing import Final
 
 from pertoken.calculators.closed_loop import Clients
 from pertoken.calculators.estimate import Deployment, Estimate
-from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
+from pertoken.catalog.lookup import Catalog, Unknown, hides_quantization, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.domain.service import Parallelism
@@ -91,6 +91,8 @@ def understand(row: Mapping[str, str], catalog: Catalog, own: Mapping[str, Model
     if isinstance(gpu, Unknown):
         raise BadRow(str(gpu))
     quantization = _precision(row, "quantization") or quantization_of(name)
+    if not quantization and hides_quantization(name):
+        raise BadRow(f"quantization: {name!r} hides the type of its GGUF files: expected int4, int8 or w8a16")
     cache = _precision(row, "kv_quantization")
     parallelism = Parallelism(
         tensor=_count(row, "tp"), pipeline=_count(row, "pp"), data=_count(row, "dp"), expert=_count(row, "ep")
