@@ -15,6 +15,7 @@ from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, Plan, SetBa
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import Mode
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
+from pertoken.planner.tuning import TUNING, Tuning
 from pertoken_bench.cluster.simulated import Cluster, Node, Pod, Workload
 from pertoken_bench.policy import Observation, Orders, Settings
 
@@ -32,6 +33,7 @@ class Pertoken:
 
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     cap_fixed: bool = False
+    tuning: Tuning = TUNING
     saved: Saved = NOTHING
     last: Plan | None = None
     change: Callable[[World], World] | None = None  # what an ablation does to what the planner sees
@@ -55,7 +57,7 @@ class Pertoken:
         shift = seen.now - clock()
         world = self._world(cluster, seen, shift)
         world = world if self.change is None else self.change(world)
-        self.last, self.saved = decide(world, self.saved, seen.now)
+        self.last, self.saved = decide(world, self.saved, seen.now, tuning=self.tuning)
         by_place = {(workload.service.key, workload.spec.name): workload for workload in cluster.workloads}
         for action in self.last.actions:
             self.carry_out(cluster, by_place[action.service, action.variant], action, (seen.now, clock()))

@@ -10,13 +10,20 @@ from pertoken.control.saved import Saved
 from pertoken.domain.plan import Plan
 from pertoken.domain.world import World
 from pertoken.planner.pipeline import plan as make_plan
+from pertoken.planner.tuning import TUNING, Tuning
 
 
 def _untimed(_phase: str) -> None:
     pass
 
 
-def decide(world: World, saved: Saved, now: float, finished: Callable[[str], None] = _untimed) -> tuple[Plan, Saved]:
+def decide(
+    world: World,
+    saved: Saved,
+    now: float,
+    finished: Callable[[str], None] = _untimed,
+    tuning: Tuning = TUNING,
+) -> tuple[Plan, Saved]:
     """Bring the accounts up to date, then plan on the world that holds them.
 
     Args:
@@ -24,12 +31,13 @@ def decide(world: World, saved: Saved, now: float, finished: Callable[[str], Non
         saved: what the last cycle returned; `pertoken.control.saved.NOTHING` at first.
         now: seconds since the epoch.
         finished: told of each phase's end by its name, for its duration.
+        tuning: the numbers that decide.
 
     Returns:
         The plan, and what the next cycle starts from.
     """
     ledger, costs = account(world, saved.ledger, now)
     finished("account")
-    plan, memory = make_plan(replace(world, costs=costs), saved.memory, now)
+    plan, memory = make_plan(replace(world, costs=costs), saved.memory, now, tuning)
     finished("plan")
     return plan, Saved(memory, with_token_work(ledger, plan))
