@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pertoken.catalog.lookup import Catalog
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.metrics import MetricsSnapshot
 
@@ -74,6 +75,13 @@ class Listing:
 
     items: Sequence[Json]
     resource_version: str = ""
+
+
+class CatalogSource(Protocol):
+    """The GPUs and models that are known now."""
+
+    def catalog(self) -> Catalog:
+        """Never raises: what cannot be read is left out, and told in the log."""
 
 
 class ClusterReader(Protocol):
@@ -148,7 +156,7 @@ class CycleSummary:
     """What telemetry is told after each cycle.
 
     Attributes:
-        phases: seconds per phase (observe, account, plan, act, report).
+        phases: seconds per phase (observe, account, plan, act, remember).
         outcomes: actions by (kind, outcome), outcome in done, conflict, failed, withheld.
     """
 

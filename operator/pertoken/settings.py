@@ -8,6 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pertoken.adapters.prometheus.profile import (
+    Credentials,
+    EngineSource,
+    GatewaySource,
+    MetricsProfile,
+    Tls,
+)
+from pertoken.control.survey import Rules
 from pertoken.domain.world import PlannerSettings
 
 DEFAULT_TARGET_KINDS = ("Deployment.apps", "StatefulSet.apps")
@@ -116,4 +124,36 @@ class Settings(BaseSettings):
             backlog_seconds=self.backlog_seconds,
             min_index_requests=self.min_index_requests,
             calibrate=self.calibrate,
+        )
+
+    def rules(self) -> Rules:
+        """What services may ask for."""
+        return Rules(frozenset(self.target_kinds), self.owned_workloads == "All")
+
+    def metrics_profile(self) -> MetricsProfile:
+        """Where and how metrics are found.
+
+        Raises:
+            ProfileError: it cannot work.
+        """
+        return MetricsProfile(
+            url=self.prometheus_url,
+            engine=EngineSource(engines=("vllm", "sglang")),
+            gateway=GatewaySource(enabled=self.gateway_metrics),
+            credentials=Credentials(
+                username=self.prometheus_username,
+                password_file=self.prometheus_password_file,
+                bearer_token_file=self.prometheus_bearer_token_file,
+                tenant=self.prometheus_tenant,
+            ),
+            tls=Tls(
+                self.prometheus_ca_file,
+                self.prometheus_client_cert_file,
+                self.prometheus_client_key_file,
+                self.prometheus_insecure_skip_verify,
+            ),
+            scrape_seconds=self.scrape_interval_seconds,
+            window_seconds=self.rate_window_seconds,
+            fresh_seconds=self.fresh_seconds,
+            timeout_seconds=self.prometheus_timeout_seconds,
         )

@@ -6,8 +6,8 @@ import logging
 
 from lab import GPU, plant
 
+from pertoken.adapters.catalog_files import CatalogFolder
 from pertoken.catalog.lookup import SHIPPED, Unknown
-from pertoken.catalog_files import CatalogFolder
 
 ROW = (
     "gpus:\n- {{id: {name}, like: h100-sxm, memoryGib: 80, bandwidthGBps: {bandwidth}, tflops: {{bf16: 989}}, "

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pertoken.adapters.catalog_files import read_catalog
 from pertoken.catalog.gpu_rows import GPUS
 from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown
 from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.rows import parse_rows
-from pertoken.catalog_files import read_catalog
 from pertoken.cli.catalog_page import page
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "catalog.md"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
+from kept import Cluster, service, surveyed
+from watched import StandingClock
 
 from pertoken.control.actuate import Actuator, Result, describe, kind_of
+from pertoken.control.cap_manifest import cap_manifest
+from pertoken.control.owned import Keeper
+from pertoken.control.survey import Surveyed
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
 from pertoken.domain.reasons import Reason
 from pertoken.ports import AdapterError, Conflict, EventNote, Forbidden, Json, NotFound, Refused, Timeout, Withheld
 
-SERVICE = ServiceKey("n", "chat")
-TARGET = WorkloadRef("apps/v1", "Deployment", "n", "chat-a")
+SERVICE = ServiceKey("team", "chat")
+TARGET = WorkloadRef("apps/v1", "Deployment", "team", "chat-a")
 UP = SetReplicas(SERVICE, "a", TARGET, 1, 3, Reason.DEMAND_ROSE, "7")
 DOWN = SetReplicas(SERVICE, "a", TARGET, 3, 1, Reason.DEMAND_FELL, "7")
 CAP = SetBatchCap(SERVICE, "a", TARGET, 256, 96, Reason.BATCH_CAP_LOWERED)
@@ -48,7 +53,7 @@ class Recorder:
         raise AssertionError((live, managed_fields))
 
     def apply(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
-        self._note(f"apply {manifest['value']} as {field_manager} dry={dry_run}")
+        self._note(f"apply {manifest['data']['PERTOKEN_MAX_NUM_SEQS']} as {field_manager} dry={dry_run}")
         return manifest
 
     def apply_status(self, manifest: Json, field_manager: str) -> Json:
@@ -61,13 +66,21 @@ class Recorder:
         raise AssertionError(note)
 
 
+@pytest.fixture(scope="module")
+def seen() -> Surveyed:
+    """A service whose workload and cap were made in the cycle before."""
+    cluster = Cluster()
+    Keeper(cluster, cluster, cluster).keep(surveyed(cluster, service()))
+    return surveyed(cluster, service())
+
+
 def build(writer: Recorder, *, read_only: bool = False) -> Actuator:
-    return Actuator(writer, lambda action: {"value": action.value}, read_only)
+    return Actuator(writer, StandingClock(), read_only)
 
 
-def test_actions_are_carried_out_in_order():
+def test_actions_are_carried_out_in_order(seen: Surveyed):
     writer = Recorder()
-    outcomes = build(writer).carry_out([DOWN, UP, CAP, EVICT, DONE])
+    outcomes = build(writer).carry_out([DOWN, UP, CAP, EVICT, DONE], seen)
     assert [outcome.result for outcome in outcomes] == [Result.DONE] * 5
     assert writer.calls == [
         "scale chat-a 1 @7",
@@ -90,24 +103,42 @@ def test_actions_are_carried_out_in_order():
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_failure_has_its_own_result_and_does_not_stop_the_others(error: AdapterError, result: Result):
+def test_a_failure_has_its_own_result_and_does_not_stop_the_others(seen: Surveyed, error: AdapterError, result: Result):
     writer = Recorder(errors=[error])
-    first, second = build(writer).carry_out([UP, EVICT])
+    first, second = build(writer).carry_out([UP, EVICT], seen)
     assert first.result is result
     assert first.why == str(error)
     assert second.result is Result.DONE
 
 
-def test_a_fault_of_our_own_fails_that_action_alone_and_says_no_python():
-    first, second = build(Recorder(errors=[KeyError("uid")])).carry_out([UP, EVICT])
+def test_a_cap_is_written_for_exactly_the_object_that_was_surveyed(seen: Surveyed):
+    manifest = cap_manifest(CAP, seen, 5.0)
+    (cap,) = seen.caps.values()
+
+    assert manifest["data"]["PERTOKEN_MAX_NUM_SEQS"] == "96"
+    assert manifest["metadata"]["uid"] == cap.marks.uid
+    assert manifest["metadata"]["resourceVersion"] == cap.marks.resource_version
+
+
+@pytest.mark.parametrize("gone", [{"caps": {}}, {"services": ()}], ids=["no cap", "service refused meanwhile"])
+def test_a_cap_that_is_not_there_or_nobodys_is_a_conflict(seen: Surveyed, gone):
+    writer = Recorder()
+    (outcome,) = build(writer).carry_out([CAP], replace(seen, **gone))
+
+    assert outcome.result is Result.CONFLICT
+    assert writer.calls == []
+
+
+def test_a_fault_of_our_own_fails_that_action_alone_and_says_no_python(seen: Surveyed):
+    first, second = build(Recorder(errors=[KeyError("uid")])).carry_out([UP, EVICT], seen)
     assert first.result is Result.FAILED
     assert "KeyError" not in first.why
     assert second.result is Result.DONE
 
 
-def test_read_only_mode_writes_nothing():
+def test_read_only_mode_writes_nothing(seen: Surveyed):
     writer = Recorder()
-    (outcome,) = build(writer, read_only=True).carry_out([UP])
+    (outcome,) = build(writer, read_only=True).carry_out([UP], seen)
     assert outcome.result is Result.WITHHELD
     assert writer.calls == []
 

@@ -14,7 +14,8 @@ from watched import HEALTHY, RULES, filled, spoil
 
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.control.inventory import Inventory
-from pertoken.control.observe import build_world, survey
+from pertoken.control.survey import survey
+from pertoken.control.world import build_world
 from pertoken.domain.cluster import WorkloadFact
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import PlannerSettings
@@ -41,7 +42,7 @@ def log_apart() -> Iterator[None]:
 def cycle(inventory: Inventory) -> list[Reason]:
     """One cycle on what is there, as the operator runs it; the headlines of its decisions."""
     snapshot = inventory.snapshot()
-    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
+    world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     made, _ = plan(world, EMPTY, NOW)
     return [decision.reason for decision in made.decisions]
 
@@ -67,7 +68,7 @@ def test_what_is_wrong_in_one_service_is_not_felt_by_another(kind: str, seed: in
     spoilt["metadata"] = {**HEALTHY[kind][0]["metadata"], "name": "chat-1-x", "uid": "uid-poison"}
     inventory.put(kind, spoilt)
     snapshot = inventory.snapshot()
-    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
+    world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
 
     other = next(view for view in world.services if view.spec.key.name == "other")
     assert isinstance(other.variants[0].workload, WorkloadFact)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pertoken.control.inventory import Inventory
+from pertoken.control.kinds import Kind
+from pertoken.control.parse import KINDS
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.identity import PodKey
 
@@ -40,9 +42,8 @@ class Fixture:
     clock: StubClock = field(default_factory=StubClock)
 
     def build(self) -> Inventory:
-        return Inventory(
-            {"pods": parse_pod, "nodes": lambda raw: raw["metadata"]["name"]}, self.clock, keep_vanished_seconds=60
-        )
+        kinds = replace(KINDS, pods=Kind("pods", parse_pod), nodes=Kind("nodes", lambda raw: raw["metadata"]["name"]))
+        return Inventory(kinds, self.clock, keep_vanished_seconds=60)
 
 
 def resync(inventory: Inventory, plural: str, *items: dict[str, Any]) -> int:
@@ -51,11 +52,12 @@ def resync(inventory: Inventory, plural: str, *items: dict[str, Any]) -> int:
 
 def test_synced_only_after_every_kind_was_listed():
     inventory = Fixture().build()
-    assert not inventory.synced
-    resync(inventory, "pods")
+    first, *others = inventory.plurals
+    for plural in others:
+        resync(inventory, plural)
     assert not inventory.synced
     assert inventory.resync_age_seconds is None
-    resync(inventory, "nodes", obj("a"))
+    resync(inventory, first)
     assert inventory.synced
     assert inventory.resync_age_seconds == 0.0
 
@@ -65,7 +67,7 @@ def test_a_list_drops_ghosts_that_no_event_told_of():
     inventory.put("nodes", obj("a"))
     inventory.put("nodes", obj("ghost"))
     assert resync(inventory, "nodes", obj("a")) == 1
-    assert inventory.snapshot().of("nodes") == ("a",)
+    assert inventory.snapshot().nodes == ("a",)
 
 
 def test_an_event_during_the_list_is_newer_than_the_list():
@@ -75,7 +77,7 @@ def test_an_event_during_the_list_is_newer_than_the_list():
     inventory.drop("nodes", obj("deleted-meanwhile"))
     inventory.put("nodes", obj("created-meanwhile"))
     assert inventory.finish_resync(listing, [obj("deleted-meanwhile"), obj("old")]) == 0
-    assert set(inventory.snapshot().of("nodes")) == {"created-meanwhile", "old"}
+    assert set(inventory.snapshot().nodes) == {"created-meanwhile", "old"}
 
 
 def test_a_vanished_pod_stays_for_its_bill_and_then_expires():
@@ -102,16 +104,16 @@ def test_a_pod_that_lost_interest_is_forgotten():
     inventory = Fixture().build()
     inventory.put("pods", obj("p"))
     inventory.put("pods", obj("p", ignored=True))
-    assert inventory.snapshot().of("pods") == ()
+    assert inventory.snapshot().pods == ()
 
 
 def test_an_assumed_eviction_shows_at_once_and_the_watch_corrects_it():
     inventory = Fixture().build()
     inventory.put("pods", obj("p", bound=1.0))
     inventory.assume_terminating("p")
-    assert inventory.snapshot().of("pods")[0].terminating
+    assert inventory.snapshot().pods[0].terminating
     inventory.put("pods", obj("p", bound=1.0))
-    assert not inventory.snapshot().of("pods")[0].terminating
+    assert not inventory.snapshot().pods[0].terminating
 
 
 def test_a_snapshot_does_not_change_afterwards():
@@ -119,4 +121,4 @@ def test_a_snapshot_does_not_change_afterwards():
     inventory.put("nodes", obj("a"))
     snapshot = inventory.snapshot()
     inventory.drop("nodes", obj("a"))
-    assert snapshot.of("nodes") == ("a",)
+    assert snapshot.nodes == ("a",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -10,6 +10,8 @@ import pytest
 from pertoken.accounting.bill import bill
 from pertoken.control.facts import pod_fact
 from pertoken.control.inventory import Inventory
+from pertoken.control.kinds import Kind
+from pertoken.control.parse import KINDS
 from pertoken.control.pod_end import finished_at
 from pertoken.control.quantities import epoch
 from pertoken.domain.pool import PoolSpec
@@ -131,13 +133,13 @@ def test_a_pod_that_never_was_ready_does_not_tell_its_end_by_that():
 
 def seen(inventory: Inventory) -> Any:
     snapshot = inventory.snapshot()
-    (fact,) = (*snapshot.of("pods"), *snapshot.vanished_pods)
+    (fact,) = (*snapshot.pods, *snapshot.vanished_pods)
     return fact
 
 
 def test_where_nothing_tells_a_pod_ended_when_it_was_first_seen_so():
     clock = StubClock()
-    inventory = Inventory({"pods": pod_fact}, clock)
+    inventory = Inventory(replace(KINDS, pods=Kind("pods", pod_fact)), clock)
     inventory.put("pods", ended("Running"))
     clock.at += 100
     inventory.put("pods", ended(reason="Evicted"))
@@ -149,7 +151,7 @@ def test_where_nothing_tells_a_pod_ended_when_it_was_first_seen_so():
 
 def test_a_finished_pod_that_is_deleted_later_is_billed_to_its_end():
     clock = StubClock()
-    inventory = Inventory({"pods": pod_fact}, clock)
+    inventory = Inventory(replace(KINDS, pods=Kind("pods", pod_fact)), clock)
     inventory.put("pods", ended(containerStatuses=stopped(END)))
     clock.at += 3600
     inventory.drop("pods", ended())
@@ -160,7 +162,7 @@ def test_a_finished_pod_that_is_deleted_later_is_billed_to_its_end():
 
 
 def test_an_end_that_is_known_does_not_move():
-    inventory = Inventory({"pods": pod_fact}, StubClock())
+    inventory = Inventory(replace(KINDS, pods=Kind("pods", pod_fact)), StubClock())
     inventory.put("pods", ended(containerStatuses=stopped(END)))
     inventory.put("pods", ended(metadata={"deletionTimestamp": "2026-11-23T18:00:00Z"}))
 

@@ -9,8 +9,9 @@ from watched import DIGITS, RULES, deployment, filled, meta, node, pod, replicas
 
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.control.inventory import Inventory, Snapshot
-from pertoken.control.observe import build_world, survey
-from pertoken.domain.cluster import NodeFact, WorkloadFact, WorkloadMissing
+from pertoken.control.survey import survey
+from pertoken.control.world import build_world
+from pertoken.domain.cluster import WorkloadFact, WorkloadMissing
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import PlannerSettings, ServiceView
 from pertoken.planner.memory import EMPTY
@@ -18,7 +19,7 @@ from pertoken.planner.pipeline import plan
 
 
 def views(snapshot: Snapshot) -> dict[str, ServiceView]:
-    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
+    world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     plan(world, EMPTY, 1_790_000_000.0)
     return {view.spec.key.name: view for view in world.services}
 
@@ -66,7 +67,7 @@ def test_what_belongs_to_a_service_and_cannot_be_read_holds_this_service(plural:
 
 def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
     snapshot = put(filled(), "pods", pod("chat-1-x", containers=[{"resources": {}}]))
-    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
+    world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     made, _ = plan(world, EMPTY, 1_790_000_000.0)
     decision = next(one for one in made.decisions if one.service.name == "chat")
     assert [(variant.current, variant.desired) for variant in decision.variants] == [(2, 2)]
@@ -81,13 +82,13 @@ def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
 def test_a_pod_that_becomes_unreadable_has_not_vanished_and_its_node_gives_no_room():
     snapshot = put(filled(), "pods", pod("chat-1-x", containers={}))
     assert not snapshot.vanished_pods
-    world = build_world(snapshot, survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
+    world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     assert {one.name: one.schedulable for one in world.pools[0].nodes} == {"gpu-1": False, "gpu-2": True}
 
 
 def test_a_node_that_cannot_be_read_gives_no_room():
     snapshot = put(filled(), "nodes", node("gpu-1", gpus="1e999999999"))
-    assert [one.name for one in snapshot.of("nodes") if isinstance(one, NodeFact)] == ["gpu-2"]
+    assert [fact.name for fact in snapshot.nodes] == ["gpu-2"]
 
 
 def test_a_pod_of_nobody_disturbs_nobody():
@@ -101,9 +102,9 @@ def test_a_pod_of_nobody_disturbs_nobody():
 def test_a_cap_that_cannot_be_read_is_not_known():
     inventory = filled()
     cap = {"metadata": meta("chat-batch"), "data": {"PERTOKEN_MAX_NUM_SEQS": "16"}}
-    assert len(put(inventory, "configmaps", cap).of("configmaps")) == 1
+    assert len(put(inventory, "configmaps", cap).caps) == 1
     snapshot = put(inventory, "configmaps", {**cap, "data": {"PERTOKEN_MAX_NUM_SEQS": DIGITS}})
-    assert not snapshot.of("configmaps")
+    assert not snapshot.caps
     assert "data.PERTOKEN_MAX_NUM_SEQS" in snapshot.unreadable[0].why
 
 

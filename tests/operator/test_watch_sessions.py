@@ -10,9 +10,13 @@ from typing import Any
 import kopf
 import pytest
 from aiohttp import web
+from watched import filled
 
+from pertoken.adapters.kube.resources import MANAGED_SELECTOR
+from pertoken.control.sync import Sync
+from pertoken.control.waker import Waker
 from pertoken.kopf_bridge import informer
-from pertoken.kopf_bridge.informer import keep_informed
+from pertoken.kopf_bridge.informer import Informer, keep_informed
 from pertoken.kopf_bridge.session import with_session
 from pertoken.raw.json_text import CUT, MOST_DEPTH, cut, loads
 
@@ -96,6 +100,29 @@ def test_a_watch_that_breaks_off_begins_anew_and_asks_for_lists(monkeypatch: pyt
 
     asyncio.run(keep_informed(watch, stop, lambda: told.append(1)))
     assert (len(begun), len(told)) == (3, 2)
+
+
+def test_the_informer_watches_every_kind_and_asks_for_lists_when_a_watch_broke_off(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(informer, "_pauses", lambda: iter([0.0, 0.0]))
+    inventory, begun = filled(), []
+    sync = Sync(inventory, None, 300.0)
+
+    async def run_informer(registry, *, selectors, namespaces, stop) -> None:
+        begun.append((len(registry._watching.get_all_handlers()), selectors, namespaces))
+        if len(begun) == 1:
+            raise RuntimeError("the stream has ended")
+        stop.set()
+
+    async def run() -> None:
+        made = Informer(inventory, Waker(), sync, lambda _: None, ("team",), asyncio.Event())
+        await made.run()
+
+    monkeypatch.setattr(informer, "run_informer", run_informer)
+    asyncio.run(run())
+
+    assert begun[0] == begun[1]
+    assert begun[0] == (len(inventory.plurals), {("", "v1", "configmaps"): MANAGED_SELECTOR}, ("team",))
+    assert sync._asked.is_set()
 
 
 def test_a_watch_that_was_told_to_end_does_not_begin_anew():

@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 from pertoken.control.inventory import Inventory
-from pertoken.control.observe import Rules
-from pertoken.control.parse import PARSERS
+from pertoken.control.parse import KINDS
+from pertoken.control.survey import Rules
 
 RULES = Rules(frozenset({"Deployment.apps", "StatefulSet.apps"}))
 DIGITS = "9" * 5000
@@ -110,7 +110,7 @@ HEALTHY: dict[str, list[dict[str, Any]]] = {
 
 
 def filled(**changed: list[dict[str, Any]]) -> Inventory:
-    inventory = Inventory(PARSERS, StandingClock())
+    inventory = Inventory(KINDS, StandingClock())
     for plural in inventory.plurals:
         inventory.finish_resync(inventory.begin_resync(plural), copy.deepcopy(changed.get(plural, HEALTHY[plural])))
     return inventory

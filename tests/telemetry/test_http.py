@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from cycling import eventually
 
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, SetReplicas, VariantDecision
@@ -98,6 +99,19 @@ async def ask(world: World, path: str, where: str = "open", **request: Any) -> t
         session.request(method, world.urls[where] + path, **request) as answer,
     ):
         return answer.status, answer.headers["Content-Type"], await answer.text()
+
+
+async def test_a_server_that_runs_stops_when_it_is_cancelled():
+    server = TelemetryServer(HttpOptions(host="127.0.0.1", port=0, debug_port=0), World().sources())
+    task = asyncio.create_task(server.run())
+    await eventually(lambda: len(server._ports) == 2)
+    world = World(urls={"open": f"http://127.0.0.1:{server.port}"})
+    assert (await ask(world, "/healthz"))[0] == 200
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await ask(world, "/healthz")
 
 
 async def test_metrics(world):

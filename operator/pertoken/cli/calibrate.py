@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from pertoken.adapters.catalog_files import read_catalog
 from pertoken.calculators.closed_fit import Point, fit_best
 from pertoken.calculators.estimate import Deployment
 from pertoken.catalog.lookup import Catalog
-from pertoken.catalog_files import read_catalog
 from pertoken.cli.calibration_file import DeploymentFit, Key, as_data, key_of
 from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
 from pertoken.cli.rendering import Output, print_data, refuse

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
+from pertoken.adapters.catalog_files import read_catalog
 from pertoken.calculators.estimate import estimate
 from pertoken.catalog.architecture import Incomplete, from_mapping
 from pertoken.catalog.lookup import Catalog, Unknown
 from pertoken.catalog.models import Model
 from pertoken.catalog.prices import ListPrice, list_price
-from pertoken.catalog_files import read_catalog
 from pertoken.cli import calibration_file
 from pertoken.cli.estimate_rows import (
     ASKED,

@@ -77,8 +77,8 @@ def run() -> None:
     # Here and not above: the clients of Kubernetes and Prometheus take two seconds to load, which other commands save.
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from pertoken.app import StartError  # noqa: PLC0415
     from pertoken.app import run as run_operator  # noqa: PLC0415
+    from pertoken.outside import StartError  # noqa: PLC0415
     from pertoken.settings import Settings  # noqa: PLC0415
     from pertoken.telemetry.logging import configure  # noqa: PLC0415
 

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 import yaml
 
+from pertoken.adapters.catalog_files import read_catalog
 from pertoken.api.check import Checked, Finding, Severity, check
-from pertoken.catalog_files import read_catalog
 
 BAD_INPUT = 2
 

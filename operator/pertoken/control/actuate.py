@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pertoken.control.cap_manifest import cap_manifest
+from pertoken.control.survey import Surveyed
 from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
-from pertoken.ports import AdapterError, ClusterWriter, Conflict, Forbidden, Json, NotFound, Refused, Withheld
+from pertoken.ports import AdapterError, Clock, ClusterWriter, Conflict, Forbidden, NotFound, Refused, Withheld
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,8 +44,6 @@ _RESULTS: dict[type[AdapterError], Result] = {
     Forbidden: Result.FORBIDDEN,
 }
 
-CapManifest = Callable[[SetBatchCap | CompleteBatchCap], Json]
-
 
 @dataclass(slots=True)
 class Actuator:
@@ -51,24 +51,23 @@ class Actuator:
 
     Attributes:
         writer: fenced.
-        cap_manifest: builds the ConfigMap of a variant's batch cap.
         field_manager: of server-side applied ConfigMaps.
     """
 
     writer: ClusterWriter
-    cap_manifest: CapManifest
+    clock: Clock
     read_only: bool = False
     field_manager: str = "pertoken"
 
-    def carry_out(self, actions: Sequence[Action]) -> tuple[Outcome, ...]:
-        """Each action in order. One that fails does not stop the others: they concern other objects."""
-        return tuple(self._one(action) for action in actions)
+    def carry_out(self, actions: Sequence[Action], surveyed: Surveyed) -> tuple[Outcome, ...]:
+        """Each action in order, on what was surveyed. One that fails does not stop the others: they concern others."""
+        return tuple(self._one(action, surveyed) for action in actions)
 
-    def _one(self, action: Action) -> Outcome:
+    def _one(self, action: Action, surveyed: Surveyed) -> Outcome:
         if self.read_only:
             return Outcome(action, Result.WITHHELD, "read-only mode")
         try:
-            self._write(action)
+            self._write(action, surveyed)
         except AdapterError as error:
             return self._failed(action, _RESULTS.get(type(error), Result.FAILED), str(error))
         except Exception:
@@ -77,14 +76,15 @@ class Actuator:
         LOGGER.info("%s", action.message or describe(action), extra={"service": str(action.service)})
         return Outcome(action, Result.DONE)
 
-    def _write(self, action: Action) -> None:
+    def _write(self, action: Action, surveyed: Surveyed) -> None:
         match action:
             case SetReplicas():
                 self.writer.set_replicas(action.target, action.desired, action.resource_version)
             case EvictPod():
                 self.writer.evict(action.pod, action.uid)
             case SetBatchCap() | CompleteBatchCap():
-                self.writer.apply(self.cap_manifest(action), self.field_manager)
+                manifest = cap_manifest(action, surveyed, self.clock.now())
+                self.writer.apply(manifest, self.field_manager)
 
     @staticmethod
     def _failed(action: Action, result: Result, why: str) -> Outcome:

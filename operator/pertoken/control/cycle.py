@@ -1,201 +1,163 @@
-"""The planning cycle: gate, observe, account, plan, act, report. The only orchestration there is."""
+"""The planning cycle: observe, account, plan, act. It is the only orchestration; reports follow on their own pace."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pertoken.control.actuate import Actuator, Outcome, Result, kind_of
 from pertoken.control.decide import decide
 from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory, Snapshot
+from pertoken.control.observer import Observer
+from pertoken.control.owned import Keeper
 from pertoken.control.saved import NOTHING, Saved
+from pertoken.control.state import StateStore
+from pertoken.control.survey import Surveyed
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import EvictPod, Plan
 from pertoken.domain.world import World
-from pertoken.ports import Clock, CycleSummary, Leadership, MetricsSource
-
-LOGGER = logging.getLogger(__name__)
-
-DEBOUNCE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The world of one cycle, and what could not become part of it."""
-
-    world: World
-    snapshot: Snapshot
+from pertoken.ports import Clock, CycleSummary, Leadership
 
 
 @dataclass(frozen=True, slots=True)
 class CycleResult:
-    """Everything that the report stage and telemetry need of one cycle."""
-
-    number: int
-    now: float
-    observed: Observed
-    plan: Plan
-    outcomes: tuple[Outcome, ...]
-    metrics: Mapping[str, MetricsSnapshot]
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a cycle plans on.
+    """Everything that reports and telemetry need of one cycle.
 
     Attributes:
+        term: of leadership in which it was planned: what is written of it is written in that term alone.
+        now: seconds since the epoch, for which it was planned.
         again: something was just made that the next cycle should look at soon.
     """
 
-    snapshot: Snapshot
+    term: int
+    now: float
+    surveyed: Surveyed
+    metrics: Mapping[str, MetricsSnapshot]
+    world: World
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    summary: CycleSummary
     again: bool = False
-
-
-Observer = Callable[[Snapshot, Mapping[str, MetricsSnapshot]], World]
-Prepare = Callable[[Snapshot], Prepared]
-Reporter = Callable[[CycleResult], None]
-Listener = Callable[[CycleResult | None, CycleSummary], None]
 
 
 @dataclass(slots=True)
 class Cycle:
-    """Runs one cycle after another.
+    """Runs one cycle at a time.
 
     Attributes:
-        sources: metrics profile -> where its metrics come from.
-        fence: of every write; opened anew by each cycle.
-        recall: loads the state that the last leader saved; asked at the first cycle of each term.
-        prepare: brings owned workloads in line with their templates before planning; returns the snapshot to plan on.
-        observe: builds the world (pure).
-        report: writes statuses and events.
-        listen: told of every finished cycle.
-        remember: told of the new state after every cycle.
+        fence: of every write of a cycle; opened anew by each.
+        keeper: brings owned workloads in line with their templates before planning.
+        store: of what a term has learnt.
+        saved: what the last cycle hands to the next one.
     """
 
     clock: Clock
     inventory: Inventory
-    sources: Mapping[str, MetricsSource]
     leadership: Leadership
     fence: Fence
-    recall: Callable[[], Saved]
-    prepare: Prepare
-    observe: Observer
+    observer: Observer
+    keeper: Keeper
     actuator: Actuator
-    report: Reporter
-    listen: Listener
-    remember: Callable[[Saved], None]
-    interval_seconds: float = 15.0
+    store: StateStore
     saved: Saved = NOTHING
-    number: int = 0
-    finished_at: float | None = None
     _term: int | None = None
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def remembers(self) -> bool:
-        """The state is that of this term, and so may be saved."""
-        return self._term is not None and self._term == self.leadership.term
+    def due(self) -> bool:
+        """This process leads and has seen every kind."""
+        return self.inventory.synced and self.leadership.valid()
 
-    def wake(self) -> None:
-        """Ask for a cycle soon (debounced)."""
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Cycle until cancelled. A cycle that fails is logged and counted; the next one starts afresh."""
-        while True:
-            started = self.clock.monotonic()
-            await self._guarded()
-            await self._pause(started)
-
-    async def _guarded(self) -> None:
-        self.number += 1
-        try:
-            await self.run_once()
-        except Exception as error:
-            LOGGER.exception("cycle %d failed", self.number)
-            self.listen(None, CycleSummary(number=self.number, ok=False, error=f"{type(error).__name__}: {error}"))
-
-    async def _pause(self, started: float) -> None:
-        left = self.interval_seconds - (self.clock.monotonic() - started)
-        try:
-            await asyncio.wait_for(self._wake.wait(), timeout=max(left, 0.05))
-        except TimeoutError:
-            return
-        # Several changes often come together: let them gather.
-        await asyncio.sleep(min(DEBOUNCE_SECONDS, self.interval_seconds))
-        self._wake.clear()
-
-    async def run_once(self) -> CycleResult | None:
-        """One cycle; None when the gate is closed (standby, or the inventory is not complete yet)."""
-        if not self.inventory.synced or not self.leadership.valid():
+    async def run_once(self, number: int) -> CycleResult | None:
+        """One cycle; None when it is not due."""
+        if not self.due:
             return None
-        phases: dict[str, float] = {}
-        mark = self.clock.monotonic()
+        term = await self._enter_term()
+        stopwatch = _Stopwatch(self.clock)
 
-        def lap(phase: str) -> None:
-            nonlocal mark
-            phases[phase] = self.clock.monotonic() - mark
-            mark = self.clock.monotonic()
-
-        await self._enter()
-        metrics = await self._metrics()
-        prepared = await asyncio.to_thread(self.prepare, self.inventory.snapshot())
-        if prepared.again:
-            self.wake()
-        snapshot = prepared.snapshot
-        world = await asyncio.to_thread(self.observe, snapshot, metrics)
+        # Observe. Owned workloads are made and corrected first: what the server refuses is not planned this time.
+        metrics = await asyncio.to_thread(self.observer.measure)
+        surveyed = await asyncio.to_thread(self.observer.survey, self.inventory.snapshot())
+        surveyed = surveyed.without(await asyncio.to_thread(self.keeper.keep, surveyed))
+        world = await asyncio.to_thread(self.observer.world, surveyed, metrics)
         now = self.clock.now()
-        lap("observe")
-        plan, saved = await asyncio.to_thread(decide, world, self.saved, now, lap)
-        self.saved = _with_refused(saved, self.saved, snapshot)
-        outcomes = await asyncio.to_thread(self.actuator.carry_out, plan.actions)
-        self._assume(outcomes)
-        lap("act")
-        result = CycleResult(self.number, now, Observed(world, snapshot), plan, outcomes, metrics)
-        await asyncio.to_thread(self.report, result)
-        await asyncio.to_thread(self.remember, self.saved)
-        lap("report")
-        self.finished_at = self.clock.monotonic()
-        self.listen(result, self._summary(plan, outcomes, phases))
-        return result
+        stopwatch.lap("observe")
 
-    async def _enter(self) -> None:
-        """Write for this term only. Another leader may have come between two terms: its state counts then."""
+        # Account and plan.
+        plan, saved = await asyncio.to_thread(decide, world, self.saved, now, stopwatch.lap)
+        self.saved = _with_unplanned(saved, self.saved, surveyed.snapshot)
+
+        # Act.
+        outcomes = await asyncio.to_thread(self.actuator.carry_out, plan.actions, surveyed)
+        self._assume(outcomes)
+        stopwatch.lap("act")
+
+        # Remember.
+        await asyncio.to_thread(self.store.save, self.saved)
+        stopwatch.lap("remember")
+        summary = _summary(number, plan, outcomes, stopwatch.phases)
+        again = self.keeper.awaits(surveyed)
+        return CycleResult(term, now, surveyed, metrics, world, plan, outcomes, summary, again)
+
+    async def save(self) -> None:
+        """Save at once what this term has learnt; nothing where the term is over, or never began."""
+        if self._term is not None and self._term == self.leadership.term:
+            await asyncio.to_thread(self.store.save, self.saved, force=True)
+
+    async def _enter_term(self) -> int:
+        """Write for this term only.
+
+        Between two terms another leader may have come: its state counts, and what this process remembers of its own
+        writes may be out of date.
+        """
         term = self.leadership.term
         if term != self._term:
-            self.saved = await asyncio.to_thread(self.recall)
+            self.keeper.forget()
+            self.saved = await asyncio.to_thread(self.store.load)
             self._term = term
         self.fence.enter(term)
-
-    async def _metrics(self) -> dict[str, MetricsSnapshot]:
-        names = list(self.sources)
-        reads: list[Awaitable[MetricsSnapshot]] = [asyncio.to_thread(self.sources[name].observe) for name in names]
-        return dict(zip(names, await asyncio.gather(*reads), strict=True))
+        return term
 
     def _assume(self, outcomes: tuple[Outcome, ...]) -> None:
         for outcome in outcomes:
             if isinstance(outcome.action, EvictPod) and outcome.result is Result.DONE:
                 self.inventory.assume_terminating(outcome.action.uid)
 
-    def _summary(self, plan: Plan, outcomes: tuple[Outcome, ...], phases: Mapping[str, float]) -> CycleSummary:
-        counts = Counter((kind_of(outcome.action), outcome.result.value) for outcome in outcomes)
-        return CycleSummary(
-            number=self.number,
-            ok=True,
-            phases=phases,
-            outcomes=counts,
-            services=tuple(decision.service for decision in plan.decisions),
-        )
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """How long each phase takes, in seconds."""
+
+    clock: Clock
+    phases: dict[str, float] = field(default_factory=dict)
+    _mark: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mark = self.clock.monotonic()
+
+    def lap(self, phase: str) -> None:
+        """A phase is over."""
+        now = self.clock.monotonic()
+        self.phases[phase] = now - self._mark
+        self._mark = now
 
 
-def _with_refused(saved: Saved, before: Saved, snapshot: Snapshot) -> Saved:
+def _summary(number: int, plan: Plan, outcomes: tuple[Outcome, ...], phases: Mapping[str, float]) -> CycleSummary:
+    return CycleSummary(
+        number=number,
+        ok=True,
+        phases=phases,
+        outcomes=Counter((kind_of(outcome.action), outcome.result.value) for outcome in outcomes),
+        services=tuple(decision.service for decision in plan.decisions),
+    )
+
+
+def _with_unplanned(saved: Saved, before: Saved, snapshot: Snapshot) -> Saved:
     """A service that could not be planned this time is not forgotten; what it learns next comes after a gap."""
     kept = {}
-    for service in snapshot.of("inferenceservices"):
+    for service in snapshot.services:
         known = before.memory.service(service.key)
         if str(service.key) not in saved.memory.services and known is not None and known.uid == service.uid:
             kept[str(service.key)] = replace(known, fresh_since=None)

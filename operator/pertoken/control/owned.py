@@ -8,44 +8,32 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pertoken.api.batch_cap import CapDocument, cap_after, cap_config_map, initial_cap, parse_cap
+from pertoken.api.batch_cap import CapDocument, cap_config_map, initial_cap, parse_cap
 from pertoken.api.errors import Rejected
 from pertoken.api.naming import cap_name
-from pertoken.api.ownership import Claim, identified, stranger
+from pertoken.api.ownership import Claim
 from pertoken.api.workloads import (
     OwnedWorkload,
     WorkloadRequest,
     build_workload,
-    service_owner,
     without_replicas_yet,
-    workload_owner,
 )
+from pertoken.control.cap_manifest import cap_document
 from pertoken.control.caps import claim_of
 from pertoken.control.made import Looked, Maker, NameTaken, Wanted
-from pertoken.control.objects import CapObject, Refusal, ServiceObject
-from pertoken.control.observe import Surveyed, faulty
+from pertoken.control.objects import Refusal, ServiceObject
+from pertoken.control.survey import Surveyed, faulty
 from pertoken.domain.cluster import BatchCap
-from pertoken.domain.identity import ServiceKey, WorkloadRef
-from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
+from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode, ServiceSpec, VariantSpec
-from pertoken.ports import AdapterError, Clock, ClusterReader, ClusterWriter, Conflict, Json, Refused, Withheld
+from pertoken.ports import AdapterError, Clock, ClusterReader, ClusterWriter, Json, Refused, Withheld
 from pertoken.raw.values import Malformed
 
 LOGGER = logging.getLogger(__name__)
 CREATED_SECONDS = 30.0  # how long a new workload is expected to show up
 LABEL = "app.kubernetes.io/managed-by"
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """One variant as the last `keep` saw it; `workload_uid` is empty while there is no workload."""
-
-    service: ServiceObject
-    variant: VariantSpec
-    cap: CapObject | None
-    workload_uid: str
 
 
 @dataclass(slots=True)
@@ -63,19 +51,16 @@ class Keeper:
     read_only: bool = False
     refresh_seconds: float = 300.0
     _applied: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _known: dict[tuple[ServiceKey, str], _Known] = field(default_factory=dict)
     _created: dict[WorkloadRef, float] = field(default_factory=dict)
 
     def keep(self, surveyed: Surveyed) -> tuple[Refusal, ...]:
         """Bring every owned workload and every cap into being; returns the services that cannot have theirs."""
         pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
-        self._known.clear()
         refusals = []
         for service in surveyed.services:
             if service.uid in surveyed.doubts:
                 continue
             try:
-                self._remember(service, surveyed)
                 self._keep_service(service, surveyed, pools)
             except NameTaken as error:
                 refusals.append(Refusal(service.uid, Reason.NAME_TAKEN, str(error)))
@@ -100,27 +85,6 @@ class Keeper:
         for ref in [ref for ref in self._created if ref in surveyed.scalables and surveyed.scalables[ref].observed]:
             del self._created[ref]
         return bool(self._created)
-
-    def cap_manifest(self, action: SetBatchCap | CompleteBatchCap) -> Json:
-        """The ConfigMap after a batch action, for exactly the object that the last `keep` saw.
-
-        Raises:
-            Conflict: there was none of ours.
-        """
-        known = self._known[action.service, action.variant]
-        cap = known.cap
-        if cap is None or stranger(cap.marks, claim_of(known.service, known.variant, known.workload_uid)):
-            raise Conflict(f"ConfigMap {cap_name(action.target.name)} of the batch cap is not there, or not ours")
-        after = cap_after(action, cap.cap, self.clock.now())
-        document = _document(known.service, known.variant, after, known.workload_uid)
-        return identified(cap_config_map(document), cap.marks)
-
-    def _remember(self, service: ServiceObject, surveyed: Surveyed) -> None:
-        for variant in service.spec.variants if service.spec else ():
-            scalable = surveyed.scalables.get(variant.workload)
-            cap = surveyed.caps.get((service.key.namespace, cap_name(variant.workload.name)))
-            uid = scalable.uid if scalable else ""
-            self._known[service.key, variant.name] = _Known(service, variant, cap, uid)
 
     def _keep_service(self, service: ServiceObject, surveyed: Surveyed, pools: Mapping[str, PoolSpec]) -> None:
         spec = service.spec
@@ -170,7 +134,7 @@ class Keeper:
         """The ConfigMap of an owned variant's cap if it has to be written: it must be there before the pods are."""
         if not built.reads_cap:
             return []
-        document = _document(service, variant, initial_cap(variant.batching), "")
+        document = cap_document(service, variant, initial_cap(variant.batching), "")
         claim = Claim(service.key, variant.name, service.uid)
         [found] = maker.look([Wanted(cap_config_map(document), claim)])
         return _repaired(found, document, claim)
@@ -184,7 +148,7 @@ class Keeper:
             return
         if (service.key.namespace, scalable.cap_key.name) in surveyed.caps:
             return
-        document = _document(service, variant, initial_cap(variant.batching), scalable.uid)
+        document = cap_document(service, variant, initial_cap(variant.batching), scalable.uid)
         claim = claim_of(service, variant, scalable.uid)
         maker = Maker(self.reader, self.writer)
         try:
@@ -222,16 +186,6 @@ def _readable(config_map: Json) -> BatchCap | None:
         return parse_cap(config_map)
     except Malformed:
         return None
-
-
-def _document(service: ServiceObject, variant: VariantSpec, cap: BatchCap, workload_uid: str) -> CapDocument:
-    """The cap's owner is the service for owned workloads, else the workload, whose pods need it for ever."""
-    owner: Json | None = None
-    if variant.owned and service.spec is not None and not service.orphan:
-        owner = service_owner(service.spec)
-    elif not variant.owned and workload_uid:
-        owner = workload_owner(variant.workload, workload_uid)
-    return CapDocument(service.key, variant.name, variant.workload, cap, owner, service.uid)
 
 
 def _digest(built: OwnedWorkload) -> str:

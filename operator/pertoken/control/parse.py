@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pertoken.api.batch_cap import parse_cap
 from pertoken.api.errors import FieldError, Rejected
 from pertoken.api.ownership import marks_of
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken.control.facts import namespace_fact, node_fact, pod_fact, replicaset_fact
-from pertoken.control.inventory import Parser
+from pertoken.control.kinds import Kind, Kinds
 from pertoken.control.objects import CapObject, PoolObject, ServiceObject
 from pertoken.control.quantities import epoch
 from pertoken.control.shapes import SHAPES, STATUS, require
@@ -102,28 +102,27 @@ def parse_deployment(obj: Json) -> ScalableFact:
     return scalable_fact({"apiVersion": "apps/v1", "kind": "Deployment", **obj})
 
 
-def _shaped(plural: str, parse: Parser) -> Parser:
-    """A parser behind its kind's shape, so that a wrong type is told by its field."""
+def _kind(plural: str, parse: Callable[[Json], T | None]) -> Kind[T]:
+    """A kind whose objects are held against its shape first, so that a wrong type is told by its field."""
 
-    def checked(obj: Json) -> Any:
+    def checked(obj: Json) -> T | None:
         metadata = obj.get("metadata") if isinstance(obj, dict) else None
         if not metadata:
             raise Malformed("metadata", metadata, "required")
         require(obj, SHAPES[plural])
         return parse(obj)
 
-    return checked
+    return Kind(plural, checked)
 
 
-_PARSERS: dict[str, Parser] = {
-    "inferenceservices": parse_service,
-    "acceleratorpools": parse_pool,
-    "pods": pod_fact,
-    "nodes": node_fact,
-    "namespaces": namespace_fact,
-    "deployments": parse_deployment,
-    "replicasets": replicaset_fact,
-    "configmaps": parse_config_map,
-    "horizontalpodautoscalers": autoscaler_fact,
-}
-PARSERS: dict[str, Parser] = {plural: _shaped(plural, parse) for plural, parse in _PARSERS.items()}
+KINDS: Final = Kinds(
+    services=_kind("inferenceservices", parse_service),
+    pools=_kind("acceleratorpools", parse_pool),
+    pods=_kind("pods", pod_fact),
+    nodes=_kind("nodes", node_fact),
+    namespaces=_kind("namespaces", namespace_fact),
+    deployments=_kind("deployments", parse_deployment),
+    replicasets=_kind("replicasets", replicaset_fact),
+    caps=_kind("configmaps", parse_config_map),
+    autoscalers=_kind("horizontalpodautoscalers", autoscaler_fact),
+)

@@ -36,6 +36,20 @@ class Subjects:
     refusals: Mapping[str, Refusal]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What there is to tell of one cycle.
+
+    Attributes:
+        term: of leadership; it is told in that term only.
+    """
+
+    term: int
+    subjects: Subjects
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+
+
 @dataclass(slots=True)
 class _Written:
     """What was last written of one object."""
@@ -60,8 +74,9 @@ class Reporter:
     numbers_seconds: float = 60.0
     _written: dict[str, _Written] = field(default_factory=dict)
 
-    def report(self, subjects: Subjects, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+    def report(self, report: Report) -> None:
         """Statuses of all services and pools, and events for what was done."""
+        subjects, plan = report.subjects, report.plan
         decisions = {decision.service: decision for decision in plan.decisions}
         figures = {pool.name: pool for pool in plan.pools}
         now = self.clock.now()
@@ -82,7 +97,7 @@ class Reporter:
                 LOGGER.exception("pool %s: its status cannot be told", pool.name)
         self._written = {uid: written for uid, written in self._written.items() if uid in living}
         by_key = {service.key: service for service in subjects.services}
-        for outcome in outcomes:
+        for outcome in report.outcomes:
             owner = by_key.get(outcome.action.service)
             if owner is not None:
                 self._post(owner, _event(owner, outcome))

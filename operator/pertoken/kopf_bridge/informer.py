@@ -5,14 +5,46 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import kopf
 
+from pertoken.adapters.kube.resources import WATCHED
+from pertoken.control.inventory import Inventory
+from pertoken.control.sync import Sync
+from pertoken.control.waker import Waker
+from pertoken.kopf_bridge.registry import Login, build_registry
 from pertoken.kopf_bridge.settings import configure
 
 LOGGER = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Informer:
+    """Feeds the inventory with watch events.
+
+    Attributes:
+        sync: asked for lists when a watch has broken off.
+        namespaces: to watch; empty for the whole cluster.
+        stop: set it to end cleanly.
+    """
+
+    inventory: Inventory
+    waker: Waker
+    sync: Sync
+    login: Login
+    namespaces: Sequence[str]
+    stop: asyncio.Event
+
+    async def run(self) -> None:
+        """Watch until `stop` is set."""
+        registry = build_registry([kind.key for kind in WATCHED.values()], self.inventory, self.waker.saw, self.login)
+        selectors = {kind.key: kind.label_selector for kind in WATCHED.values() if kind.label_selector}
+        watch = partial(run_informer, registry, selectors=selectors, namespaces=self.namespaces, stop=self.stop)
+        await keep_informed(watch, self.stop, self.sync.ask)
 
 
 async def keep_informed(watch: Callable[[], Awaitable[None]], stop: asyncio.Event, missed: Callable[[], None]) -> None:

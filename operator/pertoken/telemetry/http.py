@@ -119,6 +119,18 @@ class TelemetryServer:
             await self.stop()
             raise
 
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            OSError: when an address is in use.
+        """
+        await self.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()
+
     async def stop(self) -> None:
         """Stop listening. Idempotent."""
         while self._runners:

@@ -13,10 +13,12 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
 
+from pertoken.control.cycle import CycleResult
+from pertoken.control.inventory import Inventory
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Plan
-from pertoken.ports import Clock, CycleSummary
+from pertoken.ports import Clock, CycleSummary, Leadership
 from pertoken.telemetry.families import Family, plan_families, source_families, unreadable_families
 
 PHASE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
@@ -31,6 +33,16 @@ class ProcessState:
     synced: Callable[[], bool]
     resync_age_seconds: Callable[[], float | None]
     unreadable: Callable[[], Mapping[str, int]] = dict
+
+    @classmethod
+    def of(cls, leadership: Leadership, inventory: Inventory) -> ProcessState:
+        """The state of the process that these belong to."""
+        return cls(
+            leading=leadership.valid,
+            synced=lambda: inventory.synced,
+            resync_age_seconds=lambda: inventory.resync_age_seconds,
+            unreadable=lambda: inventory.unreadable,
+        )
 
 
 class OperatorMetrics:
@@ -95,6 +107,18 @@ class OperatorMetrics:
         self._families = (*plan_families(plan), *source_families(metrics or {}))
         self._finished_at = self._clock.monotonic()
         self._charge(plan)
+
+    def finished(self, result: CycleResult) -> None:
+        """A cycle went through."""
+        self.update(result.plan, result.summary, result.metrics)
+
+    def failed(self, summary: CycleSummary) -> None:
+        """A cycle ended by a fault."""
+        self.update(None, summary)
+
+    def reported(self, seconds: float) -> None:
+        """A report on a cycle, which the next cycles do not wait for."""
+        self._phases.labels("report").observe(seconds)
 
     def collect(self) -> Iterable[Family]:
         """Families that depend on the moment (the prometheus_client collector protocol)."""

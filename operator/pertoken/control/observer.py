@@ -1,0 +1,71 @@
+"""From the inventory and the metrics to the world that a cycle plans on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from pertoken.control.caps import CapReader
+from pertoken.control.inventory import Snapshot
+from pertoken.control.survey import Rules, Surveyed, survey
+from pertoken.control.workloads import ScalableFact, scalable_fact
+from pertoken.control.world import build_world
+from pertoken.domain.metrics import MetricsSnapshot
+from pertoken.domain.world import PlannerSettings, World
+from pertoken.ports import AdapterError, CatalogSource, ClusterReader, MetricsSource, NotFound
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Reads what the inventory does not hold, and puts everything together. It changes nothing in the cluster.
+
+    Attributes:
+        sources: metrics profile -> where its metrics come from.
+        caps: reads batch caps out of other people's ConfigMaps.
+        rules: of the administrator.
+    """
+
+    reader: ClusterReader
+    sources: Mapping[str, MetricsSource]
+    catalog: CatalogSource
+    caps: CapReader
+    rules: Rules
+    settings: PlannerSettings
+
+    def measure(self) -> Mapping[str, MetricsSnapshot]:
+        """What each metrics profile says now, all of them asked at once."""
+        with ThreadPoolExecutor(max(1, len(self.sources)), "metrics") as threads:
+            snapshots = threads.map(lambda source: source.observe(), self.sources.values())
+            return dict(zip(self.sources, snapshots, strict=True))
+
+    def survey(self, snapshot: Snapshot) -> Surveyed:
+        """Who takes part in this cycle, with the scale targets and caps that no watch covers."""
+        surveyed = survey(snapshot, self.rules, self._unwatched_targets(snapshot))
+        return replace(surveyed, read_caps=self.caps.read(surveyed.foreign_caps()))
+
+    def world(self, surveyed: Surveyed, metrics: Mapping[str, MetricsSnapshot]) -> World:
+        """The world to plan on."""
+        return build_world(surveyed, metrics, self.catalog.catalog(), self.settings)
+
+    def _unwatched_targets(self, snapshot: Snapshot) -> Iterator[ScalableFact]:
+        """Targets of kinds without a watch are read one by one: there are few."""
+        wanted = {
+            variant.workload
+            for service in snapshot.services
+            if service.spec is not None
+            for variant in service.spec.variants
+            if variant.workload.kind != "Deployment"
+        }
+        for ref in sorted(wanted):
+            try:
+                yield scalable_fact(self.reader.get(ref))
+            except NotFound:
+                continue
+            except AdapterError as error:
+                LOGGER.warning("%s cannot be read: %s", ref, error)
+            except Exception:
+                LOGGER.exception("%s cannot be understood", ref)

@@ -1,0 +1,172 @@
+"""From what was surveyed and measured to the world that the planner sees. Talks to nobody but the log."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from pertoken.catalog.gpus import Gpu
+from pertoken.catalog.lookup import Catalog
+from pertoken.control.caps import cap_in_use, own_cap
+from pertoken.control.facts import by_name, resolve_pods
+from pertoken.control.objects import ServiceObject
+from pertoken.control.survey import Doubt, Surveyed
+from pertoken.control.unreadable import without_room, words
+from pertoken.control.workloads import ScalableFact, Surroundings, workload_fact
+from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.identity import WorkloadRef
+from pertoken.domain.metrics import MetricsSnapshot
+from pertoken.domain.pool import PoolSpec
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Mode, ServiceSpec, VariantSpec
+from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """What one unit of a pool's extended resource is; `gpu` is None where it is no whole one, or an unknown one."""
+
+    resource: str
+    gpu: Gpu | None
+
+
+@dataclass(slots=True)
+class _Index:
+    pods: dict[WorkloadRef, list[PodFact]] = field(default_factory=lambda: defaultdict(list))
+
+
+def build_world(
+    surveyed: Surveyed,
+    metrics: Mapping[str, MetricsSnapshot],
+    catalog: Catalog,
+    settings: PlannerSettings,
+) -> World:
+    """The world of one cycle: accepted services and pools, every pod that holds a device, and the metrics."""
+    snapshot = surveyed.snapshot
+    replicasets = by_name(snapshot.replicasets)
+    pods = resolve_pods(snapshot.pods, replicasets)
+    vanished = resolve_pods(snapshot.vanished_pods, replicasets)
+    index = _Index()
+    for pod in (*pods, *vanished):
+        if pod.workload is not None:
+            index.pods[pod.workload].append(pod)
+    nodes = without_room(sorted(snapshot.nodes, key=lambda node: node.name), snapshot.unreadable)
+    pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
+    around = Surroundings(pods=pods, replicasets=snapshot.replicasets, autoscalers=snapshot.autoscalers)
+    devices = {name: _device(pool, catalog) for name, pool in pools.items()}
+    views = (_view(service, surveyed, devices, around, index) for service in surveyed.services)
+    services = tuple(view for view in views if view is not None)
+    return World(
+        services=services,
+        pools=tuple(PoolView(spec, tuple(n for n in nodes if spec.selects(n.labels))) for spec in pools.values()),
+        pods=tuple(sorted((pod for pod in (*pods, *vanished) if pod.requests), key=lambda pod: (pod.key, pod.uid))),
+        metrics=dict(metrics),
+        catalog=catalog,
+        settings=settings,
+    )
+
+
+def _view(
+    service: ServiceObject, surveyed: Surveyed, devices: Mapping[str, _Device], around: Surroundings, index: _Index
+) -> ServiceView | None:
+    spec = service.spec
+    if spec is None:
+        return None
+    doubt = surveyed.doubts.get(service.uid)
+    workloads: list[WorkloadFact | WorkloadMissing] = []
+    if doubt is None:
+        try:
+            workloads = [
+                _workload(service, variant, surveyed, devices[variant.pool], around) for variant in spec.variants
+            ]
+        except Exception as error:
+            LOGGER.exception("%s could not be looked at", service.key)
+            doubt = Doubt(Reason.OBJECT_UNREADABLE, f"its workloads cannot be looked at: {words(error)}")
+    if doubt is not None:
+        workloads = [_held(variant, doubt, surveyed) for variant in spec.variants]
+    return ServiceView(
+        spec=spec,
+        variants=tuple(
+            _variant_view(variant, workload, index) for variant, workload in zip(spec.variants, workloads, strict=True)
+        ),
+        namespace_labels=surveyed.namespaces.get(service.key.namespace, {}),
+        left_behind=_left_behind(spec, surveyed.scalables.values()),
+    )
+
+
+def _held(variant: VariantSpec, doubt: Doubt, surveyed: Surveyed) -> WorkloadMissing:
+    """Another variant of a service in doubt must not make up for the one that cannot be counted."""
+    known = surveyed.scalables.get(variant.workload)
+    return WorkloadMissing(variant.workload, doubt.message, doubt.reason, 0 if known is None else known.replicas)
+
+
+def _left_behind(service: ServiceSpec, scalables: Iterable[ScalableFact]) -> tuple[str, ...]:
+    """Workloads that pertoken made for variants which the service no longer has, and that still ask for replicas."""
+    targets = {variant.workload for variant in service.variants}
+    return tuple(
+        sorted(
+            f"{fact.ref} ({fact.replicas} replicas)"
+            for fact in scalables
+            if (fact.made_for, fact.ref.namespace) == (service.key.name, service.key.namespace)
+            and fact.ref not in targets
+            and fact.replicas > 0
+        )
+    )
+
+
+def _own_pods(variant: VariantSpec, index: _Index) -> tuple[PodFact, ...]:
+    return tuple(sorted(index.pods.get(variant.workload, ()), key=lambda pod: (pod.key, pod.uid)))
+
+
+def _variant_view(variant: VariantSpec, workload: WorkloadFact | WorkloadMissing, index: _Index) -> VariantView:
+    """A variant with its pods. What admission adds to their tolerations, the next pod will get, too."""
+    pods = _own_pods(variant, index)
+    if isinstance(workload, WorkloadFact):
+        living = {pod.placement for pod in pods if pod.deleted_at is None and not pod.finished}
+        added = {toleration for rules in living for toleration in rules.tolerations}
+        added -= set(workload.placement.tolerations)
+        if added:
+            tolerations = (*workload.placement.tolerations, *sorted(added, key=str))
+            workload = replace(workload, placement=replace(workload.placement, tolerations=tolerations))
+    return VariantView(variant, workload, pods)
+
+
+def _workload(
+    service: ServiceObject,
+    variant: VariantSpec,
+    surveyed: Surveyed,
+    device: _Device,
+    around: Surroundings,
+) -> WorkloadFact | WorkloadMissing:
+    scalable = surveyed.scalables.get(variant.workload)
+    if scalable is None:
+        return WorkloadMissing(variant.workload, _missing(service.spec, variant))
+    address = None if scalable.cap_key is None else (service.key.namespace, scalable.cap_key)
+    here = Surroundings(
+        pods=around.pods,
+        replicasets=around.replicasets,
+        autoscalers=around.autoscalers,
+        cap=cap_in_use(own_cap(service, variant, scalable, surveyed.caps), address, surveyed.read_caps),
+        resource=device.resource,
+        gpu=device.gpu,
+    )
+    return workload_fact(scalable, here)
+
+
+def _device(pool: PoolSpec, catalog: Catalog) -> _Device:
+    """A slice of a GPU has another memory than the whole one."""
+    whole = pool.gpu_fraction == 1 and "mig" not in pool.resource_name
+    return _Device(pool.resource_name, catalog.known_gpu(pool.accelerator) if whole else None)
+
+
+def _missing(spec: ServiceSpec | None, variant: VariantSpec) -> str:
+    words = f"{variant.workload} does not exist"
+    if spec is None or not variant.owned:
+        return words
+    if spec.paused:
+        return f"{words}; while paused nothing is made"
+    return words if spec.mode is Mode.AUTO else f"{words}; in mode {spec.mode.value} nothing is made"
