@@ -44,7 +44,7 @@ def test_the_cost_index_is_the_bill_over_the_price_list(stack, world):
 def test_events_and_metrics_tell_what_was_done(stack, world):
     text = world.read(f"{stack.debug_url}/debug/plan?format=text")
     assert f"{world.namespace}/roomy" in text
-    assert "sizing" in text
+    assert "  size: " in text
 
 
 def test_a_template_that_the_server_refuses_is_named_and_nothing_is_half_applied(stack, world):
