@@ -12,6 +12,7 @@ import yaml
 
 from pertoken.settings import Settings
 from pertoken_sandbox.binaries import ensure
+from pertoken_sandbox.demo.setting import RENDERED_CHART
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "pertoken"
@@ -250,3 +251,12 @@ def test_image_by_digest(render):
     digest = "sha256:" + "a" * 64
     container = render("--set", f"image.digest={digest}")["Deployment", "pertoken"]["spec"]["template"]["spec"]
     assert container["containers"][0]["image"] == f"ghcr.io/pertoken/pertoken@{digest}"
+
+
+def test_the_demo_applies_the_chart_as_rendered(helm):
+    templates = ("serviceaccount", "rbac", "admission")
+    shown = [argument for name in templates for argument in ("--show-only", f"templates/{name}.yaml")]
+    done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *shown)
+    assert done.returncode == 0, done.stderr
+    kept = list(yaml.safe_load_all(RENDERED_CHART.read_text(encoding="utf-8")))
+    assert kept == list(yaml.safe_load_all(done.stdout)), f"write what Helm prints to {RENDERED_CHART}"

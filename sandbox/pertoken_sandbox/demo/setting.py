@@ -1,4 +1,7 @@
-"""What the demo plays: model, GPUs, trace, objectives, and how fast the clock of its parts runs."""
+"""What the demo plays: model, GPUs, trace, objectives, and how fast the trace's clock runs.
+
+The operator plans with the settings that ship. Only how often it looks follows the trace's clock, see `Setting.pace`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pertoken.planner.tuning import Stabilization
+from pertoken.settings import Settings
+
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "demo"
 CHART = ROOT / "charts" / "pertoken"
+CRDS = ROOT / "crds"
+RENDERED_CHART = Path(__file__).with_name("chart.yaml")  # a test keeps it equal to what Helm renders
 TRACE = ROOT / "examples" / "traces" / "azure_2023_conv.csv.gz"
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -20,8 +28,11 @@ GPUS_PER_NODE = 4
 NAMESPACE = "chat-demo"
 SERVICE = "chat"
 OPERATOR_NAMESPACE = "pertoken-system"
-SCALE_DOWN_SECONDS = 15.0
 REQUEST_LOG = "requests.jsonl"
+TRACE_SECONDS = 3502.0
+
+# With the shipped 15 s between cycles and scrapes, three minutes of the trace would pass between two looks at it.
+ON_THE_TRACES_CLOCK = ("cycle_seconds", "scrape_interval_seconds", "rate_window_seconds", "fresh_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +41,20 @@ class Setting:
 
     Attributes:
         speed: the hour of the trace is played this much faster, so the request rate is that much higher (the GPUs'
-            physics stays in real time), and the operator's time constants are divided by it as well.
+            physics stays in real time).
         target_factor: cost target as a share of what a static peak fleet costs on the same trace.
         decode, prefill: by how much the emulated GPUs are slower than the tables measured on real ones.
         image_pull_seconds, load_seconds: cold start of one replica.
-        judged_seconds: the last part of the run, over which index and latency are judged.
+        window_seconds: windows in which the static peak fleet keeps the objectives, and of the shown latencies.
         keep: leave everything running at the end.
     """
 
     speed: float = 12.0
-    target_factor: float = 0.75
+    target_factor: float = 0.88
     decode: float = 1.18
     prefill: float = 1.12
     image_pull_seconds: float = 0.5
     load_seconds: float = 2.5
-    judged_seconds: float = 120.0
     window_seconds: float = 20.0
     keep: bool = False
 
@@ -76,24 +86,21 @@ class Setting:
             "requestLog": REQUEST_LOG,
         }
 
-    def behavior(self) -> dict[str, Any]:
-        """The defaults of the API with a shorter scale-down window, all times divided by `speed`.
+    @property
+    def length_seconds(self) -> float:
+        """How long the trace plays."""
+        return TRACE_SECONDS / self.speed
 
-        The default for scaling down is the start-up time of a replica. Here it is the trace that is played faster, so a
-        replica is up and down again within the time in which its requests vary; a shorter window saves a little more.
-        """
-        period = max(1, round(15 / self.speed))
-        fast = [{"type": "Percent", "value": 100, "periodSeconds": period}]
-        return {
-            "scaleUp": {"policies": [*fast, {"type": "Pods", "value": 4, "periodSeconds": period}]},
-            "scaleDown": {
-                "stabilizationWindowSeconds": max(1, round(SCALE_DOWN_SECONDS / self.speed)),
-                "policies": fast,
-            },
-        }
+    def pace(self) -> dict[str, float]:
+        """The operator's settings, in seconds, that follow the trace's clock: what ships, divided by `speed`."""
+        return {name: Settings.model_fields[name].default / self.speed for name in ON_THE_TRACES_CLOCK}
+
+    def scale_down_seconds(self) -> int:
+        """How long fewer replicas must have sufficed: what the planner takes until forecasts are proven, / `speed`."""
+        return max(1, round(Stabilization().unproven_seconds / self.speed))
 
     def operator(self, prometheus_url: str, http_port: int, debug_port: int) -> dict[str, str]:
-        """The operator's environment: its usual time constants divided by `speed`."""
+        """The operator's environment: addresses, and `pace`."""
         values = {
             "PROMETHEUS_URL": prometheus_url,
             "OPERATOR_NAMESPACE": OPERATOR_NAMESPACE,
@@ -101,21 +108,7 @@ class Setting:
             "HTTP_PORT": http_port,
             "DEBUG_PORT": debug_port,
             "LOG_FORMAT": "json",
-            "CYCLE_SECONDS": 15 / self.speed,
-            "SCRAPE_INTERVAL_SECONDS": 1,
-            "RATE_WINDOW_SECONDS": 8,
-            "FRESH_SECONDS": 5,
-            "STATUS_SECONDS": 60 / self.speed,
-            "CAP_INTERVAL_SECONDS": 1800 / self.speed,
-            "CANARY_SECONDS": 60 / self.speed,
-            "START_SECONDS": self.image_pull_seconds + self.load_seconds,
-            "BACKLOG_SECONDS": 60 / self.speed,
-            "RESYNC_SECONDS": 30,
-            # The static fleet was found with hindsight and has no reserves. So here pertoken plans for the misses that
-            # the objectives allow and as many again (by default it leaves 40 % of them unused), and attains about 95 %.
-            "ATTAINMENT_MARGIN": -1,
-            "HEADROOM": 0,
-            "TOLERANCE": 0.02,
+            **{name.upper(): seconds for name, seconds in self.pace().items()},
         }
         return {
             f"PERTOKEN_{name}": f"{value:g}" if isinstance(value, float) else str(value)

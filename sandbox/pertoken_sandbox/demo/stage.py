@@ -15,13 +15,16 @@ from typing import Any
 
 import yaml
 
-from pertoken_sandbox.binaries import ensure
-from pertoken_sandbox.cluster import Cluster
+from pertoken_sandbox.binaries import ensure, ensure_all
+from pertoken_sandbox.cluster import Cluster, ExistingCluster
+from pertoken_sandbox.controlplane import PROGRAMS
 from pertoken_sandbox.demo.setting import (
     CHART,
+    CRDS,
     EXAMPLES,
     NAMESPACE,
     OPERATOR_NAMESPACE,
+    RENDERED_CHART,
     REQUEST_LOG,
     SERVICE,
     Setting,
@@ -85,7 +88,9 @@ class Stage:
                 cost = document["spec"]["objective"]["cost"]
                 cost["perMillionTokens"] = {"blended": str(usd_per_million)}
                 cost["windowSeconds"] = COST_WINDOW_SECONDS
-                document["spec"]["behavior"] = self.setting.behavior()
+                document["spec"]["behavior"] = {
+                    "scaleDown": {"stabilizationWindowSeconds": self.setting.scale_down_seconds()}
+                }
         self.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
 
     def start_traffic(self) -> None:
@@ -95,6 +100,18 @@ class Stage:
         )
         with urllib.request.urlopen(request, timeout=5):  # noqa: S310 - loopback
             return
+
+
+def prepare(*, existing: bool) -> None:
+    """Fetch or build every program that the demo runs, before anything is started.
+
+    Args:
+        existing: on a cluster that somebody else runs, which needs no control plane and gets the chart from Helm.
+
+    Raises:
+        BinaryUnavailable: a program can be had in none of the ways.
+    """
+    ensure_all(("kubectl", "prometheus", "helm") if existing else (*PROGRAMS, "prometheus"))
 
 
 def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> Stage:
@@ -118,13 +135,13 @@ def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> St
     prometheus = PrometheusServer(
         ensure("prometheus"),
         state_dir / "prometheus",
-        Scraping(fleet.urls, interval_seconds=1.0),
+        Scraping(fleet.urls, interval_seconds=setting.pace()["scrape_interval_seconds"]),
         detached=detached,
     )
     prometheus.start()
     stack.callback(prometheus.stop)
-    say("Helm chart: CRDs, service account, permissions")
-    _install_chart(cluster)
+    say("CRDs, service account, permissions")
+    _install(cluster)
     token = cluster.token_kubeconfig(OPERATOR_NAMESPACE, "pertoken", state_dir / "operator.kubeconfig")
     environment = setting.operator(prometheus.url, http_port, debug_port)
     operator = ManagedProcess(
@@ -140,8 +157,24 @@ def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> St
     return Stage(setting, cluster, state_dir, say, prometheus, fleet.url, f"http://127.0.0.1:{debug_port}", operator)
 
 
-def _install_chart(cluster: Cluster) -> None:
-    """Real Helm, as a user installs it, without the Deployment: the operator runs here as a process."""
+def _install(cluster: Cluster) -> None:
+    """What the chart installs beside the Deployment: the operator runs here as a process.
+
+    On a cluster of its own the demo applies the chart as rendered, so that Helm need not be there; somebody else's
+    cluster gets a release, which Helm can upgrade and remove.
+    """
+    if isinstance(cluster, ExistingCluster):
+        _install_release(cluster)
+        return
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}}
+    cluster.kubectl.apply(namespace)
+    cluster.kubectl.apply_files([*sorted(CRDS.glob("*.yaml")), RENDERED_CHART])
+    names = [yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["name"] for path in CRDS.glob("*.yaml")]
+    cluster.kubectl.await_crd(*names)
+
+
+def _install_release(cluster: Cluster) -> None:
+    """Real Helm, as a user installs it."""
     done = subprocess.run(
         [
             str(ensure("helm")),

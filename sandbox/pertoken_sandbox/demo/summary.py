@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
+from pertoken.settings import Settings
 from pertoken_sandbox.demo.record import Record
 from pertoken_sandbox.demo.setting import Setting
 from pertoken_sandbox.demo.watch import Account
 
+PROMISED_SHARE: Final = 0.95  # of all requests within both objectives, as the example's percentile says
+
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """The smallest static fleet that keeps the objectives in every window of the same trace.
+class StaticCost:
+    """What a static fleet costs on the trace.
 
     Attributes:
         attained: share of its requests within both objectives.
@@ -27,6 +31,19 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """Static fleets on the same trace, found with hindsight.
+
+    Attributes:
+        peak: the smallest that keeps the objectives in every window.
+        best: the smallest that serves the promised share of all requests within them.
+    """
+
+    peak: StaticCost
+    best: StaticCost
+
+
+@dataclass(frozen=True, slots=True)
 class Objectives:
     """What the example manifest promises, seconds."""
 
@@ -36,21 +53,24 @@ class Objectives:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the clients and the account say: latency over the judged last part, money over the whole run.
+    """What the clients and the account say of the whole run, its start included.
 
     Attributes:
         index: bill over tokens at the target price, from the demo's own account.
         operator_index: the same as the operator reports it; None if it does not.
+        attained: share of all requests within both objectives; refused and unfinished ones are misses.
+        ttft_p95, inter_token_p95: of all finished requests, seconds.
         reachable: lowest USD per million tokens that the operator's model finds within the objectives.
-        attained: share of all requests of the run within both objectives, unfinished ones counted as misses.
+        cap: what the operator says of the batch cap at the end.
     """
 
     index: float | None
     operator_index: float | None
+    attained: float | None
     ttft_p95: float | None
     inter_token_p95: float | None
     reachable: float | None
-    attained: float | None = None
+    cap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +82,14 @@ class Check:
     found: str
 
 
-def checks(record: Record, measured: Measured, objectives: Objectives) -> tuple[Check, ...]:
+def checks(record: Record, measured: Measured) -> tuple[Check, ...]:
     """Every condition that the exit code stands for."""
     return (
+        Check(
+            f"at least {PROMISED_SHARE:.0%} of all requests of the run within both objectives, as the clients saw it",
+            measured.attained is not None and measured.attained >= PROMISED_SHARE,
+            _number(measured.attained, "{:.1f} %", 100),
+        ),
         Check(
             "cost index of the whole run at or under 1", _within(measured.index, 1.0), _number(measured.index, "{:.2f}")
         ),
@@ -73,23 +98,8 @@ def checks(record: Record, measured: Measured, objectives: Objectives) -> tuple[
             _within(measured.operator_index, 1.0),
             _number(measured.operator_index, "{:.2f}"),
         ),
-        Check(
-            f"p95 TTFT within {objectives.ttft * 1000:.0f} ms",
-            _within(measured.ttft_p95, objectives.ttft),
-            _number(measured.ttft_p95, "{:.0f} ms", 1000),
-        ),
-        Check(
-            f"p95 time per output token within {objectives.inter_token * 1000:.0f} ms",
-            _within(measured.inter_token_p95, objectives.inter_token),
-            _number(measured.inter_token_p95, "{:.1f} ms", 1000),
-        ),
         Check("at least one scale-up", record.count("scale-up") >= 1, str(record.count("scale-up"))),
         Check("at least one scale-down", record.count("scale-down") >= 1, str(record.count("scale-down"))),
-        Check(
-            "at least one completed batch cap change",
-            record.count("cap-complete") >= 1,
-            str(record.count("cap-complete")),
-        ),
     )
 
 
@@ -107,28 +117,53 @@ def show_decisions(console: Console, record: Record) -> None:
 def show_cost(
     console: Console, account: Account, baseline: Baseline, attained: float | None, target: tuple[float, float]
 ) -> None:
-    """The money, beside the static fleet; `target` is a price and its share of the static fleet's."""
-    table = Table(title="Cost on the same trace", title_justify="left")
-    for column in ("fleet", "USD", "USD / 1M tokens", "of static peak", "requests within objectives"):
+    """The money, beside static fleets; `target` is a price and its share of the static peak fleet's."""
+    table = Table(title="Cost on the same trace, until its last token", title_justify="left")
+    for column in ("fleet", "USD", "USD / 1M tokens", "of static peak", "of best static", "requests within objectives"):
         table.add_column(column, justify="left" if column == "fleet" else "right")
-    own = account.usd_per_million() or 0.0
+    peak, best = baseline.peak, baseline.best
     rows = (
-        (f"static peak, {baseline.replicas} replicas", baseline.usd, baseline.usd_per_million, baseline.attained),
-        ("pertoken", account.usd(), own, attained),
+        (f"static peak, {peak.replicas} replicas", peak.usd, peak.usd_per_million, peak.attained),
+        (f"best static, {best.replicas} replicas", best.usd, best.usd_per_million, best.attained),
+        ("pertoken", account.usd(), account.usd_per_million() or 0.0, attained),
     )
-    for name, usd, per_million, good in rows:
-        share = f"{per_million / baseline.usd_per_million:.0%}"
-        table.add_row(name, f"{usd:.2f}", f"{per_million:.4f}", share, _number(good, "{:.1f} %", 100))
-    table.add_row("target", "", f"{target[0]:.4f}", f"{target[1]:.0%}", "")
+    for name, usd, price, good in rows:
+        shares = (f"{price / fleet.usd_per_million:.0%}" for fleet in (peak, best))
+        table.add_row(name, f"{usd:.2f}", f"{price:.4f}", *shares, _number(good, "{:.1f} %", 100))
+    table.add_row(
+        "target", "", f"{target[0]:.4f}", f"{target[1]:.0%}", f"{target[0] / best.usd_per_million:.0%}", "95 %"
+    )
     console.print(table)
+    console.print(
+        "Both static fleets were found with the whole trace known: the peak fleet keeps the objectives in every "
+        f"window, the best one is the smallest that keeps them for {PROMISED_SHARE:.0%} of all requests."
+    )
 
 
-def show_checks(console: Console, done: tuple[Check, ...], setting: Setting) -> None:
-    """Pass or fail, one line each."""
-    console.print(f"Judged (latency: p95 over the last {setting.judged_seconds:.0f} s, as the clients saw it):")
+def show_differences(console: Console, setting: Setting) -> None:
+    """What is not as the chart ships it, and why."""
+    console.print(f"The operator runs with the settings that ship, but for the trace's clock ({setting.speed:g}x):")
+    for name, seconds in setting.pace().items():
+        shipped = Settings.model_fields[name].default
+        console.print(f"  {name.replace('_seconds', '').replace('_', ' ')}: {seconds:g} s instead of {shipped:g} s")
+    console.print(
+        f"  of the service: window before scaling down: {setting.scale_down_seconds()} s instead of 300 s (until "
+        "forecasts are proven); cost window: 300 s, the API's shortest, instead of a day"
+    )
+
+
+def show_checks(console: Console, done: tuple[Check, ...], measured: Measured, objectives: Objectives) -> None:
+    """Pass or fail, one line each, and what is told beside it."""
+    console.print("Judged, over the whole run with its start:")
     for check in done:
         mark = "[green]yes[/green]" if check.ok else "[red]no [/red]"
         console.print(f"  {mark} {check.text}: {check.found}")
+    ttft = _number(measured.ttft_p95, "{:.0f} ms", 1000)
+    token = _number(measured.inter_token_p95, "{:.1f} ms", 1000)
+    console.print(
+        f"Not judged: p95 TTFT {ttft} (objective {objectives.ttft * 1000:.0f} ms), p95 time per output token {token} "
+        f"(objective {objectives.inter_token * 1000:.0f} ms); batch cap: {measured.cap or 'nothing said'}"
+    )
 
 
 def _within(value: float | None, limit: float) -> bool:

@@ -65,6 +65,8 @@ class Watcher:
     account: Account
     record: Record = field(default_factory=Record)
     reachable: float | None = None
+    backlog: int = 0
+    cap_message: str = ""
     _seen: set[tuple[int, str]] = field(default_factory=set)
 
     def look(self, seconds: float, elapsed: float) -> Sample:
@@ -73,10 +75,13 @@ class Watcher:
         state = get_json(f"{self.stage.fleet_url}/state")
         debug = get_json(f"{self.stage.debug_url}/debug/plan")
         pods = [pod for pod in state["pods"] if pod["namespace"] == NAMESPACE and pod["gpus"]]
+        self.backlog = clients["backlog"]
         tokens = clients["total"]["input_tokens"] + clients["total"]["output_tokens"]
         self.account.add(seconds, elapsed, sum(len(pod["gpus"]) for pod in pods), tokens)
         decision = _decision(debug)
         self._note(seconds, get_json(f"{self.stage.debug_url}/debug/history"))
+        for variant in decision.get("variants", ()):
+            self.cap_message = str(variant.get("cap_message", ""))
         self.reachable = (decision.get("cost") or {}).get("reachable") or self.reachable
         sample = _sample(seconds, clients, pods, decision, self.account)
         self.record.samples.append(sample)

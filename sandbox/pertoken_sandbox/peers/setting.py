@@ -1,7 +1,7 @@
 """What all live runs share: the demo's fleet and trace, one clock, the same bounds; and each autoscaler's settings.
 
-The demo plays an hour in five minutes, and divides pertoken's time constants by the same number. So are the peers':
-the HPA controller's sync period and downscale window, KEDA's polling and cooldown. Targets are not touched.
+The demo plays an hour in five minutes, and pertoken's cycle and scrapes follow that clock. So do the peers' times: the
+HPA controller's sync period and downscale window, KEDA's polling and cooldown. Targets are not touched.
 """
 
 from __future__ import annotations
