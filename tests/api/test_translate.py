@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from pertoken.api.translate import AcceptedPool, AcceptedService, Rejected, translate_pool, translate_service
+from pertoken.catalog.architecture import read_facts
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.service import DEFAULT_SCALE_UP, Batching, Mode, PolicyType, SelectPolicy
 
@@ -123,6 +124,28 @@ def test_inline_architecture_has_the_names_of_config_json(service):
     model = accepted(service).spec.model
     assert model.served_name == "mine"
     assert dict(model.architecture or ())["num_key_value_heads"] == 8
+
+
+def test_an_inline_config_keeps_its_lists_and_objects(service):
+    kinds = ["full_attention"] * 8 + ["sliding_attention"] * 24
+    figures = {"hiddenSize": 4096, "numHiddenLayers": 32, "numAttentionHeads": 32, "intermediateSize": 14336}
+    config = {"layer_types": kinds, "sliding_window": 1024, "quantization_config": {"quant_method": "fp8"}}
+    service["spec"]["model"] = {
+        "servedName": "mine",
+        "architecture": {**figures, "vocabSize": 128256, "config": config},
+    }
+    facts = accepted(service).spec.model.architecture
+    assert hash(facts)
+    row = read_facts("mine", facts)
+    assert (row.windowed_layers, row.window, row.native_quantization) == (24, 1024, "fp8")
+
+
+def test_an_inline_config_is_bounded(service):
+    figures = {"hiddenSize": 1, "numHiddenLayers": 1, "numAttentionHeads": 1, "intermediateSize": 1, "vocabSize": 1}
+    service["spec"]["model"] = {"servedName": "m", "architecture": {**figures, "config": {"x": ["y" * 64] * 2_000}}}
+    rejected = translate_service(service)
+    assert isinstance(rejected, Rejected)
+    assert rejected.errors[0].path == "spec.model.architecture.config"
 
 
 def test_long_names_are_hashed_and_stay_different(service):

@@ -52,6 +52,19 @@ def test_a_row_that_is_taken_away_is_unknown_in_the_next_plan():
     assert after.decisions[0].judgements["Accepted"].reason is Reason.UNKNOWN_ACCELERATOR
 
 
+def test_accepted_names_what_of_a_config_is_not_understood():
+    made = serving()
+    spec = made.services["chat"]
+    figures = (("hidden_size", 4096), ("num_hidden_layers", 32), ("num_attention_heads", 32))
+    facts = (*figures, ("intermediate_size", 14336), ("vocab_size", 128256), ("config", '{"memory_blocks": 4}'))
+    made.services["chat"] = replace(spec, model=replace(spec.model, architecture=facts))
+    after, _ = plan(made.world(), made.memory, made.now)
+
+    accepted = after.decisions[0].judgements["Accepted"]
+    assert accepted.reason is Reason.ACCEPTED
+    assert "memory_blocks: not understood" in accepted.message
+
+
 def test_an_architecture_that_lacks_fields_is_planned_without_a_model():
     made = serving()
     spec = made.services["chat"]

@@ -13,7 +13,9 @@ from pertoken.api.source import Document, NotYaml, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
 from pertoken.api.v1alpha1 import API_VERSION, GROUP
 from pertoken.api.workloads import WorkloadRequest, build_workload
+from pertoken.catalog.architecture import Incomplete, read_facts
 from pertoken.catalog.lookup import Catalog, Unknown
+from pertoken.catalog.models import Model
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ModelSpec, ServiceSpec
 from pertoken.raw.values import shown
@@ -161,10 +163,21 @@ def _pool_findings(document: Document, pool: AcceptedPool, catalog: Catalog) -> 
 
 
 def _model_findings(document: Document, model: ModelSpec, catalog: Catalog) -> Iterator[Finding]:
+    if model.architecture is not None:
+        yield from _architecture_findings(document, read_facts(model.id or model.served_name, model.architecture))
     if model.id and model.architecture is None:
         known = catalog.model(model.id)
         if isinstance(known, Unknown):
             yield _warning(document, "spec.model.id", model.id, f"{known}; give model.architecture")
+
+
+def _architecture_findings(document: Document, row: Model | Incomplete) -> Iterator[Finding]:
+    path = "spec.model.architecture"
+    if isinstance(row, Incomplete):
+        yield _warning(document, path, None, f"{row.why}; until then replicas follow the engines' saturation")
+        return
+    for doubt in row.doubts:
+        yield _warning(document, path, None, doubt)
 
 
 def _service_findings(document: Document, service: AcceptedService, pools: Sequence[PoolSpec]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -183,7 +184,10 @@ def _mode(spec: InferenceServiceSpec) -> Mode:
 def _model(model: ApiModel, key: ServiceKey) -> ModelSpec:
     architecture = None
     if model.architecture is not None:
-        architecture = tuple(model.architecture.model_dump(exclude_none=True).items())
+        facts = model.architecture.model_dump(exclude_none=True)
+        if "config" in facts:  # as text, so that a spec stays a value
+            facts["config"] = json.dumps(facts["config"], sort_keys=True, default=str)
+        architecture = tuple(facts.items())
     return ModelSpec(
         id=model.id or "",
         served_name=model.served_name or model.id or key.name,

@@ -7,6 +7,7 @@ is named among the model's `doubts`.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from pertoken.catalog.lookup import Unknown
 from pertoken.catalog.models import Model
 
 Fact = Any
+INLINE_CONFIG: Final = "config"
 
 # Families that tie embedding and head unless they say otherwise.
 _TIED: Final = (
@@ -46,8 +48,16 @@ def from_config(model_id: str, facts: Iterable[tuple[str, Fact]]) -> Model | Unk
     Returns:
         `Unknown` naming the model when a needed figure is missing or not a positive number.
     """
-    made = from_mapping(model_id, dict(facts), "inline architecture")
+    made = read_facts(model_id, facts)
     return made if isinstance(made, Model) else Unknown("model", model_id, ())
+
+
+def read_facts(model_id: str, facts: Iterable[tuple[str, Fact]]) -> Model | Incomplete:
+    """A row from inline facts; the fact `config` is a whole `config.json` as text, which the others add to."""
+    given = dict(facts)
+    content = json.loads(str(given.pop(INLINE_CONFIG, "{}")))
+    whole = content if isinstance(content, dict) else {}
+    return from_mapping(model_id, {**whole, **given}, "inline architecture")
 
 
 @dataclass(frozen=True, slots=True)

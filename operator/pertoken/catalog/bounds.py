@@ -17,6 +17,8 @@ VOCABULARY: Final = 8_388_608
 CONTEXT: Final = 67_108_864  # tokens
 EXPERTS: Final = 65_536
 STATE: Final = 65_536
+CONFIG_KEYS: Final = 512  # of an inline config.json
+CONFIG_LETTERS: Final = 65_536
 PARAMETERS: Final = 10**13  # of one layer, and numbers of state of one sequence
 
 # By the meanings of `config_keys.SPELLINGS`.

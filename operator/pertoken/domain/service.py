@@ -190,7 +190,8 @@ class ModelSpec:
         id: Hugging Face id, resolved by the catalog; empty for generic engines with no known model.
         served_name: name under which the engine answers.
         max_model_len: longest context in tokens, None for the model's own.
-        architecture: inline `config.json` facts where the catalog lacks the model, None otherwise.
+        architecture: inline `config.json` facts where the catalog lacks the model, None otherwise; the fact
+            ``config`` is a whole `config.json` as text.
     """
 
     id: str

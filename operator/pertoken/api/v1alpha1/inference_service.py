@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pertoken.api.v1alpha1.base import ATOMIC, LIST_LENGTH, Name, ReplicaCount, Strict, Text, keyed
 from pertoken.api.v1alpha1.objective import BehaviorModel, Freeze, Objective, ScheduleEntry, WakeSignal
@@ -52,6 +53,18 @@ class Architecture(Strict):
     sliding_window: int | None = Field(
         default=None, ge=1, le=bounds.CONTEXT, description="Attention window in tokens, where limited."
     )
+    config: dict[str, Any] | None = Field(
+        default=None,
+        max_length=bounds.CONFIG_KEYS,
+        description="The model's config.json with its lists and nested objects. Keys not understood are named.",
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _bounded(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
+        if len(json.dumps(config, default=str)) > bounds.CONFIG_LETTERS:
+            raise ValueError(f"a config.json of at most {bounds.CONFIG_LETTERS:,} characters")
+        return config
 
 
 class Model(Strict):

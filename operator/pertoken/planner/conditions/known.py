@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pertoken.catalog.architecture import Incomplete, read_facts
 from pertoken.catalog.lookup import Catalog, Unknown
 from pertoken.domain.plan import Judgement, Verdict
 from pertoken.domain.pool import PoolSpec
@@ -29,7 +30,23 @@ def known_condition(state: ServiceState) -> Judgement | None:
         judgement = None if variant.pool is None else pool_condition(variant.pool, state.catalog)
         if judgement is not None:
             return judgement
-    return None
+    return _doubted(state.spec.model, state.catalog)
+
+
+def _doubted(model: ModelSpec, catalog: Catalog) -> Judgement | None:
+    """`Accepted` of a model whose configuration says something that is not understood, or cannot be read."""
+    if model.architecture:
+        row = read_facts(model.id or model.served_name, model.architecture)
+    else:
+        known = catalog.known_model(model.id)
+        if known is None:
+            return None
+        row = known
+    if isinstance(row, Incomplete):
+        return Judgement(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"spec.model.architecture: {row.why}; {_UNTIL_THEN}")
+    if not row.doubts:
+        return None
+    return Judgement(Verdict.TRUE, Reason.ACCEPTED, f"the spec is valid; the model's config: {'; '.join(row.doubts)}")
 
 
 def pool_condition(pool: PoolSpec, catalog: Catalog) -> Judgement | None:
