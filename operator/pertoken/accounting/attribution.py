@@ -21,12 +21,12 @@ from typing import Final
 from pertoken.accounting.billed import BilledService
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.ledger import Charged
-from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import TokenWork
 from pertoken.domain.service import CostObjective, PriceList
 from pertoken.domain.signal import Signal
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step, prefill_time
+from pertoken.performance.tuning import SUSTAINED
 
 _UNLISTED: Final = PriceList(Decimal(1), Decimal(1), Decimal(1))
 
@@ -82,7 +82,7 @@ def work(engine: Engine, load: Load, batch: float, gpus: float | None = None) ->
     """
     model, gains = engine.model, engine.gains
     size = float(model.gpus if gpus is None else gpus)
-    batch = max(batch, TUNING.least_batch)
+    batch = max(batch, SUSTAINED.least_batch)
     cached = load.input_tokens - load.computed_tokens
     # An engine computes at least the last token of a prompt that is cached whole.
     fresh = max(load.computed_tokens, 1.0) if load.input_tokens > 0 else 0.0

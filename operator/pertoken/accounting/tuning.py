@@ -16,9 +16,6 @@ class Tuning:
     window_seconds: float = number(86_400.0, "s", "convention: where no cost objective says more, bills are of a day")
     known_power: float = number(0.9, "of the billed GPU time", "guess: energy of less says nothing of the whole")
     added_batch: float = number(8.0, "sequences", "convention: CUDA graphs are captured for batches 8 apart")
-    least_batch: float = number(
-        0.05, "decoding sequences", "guess: below it an engine stands still nearly all the time"
-    )
 
 
 TUNING: Final = Tuning()

@@ -77,7 +77,6 @@ class DeliveredCapacity:
 
     never_idle_waiting: float = number(1.0, "waiting requests on a pod", "by definition: it is never without work")
     full_waiting: float = number(4.0, "waiting requests per replica", "guess: more than what arrivals by chance leave")
-    grown_waiting: float = number(2.0, "waiting requests per serving replica", "guess")
     half_life: float = number(7200.0, "s", "guess: an idle replica cannot show that it was wrong")
     least_share: float = number(
         0.05, "of the modelled capacity", "guess: an engine that hangs would ask for any number of replicas"
@@ -93,6 +92,7 @@ class Sizing:
         0.5, "of the modelled capacity", "guess: below it more replicas do not explain high latency"
     )
     added_share: float = number(0.1, "of the replicas", "guess: what late answers or a growing queue add at a time")
+    waiting_per_replica: float = number(2.0, "requests", "guess: a queue above it that stands or grows asks for more")
     safe_share: float = number(0.95, "of the objective", "guess: what fewer replicas may reach")
     latency_headroom: float = number(1.5, "times the replicas", "guess: most that `optimize: Latency` spends")
     eased_percentile: int = number(50, "percentile", "by contract: what KeepCost falls back to before the hard limit")
@@ -105,7 +105,6 @@ class Saturation:
     gpu_target: float = number(0.75, "GPU utilization", "guess")
     kv_target: float = number(0.75, "KV cache use", "guess")
     batch_target: float = number(0.8, "of the cap", "guess")
-    waiting_per_replica: float = number(2.0, "requests", "guess: a standing queue above it asks for more")
     queued_share: float = number(0.5, "waiting requests per replica", "guess: from there low use takes none away")
     drained_per_replica: float = number(8.0, "waiting requests", "guess: they justify one more replica")
     most_step: float = number(
@@ -142,7 +141,7 @@ class Running:
 
     start_factor: float = number(3.0, "times the learnt start-up", "guess: images and weights may not be on the node")
     least_patience: float = number(120.0, "s", "guess")
-    unknown_patience: float = number(600.0, "s", "convention: Kubernetes' progressDeadlineSeconds")
+    progress_seconds: float = number(600.0, "s", "convention: Kubernetes' progressDeadlineSeconds")
     absent_seconds: float = number(60.0, "s", "guess: controllers create pods within seconds")
 
 
@@ -166,8 +165,6 @@ class Cap:
     spare_canaries: float = number(5.0, "canary times", "guess: patience for a spare replica before an extra one")
     block_intervals: float = number(10.0, "cap intervals", "guess: a value that failed is not tried again before")
     seen_seconds: float = number(60.0, "s", "guess: a write shows in the watch within seconds")
-    start_patience: float = number(4.0, "times the usual start-up", "guess: a pod that is not Ready by then has failed")
-    least_patience: float = number(600.0, "s", "convention: Kubernetes' progressDeadlineSeconds")
     rush_lifetimes: float = number(2.0, "mean residence times", "guess: those that began in the rush are out by then")
     most_rush: float = number(120.0, "s", "guess")
     clear_breach: float = number(1.1, "times the objective", "guess: where histogram edges do not decide")

@@ -23,10 +23,10 @@ def stuck(rolling: Rolling) -> str:
 def failure(rolling: Rolling) -> str:
     """Why the new cap is bad; empty if nothing speaks against it."""
     service, variant = rolling.service, rolling.variant
-    tuning = service.tuning.cap
+    running = service.tuning.running
     new = [pod for pod in variant.living if rolling.is_new(pod)]
     usual = variant.memory.start_seconds or service.settings.start_seconds
-    patience = max(tuning.least_patience, tuning.start_patience * usual)
+    patience = max(running.progress_seconds, running.start_factor * usual)
     for pod in new:
         if pod.crashed and not pod.ready:
             return f"{pod.key.name} crashes: {pod.message or 'no message'}"

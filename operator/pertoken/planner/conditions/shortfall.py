@@ -102,7 +102,7 @@ def _pending_since(pod: PodFact) -> float:
 
 def _patience(state: ServiceState, variant: VariantState) -> float:
     usual, tuning = variant.memory.start_seconds, state.tuning.running
-    return tuning.unknown_patience if usual is None else max(tuning.start_factor * usual, tuning.least_patience)
+    return tuning.progress_seconds if usual is None else max(tuning.start_factor * usual, tuning.least_patience)
 
 
 def _of(pod: PodFact, what: str) -> str:

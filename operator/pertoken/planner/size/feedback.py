@@ -62,7 +62,7 @@ def more_for_the_queue(state: ServiceState, wanted: int) -> int:
         wanted: replicas of all variants that are asked for anyway.
     """
     waiting, steady = state.waiting, sum(variant.steady for variant in state.variants)
-    if waiting is None or waiting <= state.tuning.delivered.grown_waiting * state.serving or not state.queue_grows:
+    if waiting is None or waiting <= state.tuning.sizing.waiting_per_replica * state.serving or not state.queue_grows:
         return 0
     if wanted > steady or any(variant.starting or _is_new(state, variant) for variant in state.variants):
         return 0

@@ -51,7 +51,7 @@ def replicas_by_saturation(state: ServiceState, variant: VariantState) -> tuple[
             if steady >= wanted > serving:
                 wanted = steady
             reason = reason_up if wanted > steady else Reason.GPU_UTILIZATION_LOW
-    if waiting > tuning.waiting_per_replica * serving:
+    if waiting > state.tuning.sizing.waiting_per_replica * serving:
         queued = min(serving + ceil(waiting / tuning.drained_per_replica), ceil(serving * tuning.most_step))
         if queued > max(wanted, steady):
             return queued, Reason.QUEUE_BACKLOG
