@@ -121,6 +121,26 @@ def test_the_catalogs_row_caches_what_its_config_says():
         assert context_bytes_per_token(row, 1, width) == context_bytes_per_token(model, 1, width)
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("kimi-linear", "moonshotai/Kimi-Linear-48B-A3B-Instruct"),
+        ("ernie-4.5-moe", "baidu/ERNIE-4.5-21B-A3B-PT"),
+        ("hunyuan-a13b", "tencent/Hunyuan-A13B-Instruct"),
+        ("minimax-text-01", "MiniMaxAI/MiniMax-Text-01"),
+        ("chatglm", "zai-org/glm-4-9b-chat"),
+        ("qwen3.5-35b-a3b", "Qwen/Qwen3.5-35B-A3B"),
+    ],
+)
+def test_the_catalogs_rows_weigh_what_their_configs_say(name: str, row: str):
+    model, known = read(published(name)), SHIPPED.known_model(row)
+    assert known is not None
+    assert count(known).total == pytest.approx(count(model).total, rel=1e-3)
+    assert active_parameters(known) == pytest.approx(active_parameters(model), rel=1e-3)
+    assert context_bytes_per_token(known) == context_bytes_per_token(model)
+    assert state_bytes(known) == state_bytes(model)
+
+
 def test_layers_that_a_search_has_thinned():
     config = published("nemotron-nas")
     model = read(config)
