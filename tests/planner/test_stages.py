@@ -10,7 +10,7 @@ from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.cost import CostFigures
 from pertoken.domain.identity import PodKey, ServiceKey
-from pertoken.domain.plan import SetReplicas, Verdict
+from pertoken.domain.plan import Verdict
 from pertoken.domain.pool import AccessRule
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import (
@@ -33,8 +33,7 @@ from pertoken.planner.conditions.cost import cost_condition
 from pertoken.planner.explain import why
 from pertoken.planner.grant import Option, PoolRequest
 from pertoken.planner.hpa_rules import History, hold_back, limit_rate
-from pertoken.planner.memory import EMPTY, Change, Memory, PoolMemory, Recommendation, backoff_key, from_json, to_json
-from pertoken.planner.pipeline import backed_off
+from pertoken.planner.memory import EMPTY, Change, Recommendation, from_json, to_json
 from pertoken.planner.pool_state import PoolState, pool_states
 from pertoken.planner.stabilize import resolved
 from pertoken.planner.tuning import TUNING
@@ -529,16 +528,6 @@ def test_a_full_pool_sends_demand_to_the_dearer_variant():
     assert made.replicas("dear") >= 1
 
 
-def test_backing_off_doubles_while_it_fails():
-    first = backed_off(PoolMemory(), 300, 1000.0, TUNING.rails)
-    second = backed_off(first, 300, first.backoff_until + 100, TUNING.rails)
-    much_later = backed_off(second, 300, second.backoff_until + 100_000, TUNING.rails)
-
-    assert first.backoff_until == 1600.0
-    assert second.backoff_until - (first.backoff_until + 100) == 1200.0
-    assert much_later.withdrawals == 1
-
-
 def test_words():
     made = plant(rate=20, replicas=3)
     made.run(600)
@@ -587,26 +576,6 @@ def test_a_recreated_service_starts_without_memory():
     assert made.ledger.services["llm/chat"].opened_at == made.now - 15.0
 
 
-def test_services_and_pools_that_are_gone_are_forgotten():
-    made = plant("chat", "code", rate=10, replicas=2)
-    made.run(60)
-    kept = backoff_key("a100", ServiceKey("llm", "chat"), "a100")
-    lost = [
-        "a100",
-        *(
-            backoff_key(*one)
-            for one in (("gone", ServiceKey("llm", "chat"), "v"), ("a100", ServiceKey("llm", "code"), "v"))
-        ),
-    ]
-    made.memory = Memory(made.memory.services, dict.fromkeys([kept, *lost], PoolMemory(1.0, 1)), made.now)
-    del made.services["code"], made.deployments["code"]
-    made.pods = made.living("chat")
-    made.step()
-
-    assert set(made.memory.services) == {"llm/chat"}
-    assert set(made.memory.pools) == {kept}
-
-
 def test_ledger_counts_a_vanished_pods_last_tokens():
     made = plant(rate=10, replicas=3)
     made.run(120)
@@ -647,21 +616,3 @@ def test_batching_bounds_are_respected():
     made.run(900)
 
     assert made.deployments["chat"].cap.value in range(96, 129)
-
-
-def test_actions_come_down_first():
-    made = plant("chat", "code", rate=30, replicas=2)
-    made.rates["code"] = 1.0
-    made.deployments["code"].replicas = 6
-    made.pods.clear()
-    serving_since(made, START - 3600)
-    made.rates["chat"] = 5.0
-    made.run(500)
-    made.rates["chat"] = 60.0
-    orders = []
-    made.run(
-        300,
-        lambda _, found: orders.append([a.desired - a.current for a in found.actions if isinstance(a, SetReplicas)]),
-    )
-
-    assert all(order == sorted(order) for order in orders)

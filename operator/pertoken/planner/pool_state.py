@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import ServiceKey
@@ -61,7 +61,7 @@ class PoolState:
     leaving: dict[str, int] = field(default_factory=dict)
     seats: dict[tuple[ServiceKey, str], list[Seat]] = field(default_factory=dict)
     users: set[PlacementRules] = field(default_factory=set)
-    _open: dict[PlacementRules, tuple[str, ...]] = field(default_factory=dict)
+    _open: dict[PlacementRules, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def rule_of(self, labels: Mapping[str, str]) -> int | None:
         """Index of the access rule for a namespace, -1 if the pool is open to all, None if it has no access."""
@@ -151,6 +151,10 @@ class PoolState:
         _, name = min(fitting)
         self.free[name] -= gpus
         return name
+
+    def copied(self) -> PoolState:
+        """The same pool, of which replicas can be given out without using this one up."""
+        return replace(self, free=dict(self.free), committed=dict(self.committed))
 
     def figures(self) -> PoolFigures:
         """For reports; call before anything is given out."""

@@ -66,12 +66,12 @@ def _slowed(proposal: Proposal, variant: VariantProposal) -> tuple[VariantPropos
         held = Limited(wanted)
     if variant.status is Status.IDLE and not proposal.state.spec.behavior.scale_down.policies:
         # To zero at once: the idle time was the window.
-        return variant.at(held.replicas, held.reason, None if held.reason is None else Status.LAGGING), []
+        return variant.at(held.replicas, held.reason, None if held.replicas == wanted else Status.LAGGING), []
     rated = limit_rate(held.replicas, state.steady, proposal.behavior, history, now)
     limit = rated.reason or held.reason
     if limit is None:
         return variant.at(rated.replicas), []
-    up = limit is Reason.SCALE_UP_LIMITED
+    up = rated.replicas < held.replicas
     words = f"the scale-up policy allows {rated.replicas} now, {wanted} are needed"
     told = step("stabilize", (wanted, rated.replicas), limit, Limit(words) if up else NO_DETAIL, variant=variant.name)
     return variant.at(rated.replicas, limit, Status.FREE if up else Status.LAGGING), [told]
@@ -86,5 +86,5 @@ def _lowered(proposal: Proposal, variant: VariantProposal) -> tuple[VariantPropo
     reason = rated.reason or Reason.AT_MAXIMUM
     words = f"maxReplicas of {variant.name} is {most}: {steady} replicas come down to it by the scale-down rules"
     told = step("stabilize", (steady, rated.replicas), Reason.AT_MAXIMUM, Limit(words), variant=variant.name)
-    status = Status.FREE if rated.reason is None else Status.LAGGING
+    status = Status.FREE if rated.replicas == most else Status.LAGGING
     return variant.at(rated.replicas, reason, status), [told]

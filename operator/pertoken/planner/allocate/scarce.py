@@ -15,10 +15,11 @@ def pool_limits(proposal: Proposal, grant: Grant, pools: Mapping[str, PoolState]
     """What the pools keep from the service. A namespace without access is told even when it asks for nothing."""
     for name, words in grant.reclaimed.items():
         yield _limit("reclaim", Reason.RECLAIMED_FOR_PRIORITY, words, name)
-    for name, words in _denied(proposal, pools).items():
+    denied = _denied(proposal, pools)
+    for name, words in denied.items():
         yield _limit("allocate", Reason.ACCESS_DENIED, words, name)
     for name, refused in grant.refused.items():
-        if refused.reason is Reason.ACCESS_DENIED or name in grant.reclaimed:
+        if name in denied or name in grant.reclaimed:
             continue
         coming = f"; {grant.freed[name]}" if name in grant.freed else ""
         words = f"{grant.shortfall.get(name, 0)} GPUs short for {name}: {refused.words}{coming}"

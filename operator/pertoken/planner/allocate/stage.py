@@ -21,7 +21,7 @@ class Allocation:
 
     Attributes:
         proposals: in the order of services.
-        pools: scratch of this cycle, used up by what is given out.
+        pools: what is left of them.
         grants: of the services that act.
     """
 
@@ -38,14 +38,20 @@ class Allocation:
 def allocate(allocation: Allocation) -> Allocation:
     """Serve the scale-ups of services that act; what a recommendation would need is shown, not reserved."""
     requests = [request_of(proposal) for proposal in allocation.proposals if proposal.stance.acts]
-    return replace(allocation, grants=give_out(requests, allocation.pools))
+    pools = _copied(allocation.pools)
+    return replace(allocation, grants=give_out(requests, pools), pools=pools)
 
 
 def reclaim(allocation: Allocation) -> Allocation:
     """Take from lower priorities what higher ones lack."""
-    scene = scene_of(allocation.proposals, allocation.grants, allocation.pools)
-    grants = settle_priorities(scene, allocation.grants, allocation.pools, allocation.tuning.reclaim)
-    return replace(allocation, grants=grants)
+    pools = _copied(allocation.pools)
+    scene = scene_of(allocation.proposals, allocation.grants, pools)
+    grants = settle_priorities(scene, allocation.grants, pools, allocation.tuning.reclaim)
+    return replace(allocation, grants=grants, pools=pools)
+
+
+def _copied(pools: Mapping[str, PoolState]) -> dict[str, PoolState]:
+    return {name: pool.copied() for name, pool in pools.items()}
 
 
 def request_of(proposal: Proposal) -> PoolRequest:
