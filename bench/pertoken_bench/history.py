@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken_bench.benchmark import Result
+from pertoken_bench.cluster.objects import Timing
 from pertoken_bench.cluster.prometheus import ScrapeConfig
-from pertoken_bench.cluster.simulated import Timing
 from pertoken_bench.hardware.catalog_times import times_of
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.policies.fixed import ACTUAL

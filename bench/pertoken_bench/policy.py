@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind
@@ -145,9 +144,6 @@ class Metrics(Protocol):
 
     def request_rate(self, service: str, seconds: float) -> float:
         """Requests per second that reached the gateway over the window, as the gateway itself counts them."""
-
-    def snapshot(self) -> MetricsSnapshot:
-        """The same samples in the shape that pertoken's Prometheus adapter hands to its planner."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from pertoken.domain.cluster import BatchCap
+from pertoken_bench.cluster.api_server import ApiServer
+from pertoken_bench.cluster.clock import EPOCH, SimulatedClock
+from pertoken_bench.cluster.objects import Workload
 from pertoken_bench.cluster.prometheus import Prometheus
-from pertoken_bench.cluster.simulated import Cluster, Workload
+from pertoken_bench.cluster.simulated import Cluster
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Fleet
 from pertoken_bench.policy import Observation, Order, PodPhase, PodSeen, Policy, ServiceSeen, VariantSeen
 from pertoken_bench.scenarios.prepare import Prepared, inventory
 from pertoken_bench.score.outcome import Timeline
 
-EPOCH: Final = 1_000_000.0  # seconds since the simulation's epoch at which the trace begins
 GRACE_SECONDS: Final = 600.0  # after the scored time, until what is left counts as unfinished
 
 
@@ -23,8 +25,14 @@ GRACE_SECONDS: Final = 600.0  # after the scored time, until what is left counts
 class ReadsCluster(Protocol):
     """A policy that reads the API server's objects themselves: pertoken, which plans over pods and nodes."""
 
-    def attach(self, cluster: Cluster, now: Callable[[], float]) -> None:
-        """Called once, before the first tick. `now` gives the trace's clock."""
+    def attach(self, server: ApiServer, prometheus: Prometheus) -> None:
+        """Called once, before the run begins."""
+
+    def watch(self) -> None:
+        """Called whenever something may have changed in the cluster."""
+
+    def detach(self) -> None:
+        """Called once, after the run."""
 
 
 @dataclass(slots=True)
@@ -48,35 +56,45 @@ class Run:
         edges = {one.key.name: found for one, found in zip(scenario.services, prepared.config.edges, strict=True)}
         self.metrics = Prometheus(self.cluster, edges, scenario.scrape)
         self._record = _Record()
-        self._now = 0.0
-        if isinstance(policy, ReadsCluster):
-            policy.attach(self.cluster, lambda: self._now)
+        self.clock = SimulatedClock()
+        self.server = ApiServer(self.cluster, self.clock)
+        self._watcher = policy if isinstance(policy, ReadsCluster) else None
+        if self._watcher is not None:
+            self._watcher.attach(self.server, self.metrics)
 
     def go(self, grace: float = GRACE_SECONDS, progress: Callable[[float], None] | None = None) -> None:
         """Serve the whole trace, then wait up to `grace` seconds for what is left."""
+        try:
+            self._serve(grace, progress)
+        finally:
+            if self._watcher is not None:
+                self._watcher.detach()
+
+    def _serve(self, grace: float, progress: Callable[[float], None] | None) -> None:
         end, scrape = self.prepared.end, self.prepared.scenario.scrape.seconds
         self.cluster.begin()
-        ticks, scrapes = 0, 1
-        while self._now < end + grace:
-            if self._now >= end and not self.fleet.in_system() and not self.fleet.arrivals_left():
+        now, ticks, scrapes = 0.0, 0, 1
+        while now < end + grace:
+            if now >= end and not self.fleet.in_system() and not self.fleet.arrivals_left():
                 break
             next_tick, next_scrape = ticks * self.policy.period_seconds, scrapes * scrape
-            limit = end if self._now < end else end + grace
-            self._now = min(next_tick, next_scrape, self.cluster.next_event(), limit)
-            self.fleet.advance(self._now)
-            self.cluster.step(self._now)
-            self.metrics.at_time(self._now)
-            if self._now >= next_scrape:
+            limit = end if now < end else end + grace
+            self.clock.seconds = now = min(next_tick, next_scrape, self.cluster.next_event(), limit)
+            self.fleet.advance(now)
+            self.cluster.step(now)
+            self.metrics.at_time(now)
+            self._tell()
+            if now >= next_scrape:
                 scrapes += 1
-                self.fleet.settle(self._now)
-                self.metrics.scrape(self._now)
+                self.fleet.settle(now)
+                self.metrics.scrape(now)
                 self._note()
-            if self._now >= next_tick:
+            if now >= next_tick:
                 ticks += 1
                 self._tick()
                 if progress is not None:
-                    progress(min(1.0, self._now / end))
-        self.cluster.finish(self._now)
+                    progress(min(1.0, now / end))
+        self.cluster.finish(now)
 
     def timeline(self) -> Timeline:
         """What was seen at each scrape."""
@@ -94,7 +112,7 @@ class Run:
 
     def _note(self) -> None:
         record = self._record
-        record.times.append(self._now)
+        record.times.append(self.clock.seconds)
         record.arrived.append(int(self.fleet.state.services[:, at.V_ARRIVED].sum()))
         for workload in self.cluster.workloads:
             name = _place(workload)
@@ -107,20 +125,25 @@ class Run:
         by_place = {(one.service.key.name, one.spec.name): one for one in self.cluster.workloads}
         for place in sorted(orders):
             self._carry_out(by_place[place], orders[place])
-        self.cluster.reconcile(self._now)
+        self.cluster.reconcile(self.clock.seconds)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._watcher is not None:
+            self._watcher.watch()
 
     def _carry_out(self, workload: Workload, order: Order) -> None:
         if order.replicas is not None:
-            self.cluster.scale(workload, order.replicas, self._now)
+            self.cluster.scale(workload, order.replicas, self.clock.seconds)
         if order.cap is not None and order.cap != workload.cap.value:
             batching = workload.spec.batching
             value = min(max(order.cap, batching.min_sequences), batching.max_sequences)
-            cap = BatchCap(value, workload.cap.value, EPOCH + self._now, completed=False)
-            self.cluster.set_cap(workload, cap, self._now)
+            cap = BatchCap(value, workload.cap.value, EPOCH + self.clock.seconds, completed=False)
+            self.cluster.set_cap(workload, cap, self.clock.seconds)
         if order.live_cap is not None:
-            self.cluster.live_cap(workload, order.live_cap, self._now)
+            self.cluster.live_cap(workload, order.live_cap, self.clock.seconds)
         if order.evict:
-            self.cluster.evict(workload, order.evict, self._now)
+            self.cluster.evict(workload, order.evict, self.clock.seconds)
 
     def observation(self) -> Observation:
         """What the policy sees now."""
@@ -133,7 +156,7 @@ class Run:
         for node in self.cluster.nodes:
             free[node.pool] += node.gpus - node.used
         return Observation(
-            now=EPOCH + self._now,
+            now=EPOCH + self.clock.seconds,
             start=EPOCH,
             services=services,
             pools={pool.name: pool for pool in scenario.pools},

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from pertoken.domain.signal import Counter, LatencyKind, Signal
+from pertoken.settings import Settings
+from pertoken_bench.cluster.metrics_source import SimulatedSource
 from pertoken_bench.cluster.prometheus import Series
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.policies.fixed import Schedule
@@ -47,8 +49,13 @@ class Script:
         return {} if wanted is None else {CHAT: wanted if isinstance(wanted, Order) else Order(wanted)}
 
 
+def told(prometheus):
+    """As the operator's metrics profile tells it, with the shipped windows."""
+    return SimulatedSource(prometheus, Settings.model_construct().metrics_profile()).observe()
+
+
 def ready_times(run):
-    pods = [pod for work in run.cluster.workloads for pod in (*work.vanished, *work.pods)]
+    pods = [pod for work in run.cluster.workloads for pod in (*work.gone, *work.pods)]
     return sorted(pod.ready_at for pod in pods if pod.ready_at is not None and pod.ready_at > 0)
 
 
@@ -165,7 +172,7 @@ def test_reclaims_and_failures_are_made_good():
         prepared(reclaimsPerHour={"a100": 12}, failuresPerHour=6, coldStartSeconds=20), Schedule({}), {"chat/a100": 4}
     )
     run.go()
-    assert len(run.cluster.workloads[0].vanished) > 2
+    assert len(run.cluster.workloads[0].gone) > 2
     assert len(run.cluster.workloads[0].staying()) == 4
     reals = run.fleet.state.services_f[0]
     assert reals[at.R_FINISHED] == reals[at.R_REQUESTS]
@@ -212,7 +219,7 @@ def test_rates_extrapolate_as_prometheus_does(samples, now, window, expected):
     metrics = run.metrics
     metrics._config = replace(metrics._config, delay=0.0)
     metrics._now = float(now)
-    found = metrics._rates(series_of(samples), window)
+    found = metrics.rates(series_of(samples), window)
     assert (None if found is None else float(found[0])) == (None if expected is None else pytest.approx(expected))
 
 
@@ -245,7 +252,7 @@ def test_windows_agree_with_what_happened():
                         metrics.request_rate("chat", 480),
                         metrics.in_flight("chat", 480),
                         sum(metrics.mean("chat", Gauge.RUNNING, 480).values()),
-                        metrics.snapshot(),
+                        told(metrics),
                         metrics.histogram("chat", LatencyKind.TTFT, 480),
                         dict(metrics.latest("chat", Gauge.GPU_UTILIZATION)),
                     )
@@ -282,7 +289,7 @@ def test_series_of_ended_pods_stay_in_windows_and_totals_only():
         seen[moment] = (
             set(one.metrics.latest("chat", Gauge.RUNNING)),
             set(one.metrics.rate("chat", Total.REQUESTS, 120)),
-            {str(key.name) for key in one.metrics.snapshot().pods},
+            {str(key.name) for key in told(one.metrics).pods},
         )
         return {CHAT: Order(1)} if moment == 105 else {}
 

@@ -8,17 +8,16 @@ short of them, and never to before a counter's zero.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pertoken.domain.identity import PodKey
-from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
-from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
-from pertoken_bench.cluster.simulated import Cluster, Pod, Workload
+from pertoken.domain.signal import Histogram, LatencyKind
+from pertoken_bench.cluster.objects import Pod, Workload
+from pertoken_bench.cluster.simulated import Cluster
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Edges
 from pertoken_bench.policy import Gauge, Total
@@ -26,7 +25,6 @@ from pertoken_bench.policy import Gauge, Total
 Row = NDArray[np.float64]
 
 KEEP_SECONDS: Final = 1200.0  # longest window that a policy may ask for
-LOOKBACK_SECONDS: Final = 300.0  # totals of a pod that ended stay visible, as in the adapter's profile
 DCGM_SECONDS: Final = 30.0
 EXTRAPOLATE: Final = 1.1  # sample distances to a window's end within which a series is taken to go on
 
@@ -44,28 +42,6 @@ _COLUMNS: Final[Mapping[Total, int]] = {
     Total.STEPS: at.N_STEPS,
     Total.PREEMPTIONS: at.N_PREEMPTED,
     Total.ARRIVALS: at.N_ARRIVED,
-}
-_RATES: Final[Mapping[Signal, int]] = {
-    Signal.DECODING_SEQUENCES: at.S_BETWEEN,
-    Signal.STEPS_PER_SECOND: at.N_STEPS,
-    Signal.PROMPT_TOKENS_PER_SECOND: at.N_PROMPT,
-    Signal.CACHED_PROMPT_TOKENS_PER_SECOND: at.N_CACHED,
-    Signal.GENERATION_TOKENS_PER_SECOND: at.N_GENERATED,
-    Signal.FINISHED_PER_SECOND: at.N_FINISHED,
-    Signal.FINISHED_INPUT_TOKENS_PER_SECOND: at.N_FINISHED_IN,
-    Signal.FINISHED_OUTPUT_TOKENS_PER_SECOND: at.N_FINISHED_OUT,
-    Signal.PREEMPTIONS_PER_SECOND: at.N_PREEMPTED,
-}
-_MEANS: Final[Mapping[Signal, tuple[int, int]]] = {
-    Signal.STEP_SECONDS: (at.S_BETWEEN, at.N_BETWEEN),
-    Signal.TTFT_MEAN_SECONDS: (at.S_TTFT, at.N_FIRST),
-    Signal.PREFILL_MEAN_SECONDS: (at.S_PREFILL, at.N_FIRST),
-}
-_TOTALS: Final[Mapping[Counter, int]] = {
-    Counter.FINISHED_REQUESTS: at.N_FINISHED,
-    Counter.FINISHED_INPUT_TOKENS: at.N_FINISHED_IN,
-    Counter.FINISHED_OUTPUT_TOKENS: at.N_FINISHED_OUT,
-    Counter.CACHED_INPUT_TOKENS: at.N_CACHED,
 }
 _KINDS: Final[Mapping[LatencyKind, int]] = {
     LatencyKind.TTFT: at.H_TTFT,
@@ -98,20 +74,17 @@ class ScrapeConfig:
     Attributes:
         seconds: scrape interval.
         delay: age at which a sample can first be queried.
-        window: rate window of the planner's metrics profile; `fresh`: age above which it takes samples for stale.
     """
 
     seconds: float = 15.0
     delay: float = 1.0
-    window: float = 60.0
-    fresh: float = 45.0
 
 
 class Prometheus:
     """Scrapes the cluster and answers queries; implements `pertoken_bench.policy.Metrics`."""
 
     def __init__(self, cluster: Cluster, edges: Mapping[str, Edges], config: ScrapeConfig) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._fleet = cluster.fleet
         self._edges = edges
         self._config = config
@@ -140,7 +113,7 @@ class Prometheus:
     def scrape(self, now: float) -> None:
         """One round over all pods that serve or drain."""
         state = self._fleet.state
-        for workload in self._cluster.workloads:
+        for workload in self.cluster.workloads:
             name = workload.service.key.name
             for pod in workload.pods:
                 if pod.slot is not None:
@@ -183,6 +156,22 @@ class Prometheus:
             drop = len(series.times) // 2
             del series.times[:drop], series.rows[:drop], series.gauges[:drop]
 
+    # -- what a query is made of -----------------------------------------------------------------------------------
+
+    @property
+    def scrape_seconds(self) -> float:
+        """The scrape interval."""
+        return self._config.seconds
+
+    @property
+    def now(self) -> float:
+        """When queries are asked, by the trace's clock."""
+        return self._now
+
+    def series(self) -> Iterator[tuple[str, Series]]:
+        """Every pod's samples, with the service's name."""
+        return ((name, one) for name, series in self._series.items() for one in series)
+
     # -- queries ---------------------------------------------------------------------------------------------------
 
     @property
@@ -193,13 +182,14 @@ class Prometheus:
         """Series with a newest sample; those of ended pods are stale at once."""
         return [one for one in self._series[service] if not one.ended and one.times and one.times[0] <= self._until]
 
-    def _latest_row(self, one: Series) -> int:
+    def latest_row(self, one: Series) -> int:
+        """Index of the newest sample that can be queried; -1 before the first."""
         return bisect_right(one.times, self._until) - 1
 
     def latest(self, service: str, gauge: Gauge) -> Mapping[str, float]:
         """Newest sample of each pod that still answers."""
         column = _GAUGES.index(gauge)
-        return {one.pod.name: one.gauges[self._latest_row(one)][column] for one in self._answering(service)}
+        return {one.pod.name: one.gauges[self.latest_row(one)][column] for one in self._answering(service)}
 
     def mean(self, service: str, gauge: Gauge, seconds: float) -> Mapping[str, float]:
         """``avg_over_time(gauge[seconds])`` of each pod that still answers."""
@@ -213,22 +203,22 @@ class Prometheus:
     def total(self, service: str, total: Total) -> Mapping[str, float]:
         """Newest value of a counter of each pod that still answers."""
         column = _COLUMNS[total] - at.N_ARRIVED
-        return {one.pod.name: float(one.rows[self._latest_row(one)][column]) for one in self._answering(service)}
+        return {one.pod.name: float(one.rows[self.latest_row(one)][column]) for one in self._answering(service)}
 
     def rate(self, service: str, total: Total, seconds: float) -> Mapping[str, float]:
         """``rate(counter[seconds])`` per second; needs two samples in the window."""
         column = _COLUMNS[total] - at.N_ARRIVED
-        rows = ((one, self._rates(one, seconds)) for one in self._series[service])
+        rows = ((one, self.rates(one, seconds)) for one in self._series[service])
         return {one.pod.name: float(row[column]) for one, row in rows if row is not None}
 
     def histogram(self, service: str, kind: LatencyKind, seconds: float) -> Mapping[str, Histogram]:
         """Rates of the buckets over the window (events per second, cumulative over edges)."""
-        rows = ((one, self._rates(one, seconds)) for one in self._series[service])
-        return {one.pod.name: self._histogram(service, kind, row) for one, row in rows if row is not None}
+        rows = ((one, self.rates(one, seconds)) for one in self._series[service])
+        return {one.pod.name: self.buckets(service, kind, row) for one, row in rows if row is not None}
 
     def age(self, service: str) -> Mapping[str, float]:
         """Seconds since the newest sample of each pod that still answers."""
-        return {one.pod.name: self._now - one.times[self._latest_row(one)] for one in self._answering(service)}
+        return {one.pod.name: self._now - one.times[self.latest_row(one)] for one in self._answering(service)}
 
     def gateway_queue(self, service: str) -> float:
         """Requests that the gateway holds because no replica is Ready, at the last scrape."""
@@ -258,7 +248,8 @@ class Prometheus:
         share = (moment - t0) / (t1 - t0)
         return moment, w0 + share * (w1 - w0), n0 + share * (n1 - n0)
 
-    def _rates(self, one: Series, seconds: float) -> Row | None:
+    def rates(self, one: Series, seconds: float) -> Row | None:
+        """``rate()`` of every counter and bucket of one pod; None with fewer than two samples in the window."""
         first, last = one.within(self._now - seconds, self._until)
         if last - first < 2:
             return None
@@ -276,57 +267,13 @@ class Prometheus:
         extended: Row = grown * (sampled + np.minimum(to_start, to_zero) + to_end) / sampled / seconds
         return extended
 
-    def _histogram(self, service: str, kind: LatencyKind, row: Row) -> Histogram:
+    def buckets(self, service: str, kind: LatencyKind, row: Row) -> Histogram:
+        """One latency distribution out of a row of rates."""
         edges = self._edges[service]
         wanted = {LatencyKind.TTFT: edges.ttft, LatencyKind.TIME_PER_OUTPUT_TOKEN: edges.per_token}
         shown = (*wanted.get(kind, edges.between), float("inf"))
         start = at.BUCKETS - at.N_ARRIVED + _KINDS[kind] * at.MAX_EDGES
         return Histogram(shown, tuple(np.cumsum(row[start : start + len(shown)]).tolist()))
-
-    # -- in the planner's shape ------------------------------------------------------------------------------------
-
-    def snapshot(self) -> MetricsSnapshot:
-        """The same samples in the shape that pertoken's Prometheus adapter hands to its planner."""
-        pods: dict[PodKey, PodMetrics] = {}
-        queue: dict[tuple[str, str], float] = {}
-        for workload in self._cluster.workloads:
-            spec = workload.service
-            name = spec.key.name
-            queue[spec.key.namespace, spec.model.served_name] = self.gateway_queue(name)
-        for name, series in self._series.items():
-            for one in series:
-                made = self._pod_metrics(name, one)
-                if made is not None:
-                    pods[made.pod] = made
-        return MetricsSnapshot(MetricsHealth(ok=True), self._config.window, self._config.fresh, pods, queue, {})
-
-    def _pod_metrics(self, service: str, one: Series) -> PodMetrics | None:
-        index = self._latest_row(one)
-        if index < 0 or self._now - one.times[index] > LOOKBACK_SECONDS:
-            return None
-        key = PodKey(one.pod.workload.service.key.namespace, one.pod.name)
-        row = one.rows[index]
-        counters = {counter: float(row[column - at.N_ARRIVED]) for counter, column in _TOTALS.items()}
-        values: dict[Signal, float] = {}
-        histograms: dict[LatencyKind, Histogram] = {}
-        if not one.ended:
-            running, waiting, kv_usage, utilization, _ = one.gauges[index]
-            blocks = self._fleet.state.kinds[one.pod.workload.kind, at.K_BLOCKS]
-            values = {
-                Signal.RUNNING: running,
-                Signal.WAITING: waiting,
-                Signal.KV_USAGE: kv_usage,
-                Signal.KV_CAPACITY_TOKENS: float(blocks * at.BLOCK),
-                Signal.GPU_UTILIZATION: utilization,
-            }
-        rates = self._rates(one, self._config.window)
-        if rates is not None:
-            values |= {signal: float(rates[column - at.N_ARRIVED]) for signal, column in _RATES.items()}
-            for signal, (total, count) in _MEANS.items():
-                if rates[count - at.N_ARRIVED] > 0:
-                    values[signal] = float(rates[total - at.N_ARRIVED] / rates[count - at.N_ARRIVED])
-            histograms = {kind: self._histogram(service, kind, rates) for kind in LatencyKind}
-        return PodMetrics(key, self._now - one.times[index], values, counters, histograms)
 
 
 def _utilization(busy: list[tuple[float, float]]) -> float:

@@ -1,132 +1,23 @@
-"""The simulated cluster: workloads, pods with their cold starts and drains, nodes, failures, and the bill."""
+"""The simulated cluster: pods with their cold starts and drains, nodes, rollouts, failures, and the bill."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pertoken.domain.cluster import BatchCap
-from pertoken.domain.pool import Billing, PoolSpec
-from pertoken.domain.service import ServiceSpec, VariantSpec
+from pertoken.domain.pool import Billing
+from pertoken_bench.cluster.objects import Node, Pod, Timing, Usage, Workload
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Fleet
 from pertoken_bench.compiled_engine.timing import uniform
-from pertoken_bench.policy import PodPhase
 
-REMEMBER_SECONDS: Final = 900.0  # vanished pods stay visible to the planner's bill
 RECLAIM_NOTICE: Final = 30.0  # seconds between a spot node's notice and its end
 NODE_IDLE_SECONDS: Final = 300.0  # an elastic node without pods is given back after this
 DRAIN_POLL: Final = 1.0
 LONG_AGO: Final = -3000.0  # when the replicas of the beginning became Ready
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Delays and hazards of the cluster.
-
-    Attributes:
-        cold_start: seconds from having a node to Ready; `spread`: half-width of its uniform variation, as a share.
-        provisioning: seconds until a new node of an elastic pool is there; 0: all nodes always exist.
-        drain: longest time that a terminating pod goes on serving; then its requests start again elsewhere.
-        failures: crashes per pod and hour; `reclaims`: reclaims per pod and hour by pool (spot).
-    """
-
-    cold_start: float = 120.0
-    spread: float = 0.1
-    provisioning: float = 0.0
-    drain: float = 60.0
-    failures: float = 0.0
-    reclaims: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """One node; `gone_at` once it was given back."""
-
-    name: str
-    pool: str
-    gpus: int
-    used: int = 0
-    ready_at: float = -math.inf
-    idle_since: float = -math.inf
-    gone_at: float | None = None
-    billed: list[list[float]] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class Pod:
-    """One replica. Times in seconds of the trace's clock, None before the event."""
-
-    uid: int
-    name: str
-    workload: Workload
-    created_at: float
-    cap: int
-    node: Node | None = None
-    bound_at: float | None = None
-    started_at: float | None = None
-    ready_due: float = math.inf
-    ready_at: float | None = None
-    unschedulable_since: float | None = None
-    terminating_since: float | None = None
-    kill_at: float = math.inf
-    fails_at: float = math.inf
-    reclaimed: bool = False
-    slot: int | None = None
-    deleted_at: float | None = None
-
-    @property
-    def phase(self) -> PodPhase:
-        """Where it stands while it lives."""
-        if self.terminating_since is not None:
-            return PodPhase.TERMINATING
-        if self.ready_at is not None:
-            return PodPhase.READY
-        return PodPhase.PENDING if self.bound_at is None else PodPhase.STARTING
-
-
-@dataclass(slots=True, eq=False)
-class Workload:
-    """The scale target of one variant.
-
-    Attributes:
-        kind: index of the engine's kind in the fleet.
-        cap: what a container that starts now reads.
-    """
-
-    service: ServiceSpec
-    service_index: int
-    spec: VariantSpec
-    pool: PoolSpec
-    kind: int
-    gpus: int
-    replicas: int
-    cap: BatchCap
-    manager: str = "kubectl"
-    version: int = 1
-    pods: list[Pod] = field(default_factory=list)
-    vanished: list[Pod] = field(default_factory=list)
-
-    @property
-    def usd_per_hour(self) -> float:
-        """Price of one replica."""
-        price = self.pool.price_per_gpu_hour
-        return 0.0 if price is None else float(price * self.pool.gpu_fraction) * self.gpus
-
-    def staying(self) -> list[Pod]:
-        """Pods that exist and are to stay."""
-        return [pod for pod in self.pods if pod.terminating_since is None]
-
-
-@dataclass(slots=True)
-class Usage:
-    """What was used within the scored time."""
-
-    usd: float = 0.0
-    replica_seconds: float = 0.0
-    gpu_seconds: float = 0.0
+SURGE: Final = 0.25  # of the replicas: pods of a new template beyond them, and pods that may be missing meanwhile
 
 
 class Cluster:
@@ -170,6 +61,12 @@ class Cluster:
         for pod in workload.pods:
             if pod.slot is not None:
                 self.fleet.set_cap(pod.slot, max(1, min(cap, pod.cap)), now)
+
+    def roll(self, workload: Workload, now: float) -> None:
+        """A user changes the pod template: every pod is to be replaced."""
+        workload.template += 1
+        workload.version += 1
+        self.reconcile(now)
 
     def evict(self, workload: Workload, names: Sequence[str], now: float) -> None:
         """Delete pods; their workload replaces them."""
@@ -229,11 +126,29 @@ class Cluster:
         """Create and delete pods until spec.replicas exist; give nodes to those that wait."""
         for workload in self.workloads:
             staying = workload.staying()
+            if any(pod.template != workload.template for pod in staying):
+                self._roll_on(workload, staying, now)
+                continue
             for pod in self._victims(staying)[: max(0, len(staying) - workload.replicas)]:
                 self._terminate(pod, now)
             for _ in range(workload.replicas - len(staying)):
                 self._create(workload, now)
         self._schedule(now)
+
+    def _roll_on(self, workload: Workload, staying: Sequence[Pod], now: float) -> None:
+        """One look of the Deployment controller at a rolling update with its defaults (25 % surge, 25 % missing)."""
+        new = [pod for pod in staying if pod.template == workload.template]
+        old = [pod for pod in staying if pod.template != workload.template]
+        most = workload.replicas + math.ceil(workload.replicas * SURGE)
+        for _ in range(min(workload.replicas - len(new), most - len(staying))):
+            self._create(workload, now)
+        for pod in self._victims(new)[: max(0, len(new) - workload.replicas)]:
+            self._terminate(pod, now)
+        serving = sum(pod.ready_at is not None for pod in staying)
+        spare = serving - (workload.replicas - math.floor(workload.replicas * SURGE))
+        waiting = [pod for pod in old if pod.ready_at is None]
+        for pod in (*waiting, *[pod for pod in old if pod.ready_at is not None][: max(0, spare)]):
+            self._terminate(pod, now)
 
     def finish(self, now: float) -> None:
         """Close all bills."""
@@ -261,7 +176,8 @@ class Cluster:
     def _create(self, workload: Workload, now: float) -> None:
         self._serial += 1
         name = f"{workload.spec.workload.name}-{self._serial:05d}"
-        workload.pods.append(Pod(self._serial, name, workload, now, workload.cap.value))
+        pod = Pod(self._serial, name, workload, now, workload.cap.value, template=workload.template)
+        workload.pods.append(pod)
 
     def _schedule(self, now: float) -> None:
         """Highest priority first, then the longest waiting; on the fullest node that still fits."""
@@ -366,7 +282,7 @@ class Cluster:
         pod.deleted_at = now
         workload = pod.workload
         workload.pods.remove(pod)
-        workload.vanished = [*(old for old in workload.vanished if _recent(old, now)), pod]
+        workload.gone.append(pod)
         if pod.node is not None:
             pod.node.used -= workload.gpus
             if pod.node.used == 0:
@@ -392,12 +308,3 @@ class Cluster:
         for start, end in node.billed:
             seconds = max(0.0, min(end, until, self.score[1]) - max(start, self.score[0]))
             self.bill.setdefault(-1, Usage()).usd += seconds / 3600.0 * price * node.gpus
-
-
-def _recent(pod: Pod, now: float) -> bool:
-    return pod.deleted_at is not None and now - pod.deleted_at < REMEMBER_SECONDS
-
-
-def completed(cap: BatchCap) -> BatchCap:
-    """The same cap, every pod on it."""
-    return replace(cap, completed=True)

@@ -18,14 +18,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pertoken.control.fence import Fence
 from pertoken.domain.cluster import PodFact
+from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
-from pertoken.domain.plan import Action, SetReplicas
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.domain.trace import ModelSizing
-from pertoken.domain.world import PlannerSettings, World
-from pertoken_bench.cluster.simulated import Cluster, Workload
-from pertoken_bench.policies.pertoken_policy import MANAGER, Pertoken
+from pertoken.domain.world import World
+from pertoken_bench.cluster.api_server import ApiServer
+from pertoken_bench.cluster.writer import Writer
+from pertoken_bench.policies.pertoken_policy import Pertoken, shipped_settings
 from pertoken_bench.policy import Observation, Orders, Policy
 from pertoken_bench.scenarios.prepare import Prepared
 
@@ -93,6 +95,17 @@ def _counted(pod: PodMetrics, means: tuple[float, float]) -> PodMetrics:
     return replace(pod, values={**pod.values, **rates})
 
 
+class NoSizing(Writer):
+    """Writes everything but the planner's replicas."""
+
+    def set_replicas(self, target: WorkloadRef, replicas: int, resource_version: str) -> None:
+        """Nothing: they come from `set_foreseen`."""
+
+    def set_foreseen(self, target: WorkloadRef, replicas: int) -> None:
+        """Replicas for the demand that really comes."""
+        Writer.set_replicas(self, target, replicas, "")
+
+
 @dataclass(slots=True)
 class Foreseeing(Pertoken):
     """Sizes as the planner would if its forecast were the truth; everything else is the planner's.
@@ -103,27 +116,27 @@ class Foreseeing(Pertoken):
 
     rate: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     lead: float = 0.0
+    _writer: NoSizing | None = None
 
     def decide(self, seen: Observation) -> Orders:
         """One cycle; replicas from what will arrive until an order made at the next cycle serves."""
         orders = Pertoken.decide(self, seen)
-        if self.last is None or self._cluster is None:
+        if self.last is None or self._writer is None:
             return orders
         second = int(seen.now - seen.start)
         ahead = self.rate[second : second + max(1, math.ceil(self.lead))]
         need = float(ahead.max()) if len(ahead) else 0.0
-        for decision in self.last.decisions:
+        for view, decision in zip(self.last.world.services, self.last.plan.decisions, strict=True):
             for step in decision.trace:
-                if not isinstance(step.detail, ModelSizing):
-                    continue
-                wanted = math.ceil(need / max(step.detail.per_replica, 1e-9) - 1e-9)
-                self._cluster.scale(self._cluster.workloads[0], wanted, seen.now - seen.start, MANAGER)
+                if isinstance(step.detail, ModelSizing):
+                    wanted = math.ceil(need / max(step.detail.per_replica, 1e-9) - 1e-9)
+                    self._writer.set_foreseen(view.variants[0].spec.workload, wanted)
         return orders
 
-    def carry_out(self, cluster: Cluster, workload: Workload, action: Action, moment: tuple[float, float]) -> None:
+    def writer(self, server: ApiServer, fence: Fence) -> Writer:
         """All but the planner's own sizing."""
-        if not isinstance(action, SetReplicas):
-            Pertoken.carry_out(self, cluster, workload, action, moment)
+        self._writer = NoSizing(server, fence)
+        return self._writer
 
 
 def foresight(prepared: Prepared) -> Policy:
@@ -139,12 +152,12 @@ def foresight(prepared: Prepared) -> Policy:
 
 
 def _no_lookahead() -> Policy:
-    return Pertoken(replace(PlannerSettings(), start_seconds=0.0), change=instant_starts)
+    return Pertoken(shipped_settings(start_seconds=0.0), change=instant_starts)
 
 
 ABLATIONS: Final[Mapping[str, Callable[[], Policy]]] = {
     "pertoken:fixed-cap": partial(Pertoken, cap_fixed=True),
-    "pertoken:no-calibration": lambda: Pertoken(replace(PlannerSettings(), calibrate=False)),
+    "pertoken:no-calibration": lambda: Pertoken(shipped_settings(calibrate=False)),
     "pertoken:no-lookahead": _no_lookahead,
     "pertoken:requests": lambda: Pertoken(change=CountsRequests()),
 }

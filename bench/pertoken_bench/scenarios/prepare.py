@@ -15,7 +15,7 @@ from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
 from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
-from pertoken_bench.cluster.simulated import Node, Workload
+from pertoken_bench.cluster.objects import Node, Workload
 from pertoken_bench.compiled_engine.fleet import Edges, Kind, LatencyLimits, SimulationConfig
 from pertoken_bench.hardware.catalog_times import times_of
 from pertoken_bench.hardware.step_times import BLOCK_TOKENS

@@ -14,8 +14,8 @@ from pertoken.api.check import Severity, check
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
+from pertoken_bench.cluster.objects import Timing
 from pertoken_bench.cluster.prometheus import ScrapeConfig
-from pertoken_bench.cluster.simulated import Timing
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.policies.fixed import Steps
 from pertoken_bench.traces.trace import Cut
@@ -201,12 +201,7 @@ def parse(content: Mapping[str, Any], path: Path) -> Scenario:
             model.failures_per_hour,
             model.reclaims_per_hour,
         ),
-        scrape=ScrapeConfig(
-            model.scrape_seconds,
-            model.scrape_delay_seconds,
-            max(60.0, 4 * model.scrape_seconds),
-            3 * model.scrape_seconds,
-        ),
+        scrape=ScrapeConfig(model.scrape_seconds, model.scrape_delay_seconds),
         router=model.router,
         warmup=model.warmup_seconds,
         gpus_per_node=model.gpus_per_node,

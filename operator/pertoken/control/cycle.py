@@ -19,6 +19,7 @@ from pertoken.control.survey import Surveyed
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import EvictPod, Plan
 from pertoken.domain.world import World
+from pertoken.planner.tuning import TUNING, Tuning
 from pertoken.ports import Clock, CycleSummary, Leadership
 
 
@@ -51,6 +52,7 @@ class Cycle:
         fence: of every write of a cycle; opened anew by each.
         keeper: brings owned workloads in line with their templates before planning.
         store: of what a term has learnt.
+        tuning: the numbers that decide.
         saved: what the last cycle hands to the next one.
     """
 
@@ -62,6 +64,7 @@ class Cycle:
     keeper: Keeper
     actuator: Actuator
     store: StateStore
+    tuning: Tuning = TUNING
     saved: Saved = NOTHING
     _term: int | None = None
 
@@ -86,7 +89,7 @@ class Cycle:
         stopwatch.lap("observe")
 
         # Account and plan.
-        plan, saved = await asyncio.to_thread(decide, world, self.saved, now, stopwatch.lap)
+        plan, saved = await asyncio.to_thread(decide, world, self.saved, now, stopwatch.lap, self.tuning)
         self.saved = _with_unplanned(saved, self.saved, surveyed.snapshot)
 
         # Act.
