@@ -70,8 +70,8 @@ class CountsRequests:
         for pod in snapshot.pods.values():
             rates = (
                 _requests(pod),
-                pod.values.get(Signal.PROMPT_TOKENS_PER_SECOND, 0.0),
-                pod.values.get(Signal.GENERATION_TOKENS_PER_SECOND, 0.0),
+                pod.values.get(Signal.PROMPT_TOKENS_PER_SECOND) or 0.0,
+                pod.values.get(Signal.GENERATION_TOKENS_PER_SECOND) or 0.0,
             )
             self.totals = [total + rate for total, rate in zip(self.totals, rates, strict=True)]
         if self.totals[0] <= 0:
@@ -92,7 +92,7 @@ def _counted(pod: PodMetrics, means: tuple[float, float]) -> PodMetrics:
         Signal.PROMPT_TOKENS_PER_SECOND: _requests(pod) * means[0],
         Signal.GENERATION_TOKENS_PER_SECOND: _requests(pod) * means[1],
     }
-    return replace(pod, values={**pod.values, **rates})
+    return replace(pod, values={**dict(pod.values.items()), **rates})
 
 
 class NoSizing(Writer):

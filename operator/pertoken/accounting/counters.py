@@ -13,7 +13,7 @@ from pertoken.accounting.billed import BilledService
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.ledger import PodTotals, ServiceLedger
 from pertoken.domain.cluster import PodFact
-from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.metrics import PodMetrics, Readings
 from pertoken.domain.needs import Lack, Need, tells
 from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Counter
@@ -60,7 +60,7 @@ def finished_since(
     return tokens, counters
 
 
-def _totals(counters: Mapping[Counter, float], before: PodTotals | None) -> PodTotals | None:
+def _totals(counters: Readings[Counter, float], before: PodTotals | None) -> PodTotals | None:
     """One pod's totals; None where one of those that are billed is not told: then the next reading catches up."""
     billed = (Counter.FINISHED_REQUESTS, Counter.FINISHED_INPUT_TOKENS, Counter.FINISHED_OUTPUT_TOKENS)
     if any(counter not in counters for counter in billed):

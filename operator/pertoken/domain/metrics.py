@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import ItemsView, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
@@ -29,9 +29,35 @@ class Offer:
     begins_with_traffic: bool = False
 
 
+Name = TypeVar("Name")
+Value_co = TypeVar("Value_co", covariant=True)
+
+
+class Readings(Protocol[Name, Value_co]):
+    """What one pod tells, by name; any dictionary is one. What the pod does not tell is missing, and stays missing."""
+
+    def __contains__(self, name: object, /) -> bool:
+        """Whether the pod tells it."""
+
+    def __getitem__(self, name: Name, /) -> Value_co:
+        """What the pod tells; KeyError for what it does not tell."""
+
+    def get(self, name: Name, /) -> Value_co | None:
+        """What the pod tells, None for what it does not tell. There is no default: missing is no number."""
+
+    def items(self) -> ItemsView[Name, Value_co]:
+        """All that it tells."""
+
+    def __len__(self) -> int:
+        """How much it tells."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodMetrics:
     """What one pod's series say. A signal without an entry is missing, never zero; so is one that is stale.
+
+    What is stale is left out before anything decides: the source drops a signal that its pod's page has ceased to show,
+    `MetricsSnapshot.fresh` pods whose newest sample is too old.
 
     Attributes:
         age_seconds: age of the newest sample of the pod's series.
@@ -43,9 +69,9 @@ class PodMetrics:
 
     pod: PodKey
     age_seconds: float
-    values: Mapping[Signal, float] = field(default_factory=dict)
-    counters: Mapping[Counter, float] = field(default_factory=dict)
-    histograms: Mapping[LatencyKind, Histogram] = field(default_factory=dict)
+    values: Readings[Signal, float] = field(default_factory=dict)
+    counters: Readings[Counter, float] = field(default_factory=dict)
+    histograms: Readings[LatencyKind, Histogram] = field(default_factory=dict)
     engine: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Measurements with their age. Missing data is a type, never a zero."""
+"""What serving pods tell, by name. Missing data is a type, never a zero."""
 
 from __future__ import annotations
 
@@ -7,29 +7,10 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
-    """A value recent enough to act upon."""
-
-    value: float
-    age_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """A value too old to scale down on; shown, never trusted."""
-
-    value: float
-    age_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Missing:
-    """No value, with the reason in words."""
+    """In place of a value that cannot be formed, with the reason in words."""
 
     why: str
-
-
-Measurement = Fresh | Stale | Missing
 
 
 class Signal(StrEnum):

@@ -28,5 +28,5 @@ def idle_since(state: ServiceState) -> float | None:
 def _works(state: ServiceState, variant: VariantState) -> bool:
     """A pod of an engine without metrics of its own computes, or does not tell."""
     idle = state.tuning.estimate.idle_utilization
-    busy = any(metrics.values.get(Signal.GPU_UTILIZATION, 1.0) > idle for metrics in variant.measured)
-    return busy or (variant.ready > 0 and not variant.measured)
+    uses = [pod.values.get(Signal.GPU_UTILIZATION) for pod in variant.measured]
+    return any(use is None or use > idle for use in uses) or (variant.ready > 0 and not variant.measured)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pertoken.domain.metrics import PodMetrics
+from pertoken.domain.metrics import PodMetrics, Readings
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.forecast.demand import blend
 from pertoken.performance.calibrate import Observation
@@ -78,13 +78,16 @@ def _observation(state: ServiceState, variant: VariantState, pod: PodMetrics, lo
         request_rate=rate,
         load=load,
         tokens=values[Signal.GENERATION_TOKENS_PER_SECOND] * state.window,
-        # An engine that does not count preemptions is taken as full where its cache is.
-        saturated=values[Signal.PREEMPTIONS_PER_SECOND] > 0
-        if Signal.PREEMPTIONS_PER_SECOND in values
-        else values.get(Signal.KV_USAGE, 1.0) > tuning.estimate.full_cache,
+        saturated=_saturated(values, tuning.estimate.full_cache),
         queued=values[Signal.WAITING] > tuning.delivered.never_idle_waiting,
         ttft_seconds=values.get(Signal.TTFT_MEAN_SECONDS),
     )
+
+
+def _saturated(values: Readings[Signal, float], full_cache: float) -> bool:
+    """An engine that does not count preemptions is taken as full where its cache is, or where it does not tell that."""
+    preemptions, cache = values.get(Signal.PREEMPTIONS_PER_SECOND), values.get(Signal.KV_USAGE)
+    return preemptions > 0 if preemptions is not None else cache is None or cache > full_cache
 
 
 def _tail(state: ServiceState, variant: VariantState, memory: VariantMemory, load: Load) -> VariantMemory:
