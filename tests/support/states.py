@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from lab import GPU, MODEL, START, node, pool_spec, service_spec, spread, variant_spec
@@ -39,6 +40,7 @@ NOW = START
 CYCLE = 15.0
 WINDOW = 60.0
 LOAD = Load(1000.0, 200.0)
+H100 = {"accelerator": "h100-sxm", "price_per_gpu_hour": Decimal(30)}  # a dear pool
 ENGINE = Engine(engine_model(SHIPPED.model(MODEL), SHIPPED.gpu(GPU), variant_spec().parallelism), Gains(), 256)
 
 
@@ -103,6 +105,7 @@ class Variant:
         silent: how many serving pods have no series.
         workload: fields of the WorkloadFact; or a WorkloadMissing.
         samples: observations of the calibration.
+        pool: fields of its pool.
         backoff_until: the pool could not schedule its pods lately.
     """
 
@@ -117,6 +120,7 @@ class Variant:
     workload: Mapping[str, Any] | WorkloadMissing = field(default_factory=dict)
     memory: VariantMemory = field(default_factory=VariantMemory)
     samples: int = 100
+    pool: Mapping[str, Any] = field(default_factory=dict)
     backoff_until: float = 0.0
 
     @property
@@ -162,8 +166,8 @@ def world_of(
     """A world of this one service; `metrics` are fields of the snapshot, `view` of the ServiceView."""
     variants = variants or (Variant(),)
     service: ServiceSpec = service_spec(variants=tuple(variant.spec for variant in variants), **spec)
-    names = dict.fromkeys(variant.spec.pool for variant in variants)
-    pools = tuple(PoolView(pool_spec(name), (node("n0", 8, name),)) for name in names)
+    specs = {variant.spec.pool: pool_spec(variant.spec.pool, **variant.pool) for variant in reversed(variants)}
+    pools = tuple(PoolView(specs[name], (node("n0", 8, name),)) for name in sorted(specs))
     series = {key: told for variant in variants for key, told in variant.series().items()}
     seen = replace(MetricsSnapshot(MetricsHealth(ok=True), WINDOW, 30.0, series), **(metrics or {}))
     shown = replace(ServiceView(service, tuple(variant.view for variant in variants)), **(view or {}))

@@ -150,9 +150,9 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, c
     memory = replace(memory, calibration=for_key(memory.calibration, key))
     if base is None:
         return replace(state, memory=memory)
-    capacity = state.mean(Signal.KV_CAPACITY_TOKENS)
-    if capacity is not None:
-        capacity /= state.ranks
+    told = state.mean(Signal.KV_CAPACITY_TOKENS)
+    # An engine that tells a cache of no tokens has not made it yet.
+    capacity = told / state.ranks if told else None
     if (capacity or base.kv_capacity) <= 0:
         # The catalog says that the weights do not fit: then the catalog is no guide here.
         return replace(state, memory=memory)

@@ -1,0 +1,185 @@
+"""Building a service's state: pods sorted by what they are, metrics by how old, memory by whose it is."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from lab import pool_spec, ref, variant_spec
+from states import NOW, Variant, memory_of, pod, service_state, world_of
+
+from pertoken.catalog.lookup import SHIPPED
+from pertoken.domain.cluster import WorkloadMissing
+from pertoken.domain.identity import PodKey
+from pertoken.domain.service import EngineKind, ModelSpec
+from pertoken.domain.signal import Signal
+from pertoken.domain.world import PoolView
+from pertoken.performance.calibrate import Calibration
+from pertoken.planner.gather import gather
+from pertoken.planner.memory import EMPTY, ServiceMemory, VariantMemory
+from pertoken.planner.service_state import UNKNOWN_WINDOW_SECONDS
+
+
+def gathered(*variants, memory=None, **world):
+    seen = world_of(*variants, **world)
+    return gather(seen.services[0], seen, memory_of(*variants) if memory is None else memory, NOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ready", "starting", "living", "flowing"),
+    [
+        ({}, 1, 1, 1, 1),
+        ({"ready_at": None}, 0, 2, 1, 0),
+        ({"terminating": True}, 0, 2, 0, 1),
+        ({"deleted_at": NOW}, 0, 2, 0, 0),
+        ({"finished": True}, 0, 2, 0, 0),
+    ],
+    ids=["serves", "starts", "on its way out", "gone", "ended"],
+)
+def test_a_pod_counts_as_what_it_is(changes, ready, starting, living, flowing):
+    found = gathered(Variant(replicas=2, pods=[replace(pod(), **changes)])).variants[0]
+
+    assert (found.ready, found.starting, found.living_replicas, len(found.flowing)) == (
+        ready,
+        starting,
+        living,
+        flowing,
+    )
+
+
+@pytest.mark.parametrize(
+    ("served", "silent", "measured", "unreported", "warmed_up"),
+    [(3600.0, 0, 1, 0, 1), (100.0, 0, 1, 0, 0), (3600.0, 1, 0, 1, 0), (61.0, 1, 0, 1, 0), (60.0, 1, 0, 0, 0)],
+    ids=["tells", "tells since lately", "silent", "silent for a window", "no window to be seen yet"],
+)
+def test_metrics_of_a_pod(served, silent, measured, unreported, warmed_up):
+    found = gathered(Variant(replicas=1, pods=[pod(served=served)], silent=silent)).variants[0]
+
+    assert (len(found.measured), found.unreported, len(found.warmed_up)) == (measured, unreported, warmed_up)
+
+
+def test_old_metrics_are_left_out():
+    state = gathered(metrics={"fresh_seconds": 4.0})
+
+    assert state.total(Signal.RUNNING) is None
+    assert state.variants[0].unreported == 2
+
+
+def test_what_is_not_told_is_unknown_and_never_zero():
+    state = gathered(Variant(tells={Signal.WAITING: None}))
+
+    assert state.waiting is None
+    assert state.backlog == 0.0
+    assert gathered(metrics={"gateway_queue": {("llm", "chat"): 3.0}}).waiting == 3.0
+    assert gathered(metrics={"gateway_queue": {("other", "chat"): 3.0}}).gateway_queue is None
+
+
+def test_without_a_profile_there_is_no_snapshot():
+    state = gathered(metrics_profile="none")
+
+    assert (state.snapshot, state.window, state.flowing) == (None, UNKNOWN_WINDOW_SECONDS, ())
+
+
+def test_a_recreated_service_starts_without_memory():
+    state = gathered(memory=memory_of(uid="another"))
+
+    assert state.memory == ServiceMemory("uid-chat", NOW)
+    assert gathered(memory=EMPTY).memory == ServiceMemory("uid-chat", NOW)
+
+
+def test_a_missing_target_is_set_aside_and_the_others_stay():
+    gone = WorkloadMissing(ref("chat-a100"), "Deployment llm/chat-a100 was not found")
+    state = gathered(Variant(workload=gone), Variant(variant_spec(name="b")))
+
+    assert state.missing == (("a100", gone),)
+    assert [variant.name for variant in state.variants] == ["b"]
+
+
+def test_a_pool_that_refused_is_remembered_by_variant():
+    state = gathered(Variant(backoff_until=NOW + 60.0), Variant(variant_spec(name="b")))
+
+    assert [variant.backoff_until for variant in state.variants] == [NOW + 60.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("pool", "gpus", "usd"),
+    [
+        ({}, 1, 2.0),
+        ({}, 4, 8.0),
+        ({"gpu_fraction": Decimal("0.5")}, 2, 2.0),
+        ({"price_per_gpu_hour": None}, 1, None),
+    ],
+)
+def test_what_a_replica_costs(pool, gpus, usd):
+    seen = world_of(Variant(workload={"gpus_per_replica": gpus}))
+    seen = replace(seen, pools=(PoolView(pool_spec(**pool), seen.pools[0].nodes),))
+    found = gather(seen.services[0], seen, EMPTY, NOW).variants[0]
+
+    assert found.usd_per_hour == usd
+
+
+def test_without_its_pool_a_variant_has_neither_price_nor_model():
+    seen = replace(world_of(), pools=())
+    found = gather(seen.services[0], seen, EMPTY, NOW).variants[0]
+
+    assert (found.pool, found.usd_per_hour, found.base_model, found.engine) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("variant", "model", "known"),
+    [
+        ({}, None, True),
+        ({"engine": EngineKind.GENERIC}, None, False),
+        ({}, ModelSpec("nobody/knows-7b", "chat"), False),
+        ({}, ModelSpec("", "chat"), False),
+    ],
+    ids=["known", "generic", "unknown", "none"],
+)
+def test_a_model_is_looked_up_where_there_is_one(variant, model, known):
+    spec = {} if model is None else {"model": model}
+    found = gathered(Variant(variant_spec(**variant)), **spec).variants[0]
+
+    assert (found.engine is not None) == known
+    assert (found.base_model is not None) == known
+
+
+@pytest.mark.parametrize(("told", "capacity"), [(100_000.4, 100_000.0), (0.0, None), (None, None)])
+def test_the_cache_that_engines_tell_counts_where_there_is_one(told, capacity):
+    found = gathered(Variant(tells={Signal.KV_CAPACITY_TOKENS: told})).variants[0]
+
+    assert found.engine.kv_capacity == capacity
+
+
+def test_a_calibration_belongs_to_the_pod_template():
+    key = gathered().variants[0].memory.calibration.key
+    kept = VariantMemory(calibration=Calibration(key, samples=7))
+    other = [pod(labels={"pod-template-hash": "def"})]
+
+    assert gathered(Variant(memory=kept)).variants[0].memory.calibration.samples == 7
+    assert gathered(Variant(memory=kept, pods=other)).variants[0].memory.calibration.samples == 0
+    assert gathered(Variant(memory=kept, replicas=0)).variants[0].memory.calibration.samples == 7
+
+
+def test_latencies_are_those_of_all_variants_and_of_warmed_up_pods_apart():
+    fresh = Variant(variant_spec(name="b"), replicas=1, pods=[pod("b-0", served=90.0)])
+    state = gathered(Variant(replicas=1), fresh)
+
+    assert state.inter_token.all_pods.cumulative[-1] == pytest.approx(10.0)
+    assert state.inter_token.warmed_up.cumulative[-1] == pytest.approx(5.0)
+    assert (state.inter_token.objective, state.ttft.objective) == (0.04, 2.0)
+
+
+def test_a_replica_of_several_pods_is_counted_once():
+    workload = {"gpus_per_replica": 2}
+    pods = [pod(f"a100-{index}") for index in range(4)]
+    found = gathered(Variant(replicas=2, pods=pods, workload=workload)).variants[0]
+
+    assert (found.pods_per_replica, found.ready, found.starting, found.living_replicas) == (2, 2, 0, 2)
+
+
+def test_the_builder_of_states_makes_what_a_plan_begins_with():
+    state = service_state()
+
+    assert state.serving == 2
+    assert state.variants[0].memory.calibration.samples == 100
+    assert state.catalog is SHIPPED
+    assert PodKey("llm", "a100-0") in state.snapshot.pods
