@@ -28,7 +28,7 @@ from pertoken.units import FAULT_CHARACTERS
 
 BUSY = Variant(rate=10.0)
 QUEUED = Variant(rate=10.0, tells={Signal.WAITING: 60.0})
-LATE = Variant(rate=7.0, latency={"inter_token": 0.06})
+LATE = Variant(rate=7.0, tells={Signal.STEP_SECONDS: 0.06}, latency={"inter_token": 0.06})
 SPARE = Variant(replicas=6, rate=1.0)
 STARTING = Variant(replicas=4, ready=2)
 CAPPED = Variant(rate=7.0, workload={"cap": BatchCap(48)})

@@ -201,7 +201,7 @@ def service_state(
     *variants: Variant,
     demand: Sequence[float] | None = None,
     memory: Mapping[str, Any] | None = None,
-    cost: CostState | None = None,
+    account: CostState | None = None,
     **world: Any,
 ) -> ServiceState:
     """One service in this cycle.
@@ -210,13 +210,13 @@ def service_state(
         variants: by default one, `Variant()`.
         demand: requests per second of the last cycles, oldest first; by default what is served now, for ten minutes.
         memory: fields of the ServiceMemory.
-        cost: its account.
+        account: of its cost window; none by default.
         world: see `world_of`.
     """
     variants = variants or (Variant(),)
     seen = world_of(*variants, **world)
-    if cost is not None:
-        seen = replace(seen, costs={seen.services[0].spec.key: cost})
+    if account is not None:
+        seen = replace(seen, costs={seen.services[0].spec.key: account})
     state = gather(seen.services[0], seen, memory_of(*variants, demand=demand, **(memory or {})), NOW)
     learnt = {variant.spec.name: variant.samples for variant in variants}
     calibrated = {

@@ -1,0 +1,215 @@
+"""Closed loops about money, several variants, and facts that come and go: from the plant to its bill."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from lab import START, Deployment, node, plant, pool_spec, ref, service_spec, serving_since, variant_spec
+
+from pertoken.domain.cluster import WorkloadMissing
+from pertoken.domain.identity import ServiceKey
+from pertoken.domain.plan import Verdict
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import CostObjective, Optimize, PriceList, WhenInfeasible
+from pertoken.domain.world import ServiceView
+
+
+def test_a_pool_without_price_still_scales():
+    made = plant(rate=30, replicas=2)
+    made.pools = [pool_spec(price_per_gpu_hour=None)]
+    made.run(600)
+
+    assert made.replicas() > 2
+    assert made.decision().judgements["WithinCostTarget"].reason is Reason.NO_PRICE
+    assert made.decision().cost.bill_usd is None
+    assert made.last.pools[0].spend_per_hour_usd is None
+
+
+def test_a_spend_ceiling_limits_and_is_named():
+    made = plant(rate=60, replicas=2)
+    made.services["chat"] = service_spec(cost=replace(service_spec().cost, max_spend_per_hour=Decimal(8)))
+    made.run(300)
+
+    assert made.replicas() == 4
+    assert made.decision().limited_by in {Reason.SPEND_CAPPED, Reason.SCALE_UP_LIMITED}
+    assert "maxSpendPerHour 8" in made.decision().message
+
+
+@pytest.mark.parametrize(("optimize", "more"), [(Optimize.COST, False), (Optimize.LATENCY, True)])
+def test_optimizing_latency_spends_up_to_the_index(optimize, more):
+    made = plant(rate=20, replicas=4)
+    made.services["chat"] = service_spec(cost=replace(service_spec().cost, optimize=optimize))
+    made.run(900)
+
+    assert (made.replicas() > 4) == more
+
+
+def test_keeping_the_cost_gives_up_headroom_and_then_latency():
+    cost = CostObjective(
+        PriceList(Decimal("0.06"), Decimal("0.06"), Decimal("0.06")), 3600, when_infeasible=WhenInfeasible.KEEP_COST
+    )
+    latency, kept = plant(rate=20, replicas=4, slow=1.2), plant(rate=20, replicas=4, slow=1.2)
+    kept.services["chat"] = service_spec(cost=cost)
+    latency.services["chat"] = service_spec(cost=replace(cost, when_infeasible=WhenInfeasible.KEEP_LATENCY))
+    kept.run(2400)
+    latency.run(2400)
+
+    assert kept.replicas() < latency.replicas()
+    assert kept.queues["chat"] == 0
+    assert latency.decision().judgements["WithinCostTarget"].reason is Reason.COST_TARGET_UNREACHABLE
+
+
+def test_a_missing_target_is_shown_and_the_others_go_on():
+    made = plant("chat", "code", rate=30, replicas=2)
+    view = made.view
+
+    def half_gone(name):
+        found = view(name)
+        if name == "code":
+            gone = WorkloadMissing(ref("code-a100"), "Deployment llm/code-a100 was not found")
+            return replace(found, variants=(replace(found.variants[0], workload=gone, pods=()),))
+        return found
+
+    made.view = half_gone
+    made.run(300)
+    found = made.decision("code")
+
+    assert found.reason is Reason.TARGET_NOT_FOUND
+    assert found.judgements["TargetFound"].verdict is Verdict.FALSE
+    assert found.judgements["AbleToScale"].reason is Reason.TARGET_NOT_FOUND
+    assert "was not found" in found.judgements["TargetFound"].message
+    assert made.replicas("chat") > 2
+
+
+def test_unknown_gpu_counts_are_never_scaled():
+    made = plant(rate=60, replicas=2)
+    made.deployments["chat"].gpus = 0
+    made.run(120)
+
+    assert made.actions == []
+    assert made.decision().judgements["TargetFound"].reason is Reason.GPU_COUNT_UNKNOWN
+
+
+def test_replicas_above_the_maximum_come_down():
+    made = plant(rate=60, replicas=8)
+    variants = (variant_spec(max_replicas=4),)
+    made.services["chat"] = service_spec(variants=variants)
+    made.deployments["chat"].spec = variants[0]
+    made.run(120)
+
+    assert made.replicas() == 4
+    assert made.decision().reason is Reason.AT_MAXIMUM
+
+
+def test_some_silent_pods_allow_only_ups():
+    made = plant(rate=10, replicas=8)
+    made.run(60)
+    whole = made.metrics
+
+    def partly():
+        found = whole()
+        gone = min(found.pods)
+        return replace(found, pods={key: pod for key, pod in found.pods.items() if key != gone})
+
+    made.metrics = partly
+    made.run(900)
+
+    assert made.replicas() == 8
+    assert made.decision().judgements["MetricsAvailable"].reason is Reason.METRICS_STALE
+
+
+def two_variants(rate, gpus=16):
+    """One service on two pools; the plant's traffic goes to the cheaper one."""
+    made = plant(rate=rate, replicas=3, gpus=gpus)
+    dear = variant_spec(name="dear", pool="h100", workload=ref("chat-dear"), min_replicas=0)
+    spec = service_spec(variants=(dear, variant_spec(min_replicas=0)))
+    made.services["chat"] = spec
+    made.pools = [pool_spec(), pool_spec("h100", accelerator="h100-sxm", price_per_gpu_hour=Decimal(30))]
+    made.nodes = [*made.nodes, node("h0", 8, "h100")]
+    made.deployments = {
+        "chat": Deployment(spec.variants[1], 3, manager="kubectl"),
+        "dear": Deployment(dear, 0, manager="kubectl"),
+    }
+    made.rates = {"chat": rate, "dear": 0.0}
+    made.pods.clear()
+    serving_since(made, START - 3600)
+    view = made.view
+
+    def both(name):
+        made.services["dear"] = spec
+        cheap, dearer = view("chat"), view("dear")
+        del made.services["dear"]
+        assert name == "chat"
+        return ServiceView(spec, (*dearer.variants, *cheap.variants))
+
+    made.view = both
+    return made
+
+
+def test_the_cheaper_variant_is_filled_first():
+    made = two_variants(rate=30)
+    made.run(600)
+
+    assert made.replicas("chat") >= 4
+    assert made.replicas("dear") == 0
+
+
+def test_a_full_pool_sends_demand_to_the_dearer_variant():
+    made = two_variants(rate=60, gpus=4)
+    made.run(300)
+
+    assert made.replicas("chat") == 4
+    assert made.replicas("dear") >= 1
+
+
+def test_words():
+    made = plant(rate=20, replicas=3)
+    made.run(600)
+    decision = made.decision()
+
+    assert decision.message.startswith("a100: 3 replicas")
+    assert "output tokens/s per replica" in decision.message
+    assert next(step.stage for step in decision.trace) == "assess"
+    assert any("per_replica" in step.figures() for step in decision.trace)
+
+
+def test_a_recreated_service_starts_without_memory():
+    made = plant(rate=10, replicas=4)
+    made.run(300)
+    made.services["chat"] = replace(made.services["chat"], uid="another")
+    made.step()
+
+    assert made.memory.service(ServiceKey("llm", "chat")).uid == "another"
+    assert made.ledger.services["llm/chat"].opened_at == made.now - 15.0
+
+
+def test_ledger_counts_a_vanished_pods_last_tokens():
+    made = plant(rate=10, replicas=3)
+    made.run(120)
+    before = made.decision().cost.finished_requests
+    victim = made.ready("chat")[0]
+    victim.finished += 500.0
+    victim.deleted = made.now
+    made.step()
+
+    assert made.decision().cost.finished_requests - before > 500
+
+
+def test_a_counter_that_restarts_is_counted_from_zero():
+    made = plant(rate=10, replicas=3)
+    made.run(120)
+    before = made.decision().cost.finished_requests
+    for pod in made.ready("chat"):
+        pod.finished = pod.inputs = pod.outputs = 0.0
+    made.step()
+    gained = made.decision().cost.finished_requests - before
+
+    assert gained == pytest.approx(10 * 15, rel=0.05)
+
+
+def test_little_load_leaves_most_of_what_is_paid_for_idle():
+    busy, idle = plant(rate=20.0, replicas=3), plant(rate=0.3, replicas=3)
+    busy.run(300)
+    idle.run(300)
+
+    assert busy.decision().cost.idle_share < 0.5 < idle.decision().cost.idle_share < 1.0
