@@ -6,7 +6,7 @@ The rows are in `model_rows`; users add theirs by a catalog file (`rows`), by `-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pertoken.catalog.layered import Attention, Experts, Layer, Recurrent
 
@@ -87,6 +87,12 @@ class Model:
     layout: tuple[Layer, ...] = ()
     part_precisions: tuple[tuple[str, str], ...] = ()
     doubts: tuple[str, ...] = ()
+    parts: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out the parts: every figure of a replica is asked of them, many times a cycle."""
+        layers = self.layout or tuple(layer for layer in (*self._mixers(), *self._feeds()) if layer.count)
+        object.__setattr__(self, "parts", layers)
 
     @property
     def moe_layers(self) -> int:
@@ -102,11 +108,6 @@ class Model:
     def attending(self) -> int:
         """Layers with a KV cache."""
         return self.layers - self.linear_layers if self.attention_layers is None else self.attention_layers
-
-    @property
-    def parts(self) -> tuple[Layer, ...]:
-        """Mixers and feed-forwards, alike ones together."""
-        return self.layout or tuple(layer for layer in (*self._mixers(), *self._feeds()) if layer.count)
 
     def _mixers(self) -> tuple[Layer, ...]:
         heads, kv_heads, width = self.heads, self.kv_heads, 2 * self.head_dim

@@ -160,7 +160,7 @@ def _efficiency(item: Mapping[str, Any]) -> Efficiency:
 def _model(item: Mapping[str, Any]) -> Model:
     if "config" in item:
         return _configured(item)
-    named = {field.name: field for field in fields(Model) if field.name not in _READ_ONLY}
+    named = {field.name: field for field in fields(Model) if field.init and field.name not in _READ_ONLY}
     words = {_camel(name): name for name in named}
     _known_keys(item, frozenset(words))
     changes: dict[str, Any] = {}
