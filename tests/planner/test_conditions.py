@@ -1,118 +1,26 @@
 """Stage `conditions`: what the service's status says of the decision."""
 
 from dataclasses import replace
-from decimal import Decimal
 
 import pytest
-from lab import pool_spec, ref, spread, variant_spec
-from states import H100, NOW, Variant, pod, pool_state, proposal, service_state, settlement
+from lab import ref, variant_spec
+from states import NOW, Variant, pod, pool_state, proposal, service_state, settlement
 
 from pertoken.domain.cluster import WorkloadMissing
-from pertoken.domain.cost import NO_FIGURES, CostFigures, no_account
+from pertoken.domain.cost import NO_FIGURES, no_account
 from pertoken.domain.needs import Lack
 from pertoken.domain.placement import PlacementRules
 from pertoken.domain.plan import Verdict
 from pertoken.domain.pool import AccessRule
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import CostObjective, EngineKind, LatencyObjective, ModelSpec, PriceList
-from pertoken.domain.signal import LatencyKind
+from pertoken.domain.service import EngineKind, ModelSpec
 from pertoken.domain.trace import Fault, Limit, Told
 from pertoken.planner.assessment import Grade
-from pertoken.planner.conditions.cost import cost_condition, cost_figures
-from pertoken.planner.conditions.latency import latency_condition, latency_figures
 from pertoken.planner.conditions.scaling import limits_of
 from pertoken.planner.conditions.shortfall import shortfalls
 from pertoken.planner.conditions.stage import conditions
 from pertoken.planner.needs import Purpose
 from pertoken.planner.proposal import Stance, Status, step
-from pertoken.planner.size.stage import size
-
-OBJECTIVE = CostObjective(PriceList(Decimal(1), Decimal(1), Decimal(1)))
-
-
-REACHABLE = {"reachable": 0.5, "reachable_index": 0.5}
-
-
-OUT_OF_REACH = {"reachable": 1.2, "reachable_index": 1.2}
-
-
-INF = float("inf")
-
-
-FORTY = LatencyObjective(None, 0.04)
-
-
-@pytest.mark.parametrize(
-    ("objective", "figures", "priced", "verdict", "reason"),
-    [
-        (None, {}, True, Verdict.UNKNOWN, Reason.NO_COST_TARGET),
-        (OBJECTIVE, {}, False, Verdict.UNKNOWN, Reason.NO_PRICE),
-        (OBJECTIVE, {"finished_requests": 3.0}, True, Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC),
-        (OBJECTIVE, {"index": 0.9}, True, Verdict.TRUE, Reason.WITHIN_COST_TARGET),
-        (OBJECTIVE, {"index": 1.0}, True, Verdict.TRUE, Reason.WITHIN_COST_TARGET),
-        (OBJECTIVE, {"index": 1.4}, True, Verdict.FALSE, Reason.COST_ABOVE_TARGET),
-        (OBJECTIVE, {"index": 1.4, **REACHABLE}, True, Verdict.FALSE, Reason.COST_ABOVE_TARGET),
-        (OBJECTIVE, {"index": 1.4, **OUT_OF_REACH}, True, Verdict.FALSE, Reason.COST_TARGET_UNREACHABLE),
-    ],
-)
-def test_cost_judgements(objective, figures, priced, verdict, reason):
-    found = cost_condition(objective, CostFigures(**{"finished_requests": 100.0, **figures}), priced, 20)
-
-    assert (found.verdict, found.reason) == (verdict, reason)
-
-
-def test_an_unreachable_cost_names_what_is_reachable():
-    figures = CostFigures(index=1.4, finished_requests=100.0, reachable=1.2, reachable_index=1.25)
-
-    assert "1.200 USD per 1M tokens (index 1.25)" in cost_condition(OBJECTIVE, figures, priced=True, enough=20).message
-
-
-def measured(edges, mean, latency, rate=5.0):
-    """A state whose pods tell this distribution of the time per token."""
-    state = service_state(Variant(rate=rate), latency=latency)
-    told = {LatencyKind.TIME_PER_OUTPUT_TOKEN: spread(mean, rate, edges=edges)} if edges else {}
-    histogram = told.get(LatencyKind.TIME_PER_OUTPUT_TOKEN)
-    evidence = replace(state.inter_token, all_pods=histogram, warmed_up=histogram)
-    return replace(state, inter_token=evidence)
-
-
-@pytest.mark.parametrize(
-    ("edges", "mean", "latency", "verdict", "reason"),
-    [
-        ((0.01, 0.04, 0.1, INF), 0.02, FORTY, Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET),
-        ((0.01, 0.04, 0.1, INF), 0.06, FORTY, Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET),
-        ((0.01, 0.025, 0.05, INF), 0.035, FORTY, Verdict.UNKNOWN, Reason.LATENCY_UNDECIDED),
-        ((0.01, 0.025, 1.0, INF), 0.3, FORTY, Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET),
-        ((), 0.0, FORTY, Verdict.UNKNOWN, Reason.NO_TRAFFIC),
-        ((0.01, 0.04, 0.1, INF), 0.0, FORTY, Verdict.UNKNOWN, Reason.NO_TRAFFIC),
-        ((0.01, 0.04, INF), 0.02, LatencyObjective(), Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET),
-    ],
-    ids=["within", "above", "inside a bucket", "inside a bucket but far", "no histogram", "no events", "no objective"],
-)
-def test_latency_judgements(edges, mean, latency, verdict, reason):
-    found = latency_condition(measured(edges, mean, latency), ())
-
-    assert (found.verdict, found.reason) == (verdict, reason)
-
-
-def test_an_objective_that_no_number_of_replicas_keeps_is_named():
-    asked = size(proposal(Variant(latency={"inter_token": 0.02}), latency=LatencyObjective(None, 0.005)))
-    found = latency_condition(asked.state, asked.variants)
-
-    assert found.reason is Reason.LATENCY_TARGET_UNREACHABLE
-    assert "the objective is 5 ms: no number of replicas reaches it" in found.message
-
-
-def test_of_two_objectives_the_worse_one_is_told():
-    state = service_state(Variant(latency={"ttft": 5.0}))
-    figures = latency_figures(state)
-
-    assert latency_condition(state, ()).message.startswith("p95 time to first token")
-    assert figures.ttft_low <= figures.ttft <= figures.ttft_high
-    assert figures.percentile == 95
-
-
-# -- the stage ---------------------------------------------------------------------------------------------------
 
 
 def judged(*variants, grant=None, pools=None, **work):
@@ -320,16 +228,3 @@ def test_no_index_is_made_of_what_is_not_known(account, lacks, reason):
     assert told(found, "WithinCostTarget") == (Verdict.UNKNOWN, reason)
     faults = [one.detail for one in found.trace if isinstance(one.detail, Fault)]
     assert faults == ([Fault("ZeroDivisionError")] if account.fault else [])
-
-
-def test_figures_of_money_come_from_the_cheapest():
-    dear = Variant(variant_spec(name="dear", pool="h100"), pool=H100)
-    asked = size(proposal(Variant(), dear))
-    both, alone = cost_figures(asked.state, asked.variants), cost_figures(service_state(dear), ())
-
-    assert both.reachable < alone.reachable
-    assert both.marginal > 0.0
-    assert alone.marginal is None
-    free = proposal(Variant(pool={"price_per_gpu_hour": None}))
-    assert cost_figures(free.state, free.variants).reachable is None
-    assert pool_spec().price_per_gpu_hour == Decimal("2.00")
