@@ -24,9 +24,34 @@ from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "operator-e2e"
 OPERATOR_NAMESPACE = "pertoken-system"
+SERVICES = "inferenceservices.serving.pertoken.dev"
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 PRODUCT = "NVIDIA-A100-SXM4-80GB"
-POOLS = {"full": 3, "single": 1, "roomy": 4}
+
+
+@dataclass(frozen=True)
+class Place:
+    """What one test's service has to itself: a pool of its name on one node, and traffic as soon as it has pods."""
+
+    gpus: int
+    requests_per_second: float = 0.0
+
+
+# By service; each is of the one test that serves it.
+PLACES = {
+    "line": Place(4, 4.0),
+    "free": Place(1),
+    "cost": Place(2, 4.0),
+    "told": Place(1),
+    "refused": Place(1),
+    "outage": Place(2, 4.0),
+    "pause": Place(1),
+    "commands": Place(1),
+    "full": Place(3, 9.0),
+    "single": Place(1, 3.0),
+    "gone": Place(1),
+    "stopped": Place(2),
+}
 
 
 @dataclass
@@ -41,7 +66,7 @@ class Stack:
     kubeconfig: Path
 
     def service(self, name: str) -> dict[str, Any]:
-        return dict(self.kubectl.json("get", "inferenceservices.serving.pertoken.dev", "-n", NAMESPACE, name))
+        return dict(self.kubectl.json("get", SERVICES, "-n", NAMESPACE, name))
 
     def condition(self, name: str, kind: str) -> dict[str, Any]:
         conditions = self.service(name).get("status", {}).get("conditions", [])
@@ -131,16 +156,22 @@ def _trace(path: Path, rate: float, seconds: float) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything up, with traffic on the services `full`, `single` and `roomy` as soon as they have pods."""
+    """Everything up, and a place for every test's service."""
     folder = tmp_path_factory.mktemp("operator")
     kubectl = control_plane.kubectl
     with ExitStack() as undo:
         fleet_port, http_port, debug_port = free_ports(3)
-        rates = {"full": 9.0, "single": 3.0, "roomy": 4.0}
+        rates = {name: place.requests_per_second for name, place in PLACES.items() if place.requests_per_second}
         config = {
             "nodes": [
-                {"name": f"node-{pool}", "product": PRODUCT, "gpus": gpus, "memoryGiB": 80, "labels": {"pool": pool}}
-                for pool, gpus in POOLS.items()
+                {
+                    "name": f"node-{name}",
+                    "product": PRODUCT,
+                    "gpus": place.gpus,
+                    "memoryGiB": 80,
+                    "labels": {"pool": name},
+                }
+                for name, place in PLACES.items()
             ],
             "startup": {"imagePullSeconds": 0.5, "loadSeconds": 2},
             "truth": {"decode": 1.15, "prefill": 1.1},
@@ -193,7 +224,7 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
                 "kind": "Namespace",
                 "metadata": {"name": NAMESPACE, "labels": {"pertoken.dev/owned-workloads": "enabled"}},
             },
-            *(_pool(name) for name in POOLS),
+            *(_pool(name) for name in PLACES),
         )
         undo.callback(kubectl, "delete", "namespace", NAMESPACE, "--wait=false")
         token = control_plane.token_kubeconfig(OPERATOR_NAMESPACE, "pertoken", folder / "operator.kubeconfig")
@@ -210,6 +241,22 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         yield Stack(
             kubectl, prometheus, operator, fleet_url, f"http://127.0.0.1:{debug_port}", control_plane.kubeconfig
         )
+
+
+@pytest.fixture
+def serve(stack: Stack) -> Iterator[Callable[..., None]]:
+    """``serve("line", 2)``: its replicas are up and measured; the service is deleted after the test."""
+    names: list[str] = []
+
+    def begin(name: str, replicas: int = 1) -> None:
+        names.append(name)
+        stack.kubectl.apply(manifest(name, name, replicas))
+        until(lambda: stack.ready(name) == replicas, 60)
+        until(lambda: stack.condition(name, "MetricsAvailable").get("status") == "True", 60)
+
+    yield begin
+    for name in names:
+        stack.kubectl("delete", SERVICES, "-n", NAMESPACE, name, "--ignore-not-found", "--wait=false")
 
 
 def _environment(url: str, token: Path, http_port: int, debug_port: int) -> dict[str, str]:
@@ -254,7 +301,7 @@ def _pool(name: str) -> dict[str, Any]:
 
 
 def _forget_nodes(kubectl: Kubectl) -> None:
-    kubectl("delete", "nodes", *(f"node-{pool}" for pool in POOLS), "--ignore-not-found", "--wait=false")
+    kubectl("delete", "nodes", *(f"node-{pool}" for pool in PLACES), "--ignore-not-found", "--wait=false")
 
 
 def _helm(control_plane: ControlPlane, *arguments: str) -> None:
@@ -280,6 +327,7 @@ class World:
     """Helpers for the tests (test folders are no packages, so they cannot import each other)."""
 
     namespace = NAMESPACE
+    services = SERVICES
     manifest = staticmethod(manifest)
     until = staticmethod(until)
 

@@ -158,6 +158,13 @@ def test_when_no_change_begins(work, reason):
     assert (only.roll.action, only.roll.reason) == (None, reason)
 
 
+@pytest.mark.parametrize(("interval", "begins"), [(1800.0, False), (160.0, False), (150.0, True), (0.0, True)])
+def test_demand_is_watched_for_as_long_as_one_change_follows_another_and_ten_minutes_at_most(interval, begins):
+    found = capped(demand=(8.0,) * 9, settings={"cap_interval_seconds": interval}).variants[0]
+
+    assert (found.roll.action is not None) == begins
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

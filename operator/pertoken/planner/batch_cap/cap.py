@@ -93,7 +93,8 @@ def _too_early(state: ServiceState, variant: VariantState) -> str:
     if state.settings.calibrate and variant.memory.calibration.samples < state.tuning.evidence.calibrated_samples:
         return "the model is calibrated"
     demand = state.memory.demand
-    least = state.tuning.cap.least_history
+    # Who allows changes more often than that is not kept waiting longer for the first one.
+    least = min(state.tuning.cap.least_history, state.settings.cap_interval_seconds)
     if len(demand) * state.settings.cycle_seconds < least:
         return f"demand has been seen for {least:.0f} s"
     if state.now > demand[-1].at or demand[-1].requests * state.window < state.tuning.evidence.few_requests:
