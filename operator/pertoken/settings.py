@@ -67,7 +67,11 @@ class Settings(BaseSettings):
     cycle_seconds: float = Field(default=15.0, gt=0)
     resync_seconds: float = Field(default=300.0, gt=0)
     status_seconds: float = Field(default=60.0, ge=0, description="Least time between writes of changed numbers.")
-    cap_interval_seconds: float = Field(default=1800.0, ge=0, description="Least time between two batch cap changes.")
+    cap_interval_seconds: float = Field(
+        default=1800.0,
+        ge=0,
+        description="Least time between two batch cap changes; demand is watched as long before, ten minutes at most.",
+    )
     cap_change_threshold: float = Field(default=0.2, ge=0)
     canary_seconds: float = Field(default=60.0, ge=0)
     tolerance: float = Field(default=0.05, ge=0, lt=1)

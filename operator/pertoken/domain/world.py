@@ -53,7 +53,8 @@ class PlannerSettings:
 
     Attributes:
         cycle_seconds: planned distance between cycles.
-        cap_interval_seconds: least time between two cap changes of one variant.
+        cap_interval_seconds: least time between two cap changes of one variant. Demand is watched as long before the
+            first one, unless the planner's tuning asks for less.
         cap_change_threshold: relative change of the cap below which a restart is never worth it.
         canary_seconds: how long the first pod with a new cap must serve well before the others follow.
         tolerance: relative demand change that does not move replicas down.
