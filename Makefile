@@ -60,7 +60,7 @@ docs: crds ## write the generated reference pages
 bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about five minutes)
 	@$(BIN)/python -m pertoken_bench.report $(ARGS)
 
-tuning: install ## half and double of every number that decides: write docs/tuning.md (15 minutes; ARGS=--quick: 3)
+tuning: install ## half and double of every number that decides: write docs/tuning.md (15 minutes; ARGS=--quick: 4)
 	@$(BIN)/python -m pertoken_bench.sensitivity $(ARGS)
 
 bench-speed: install ## simulated requests per second, and memory

@@ -17,7 +17,7 @@ PAGE: Final = Path(__file__).parents[3] / "docs" / "tuning.md"
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="Few pieces, one seed: three minutes instead of fifteen.")] = False,
+    quick: Annotated[bool, typer.Option(help="Few pieces, one seed: four minutes instead of fifteen.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Local processes.")] = os.cpu_count() or 1,
     output: Annotated[Path, typer.Option(help="Page to write.")] = PAGE,
 ) -> None:

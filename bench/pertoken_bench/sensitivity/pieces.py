@@ -35,13 +35,13 @@ class Piece:
 
 QUICK: Final = (
     Piece("azure-conv", 1200.0, {"chat/a100": 3}),
-    Piece("offline-beside-online", 900.0, {"chat/a100": 5, "batch/a100": 0}),
+    Piece("offline-beside-online", 800.0, {"chat/a100": 5, "batch/a100": 0}),
 )
 ALL: Final = (
-    Piece("azure-conv", 2400.0, {"chat/a100": 3}),
-    Piece("offline-beside-online", 1800.0, {"chat/a100": 5, "batch/a100": 0}),
-    Piece("cold-start-300", 1800.0, {"chat/a100": 10}),
-    Piece("scale-to-zero", 3600.0, {"chat/a100": 0}),
+    Piece("azure-conv", 1800.0, {"chat/a100": 3}),
+    Piece("offline-beside-online", 1200.0, {"chat/a100": 5, "batch/a100": 0}),
+    Piece("cold-start-300", 1500.0, {"chat/a100": 10}),
+    Piece("scale-to-zero", 2400.0, {"chat/a100": 0}),
 )
 
 
