@@ -56,6 +56,7 @@ crds: install ## write crds/ and the chart's copy from the pydantic models
 
 docs: crds ## write the generated reference pages
 	@$(BIN)/python -m pertoken.cli.catalog_page
+	@$(BIN)/python -m pertoken.cli.metrics_page
 
 bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about five minutes)
 	@$(BIN)/python -m pertoken_bench.report $(ARGS)

@@ -159,7 +159,7 @@ class Proxy:
         if self.extra:
             answer = json.dumps(json.loads(answer) | self.extra).encode()
         if not self.drip:
-            handler.answer(status, answer)
+            handler.answer(status, answer, **self.headers)
             return
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")

@@ -72,9 +72,36 @@ def test_warnings_make_the_snapshot_partial(prometheus, proxy_to, source_of):
     assert source.observe().health.ok
 
 
-def test_infos_are_harmless(prometheus, proxy_to, source_of):
-    source = source_of(profile(proxy_to(prometheus.url, extra={"infos": ["metric might not be a counter"]}).url))
-    snapshot = source.observe()
+@pytest.mark.parametrize(
+    ("extra", "headers", "words"),
+    [
+        ({"isPartial": True}, {}, "isPartial"),
+        ({"isPartial": True, "warnings": ["vmstorage-2 is unavailable"]}, {}, "vmstorage-2 is unavailable"),
+        ({"warnings": "one text instead of a list"}, {}, "one text instead of a list"),
+        ({"warnings": ["PromQL info: not a counter", "store gateway 2: rpc timeout"]}, {}, "store gateway 2: rpc"),
+        ({}, {"M3-Results-Limited": "max_fetch_series_limit_applied"}, "max_fetch_series_limit_applied"),
+    ],
+)
+def test_an_answer_that_calls_itself_a_part_is_none(prometheus, proxy_to, source_of, extra, headers, words):
+    source = source_of(profile(proxy_to(prometheus.url, extra=extra, headers=headers).url))
+    refused(source.observe(), "partial answer: ", words, partial=True)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"infos": ["metric might not be a counter"]},
+        {
+            "warnings": [
+                'PromQL info: metric might not be a counter, name does not end in _total: "tgi_request_success"'
+            ]
+        },
+        {"isPartial": False},
+        {"isPartial": False, "warnings": [], "infos": []},
+    ],
+)
+def test_infos_and_whole_answers_are_harmless(prometheus, proxy_to, source_of, extra):
+    snapshot = source_of(profile(proxy_to(prometheus.url, extra=extra).url)).observe()
     assert snapshot.health.ok
     assert snapshot.pods[POD].values[Signal.RUNNING] == 8
 

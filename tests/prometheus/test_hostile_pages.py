@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pertoken.adapters.prometheus import queries
+from pertoken.adapters.prometheus import promql, queries
 from pertoken.adapters.prometheus.client import Answers
 from pertoken.adapters.prometheus.engines import VLLM
 from pertoken.adapters.prometheus.plausible import MOST, MOST_OF_SIGNAL
 from pertoken.adapters.prometheus.profile import MetricsProfile
-from pertoken.adapters.prometheus.queries import Query
+from pertoken.adapters.prometheus.promql import Query
 from pertoken.adapters.prometheus.source import PrometheusSource
 from pertoken.domain.signal import Signal
 
@@ -32,12 +32,12 @@ NAMES = (
 )
 LABELS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from((*TEXTS, "ns", "pod-1")), max_size=8)
 PROFILE = MetricsProfile(url="http://127.0.0.1:1")
-TAGS = sorted({queries.AGE, queries.SAMPLES, *(queries.tag_of(gauge.metric) for gauge in VLLM.gauges.values())})
+TAGS = sorted({queries.AGE, queries.SAMPLES, *(promql.tag_of(gauge) for gauge in VLLM.gauge_metrics())})
 
 
 @st.composite
 def series(draw: st.DrawFn) -> Any:
-    labels = {queries.TAG: draw(st.sampled_from(TAGS)), **draw(LABELS), "namespace": "ns", "pod": "pod-1"}
+    labels = {promql.TAG: draw(st.sampled_from(TAGS)), **draw(LABELS), "namespace": "ns", "pod": "pod-1"}
     spoilt = draw(st.sampled_from((None, None, None, None, "metric", "label", "value", "all")))
     made: dict[str, Any] = {"metric": labels, "value": [1.0, draw(VALUES)]}
     match spoilt:

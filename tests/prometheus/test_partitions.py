@@ -14,6 +14,7 @@ SPLIT, RANKS, QUIET = PodKey("a", "split-0"), PodKey("a", "ranks-0"), PodKey("a"
 SIM, TWO, MOVED, FROZEN, LOST = (PodKey("a", f"{name}-0") for name in ("sim", "two", "moved", "frozen", "lost"))
 ODD = PodKey("a", "odd-0")
 MIG, WHOLE, SPARE, STALE, BARE = (PodKey("a", f"{name}-gpu") for name in ("mig", "whole", "spare", "stale", "bare"))
+SLICED = [PodKey("a", f"sliced-{number}-gpu") for number in range(4)]
 
 
 def wall_clock():
@@ -104,6 +105,9 @@ def gpus_page(_):
         line(util, 0, BARE, UUID="GPU-5", GPU_I_ID="1"),
         line(watts, 100, BARE, UUID="GPU-5"),
     ]
+    for number, pod in enumerate(SLICED):
+        share = {"UUID": "GPU-6", "Hostname": "node-1", "vgpu": str(number)}
+        rows += [line(util, 90, pod, **share), line(watts, 70, pod, **share)]
     return "\n".join(rows) + "\n"
 
 
@@ -141,6 +145,7 @@ def prometheus(launcher, prometheus_programs, version, target, scenes):
     target.pages[f"moved-{version}"] = lambda age: scene.server("moved", 1.0, age, MOVED)
     jobs = [
         launcher.job("sglang", "sglang", target),
+        launcher.job("sglang-endpoint", "sglang", target, labels={"job": "sglang", "endpoint": "http", "service": "x"}),
         launcher.job("sglang-again", "sglang", target, labels={"team": "x", "stream": "from-the-job"}),
         launcher.job("gpus", "gpus", target),
         launcher.job("scene", f"scene-{version}", target),
@@ -237,6 +242,12 @@ def test_gpu_utilization_is_read_where_it_can_be_right(observe):
     assert pods[SPARE].values[Signal.GPU_UTILIZATION] == 0.0
     assert Signal.GPU_UTILIZATION not in pods[BARE].values, "an instance without the profiling metric"
     assert all(math.isfinite(pod.age_seconds) for pod in pods.values())
+
+
+def test_pods_that_share_a_card_draw_what_it_draws_in_all(observe):
+    pods = observe().pods
+    assert sum(pods[pod].values[Signal.POWER_WATTS] for pod in SLICED) == pytest.approx(70)
+    assert {pods[pod].values[Signal.GPU_UTILIZATION] for pod in SLICED} == {0.9}, "how busy their card is"
 
 
 def test_gpu_figures_that_are_stale_are_missing(observe):

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import promql_parser
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from pertoken.adapters.prometheus import engines
-from pertoken.adapters.prometheus.engines import ENGINES, Metric
+from pertoken.adapters.prometheus.engines import ENGINES
+from pertoken.adapters.prometheus.engines.model import part_of
 from pertoken.adapters.prometheus.profile import (
     Credentials,
     EngineSource,
@@ -21,7 +22,8 @@ from pertoken.adapters.prometheus.profile import (
     SeriesLabels,
     Tls,
 )
-from pertoken.adapters.prometheus.queries import duration, plan, quote, selector
+from pertoken.adapters.prometheus.promql import MOST_LETTERS, duration, quote, selector
+from pertoken.adapters.prometheus.queries import plan
 from pertoken.domain.signal import LatencyKind, Signal
 
 URL = "http://prometheus:9090"
@@ -41,9 +43,13 @@ def test_every_query_of_every_engine_is_valid(name):
         promql_parser.parse(promql)
 
 
-def test_all_engines_together_need_no_more_queries_than_one():
-    both = MetricsProfile(url=URL, engine=EngineSource(engines=tuple(ENGINES)))
-    assert len(texts(both)) == len(texts(MetricsProfile(url=URL))) == 9
+def test_queries_are_few_and_none_is_longer_than_servers_take():
+    everything = MetricsProfile(url=URL, engine=EngineSource(engines=tuple(ENGINES)))
+    assert len(texts(MetricsProfile(url=URL))) == 9
+    assert len(texts(everything)) <= 12
+    assert max(len(promql) for promql in texts(everything)) <= MOST_LETTERS < 16 * 1024
+    names = [query.name for query in plan(everything).queries()]
+    assert len(set(names)) == len(names), "answers are told apart by name"
 
 
 def test_only_functions_that_old_and_new_servers_share():
@@ -54,12 +60,11 @@ def test_only_functions_that_old_and_new_servers_share():
 
 
 def test_the_rates_of_vllm_read_as_documented():
-    rates = plan(MetricsProfile(url=URL)).rates
-    assert rates
+    (rates,) = plan(MetricsProfile(url=URL)).rates
     assert (
         "max by (namespace, pod, instance) (sum by (namespace, pod, instance, job, prometheus, prometheus_replica, "
-        "replica, thanos_replica, receive_replica, monitor) (rate(vllm:request_success_total[60s]) and "
-        "timestamp(vllm:request_success_total) >= (time() - 45)))"
+        "replica, thanos_replica, receive_replica, monitor, endpoint, service, container) "
+        "(rate(vllm:request_success_total[60s]) and timestamp(vllm:request_success_total) >= (time() - 45)))"
     ) in rates.promql
 
 
@@ -69,28 +74,41 @@ def test_a_label_that_the_scrape_renamed_is_used_everywhere():
     settings = {"engine": source, "gpu": GpuSource(labels=labels), "gateway": GatewaySource(labels=labels)}
     for promql in texts(MetricsProfile(url=URL, **settings)):
         assert not re.search(r"[( ](namespace|pod|engine)[,)]", promql)
-    assert 'container="engine"' in plan(MetricsProfile(url=URL, **settings)).rates.promql
+    assert 'container="engine"' in plan(MetricsProfile(url=URL, **settings)).rates[0].promql
 
 
 def test_renamed_metrics_keep_their_meaning():
-    renamed = (("vllm:num_requests_running", "vllm.running"), ("vllm:time_to_first_token_seconds", "vllm_ttft"))
-    made = plan(MetricsProfile(url=URL, engine=EngineSource(renamed=renamed)))
-    assert '({__name__="vllm.running"} and timestamp({__name__="vllm.running"}) >=' in made.gauges.promql
-    assert '"signal", "vllm:num_requests_running"' in made.gauges.promql
-    assert "rate(vllm_ttft_bucket[60s])" in dict(made.histograms)[LatencyKind.TTFT].promql
+    renamed = (("vllm:num_requests_running", "vllm.running"), ("vllm:time_to_first_token_seconds", "ttft"))
+    naming = EngineSource(renamed=renamed, prefixes=(("vllm:", "vllm_"),))
+    made = plan(MetricsProfile(url=URL, engine=naming))
+    (gauges,), (rates,) = made.gauges, made.rates
+    assert '({__name__="vllm.running"} and timestamp({__name__="vllm.running"}) >=' in gauges.promql
+    assert '"signal", "vllm:num_requests_running"' in gauges.promql
+    assert "rate(ttft_bucket[60s])" in dict(made.histograms)[LatencyKind.TTFT][0].promql
+    assert "rate(ttft_sum[60s])" in rates.promql, "a family is renamed as a whole"
+    assert "rate(vllm_prompt_tokens_total[60s])" in rates.promql
+    assert "rate(vllm:" not in rates.promql
 
 
-def metric_names(row):
-    metrics = [*(gauge.metric for gauge in row.gauges.values()), *row.rates.values(), *row.totals.values()]
-    metrics += [part for mean in row.means.values() for part in (mean.total, mean.count)]
-    metrics += [Metric(metric.name + "_bucket") for metric in row.histograms.values()]
-    return metrics
+def test_gpu_metrics_go_by_the_names_of_the_installation():
+    gpu = GpuSource(prefixes=(("DCGM_FI_", "dcgm_"),), device="gpu_uuid", instance="mig", host="node")
+    (query,) = plan(MetricsProfile(url=URL, gpu=gpu)).gpu
+    promql_parser.parse(query.promql)
+    assert "dcgm_DEV_GPU_UTIL{" in query.promql
+    assert "dcgm_DEV_POWER_USAGE{" in query.promql
+    assert not re.search(r"UUID|GPU_I_ID|Hostname|[( ]DCGM_", query.promql)
+
+
+def metric_names(row, version):
+    metrics = [*row.gauge_metrics(), *row.flows(), *row.total_metrics()]
+    metrics += [part_of(metric, "_bucket") for metric in row.histogram_metrics()]
+    return [metric for metric in metrics if metric.in_version(version)]
 
 
 def test_the_vllm_row_matches_a_real_metrics_page():
     page = PAGE.read_text()
     row = engines.VLLM
-    for metric in metric_names(row):
+    for metric in metric_names(row, "0.32"):
         series = [line for line in page.splitlines() if line.startswith(metric.name + "{")]
         assert series, metric.name
         assert not {label for line in series for label in re.findall(r'(\w+)="', line)} & {*row.copies}
@@ -105,14 +123,16 @@ def test_any_label_value_is_a_valid_literal_that_means_itself(value):
     assert [matcher.value for matcher in parsed.matchers.matchers] == [value]
 
 
+@settings(deadline=None)
 @given(LABELS, st.text(), st.sampled_from(["=", "!="]))
 def test_matchers_never_break_out_of_their_query(label, value, operator):
     matcher = (Matcher(label, value, operator),)
     sources = {"engine": EngineSource(matchers=matcher), "gpu": GpuSource(matchers=matcher)}
-    plain = texts(MetricsProfile(url=URL))
-    for promql, reference in zip(texts(MetricsProfile(url=URL, **sources)), plain, strict=True):
+    matched, plain = texts(MetricsProfile(url=URL, **sources)), texts(MetricsProfile(url=URL))
+    for promql in matched:
         promql_parser.parse(promql)
-        assert promql.count("label_replace(") >= reference.count("label_replace(")
+    terms = [sum(promql.count("label_replace(") for promql in those) for those in (matched, plain)]
+    assert terms[0] >= terms[1]
 
 
 @given(st.text(min_size=1))
@@ -141,6 +161,9 @@ def test_durations(seconds, text):
         ({"engine": EngineSource(engines=())}, "must not be empty"),
         ({"engine": EngineSource(labels=SeriesLabels("a b", "pod"))}, "'a b' is not a label name"),
         ({"gpu": GpuSource(labels=SeriesLabels("pod", "pod"))}, "both namespace and pod"),
+        ({"engine": EngineSource(renamed=(("a", ""),))}, "engine.renamed: a name must not be empty"),
+        ({"gpu": GpuSource(prefixes=(("a", "b"), ("a", "c")))}, "gpu.prefixes: 'a' stands twice"),
+        ({"gpu": GpuSource(device="a-b")}, "'a-b' is not a label name"),
         ({"gpu": GpuSource(matchers=(Matcher("x", "y", "=="),))}, "operator '=='"),
         ({"credentials": Credentials(username="u")}, "belong together"),
         ({"credentials": Credentials("u", Path("p"), Path("t"))}, "either username or bearer"),

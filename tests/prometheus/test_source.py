@@ -200,14 +200,17 @@ def test_every_signal_of_one_pod(observe):
 
 
 def test_latencies_come_as_whole_histograms(observe):
-    found = observe().pods[CHAT].histograms
-    assert set(found) == {LatencyKind.INTER_TOKEN}
-    histogram = found[LatencyKind.INTER_TOKEN]
+    pod = observe().pods[CHAT]
+    assert set(pod.histograms) == {LatencyKind.INTER_TOKEN, LatencyKind.TIME_PER_OUTPUT_TOKEN}
+    histogram = pod.histograms[LatencyKind.INTER_TOKEN]
     assert histogram.edges == EDGES
     assert histogram.cumulative == near((0.0, 360.0, 396.0, 400.0))
     assert share_within(histogram, 0.025) == (pytest.approx(0.9), pytest.approx(0.9))
     bounds = quantile(histogram, 0.95)
     assert (bounds.low, bounds.high) == (0.025, 1.0)
+    assert pod.per_token
+    per_request = pod.histograms[LatencyKind.TIME_PER_OUTPUT_TOKEN]
+    assert per_request.cumulative == near((0.0, 2.7, 2.97, 3.0)), "as many events as requests"
 
 
 def test_totals_are_the_counters_themselves_and_grow(observe):

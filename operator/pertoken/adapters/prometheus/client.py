@@ -1,8 +1,8 @@
 """Instant queries over one kept-alive session, all within one deadline, with failures as plain words.
 
-``prometheus_api_client`` does the querying. What it leaves out is added at the session that it is given: its
-``warnings`` (a partial answer of Thanos or Mimir), a limit on the whole answer, and POST bodies: it would put a long
-query into the URL even for POST, where proxies cut it off.
+``prometheus_api_client`` does the querying. What it leaves out is added at the session that it is given: signs of a
+partial answer (``warnings`` of Thanos and Mimir, ``isPartial`` of VictoriaMetrics, a header of M3), a limit on the
+whole answer, and POST bodies: it would put a long query into the URL even for POST, where proxies cut it off.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from urllib3.util.retry import Retry
 
 from pertoken.adapters.prometheus.auth import SecretUnreadable, SignIn
 from pertoken.adapters.prometheus.profile import MetricsProfile
-from pertoken.adapters.prometheus.queries import Query
+from pertoken.adapters.prometheus.promql import Query
 
 LOGGER = logging.getLogger(__name__)
 MAX_PARALLEL = 4
@@ -34,6 +34,9 @@ MAX_ANSWER_BYTES = 128 * 1024 * 1024
 _CHUNK = 256 * 1024
 _DETAIL_LETTERS = 200
 _QUERY_PATH = "/api/v1/query"
+_SIGNS_OF_PARTS = (b'"warnings"', b'"isPartial"')  # a cheap look; a label value cannot hold them with bare quotes
+_INFO = "PromQL info:"  # Prometheus 2.48 to 2.53 told its infos among the warnings
+_LIMITED = "M3-Results-Limited"
 
 
 class Incomplete(Exception):
@@ -122,16 +125,18 @@ class QuerySession(requests.Session):
 
         Raises:
             Declined: another status than 200.
-            Incomplete: the answer carries warnings.
+            Incomplete: the answer says that it is a part.
         """
         response.raw = _Limited(response.raw, self.deadline)
         body = response.content
         if response.status_code != requests.codes.ok:
             raise Declined(_refusal(response.status_code, body))
-        if b'"warnings"' in body:  # a cheap look; a label value cannot contain it with bare quotes
-            stated = response.json().get("warnings")
+        if _LIMITED in response.headers:
+            raise Incomplete(_short(f"{_LIMITED}: {response.headers[_LIMITED]}"))
+        if any(sign in body for sign in _SIGNS_OF_PARTS):
+            stated = _partial(response.json())
             if stated:
-                raise Incomplete(_short("; ".join(map(str, stated))))
+                raise Incomplete(_short(stated))
 
 
 class QueryClient:
@@ -244,6 +249,16 @@ def _refusal(status: int, body: bytes) -> str:
     except (ValueError, AttributeError):
         stated = ""
     return _short(f"HTTP {status}: {stated}" if stated else f"HTTP {status}")
+
+
+def _partial(answer: Mapping[str, Any]) -> str:
+    """Why an answer calls itself a part of the whole; empty for a whole one. Infos are remarks on the query."""
+    stated = answer.get("warnings") or ()
+    warned = [str(text) for text in ([stated] if isinstance(stated, str) else stated)]
+    reasons = [text for text in warned if not text.startswith(_INFO)]
+    if not reasons and answer.get("isPartial"):
+        reasons = ["isPartial, some of the storage did not answer"]
+    return "; ".join(reasons)
 
 
 def _short(text: str) -> str:

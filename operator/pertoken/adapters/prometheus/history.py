@@ -20,7 +20,7 @@ from urllib3.util.retry import Retry
 from pertoken.adapters.prometheus.client import QuerySession, explain
 from pertoken.adapters.prometheus.engines import ENGINES, EngineMetrics, Metric
 from pertoken.adapters.prometheus.profile import REPLICA_LABELS, MetricsProfile
-from pertoken.adapters.prometheus.queries import INSTANCE, JOB, duration, quote, selector
+from pertoken.adapters.prometheus.promql import INSTANCE, JOB, duration, quote, selector
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.signal import Signal
 
@@ -133,11 +133,10 @@ def _matched(metric: Metric, asked: Asked, row: EngineMetrics) -> str:
 
 
 def _traffic(row: EngineMetrics, asked: Asked, signal: Signal, step: float) -> str:
-    metric = row.rates[signal]
     server = f"namespace, pod, {INSTANCE}"
     scrape = ", ".join((server, JOB, *REPLICA_LABELS))
-    grown = f"increase({_matched(metric, asked, row)}[{duration(step)}])"
-    return f"sum(max by ({server}) (sum by ({scrape}) ({grown})))"
+    grown = (f"increase({_matched(metric, asked, row)}[{duration(step)}])" for metric in row.rates[signal])
+    return f"sum({' or '.join(f'max by ({server}) (sum by ({scrape}) ({one}))' for one in grown)})"
 
 
 def _replicas(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pertoken.adapters.prometheus.engines import InfoLabel
 from pertoken.adapters.prometheus.plausible import MOST
-from pertoken.adapters.prometheus.queries import INSTANCE, TAG
+from pertoken.adapters.prometheus.promql import INSTANCE, TAG
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Histogram
 

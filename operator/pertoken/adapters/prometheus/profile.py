@@ -7,15 +7,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
-from pertoken.adapters.prometheus.engines import ENGINES, GATEWAY_QUEUE, GATEWAY_REFUSALS, EngineMetrics
+from pertoken.adapters.prometheus import gateway
+from pertoken.adapters.prometheus.engines import ENGINES, EngineMetrics
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OPERATORS = ("=", "!=", "=~", "!~")
-# Labels by which a pair of Prometheus servers, or what stores their samples, tells their copies apart.
-REPLICA_LABELS = ("prometheus", "prometheus_replica", "replica", "thanos_replica", "receive_replica", "monitor")
+# Labels in which only copies differ: those of a pair of Prometheus servers or of what stores their samples, and those
+# that ServiceMonitor and PodMonitor add to a target. No engine sets them itself.
+REPLICA_LABELS = (
+    *("prometheus", "prometheus_replica", "replica", "thanos_replica", "receive_replica", "monitor"),
+    *("endpoint", "service", "container"),
+)
 SCRAPES_PER_WINDOW = 4  # fewer, and one missed scrape makes a rate vanish or jump
 
 
@@ -48,6 +53,18 @@ class SeriesLabels:
     pod: str = "pod"
 
 
+class Naming(Protocol):
+    """What an installation calls the metrics of a source."""
+
+    @property
+    def renamed(self) -> tuple[tuple[str, str], ...]:
+        """(own name, name here) of metrics or of whole histogram families."""
+
+    @property
+    def prefixes(self) -> tuple[tuple[str, str], ...]:
+        """(own beginning, beginning here) of what is not renamed one by one."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSource:
     """The engines' own metrics.
@@ -58,7 +75,8 @@ class EngineSource:
         rank: label of the data-parallel rank, if the scrape renamed it (``exported_engine``); empty: the row's own.
         container_label: label that names the container.
         container: read only this container's series; empty: all.
-        renamed: (name in the table, name in this Prometheus) for installations that rename metrics.
+        renamed: (name in the table, name in this Prometheus) of metrics or histogram families that were renamed.
+        prefixes: (beginning in the table, beginning here), such as ``vllm:`` and ``vllm_``.
         replica_labels: labels, besides ``job``, in which only copies of one scrape target's series differ.
     """
 
@@ -69,6 +87,7 @@ class EngineSource:
     container: str = ""
     matchers: tuple[Matcher, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    prefixes: tuple[tuple[str, str], ...] = ()
     replica_labels: tuple[str, ...] = REPLICA_LABELS
 
     def rows(self) -> tuple[EngineMetrics, ...]:
@@ -78,11 +97,22 @@ class EngineSource:
 
 @dataclass(frozen=True, slots=True)
 class GpuSource:
-    """GPU utilization and power from a DCGM exporter."""
+    """GPU utilization and power from a DCGM exporter.
+
+    Attributes:
+        device, instance: labels that hold the card and, of a part of a card (MIG), its number.
+        host: label of the node, which tells cards apart whose `device` is a number.
+        renamed, prefixes: as of the engines.
+    """
 
     enabled: bool = True
     labels: SeriesLabels = SeriesLabels()
     matchers: tuple[Matcher, ...] = ()
+    device: str = "UUID"
+    instance: str = "GPU_I_ID"
+    host: str = "Hostname"
+    renamed: tuple[tuple[str, str], ...] = ()
+    prefixes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +127,8 @@ class GatewaySource:
     """
 
     enabled: bool = True
-    queue: tuple[str, ...] = GATEWAY_QUEUE
-    refusals: tuple[str, ...] = GATEWAY_REFUSALS
+    queue: tuple[str, ...] = gateway.QUEUE
+    refusals: tuple[str, ...] = gateway.REFUSALS
     labels: SeriesLabels = SeriesLabels()
     model: str = "target_model_name"
     matchers: tuple[Matcher, ...] = ()
@@ -208,15 +238,17 @@ def _credential_mistakes(profile: MetricsProfile) -> Iterator[str]:
 
 
 def _source_mistakes(profile: MetricsProfile) -> Iterator[str]:
-    engine, gpu, gateway = profile.engine, profile.gpu, profile.gateway
+    engine, gpu, held = profile.engine, profile.gpu, profile.gateway
     if not engine.engines:
         yield "engine.engines must not be empty"
     unknown = [name for name in engine.engines if name not in ENGINES]
     if unknown:
         yield f"engine.engines: unknown {', '.join(map(repr, unknown))}, known are {', '.join(sorted(ENGINES))}"
-    labels = [engine.container_label, gateway.model, *engine.replica_labels]
+    labels = [engine.container_label, held.model, gpu.device, gpu.instance, gpu.host, *engine.replica_labels]
     labels += [engine.rank] if engine.rank else []
-    for source in (engine, gpu, gateway):
+    for name, naming in (("engine", engine), ("gpu", gpu)):
+        yield from _naming_mistakes(name, naming)
+    for source in (engine, gpu, held):
         labels += [source.labels.namespace, source.labels.pod, *(matcher.label for matcher in source.matchers)]
         for matcher in source.matchers:
             yield from _matcher_mistakes(matcher)
@@ -225,6 +257,15 @@ def _source_mistakes(profile: MetricsProfile) -> Iterator[str]:
     for label in labels:
         if not _LABEL.fullmatch(label):
             yield f"{label!r} is not a label name"
+
+
+def _naming_mistakes(source: str, naming: Naming) -> Iterator[str]:
+    for field, pairs in (("renamed", naming.renamed), ("prefixes", naming.prefixes)):
+        own = [name for name, _ in pairs]
+        for name in sorted({name for name in own if own.count(name) > 1}):
+            yield f"{source}.{field}: {name!r} stands twice"
+        if any(not name for name in own) or (field == "renamed" and any(not here for _, here in pairs)):
+            yield f"{source}.{field}: a name must not be empty"
 
 
 def _matcher_mistakes(matcher: Matcher) -> Iterator[str]:

@@ -13,16 +13,29 @@ differs between them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pertoken.adapters.prometheus import engines
-from pertoken.adapters.prometheus.engines import EngineMetrics, Metric
-from pertoken.adapters.prometheus.profile import EngineSource, Matcher, MetricsProfile, SeriesLabels
+from pertoken.adapters.prometheus import gateway, gpus
+from pertoken.adapters.prometheus.engines import Across, EngineMetrics, Metric
+from pertoken.adapters.prometheus.engines.model import part_of
+from pertoken.adapters.prometheus.profile import MetricsProfile, SeriesLabels
+from pertoken.adapters.prometheus.promql import (
+    INSTANCE,
+    JOB,
+    Query,
+    duration,
+    extra,
+    live,
+    name_here,
+    pod_labels,
+    selector,
+    tag_of,
+    tagged,
+    union,
+)
 from pertoken.domain.signal import LatencyKind, Signal
 
-TAG = "signal"
 AGE = "age"  # of an engine's samples: followed by ":" and the row's name
 AGE_BEFORE = "age_before_it_vanished"
 SAMPLES = "samples_in_window"
@@ -30,45 +43,27 @@ SAMPLES_BEFORE = "samples_in_lookback"
 BUSIEST = "busiest"  # most that ran or waited at any scrape of the window
 ENDED = "ended:"  # followed by the tag of a total: its last value within the look-back
 CAPACITY = "capacity:"  # followed by the label that holds the figure
-INSTANCE = "instance"
-JOB = "job"
 GATEWAY_QUEUE = "queue:"
 GATEWAY_REFUSALS = "refusals:"
-
-_BARE_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One instant query.
-
-    Attributes:
-        name: what it is about, for messages.
-        required: without its answer the whole profile counts as not answered.
-    """
-
-    name: str
-    promql: str
-    required: bool = True
+LOADS = (Signal.RUNNING, Signal.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """All queries of one cycle by purpose; None where the profile has nothing to ask."""
+    """All queries of one cycle by purpose; none where the profile has nothing to ask."""
 
-    ages: Query | None
-    gauges: Query | None
-    rates: Query | None
-    totals: Query | None
-    histograms: tuple[tuple[LatencyKind, Query], ...]
-    gpu: Query | None
-    gateway: Query | None
+    ages: tuple[Query, ...]
+    gauges: tuple[Query, ...]
+    rates: tuple[Query, ...]
+    totals: tuple[Query, ...]
+    histograms: tuple[tuple[LatencyKind, tuple[Query, ...]], ...]
+    gpu: tuple[Query, ...]
+    gateway: tuple[Query, ...]
 
     def queries(self) -> tuple[Query, ...]:
         """In the order of sending: the largest answers first."""
         rest = (self.rates, self.totals, self.gauges, self.ages, self.gpu, self.gateway)
-        return (*(query for _, query in self.histograms), *(query for query in rest if query))
+        return tuple(query for group in (*(group for _, group in self.histograms), *rest) for query in group)
 
 
 def plan(profile: MetricsProfile) -> QueryPlan:
@@ -76,19 +71,14 @@ def plan(profile: MetricsProfile) -> QueryPlan:
     rows = [row for row in profile.engine.rows() if row.presence]
     kinds = [kind for kind in LatencyKind if any(kind in row.histograms for row in rows)]
     return QueryPlan(
-        ages=_query("ages", [term for row in rows for term in _age_terms(profile, row)]),
-        gauges=_query("gauges", [term for row in rows for term in _gauge_terms(profile, row)]),
-        rates=_query("rates", [term for row in rows for term in _rate_terms(profile, row)]),
-        totals=_query("totals", [term for row in rows for term in _total_terms(profile, row)]),
+        ages=union("ages", [term for row in rows for term in _age_terms(profile, row)]),
+        gauges=union("gauges", [term for row in rows for term in _gauge_terms(profile, row)]),
+        rates=union("rates", [term for row in rows for term in _rate_terms(profile, row)]),
+        totals=union("totals", [term for row in rows for term in _total_terms(profile, row)]),
         histograms=tuple((kind, _histogram(profile, rows, kind)) for kind in kinds),
-        gpu=_gpu(profile, required=not rows) if profile.gpu.enabled else None,
-        gateway=_gateway(profile) if profile.gateway.enabled else None,
+        gpu=gpus.query(profile, required=not rows) if profile.gpu.enabled else (),
+        gateway=_gateway(profile) if profile.gateway.enabled else (),
     )
-
-
-def tag_of(metric: Metric) -> str:
-    """The value of the label `signal` under which a metric's figure comes back."""
-    return metric.name + "".join(f"[{label}{operator}{value}]" for label, operator, value in metric.matchers)
 
 
 def ended_tag(metric: Metric) -> str:
@@ -106,57 +96,31 @@ def age_tag(row: EngineMetrics) -> str:
     return f"{AGE}:{row.name}"
 
 
-def quote(text: str) -> str:
-    """A PromQL string literal that means exactly `text`."""
-    return '"' + "".join(_ESCAPES.get(letter, letter) for letter in text) + '"'
+def busiest_tag(metric: Metric) -> str:
+    """Under this tag comes back the highest value that a gauge had at any scrape of the window."""
+    return f"{BUSIEST}:{tag_of(metric)}"
 
 
-def duration(seconds: float) -> str:
-    """A PromQL duration, to the millisecond."""
-    milliseconds = round(seconds * 1000)
-    return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
-
-
-def selector(name: str, matchers: Iterable[tuple[str, str, str]]) -> str:
-    """An instant selector; names outside the classic alphabet go through ``__name__``."""
-    parts = [f"{label}{operator}{quote(value)}" for label, operator, value in matchers]
-    if _BARE_NAME.fullmatch(name):
-        return name + ("{" + ",".join(parts) + "}" if parts else "")
-    return "{" + ",".join([f"__name__={quote(name)}", *parts]) + "}"
-
-
-def _query(name: str, terms: Sequence[str], *, required: bool = True) -> Query | None:
-    return Query(name, "\nor\n".join(terms), required) if terms else None
-
-
-def _tagged(tag: str, expression: str) -> str:
-    return f'label_replace({expression}, "{TAG}", {quote(tag.replace("$", "$$"))}, "", "")'
-
-
-def _select(source: EngineSource, metric: Metric, suffix: str = "") -> str:
-    renamed = dict(source.renamed)
-    name = renamed.get(metric.name + suffix, renamed.get(metric.name, metric.name) + suffix)
-    matchers = [*metric.matchers, *_extra(source.matchers)]
+def _select(profile: MetricsProfile, metric: Metric) -> str:
+    source = profile.engine
+    matchers = [*metric.matchers, *extra(source.matchers)]
     if source.container:
         matchers.append((source.container_label, "=", source.container))
-    return selector(name, matchers)
+    return selector(name_here(source, metric.name), matchers)
 
 
-def _extra(matchers: Iterable[Matcher]) -> list[tuple[str, str, str]]:
-    return [(matcher.label, matcher.operator, matcher.value) for matcher in matchers]
+def _exposed(profile: MetricsProfile, metric: Metric) -> str:
+    series = _select(profile, metric)
+    return f"{series} and {live(profile, series)}"
 
 
-def _pod(labels: SeriesLabels, *more: str) -> str:
-    return ", ".join(dict.fromkeys((labels.namespace, labels.pod, *more)))
+def _growing(profile: MetricsProfile, metric: Metric) -> str:
+    series = _select(profile, metric)
+    return f"rate({series}[{duration(profile.window_seconds)}]) and {live(profile, series)}"
 
 
 def _server(labels: SeriesLabels, *more: str) -> str:
-    return _pod(labels, INSTANCE, *more)
-
-
-def _live(profile: MetricsProfile, series: str) -> str:
-    """Which series are exposed now, with fresh samples; for the right side of ``and``."""
-    return f"timestamp({series}) >= (time() - {profile.fresh_seconds:g})"
+    return pod_labels(labels, INSTANCE, *more)
 
 
 def _folded(profile: MetricsProfile, row: EngineMetrics, expression: str, across: str = "sum", le: str = "") -> str:
@@ -175,143 +139,88 @@ def _age_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
     """
     if row.presence is None:
         return []
-    shown, by = _select(profile.engine, row.presence), _server(profile.engine.labels)
+    shown, by = _select(profile, row.presence), _server(profile.engine.labels)
     window, lookback = duration(profile.window_seconds), duration(profile.lookback_seconds)
     step = duration(profile.scrape_seconds)
     # A pod is there as long as it shows anything; what it does not show is missing, signal by signal.
-    known = [*(gauge.metric for gauge in row.gauges.values()), *row.totals.values()]
-    any_age = " or ".join(
-        f"max by ({by}) (timestamp({series}))"
-        for series in dict.fromkeys([shown, *(_select(profile.engine, metric) for metric in known)])
-    )
-    flows = dict.fromkeys([*_flows(row), *(Metric(f"{base.name}_count") for base in row.histograms.values())])
-    busiest = [row.gauges[signal].metric for signal in (Signal.RUNNING, Signal.WAITING) if signal in row.gauges]
+    known = [shown, *(_select(profile, metric) for metric in (*row.gauge_metrics(), *row.total_metrics()))]
+    any_age = " or ".join(f"max by ({by}) (timestamp({series}))" for series in dict.fromkeys(known))
+    flows = dict.fromkeys([*row.flows(), *(part_of(base, "_count") for base in row.histogram_metrics())])
     terms = [
-        _tagged(age_tag(row), f"time() - ({any_age})"),
-        _tagged(AGE_BEFORE, f"min by ({by}) (time() - max_over_time(timestamp({shown})[{lookback}:{step}]))"),
-        _tagged(SAMPLES, f"max by ({by}) (count_over_time({shown}[{window}]))"),
-        _tagged(SAMPLES_BEFORE, f"max by ({by}) (count_over_time({shown}[{lookback}]))"),
+        tagged(age_tag(row), f"time() - ({any_age})"),
+        tagged(AGE_BEFORE, f"min by ({by}) (time() - max_over_time(timestamp({shown})[{lookback}:{step}]))"),
+        tagged(SAMPLES, f"max by ({by}) (count_over_time({shown}[{window}]))"),
+        tagged(SAMPLES_BEFORE, f"max by ({by}) (count_over_time({shown}[{lookback}]))"),
     ]
-    terms += [
-        _tagged(samples_tag(metric), f"max by ({by}) (count_over_time({_select(profile.engine, metric)}[{window}]))")
-        for metric in flows
-    ]
+    counted = {samples_tag(metric): _select(profile, metric) for metric in flows}
+    terms += [tagged(tag, f"max by ({by}) (count_over_time({series}[{window}]))") for tag, series in counted.items()]
     if row.begins_with_traffic:
+        gauges = (gauge.metric for signal in LOADS for gauge in row.gauges.get(signal, ()))
         terms += [
-            _tagged(
-                f"{BUSIEST}:{tag_of(metric)}",
-                f"max by ({by}) (max_over_time({_select(profile.engine, metric)}[{window}]))",
-            )
-            for metric in busiest
+            tagged(busiest_tag(gauge), f"max by ({by}) (max_over_time({_select(profile, gauge)}[{window}]))")
+            for gauge in gauges
         ]
     return terms
 
 
-def _flows(row: EngineMetrics) -> list[Metric]:
-    """Counters of which the growth is read."""
-    return [*row.rates.values(), *(part for mean in row.means.values() for part in (mean.total, mean.count))]
-
-
 def _gauge_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
     source = profile.engine
-    terms = []
-    for gauge in row.gauges.values():
-        series = _select(source, gauge.metric)
-        shown = _folded(profile, row, f"{series} and {_live(profile, series)}", gauge.across)
-        terms.append(_tagged(tag_of(gauge.metric), shown))
+    means = {gauge.metric for gauges in row.gauges.values() for gauge in gauges if gauge.across is Across.MEAN}
+    terms = [
+        tagged(
+            tag_of(metric), _folded(profile, row, _exposed(profile, metric), Across.MEAN if metric in means else "sum")
+        )
+        for metric in row.gauge_metrics()
+    ]
     if row.capacity:
-        series = _select(source, Metric(row.capacity.name))
         ranks = (source.rank,) if source.rank and row.ranks else row.ranks
         unique = _server(source.labels, *ranks, row.capacity.label, *row.capacity.factors)
-        terms.append(
-            _tagged(CAPACITY + row.capacity.label, f"max by ({unique}) ({series} and {_live(profile, series)})")
-        )
+        exposed = _exposed(profile, Metric(row.capacity.name))
+        terms.append(tagged(CAPACITY + row.capacity.label, f"max by ({unique}) ({exposed})"))
     return terms
 
 
 def _rate_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
-    window = duration(profile.window_seconds)
-    terms = []
-    for metric in dict.fromkeys(_flows(row)):
-        series = _select(profile.engine, metric)
-        terms.append(
-            _tagged(tag_of(metric), _folded(profile, row, f"rate({series}[{window}]) and {_live(profile, series)}"))
-        )
-    return terms
+    return [tagged(tag_of(metric), _folded(profile, row, _growing(profile, metric))) for metric in row.flows()]
 
 
 def _total_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
     """Living series apart from ended ones: a restarted engine's small totals must not hide behind its predecessor's."""
     lookback = duration(profile.lookback_seconds)
     terms = []
-    for metric in dict.fromkeys(row.totals.values()):
-        series = _select(profile.engine, metric)
-        terms.append(_tagged(tag_of(metric), _folded(profile, row, f"{series} and {_live(profile, series)}")))
-        terms.append(_tagged(ended_tag(metric), _folded(profile, row, f"last_over_time({series}[{lookback}])")))
+    for metric in row.total_metrics():
+        ended = f"last_over_time({_select(profile, metric)}[{lookback}])"
+        terms.append(tagged(tag_of(metric), _folded(profile, row, _exposed(profile, metric))))
+        terms.append(tagged(ended_tag(metric), _folded(profile, row, ended)))
     return terms
 
 
-def _histogram(profile: MetricsProfile, rows: Sequence[EngineMetrics], kind: LatencyKind) -> Query:
-    window = duration(profile.window_seconds)
-    terms = []
-    for row in rows:
-        if kind not in row.histograms:
-            continue
-        metric = row.histograms[kind]
-        series = _select(profile.engine, metric, "_bucket")
-        buckets = f"rate({series}[{window}]) and {_live(profile, series)}"
-        terms.append(_tagged(tag_of(metric), _folded(profile, row, buckets, le="le")))
-    return Query(f"{kind} histogram", "\nor\n".join(terms))
-
-
-def _gpu(profile: MetricsProfile, *, required: bool) -> Query | None:
-    """Utilization per GPU or MIG instance by the metric that can be right there, then over a pod's instances."""
-    source, window = profile.gpu, duration(profile.window_seconds)
-    by = _pod(source.labels)
-    unique, device = _pod(source.labels, engines.GPU, engines.GPU_INSTANCE), _pod(source.labels, engines.GPU)
-    matchers = [*_extra(source.matchers), (source.labels.pod, "!=", "")]  # idle GPUs belong to no pod
-
-    def mean(metric: Metric, *more: tuple[str, str, str]) -> str:
-        series = selector(metric.name, [*matchers, *more])
-        scaled = "" if metric.scale == 1.0 else f" * {metric.scale:g}"
-        return f"(max by ({unique}) (avg_over_time({series}[{window}]) and {_live(profile, series)}){scaled})"
-
-    whole = mean(engines.GPU_UTILIZATION, (engines.GPU_INSTANCE, "=", ""))
-    active = mean(engines.GPU_ACTIVE)
-    # A whole GPU's own figure counts unless the GPU is partitioned; where it is 0 the profiling metric is asked first.
-    partitions = mean(engines.GPU_ACTIVE, (engines.GPU_INSTANCE, "!=", ""))
-    utilization = (
-        f"({whole} > 0 unless on ({device}) {partitions}) or {active} or ({whole} unless on ({device}) {active})"
-    )
-    families = (engines.GPU_UTILIZATION, engines.GPU_ACTIVE, engines.GPU_POWER)
-    ages = " or ".join(f"max by ({by}) (timestamp({selector(metric.name, matchers)}))" for metric in families)
+def _histogram(profile: MetricsProfile, rows: Sequence[EngineMetrics], kind: LatencyKind) -> tuple[Query, ...]:
     terms = [
-        _tagged(tag_of(engines.GPU_UTILIZATION), f"avg by ({by}) ({utilization})"),
-        _tagged(tag_of(engines.GPU_POWER), f"sum by ({by}) ({mean(engines.GPU_POWER)})"),
-        _tagged(AGE, f"time() - ({ages})"),
+        tagged(tag_of(metric), _folded(profile, row, _growing(profile, part_of(metric, "_bucket")), le="le"))
+        for row in rows
+        for metric in row.histograms.get(kind, ())
     ]
-    return _query("GPU", terms, required=required)
+    return union(f"{kind} histogram", terms)
 
 
-def _gateway(profile: MetricsProfile) -> Query | None:
+def _gateway(profile: MetricsProfile) -> tuple[Query, ...]:
     source, window = profile.gateway, duration(profile.window_seconds)
     by = f"{source.labels.namespace}, {source.model}"
-    unique = _pod(source.labels, source.model, *engines.GATEWAY_LABELS)
-    extra = _extra(source.matchers)
-    refused = [*extra, engines.GATEWAY_REFUSED]
+    unique = pod_labels(source.labels, source.model, *gateway.LABELS)
+    matchers = extra(source.matchers)
+    refused = [*matchers, gateway.REFUSED]
+    held = {name: selector(name, matchers) for name in source.queue}
     terms = [
-        _tagged(
-            GATEWAY_QUEUE + name,
-            f"sum by ({by}) (max by ({unique}) ({selector(name, extra)} and {_live(profile, selector(name, extra))}))",
-        )
-        for name in source.queue
+        tagged(GATEWAY_QUEUE + name, f"sum by ({by}) (max by ({unique}) ({series} and {live(profile, series)}))")
+        for name, series in held.items()
     ]
     terms += [
-        _tagged(
+        tagged(
             GATEWAY_REFUSALS + name,
             f"sum by ({by}) (max by ({unique}, outcome) (rate({selector(name, refused)}[{window}]) "
-            f"and {_live(profile, selector(name, refused))}))",
+            f"and {live(profile, selector(name, refused))}))",
         )
         for name in source.refusals
     ]
-    return _query("gateway", terms, required=False)
+    return union("gateway", terms, required=False)

@@ -1,0 +1,13 @@
+"""The inference gateway's endpoint picker with flow control; it exports the newer prefix beside the older one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LABELS: Final = ("inference_pool", "model_name", "fairness_id", "priority")
+QUEUE: Final = ("llm_d_epp_flow_control_queue_size", "inference_extension_flow_control_queue_size")
+REFUSALS: Final = (
+    "llm_d_epp_flow_control_request_queue_duration_seconds_count",
+    "inference_extension_flow_control_request_queue_duration_seconds_count",
+)
+REFUSED: Final = ("outcome", "=~", "Rejected.*|Evicted.*")
