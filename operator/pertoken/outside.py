@@ -46,8 +46,9 @@ def connect(settings: Settings) -> Outside:
         lease = LeaseSpec.lasting(settings.lease_seconds, settings.operator_namespace, settings.identity)
         options = ClientOptions(settings.kubeconfig, settings.context, write_seconds=lease.write_seconds)
         lease.check_writes(options.write_seconds)
+        profiles = settings.all_metrics_profiles()
         client = KubeClient(options)
-        sources = {"default": PrometheusSource(settings.metrics_profile())}
+        sources = {name: PrometheusSource(profile) for name, profile in profiles.items()}
     except (AdapterError, ValueError) as error:
         raise StartError(str(error)) from error
     leadership = LeaseElector(client, lease, clock) if settings.leader_election else Alone()

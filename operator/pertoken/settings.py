@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pertoken.adapters.prometheus.engines import ENGINES, GENERIC
 from pertoken.adapters.prometheus.profile import (
     Credentials,
     EngineSource,
@@ -15,6 +17,7 @@ from pertoken.adapters.prometheus.profile import (
     MetricsProfile,
     Tls,
 )
+from pertoken.adapters.prometheus.profile_settings import profiles
 from pertoken.control.survey import Rules
 from pertoken.domain.world import PlannerSettings
 
@@ -63,6 +66,11 @@ class Settings(BaseSettings):
     rate_window_seconds: float = Field(default=90.0, gt=0, description="Window of rates; at least 4 scrapes.")
     fresh_seconds: float = Field(default=60.0, gt=0, description="Samples older than this are stale.")
     gateway_metrics: bool = Field(default=True, description="Read the gateway's queue of held requests, if any.")
+    metrics_profiles: str = Field(
+        default="",
+        description="Metrics profiles by name, as YAML; what one leaves out is that of the settings above, which also "
+        "make the profile named default.",
+    )
 
     cycle_seconds: float = Field(default=15.0, gt=0)
     resync_seconds: float = Field(default=300.0, gt=0)
@@ -134,15 +142,23 @@ class Settings(BaseSettings):
         """What services may ask for."""
         return Rules(frozenset(self.target_kinds), self.owned_workloads == "All")
 
+    def all_metrics_profiles(self) -> Mapping[str, MetricsProfile]:
+        """Where and how metrics are found, by name of the profile.
+
+        Raises:
+            ProfileError: one cannot work.
+        """
+        return profiles(self.metrics_profiles, self.metrics_profile())
+
     def metrics_profile(self) -> MetricsProfile:
-        """Where and how metrics are found.
+        """The profile of services that name none, without what `metrics_profiles` says of it.
 
         Raises:
             ProfileError: it cannot work.
         """
         return MetricsProfile(
             url=self.prometheus_url,
-            engine=EngineSource(engines=("vllm", "sglang")),
+            engine=EngineSource(engines=tuple(name for name in ENGINES if name != GENERIC.name)),
             gateway=GatewaySource(enabled=self.gateway_metrics),
             credentials=Credentials(
                 username=self.prometheus_username,

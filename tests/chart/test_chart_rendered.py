@@ -92,6 +92,32 @@ def test_every_setting_exists_and_the_defaults_are_valid(render, monkeypatch):
     assert str(settings.prometheus_bearer_token_file) == "/etc/pertoken/prometheus/token"
 
 
+def test_metrics_profiles_reach_the_operator(render, tmp_path, monkeypatch):
+    exported = {"namespace": "exported_namespace", "pod": "exported_pod"}
+    secret = {"secret": "team-b", "secretKeys": ["token", "ca.crt"], "tls": {"insecureSkipVerify": False}}
+    profiles = {
+        "default": {"gpu": {"labels": exported, "renamed": {"DCGM_FI_DEV_GPU_UTIL": "gpu_use"}}},
+        "team-b": {"url": "https://b:9090", "engine": {"prefixes": {"vllm:": "vllm_"}}, **secret},
+    }
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"metricsProfiles": profiles}))
+    manifests = render("-f", str(values))
+    for name, value in settings_of(manifests).items():
+        monkeypatch.setenv(name, value)
+    made = Settings().all_metrics_profiles()
+    assert made["default"].gpu.labels.pod == "exported_pod"
+    assert made["default"].gpu.renamed == (("DCGM_FI_DEV_GPU_UTIL", "gpu_use"),)
+    other = made["team-b"]
+    assert other.engine.prefixes == (("vllm:", "vllm_"),)
+    assert str(other.credentials.bearer_token_file) == "/etc/pertoken/metrics/team-b/token"
+    assert str(other.tls.ca_file) == "/etc/pertoken/metrics/team-b/ca.crt"
+    pod = manifests["Deployment", "pertoken"]["spec"]["template"]["spec"]
+    assert {"name": "metrics-team-b", "secret": {"secretName": "team-b", "defaultMode": 0o440}} in pod["volumes"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts["metrics-team-b"] == "/etc/pertoken/metrics/team-b"
+    assert "metrics-default" not in mounts
+
+
 def test_pod_is_locked_down(render):
     pod = render()["Deployment", "pertoken"]["spec"]["template"]["spec"]
     container = pod["containers"][0]
@@ -219,6 +245,9 @@ def test_named_namespaces_get_roles(helm):
         "replicaCount=many",
         "replicas=2",
         "prometheus.url=prometheus:9090",
+        "metricsProfiles.a.gpu.label.pod=exported_pod",
+        "metricsProfiles.a.engine.engines={vlm}",
+        "metricsProfiles.My_Profile.url=http://b",
         "ownedWorkloads=Some",
         "admission.actions={Refuse}",
         "image.digest=abc",

@@ -43,3 +43,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "pertoken.kindNames" -}}
 {{- range $index, $target := .Values.targetKinds }}{{ if $index }}, {{ end }}{{ $target.kind }}.{{ $target.group }}{{ end -}}
 {{- end -}}
+
+{{- /* The profiles as the operator reads them: a secret's keys become paths of files. */ -}}
+{{- define "pertoken.metricsProfiles" -}}
+{{- $profiles := dict -}}
+{{- range $name, $profile := .Values.metricsProfiles -}}
+{{- $made := omit $profile "secret" "secretKeys" -}}
+{{- $folder := printf "/etc/pertoken/metrics/%s" $name -}}
+{{- $credentials := deepCopy ($profile.credentials | default dict) -}}
+{{- $tls := deepCopy ($profile.tls | default dict) -}}
+{{- range $key := $profile.secretKeys -}}
+{{- $path := printf "%s/%s" $folder $key -}}
+{{- if eq $key "token" }}{{ $_ := set $credentials "bearerTokenFile" $path }}{{ end -}}
+{{- if eq $key "password" }}{{ $_ := set $credentials "passwordFile" $path }}{{ end -}}
+{{- if eq $key "ca.crt" }}{{ $_ := set $tls "caFile" $path }}{{ end -}}
+{{- if eq $key "tls.crt" }}{{ $_ := set $tls "certFile" $path }}{{ end -}}
+{{- if eq $key "tls.key" }}{{ $_ := set $tls "keyFile" $path }}{{ end -}}
+{{- end -}}
+{{- if $credentials }}{{ $made = merge (dict "credentials" $credentials) $made }}{{ end -}}
+{{- if $tls }}{{ $made = merge (dict "tls" $tls) $made }}{{ end -}}
+{{- $_ := set $profiles $name $made -}}
+{{- end -}}
+{{ toJson $profiles }}
+{{- end -}}

@@ -46,7 +46,6 @@ SERVICE_FIELDS = (
     Inert("spec.objective.cost", "whenInfeasible", _is("KeepCost"), _several_variants),
     Inert("spec.objective.cost", "hardLimitFactor", where=_several_variants),
     Inert("spec.objective.latency", "stallMilliseconds"),
-    Inert("spec.metrics", "profile", _is_not("default")),
     Inert("spec.variants[]", "role", _is_not("Combined")),
     Inert("spec.variants[]", "engine", _is("sglang")),
     Inert("spec.variants[].parallelism", "expert", _is_not(1)),

@@ -34,6 +34,7 @@ def assessment_of(state: ServiceState) -> Assessment:
     snapshot = state.snapshot
     if snapshot is None:
         words = f"there is no metrics profile {state.spec.metrics_profile!r}"
+        words += f"; the administrator set up {', '.join(state.profiles)}" if state.profiles else ""
         return _hold(Verdict.FALSE, Reason.METRICS_MISSING, words)
     if not snapshot.health.ok:
         reason = Reason.PROMETHEUS_PARTIAL if snapshot.health.partial else Reason.PROMETHEUS_UNREACHABLE

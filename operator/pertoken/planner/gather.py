@@ -75,6 +75,7 @@ def gather(view: ServiceView, world: World, memory: Memory, now: float, tuning: 
         cost=world.costs.get(spec.key) or no_account("the world has no account of this service"),
         gateway_queue=None if snapshot is None else snapshot.gateway_queue.get(queue_key),
         gateway_rejections=None if snapshot is None else snapshot.gateway_rejections_per_second.get(queue_key),
+        profiles=tuple(sorted(world.metrics)),
         tuning=tuning,
     )
 

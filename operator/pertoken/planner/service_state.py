@@ -140,6 +140,7 @@ class ServiceState:
         ttft, inter_token: what was measured of each latency, with its objective.
         cost: the account of its cost window.
         gateway_queue, gateway_rejections: requests held, and refused per second, before the engines; None if unknown.
+        profiles: names of the metrics profiles that there are.
         at_least: demand that is certainly there, in a cycle in which not all of it could be seen; None otherwise.
     """
 
@@ -157,6 +158,7 @@ class ServiceState:
     cost: CostState
     gateway_queue: float | None
     gateway_rejections: float | None
+    profiles: tuple[str, ...] = ()
     at_least: DemandSample | None = None
     tuning: Tuning = field(default=TUNING, repr=False)
 
