@@ -27,7 +27,8 @@ from pertoken_bench.hardware.catalog_times import times_of
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.policies.fixed import ACTUAL
 from pertoken_bench.scenarios.scenario import Scenario, Traffic
-from pertoken_bench.traces.trace import Cut, TraceError, read_text
+from pertoken_bench.traces.files import TraceError, read_text
+from pertoken_bench.traces.trace import Cut
 
 TIME_COLUMNS: Final = ("time_s", "timestamp", "time")
 COUNTS: Final = ("requests", "input_tokens", "output_tokens")

@@ -99,6 +99,37 @@ def test_bad_input_is_one_line_and_exit_2(arguments, words):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_rows_that_are_no_requests_are_said_and_with_strict_refused(tmp_path, strict):
+    trace = tmp_path / "burstgpt.csv"
+    rows = "".join(f"{n},ChatGPT,300,{0 if n == 40 else 50},350,API log\n" for n in range(90))
+    trace.write_text("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n" + rows)
+    content = copy.deepcopy(BASE) | {"traces": {"chat": {"file": str(trace)}}, "warmupSeconds": 0}
+    file = tmp_path / "s.yaml"
+    file.write_text(yaml.safe_dump(content))
+    arguments = [
+        "bench",
+        "--scenario",
+        str(file),
+        "--policies",
+        "static-peak",
+        "--seeds",
+        "1",
+        "--jobs",
+        "1",
+        "-o",
+        "json",
+    ]
+    result = CliRunner().invoke(app, [*arguments, *(["--strict"] if strict else [])])
+    if strict:
+        assert result.exit_code == 2
+        assert result.stderr == f"{file}: {trace}:42: Response tokens: '0' is not a whole number >= 1\n"
+        return
+    assert result.exit_code == 0
+    assert f"{trace}: skipped 1 of 90 rows: line 42: Response tokens: '0' is not a whole number >= 1" in result.stderr
+    assert json.loads(result.stdout)[0]["requests"]["mean"] == 89
+
+
 def test_every_documented_policy_has_a_name():
     documented = (
         "pertoken clairvoyant static-peak hpa-gpu hpa-queue hpa-running keda-waiting kpa aibrix-apa wva-v1 wva-v2 "

@@ -28,7 +28,7 @@ from pertoken_bench.history import (
     write_series,
 )
 from pertoken_bench.scenarios.prepare import prepare
-from pertoken_bench.traces.trace import TraceError
+from pertoken_bench.traces.files import TraceError
 
 SERVICE = """
 apiVersion: serving.pertoken.dev/v1alpha1

@@ -11,8 +11,10 @@ import yaml
 
 from pertoken_bench.scenarios.prepare import prepare
 from pertoken_bench.scenarios.scenario import ScenarioError, load, parse
-from pertoken_bench.traces.arrivals import Drawing, draw, load_bins
-from pertoken_bench.traces.trace import Cut, TraceError, load_requests, merged
+from pertoken_bench.traces.arrivals import Drawing, draw
+from pertoken_bench.traces.files import TraceError
+from pertoken_bench.traces.rates import load_bins
+from pertoken_bench.traces.trace import Cut, load_requests, merged
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "bench" / "scenarios"

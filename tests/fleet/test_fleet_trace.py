@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pertoken_bench.traces.trace import Cut, TraceError
+from pertoken_bench.traces.files import TraceError
+from pertoken_bench.traces.trace import Cut
 from pertoken_sandbox.fleet.trace import load_arrivals
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "traces" / "azure_2023_conv.csv.gz"
@@ -42,7 +43,7 @@ def test_mistakes_name_file_line_and_field(tmp_path: Path, text: str, parts: lis
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(TraceError) as caught:
-        load_arrivals(path)
+        load_arrivals(path, Cut(strict=True))
     assert str(path) in str(caught.value)
     for part in parts:
         assert part in str(caught.value)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pertoken.cli.rendering import Output, print_data, refuse
-from pertoken_bench.cli.bench_history import Asked, past, say_what_stands_in, summary, workspace
+from pertoken_bench.cli.bench_history import Asked, past, say, say_what_stands_in, summary, workspace
 
 if TYPE_CHECKING:  # they load the compiler
     from pertoken_bench.benchmark import Result
@@ -34,6 +34,7 @@ class Options:
     jobs: int = -1
     dask: str | None = None
     log: Path | None = None
+    strict: bool = False
 
 
 def bench_command(  # noqa: PLR0913 - one per option
@@ -59,6 +60,10 @@ def bench_command(  # noqa: PLR0913 - one per option
     ] = None,
     cold_start: Annotated[float, typer.Option(min=0, help="With --history: seconds until a replica serves.")] = 120.0,
     save: Annotated[Path | None, typer.Option(help="With --history: write what was read to this CSV.")] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse traces with rows that are no requests, instead of leaving them out."),
+    ] = False,
 ) -> None:
     """Compare policies by simulation. Exit 0; 2 for bad input."""
     if (scenario is None) == (service is None):
@@ -67,12 +72,12 @@ def bench_command(  # noqa: PLR0913 - one per option
     if not asked:
         refuse("--policies: name at least one policy")
     if scenario is not None:
-        _run(scenario, asked, Options(seeds, output, html, jobs, dask, log))
+        _run(scenario, asked, Options(seeds, output, html, jobs, dask, log, strict))
         return
     if service is None or history is None:
         refuse("--service: --history: missing; expected `prometheus` or a CSV of what happened")
     asked_past = Asked(service, history, prometheus_url, days, lengths, cold_start, save)
-    _run_past(asked_past, asked, Options(seeds, output, html, jobs, dask, log))
+    _run_past(asked_past, asked, Options(seeds, output, html, jobs, dask, log, strict))
 
 
 def _run(file: Path, policies: Sequence[str], options: Options) -> None:
@@ -107,9 +112,14 @@ def _simulate(scenario: Scenario, policies: Sequence[str], options: Options, sou
     """All runs; whatever is wrong with traces, tables or names ends the command."""
     from pertoken_bench.benchmark import UnknownPolicyError, bench  # noqa: PLC0415 - loads the compiler
     from pertoken_bench.hardware.step_times import TableMissingError  # noqa: PLC0415
-    from pertoken_bench.traces.trace import TraceError  # noqa: PLC0415
+    from pertoken_bench.scenarios.prepare import trace_remarks  # noqa: PLC0415
+    from pertoken_bench.scenarios.scenario import strictly  # noqa: PLC0415
+    from pertoken_bench.traces.files import TraceError  # noqa: PLC0415
 
+    scenario = strictly(scenario) if options.strict else scenario
     try:
+        for remark in trace_remarks(scenario):
+            say(remark)
         with progress_bar(sys.stderr.isatty()) as report:
             return bench(
                 scenario,

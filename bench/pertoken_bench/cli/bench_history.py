@@ -83,7 +83,7 @@ def past(asked: Asked, folder: Path) -> Past:
         write_history,
         write_series,
     )
-    from pertoken_bench.traces.trace import TraceError  # noqa: PLC0415
+    from pertoken_bench.traces.files import TraceError  # noqa: PLC0415
 
     service, pools = manifests(asked.service)
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,8 +21,12 @@ from pertoken_bench.compiled_engine.fleet import Edges, Kind, LatencyLimits, Sim
 from pertoken_bench.hardware.catalog_times import times_of
 from pertoken_bench.hardware.step_times import BLOCK_TOKENS
 from pertoken_bench.scenarios.scenario import GPUS_PER_NODE, Scenario, Traffic
-from pertoken_bench.traces.arrivals import Drawing, draw, is_rate_series
-from pertoken_bench.traces.trace import Trace, TraceError, load_requests, merged
+from pertoken_bench.traces.arrivals import Drawing, draw
+from pertoken_bench.traces.columns import Wanted
+from pertoken_bench.traces.files import TraceError
+from pertoken_bench.traces.rates import is_rate_series
+from pertoken_bench.traces.reader import read_requests
+from pertoken_bench.traces.trace import Trace, load_requests, merged
 
 TAIL_SECONDS: Final = 1.0
 
@@ -109,6 +114,25 @@ def _trace(traffic: Traffic, index: int, seed: int) -> Trace:
     else:
         trace = load_requests(traffic.path, traffic.cut, index, seed)
     return replace(trace, arrival=trace.arrival + traffic.offset)
+
+
+def trace_remarks(scenario: Scenario) -> Iterator[str]:
+    """Rows of the scenario's request traces that are no requests and are left out: one line per file.
+
+    Raises:
+        TraceError: a trace cannot be used, or has such rows and is read strictly.
+    """
+    asked: dict[Path, Wanted] = {}
+    for traffic in scenario.traffic.values():
+        cut = traffic.cut
+        if traffic.lengths is None and not is_rate_series(traffic.path):
+            asked[traffic.path] = Wanted(end=cut.end, strict=cut.strict)
+        elif traffic.lengths is not None:
+            asked[traffic.lengths] = Wanted(strict=cut.strict)
+    for path, wanted in asked.items():
+        remark = read_requests(path, wanted).remark
+        if remark:
+            yield remark
 
 
 def objective_of(service: ServiceSpec) -> LatencyLimits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -49,7 +49,8 @@ class TraceModel(_Model):
 
     A request trace is repeated or thinned by `rateScale`; a rate series is drawn from, request by request: `lengths`
     names a request trace whose input and output lengths are drawn in pairs, `burstiness` the coefficient of variation
-    of the time between one client's requests, `clients` their number.
+    of the time between one client's requests, `clients` their number. Rows that are no requests are left out and
+    counted, or refused where `strict`.
     """
 
     file: str
@@ -63,6 +64,7 @@ class TraceModel(_Model):
     burstiness: Positive = 1.2
     clients: Annotated[int, Field(ge=1, le=10_000)] = 40
     offset_seconds: NotNegative = 0.0
+    strict: bool = False
 
 
 class TruthModel(_Model):
@@ -144,6 +146,12 @@ class Scenario:
     memory_utilization: float = 0.92
     description: str = ""
     recorded: Mapping[tuple[str, str], Steps] = field(default_factory=dict)
+
+
+def strictly(scenario: Scenario) -> Scenario:
+    """The same scenario, whose traces are refused where a row is no request."""
+    traffic = {name: replace(one, cut=replace(one.cut, strict=True)) for name, one in scenario.traffic.items()}
+    return replace(scenario, traffic=traffic)
 
 
 def load(path: Path) -> Scenario:
@@ -281,6 +289,7 @@ def _traffic(trace: TraceModel, path: Path) -> Traffic:
         trace.length_scale,
         trace.model,
         trace.jitter_seconds,
+        trace.strict,
     )
     lengths = path.parent / trace.lengths if trace.lengths else None
     return Traffic(path.parent / trace.file, cut, lengths, trace.burstiness, trace.clients, trace.offset_seconds)

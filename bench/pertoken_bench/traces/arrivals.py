@@ -7,8 +7,6 @@ real services few make most of the traffic.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,30 +15,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pertoken_bench.traces.trace import (
-    RATE_COLUMNS,
-    Cut,
-    Trace,
-    TraceError,
-    header_places,
-    load_requests,
-    read_text,
-)
+from pertoken_bench.traces.files import TraceError
+from pertoken_bench.traces.rates import Bins, Floats, load_bins
+from pertoken_bench.traces.trace import Cut, Trace, load_requests
 
 ZIPF: Final = 1.0
 INPUT_VARIATION: Final = 0.96  # coefficients of variation of lengths, those of the Azure 2023 conversation trace
 OUTPUT_VARIATION: Final = 0.77
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Bins:
-    """A rate series: `times` are the bins' beginnings and the last one's end; tokens per request, 0 if not told."""
-
-    times: Floats
-    requests: Floats
-    input_tokens: Floats
-    output_tokens: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +37,6 @@ class Drawing:
     lengths: Path | None
     burstiness: float = 1.2
     clients: int = 40
-
-
-def is_rate_series(path: Path) -> bool:
-    """Whether a trace file holds a rate series instead of requests."""
-    first = read_text(path).split("\n", 1)[0]
-    return all(name in first.split(",") for name in RATE_COLUMNS)
-
-
-def load_bins(path: Path) -> Bins:
-    """Read a rate series.
-
-    Raises:
-        TraceError: a row is not what it must be.
-    """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    places = header_places(path, next(reader, []), RATE_COLUMNS)
-    rows: list[tuple[float, float, float, float]] = []
-    for row in reader:
-        if not row:
-            continue
-        figures = [_figure(path, reader.line_num, name, row, places) for name in RATE_COLUMNS]
-        tokens = [
-            _figure(path, reader.line_num, name, row, places) if name in places else 0.0
-            for name in ("input_tokens", "output_tokens")
-        ]
-        rows.append((figures[0], figures[1], tokens[0], tokens[1]))
-    if len(rows) < 2:
-        raise TraceError(f"{path}: a rate series needs at least two rows")
-    table = np.array(rows)
-    if (np.diff(table[:, 0]) <= 0).any():
-        raise TraceError(f"{path}: time_s: must grow from row to row")
-    step = float(np.median(np.diff(table[:, 0])))
-    counts = np.maximum(table[:, 1], 1e-12)
-    return Bins(np.append(table[:, 0], table[-1, 0] + step), table[:, 1], table[:, 2] / counts, table[:, 3] / counts)
-
-
-def _figure(path: Path, line: int, name: str, row: list[str], places: dict[str, int]) -> float:
-    text = row[places[name]] if places[name] < len(row) else ""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise TraceError(f"{path}:{line}: {name}: {text!r} is not a number >= 0")
-    return value
 
 
 def draw(path: Path, cut: Cut, drawing: Drawing, service: int, seed: int) -> Trace:
@@ -143,7 +79,7 @@ def _lengths(
         inputs = bins.input_tokens[index] * _log_normal(INPUT_VARIATION, len(index), random)
         outputs = bins.output_tokens[index] * _log_normal(OUTPUT_VARIATION, len(index), random)
         return inputs * cut.length_scale, outputs * cut.length_scale
-    pool = load_requests(drawing.lengths, Cut(length_scale=cut.length_scale), service, seed)
+    pool = load_requests(drawing.lengths, Cut(length_scale=cut.length_scale, strict=cut.strict), service, seed)
     chosen = random.integers(0, len(pool), len(index))
     inputs, outputs = pool.input_tokens[chosen].astype(np.float64), pool.output_tokens[chosen].astype(np.float64)
     inputs *= _relative(bins.input_tokens[index], float(pool.input_tokens.mean()) / cut.length_scale)

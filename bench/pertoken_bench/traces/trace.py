@@ -1,30 +1,19 @@
-"""Request traces as arrays: reading, cutting, repeating, drawing requests from a rate series.
-
-Request traces: CSV(.gz) ``arrival_s,input_tokens,output_tokens[,model][,prefix_ids]``. Rate series:
-``time_s,requests[,input_tokens,output_tokens]``, counts and tokens of the bin that begins at ``time_s``.
-"""
+"""Request traces as arrays: cutting, repeating, joining. `reader` reads them, `arrivals` draws them from rates."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import math
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-REQUEST_COLUMNS: Final = ("arrival_s", "input_tokens", "output_tokens")
-RATE_COLUMNS: Final = ("time_s", "requests")
-
-
-class TraceError(ValueError):
-    """A trace cannot be used; the message names file, line, field and what was expected."""
+from pertoken_bench.traces.columns import Requests, Wanted
+from pertoken_bench.traces.files import TraceError
+from pertoken_bench.traces.formats import MOST_TOKENS
+from pertoken_bench.traces.reader import read_requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +103,7 @@ class Cut:
             every copy but the first is moved by up to `jitter_seconds` in either direction.
         length_scale: factor on input and output tokens, at least one token each.
         model: keep the rows of this model where the file names models; empty keeps all.
+        strict: a row that is no request refuses the file; else it is left out and counted.
     """
 
     start_seconds: float = 0.0
@@ -122,128 +112,53 @@ class Cut:
     length_scale: float = 1.0
     model: str = ""
     jitter_seconds: float = 10.0
+    strict: bool = False
+
+    @property
+    def end(self) -> float:
+        """Seconds at which the cut ends."""
+        return math.inf if self.duration_seconds is None else self.start_seconds + self.duration_seconds
 
 
-def load_requests(path: Path, cut: Cut, service: int, seed: int) -> Trace:
-    """Read a request trace and cut it; time 0 is the cut's start.
+def load_requests(path: Path, cut: Cut, service: int, seed: int, tell: Callable[[str], None] | None = None) -> Trace:
+    """Read a request trace of any format that `reader` knows and cut it; time 0 is the cut's start.
+
+    Args:
+        path: the file.
+        cut: which part.
+        service: index that its requests get.
+        seed: of the repeating.
+        tell: gets one line about rows that were no requests, if there were any.
 
     Raises:
         TraceError: the file or the cut cannot be used.
     """
-    text = read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = header_places(path, next(reader, []), REQUEST_COLUMNS)
-    rows = _Columns(path, header)
-    for row in reader:
-        if row:
-            rows.add(row, reader.line_num)
-    trace = rows.trace(cut, service)
+    read = read_requests(path, Wanted(cut.model, cut.end, cut.strict))
+    if tell is not None and read.remark:
+        tell(read.remark)
+    trace = _cut(read, cut, service)
     if not len(trace):
         raise TraceError(f"{path}: no requests between {cut.start_seconds:g} s and the end of the cut")
     return _repeated(trace, cut, seed)
 
 
-def read_text(path: Path) -> str:
-    """A file's text, unpacked.
-
-    Raises:
-        TraceError: it cannot be read.
-    """
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise TraceError(f"{path}: cannot be read: {why}") from error
-
-
-def header_places(path: Path, header: Sequence[str], needed: Iterable[str]) -> dict[str, int]:
-    """Columns by name.
-
-    Raises:
-        TraceError: one is missing.
-    """
-    places = {name.strip(): index for index, name in enumerate(header)}
-    for name in needed:
-        if name not in places:
-            raise TraceError(f"{path}:1: column {name}: missing (have {','.join(header) or 'nothing'})")
-    return places
+def _cut(read: Requests, cut: Cut, service: int) -> Trace:
+    """The requests within the cut, from its start, lengths scaled."""
+    prefix = np.unique(read.prefix, return_inverse=True)[1].astype(np.int32)
+    whole = Trace(
+        read.arrival - cut.start_seconds,
+        _scaled(read.inputs, cut.length_scale),
+        _scaled(read.outputs, cut.length_scale),
+        np.full(len(read.arrival), service, np.int32),
+        prefix,
+        read.prefix_at,
+    )
+    kept = whole.take(np.flatnonzero((read.arrival >= cut.start_seconds) & (read.arrival < cut.end)))
+    return kept.moved(kept.arrival)
 
 
-class _Columns:
-    """Columns of a request trace while it is read."""
-
-    def __init__(self, path: Path, header: dict[str, int]) -> None:
-        self._path = path
-        self._at, self._in, self._out = (header[name] for name in REQUEST_COLUMNS)
-        self._model = header.get("model", -1)
-        self._prefix = header.get("prefix_ids", -1)
-        self.arrival: list[float] = []
-        self.inputs: list[int] = []
-        self.outputs: list[int] = []
-        self.models: list[str] = []
-        self.prefixes: list[tuple[int, ...]] = []
-
-    def add(self, row: list[str], line: int) -> None:
-        """One row.
-
-        Raises:
-            TraceError: a field is not what it must be.
-        """
-        try:
-            arrival, inputs, outputs = float(row[self._at]), int(row[self._in]), int(row[self._out])
-            prefix = tuple(map(int, row[self._prefix].split())) if 0 <= self._prefix < len(row) else ()
-        except (ValueError, IndexError):
-            raise TraceError(self._mistake(row, line)) from None
-        if not (arrival >= 0 and math.isfinite(arrival) and inputs >= 1 and outputs >= 1):
-            raise TraceError(self._mistake(row, line))
-        self.arrival.append(arrival)
-        self.inputs.append(inputs)
-        self.outputs.append(outputs)
-        if self._model >= 0:
-            self.models.append(row[self._model] if self._model < len(row) else "")
-        if self._prefix >= 0:
-            self.prefixes.append(prefix)
-
-    def _mistake(self, row: list[str], line: int) -> str:
-        for name, place in zip(REQUEST_COLUMNS, (self._at, self._in, self._out), strict=True):
-            text = row[place] if place < len(row) else ""
-            try:
-                value = float(text) if name == "arrival_s" else int(text)
-            except ValueError:
-                value = math.nan
-            if not (math.isfinite(value) and value >= (0 if name == "arrival_s" else 1)):
-                wanted = "seconds >= 0" if name == "arrival_s" else "a whole number >= 1"
-                return f"{self._path}:{line}: {name}: {text!r} is not {wanted}"
-        return f"{self._path}:{line}: prefix_ids: not a space-separated list of whole numbers"
-
-    def trace(self, cut: Cut, service: int) -> Trace:
-        """The requests within the cut, from its start, lengths scaled."""
-        arrival = np.array(self.arrival, np.float64)
-        end = math.inf if cut.duration_seconds is None else cut.start_seconds + cut.duration_seconds
-        chosen = (arrival >= cut.start_seconds) & (arrival < end)
-        if cut.model and self.models:
-            chosen &= np.array(self.models) == cut.model
-        prefix_at = np.zeros(len(arrival) + 1, np.int64)
-        prefix = np.zeros(0, np.int32)
-        if self.prefixes:
-            prefix_at[1:] = np.cumsum([len(ids) for ids in self.prefixes])
-            flat = np.array([one for ids in self.prefixes for one in ids], np.int64)
-            prefix = np.unique(flat, return_inverse=True)[1].astype(np.int32)
-        whole = Trace(
-            arrival - cut.start_seconds,
-            _scaled(np.array(self.inputs, np.int64), cut.length_scale),
-            _scaled(np.array(self.outputs, np.int64), cut.length_scale),
-            np.full(len(arrival), service, np.int32),
-            prefix,
-            prefix_at,
-        )
-        kept = whole.take(np.flatnonzero(chosen))
-        return kept.moved(kept.arrival)
-
-
-def _scaled(tokens: NDArray[np.int64], factor: float) -> NDArray[np.int32]:
-    scaled: NDArray[np.int32] = np.maximum(1, np.rint(tokens * factor)).astype(np.int32)
+def _scaled(tokens: NDArray[np.int32], factor: float) -> NDArray[np.int32]:
+    scaled: NDArray[np.int32] = np.clip(np.rint(tokens * factor), 1, MOST_TOKENS).astype(np.int32)
     return scaled
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from pertoken_bench.traces.trace import TraceError
+from pertoken_bench.traces.files import TraceError
 from pertoken_sandbox.fleet.clients import Clients
 from pertoken_sandbox.fleet.config import ConfigError, FleetConfig, load_config
 from pertoken_sandbox.fleet.dcgm_page import DcgmPages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from pertoken_bench.traces.trace import Cut, load_requests
 
 WHOLE: Final = Cut()
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ def load_arrivals(path: Path, cut: Cut = WHOLE, *, speed: float = 1.0, seed: int
     Raises:
         TraceError: the file or the cut cannot be used; the message names file, line and field.
     """
-    trace = load_requests(path, cut, 0, seed)
+    trace = load_requests(path, cut, 0, seed, _LOG.warning)
     prefix = trace.prefix.tolist()
     rows = zip(
         (trace.arrival / speed).tolist(),
