@@ -9,9 +9,9 @@ import pytest
 from pertoken.catalog.architecture import Incomplete, from_mapping
 from pertoken.catalog.bounds import OF_CONFIG, OF_MODEL
 from pertoken.catalog.config_keys import SPELLINGS
-from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.models import Model
 from pertoken.catalog.rows import parse_rows
+from pertoken.catalog.shipped_models import MODELS
 from pertoken.raw.values import shown
 
 ROOM = 2  # how many times larger than any shipped model a bound is at least

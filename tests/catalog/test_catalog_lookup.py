@@ -4,8 +4,8 @@ from pertoken.catalog.architecture import from_config
 from pertoken.catalog.engines import graph_ceiling, graph_floor, largest_graph
 from pertoken.catalog.gpu_rows import GPUS
 from pertoken.catalog.lookup import SHIPPED, Unknown, hides_quantization, quantization_of
-from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.models import Model
+from pertoken.catalog.shipped_models import MODELS
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_unknown_names_come_back_with_close_ones():
     assert "h100-sxm" in gpu.close
     assert isinstance(model, Unknown)
     assert "Qwen/Qwen3-8B" in model.close
-    assert "close: Qwen/Qwen3-8B" in str(model)
+    assert "; close: Qwen/Qwen3" in str(model)
 
 
 def test_a_name_like_nothing_has_no_close_ones():
@@ -147,36 +147,6 @@ def test_rows_are_complete_and_names_unique():
     assert all(gpu.source and gpu.as_of for gpu in GPUS)
     assert all(SHIPPED.gpu(name).id == gpu.id for gpu in GPUS for name in (gpu.id, *gpu.products, *gpu.aliases))
     assert all(SHIPPED.model(name).id == model.id for model in MODELS for name in (model.id, *model.aliases))
-
-
-@pytest.mark.parametrize(
-    ("model_id", "billions"),
-    [
-        ("meta-llama/Llama-3.1-8B", 8.03),
-        ("meta-llama/Llama-3.1-70B", 70.55),
-        ("Qwen/Qwen3-32B", 32.76),
-        ("Qwen/Qwen3-30B-A3B", 30.53),
-        ("mistralai/Mixtral-8x7B-v0.1", 46.7),
-        ("openai/gpt-oss-120b", 116.8),
-        ("deepseek-ai/DeepSeek-V3", 671.0),
-    ],
-)
-def test_parameter_counts_match_the_published_ones(model_id, billions):
-    """Architecture rows are right when their parameters add up to what the vendors publish (within 2 %)."""
-    from pertoken.performance.memory import count as _count  # noqa: PLC0415 - counts are the model's business
-
-    model = SHIPPED.model(model_id)
-    count = _count(model)
-    total = (
-        count.attention
-        + count.dense
-        + count.router
-        + count.one_expert * model.experts * model.moe_layers
-        + count.head
-        + count.embedding
-    )
-
-    assert total / 1e9 == pytest.approx(billions, rel=0.02)
 
 
 def test_inline_architecture_equals_the_catalog_row():

@@ -13,8 +13,8 @@ import yaml
 from pertoken.adapters.catalog_files import read_catalog
 from pertoken.catalog.gpu_rows import GPUS
 from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown
-from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.rows import parse_rows
+from pertoken.catalog.shipped_models import MODELS
 from pertoken.cli.catalog_page import page
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "catalog.md"

@@ -107,10 +107,8 @@ def test_recurrent_state():
 
 
 def test_an_indexers_keys_are_cached_beside_the_latent():
-    """43.67 GiB hold 975,424 tokens of DeepSeek-V3.2 in SGLang's log."""
     fp8 = context_bytes_per_token(read(published("deepseek-v3.2")), 1, 1.0)
     assert fp8 == 61 * (656 + 132)
-    assert 43.67 * GIB / fp8 == pytest.approx(975_424, rel=0.001)
 
 
 def test_the_catalogs_row_caches_what_its_config_says():

@@ -21,8 +21,8 @@ from pertoken.catalog.config_layers import Kinds, layer_kinds
 from pertoken.catalog.config_mixers import Mixers
 from pertoken.catalog.config_quantization import read_quantization
 from pertoken.catalog.layered import Layer
-from pertoken.catalog.lookup import Unknown
 from pertoken.catalog.models import Model
+from pertoken.catalog.unknown import Unknown
 
 Fact = Any
 INLINE_CONFIG: Final = "config"

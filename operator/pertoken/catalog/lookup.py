@@ -12,8 +12,11 @@ from typing import Final
 from pertoken.catalog.gpu_names import bare_key, gpu_key, mig_slice, plain, sliced
 from pertoken.catalog.gpu_rows import GPUS
 from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.model_rows import MODELS
 from pertoken.catalog.models import Model
+from pertoken.catalog.shipped_models import MODELS
+from pertoken.catalog.unknown import Unknown
+
+__all__ = ["SHIPPED", "Catalog", "Unknown", "hides_quantization", "model_key", "quantization_of"]
 
 _QUANTIZATIONS: Final = (
     ("nvfp4", re.compile(r"[-_]nvfp4\b|[-_]fp4\b")),
@@ -36,24 +39,6 @@ _SUFFIXES: Final = re.compile(
 MOST_LETTERS: Final = 256  # of a GPU's name
 _SNAPSHOT: Final = re.compile(r"models--([^/]+)")
 _GGUF: Final = re.compile(r"[-_./:]gguf\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The catalog has no such row.
-
-    Attributes:
-        what: ``GPU`` or ``model``.
-        close: known names that look alike, best first.
-    """
-
-    what: str
-    name: str
-    close: tuple[str, ...]
-
-    def __str__(self) -> str:
-        hint = f"; close: {', '.join(self.close)}" if self.close else ""
-        return f"unknown {self.what} {self.name!r}{hint}"
 
 
 def _written(name: str) -> str:

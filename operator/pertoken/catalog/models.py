@@ -12,6 +12,26 @@ from pertoken.catalog.layered import Attention, Experts, Layer, Recurrent
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """How many parameters the publisher gives.
+
+    Attributes:
+        parameters: of the whole checkpoint, or of the main weights where only those are given.
+        apart: how many of them are of prediction layers, vision and audio encoders, which a row does not count.
+        source: where it stands.
+    """
+
+    parameters: int
+    apart: int
+    source: str
+
+    @property
+    def main(self) -> int:
+        """Of the weights that a row counts."""
+        return self.parameters - self.apart
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """One transformer, or a hybrid of attention and recurrent layers.
 
@@ -48,6 +68,7 @@ class Model:
         part_precisions: precision of parts of a published checkpoint that is not `native_quantization`, by
             ``attention``, ``recurrent``, ``dense``, ``shared``, ``experts``.
         doubts: what its configuration says and nobody here understands: figures may be wrong by it.
+        published: the publisher's own parameter count, None where there is none.
     """
 
     id: str
@@ -87,6 +108,7 @@ class Model:
     layout: tuple[Layer, ...] = ()
     part_precisions: tuple[tuple[str, str], ...] = ()
     doubts: tuple[str, ...] = ()
+    published: Published | None = None
     parts: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

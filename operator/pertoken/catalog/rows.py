@@ -52,7 +52,7 @@ _EFFICIENCIES: Final = {
     "expertBandwidth": "expert_bandwidth",
     "expertCompute": "expert_compute",
 }
-_READ_ONLY: Final = frozenset({"layout", "part_precisions", "doubts"})  # told by a config alone
+_READ_ONLY: Final = frozenset({"layout", "part_precisions", "doubts", "published"})  # told by a config alone
 _NUMBER_FIELDS: Final = frozenset({"int", "int | None"})
 
 

@@ -32,8 +32,9 @@ _GPU_HEAD: Final = (
     "|---|---|---|---|---|---|---|---|\n"
 )
 _MODEL_HEAD: Final = (
-    "| id | kind | parameters, 10⁹ | active, 10⁹ | KV cache, bytes per token | state, MB per sequence"
-    " | weights in bf16, fp8, int4, GiB | published in | as of |\n|---|---|---|---|---|---|---|---|---|\n"
+    "| id | kind | parameters, 10⁹ | publisher's count, 10⁹ | active, 10⁹ | KV cache, bytes per token"
+    " | state, MB per sequence | weights in bf16, fp8, int4, GiB | published in | figures from | as of |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -58,10 +59,17 @@ def model_line(model: Model) -> str:
     """One row of the table of models; the cache is bf16 and that of a long context."""
     weights = ", ".join(f"{weights_gib(model, name):,.4g}" for name in ("bf16", "fp8", "int4"))
     return (
-        f"| `{model.id}` | {', '.join(_kind(model))} | {count(model).total / BILLION:.4g}"
+        f"| `{model.id}` | {', '.join(_kind(model))} | {count(model).total / BILLION:.4g} | {_stated(model)}"
         f" | {active_parameters(model) / BILLION:.4g} | {context_bytes_per_token(model):,.0f}"
-        f" | {state_bytes(model) / MEGA:.4g} | {weights} | {model.native_quantization or 'bf16'} | {model.as_of} |"
+        f" | {state_bytes(model) / MEGA:.4g} | {weights} | {model.native_quantization or 'bf16'}"
+        f" | {model.source} | {model.as_of} |"
     )
+
+
+def _stated(model: Model) -> str:
+    """The publisher's count of the main weights, with where it stands."""
+    stated = model.published
+    return "none" if stated is None else f"{stated.main / BILLION:.4g} ({stated.source})"
 
 
 def _kind(model: Model) -> Iterator[str]:
