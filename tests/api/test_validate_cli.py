@@ -266,3 +266,9 @@ def test_an_image_tag_of_any_length_is_no_version(run, tmp_path):
     file.write_text(manifest(OWNED % f"image: 'vllm/vllm-openai:v{DIGITS}.1', {wanted}"))
 
     assert run("validate", str(file)).exit_code == 0
+
+
+def test_a_name_that_hides_its_quantization_is_a_warning():
+    hidden = GOOD.replace("meta-llama/Llama-3.1-8B-Instruct", "unsloth/Llama-3.1-8B-Instruct-GGUF")
+    assert [line for line in lines(hidden) if "spec.model.id" in line and "hides the type of its GGUF files" in line]
+    assert not [line for line in lines(hidden.replace("GGUF", "GGUF:Q4_K_M")) if "GGUF" in line]

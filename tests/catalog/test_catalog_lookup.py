@@ -103,6 +103,7 @@ def test_a_gpu_that_is_none_of_them_is_unknown(name):
 
 def test_gguf_files_of_no_stated_type_are_not_taken_for_bf16():
     assert hides_quantization("unsloth/Qwen3-8B-GGUF")
+    assert hides_quantization("/cache/models--unsloth--Qwen3-8B-GGUF/snapshots/abc")
     assert not hides_quantization("unsloth/Qwen3-8B-GGUF:Q4_K_M")
 
 
@@ -134,6 +135,18 @@ def test_a_name_like_nothing_has_no_close_ones():
         ("Intel/Qwen3-8B-int4-AutoRound", "int4"),
         ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "int4"),
         ("unsloth/Qwen3-8B-GGUF:Q8_0", "w8a16"),
+        ("Qwen/Qwen3-0.6B-GPTQ-Int8", "w8a16"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "w8a16"),
+        ("x/Qwen3-8B-gptq-w8", "w8a16"),
+        ("x/Qwen3-8B-Int8-AutoRound", "w8a16"),
+        ("x/Qwen3-8B-AWQ-INT8", "w8a16"),
+        ("x/Qwen3-8B-int8-wo", "w8a16"),
+        ("x/Qwen3-8B-bnb-8bit", "w8a16"),
+        ("Qwen/Qwen3-30B-A3B-GPTQ-Int4", "int4"),
+        ("Qwen/Qwen3-8B-GPTQ", "int4"),
+        ("meituan/DeepSeek-R1-Channel-INT8", "int8"),
+        ("neuralmagic/Llama-3.1-8B-Instruct-quantized.w8a8", "int8"),
+        ("unsloth/Qwen3-8B-GGUF", ""),
         ("/cache/models--RedHatAI--Qwen3-8B-FP8-dynamic/snapshots/abc", "fp8"),
     ],
 )

@@ -318,3 +318,17 @@ def test_parts_left_out_stay_wide():
     assert weights_gib(wide) - weights_gib(whole) == pytest.approx(attention / GIB, rel=1e-6)
     ends = {"quant_method": "fp8", "modules_to_not_convert": ["lm_head", "model.layers.0.mlp"]}
     assert weights_gib(read({**LLAMA, "quantization_config": ends})) == weights_gib(whole)
+
+
+def test_a_hybrids_mixers_are_told_apart_by_their_projections():
+    """Names of Nemotron-H's tensors: every mixer is called `mixer`, whatever it is."""
+    config = published("nemotron-h-string")
+    pattern = config["hybrid_override_pattern"]
+    attention = [
+        f"backbone.layers.{n}.mixer.{p}_proj" for n, kind in enumerate(pattern) if kind == "*" for p in ("q", "k", "v")
+    ]
+    some = [f"backbone.layers.{n}.mixer.in_proj" for n, kind in enumerate(pattern) if kind == "M"][:6]
+    convolutions = [f"backbone.layers.{n}.mixer.conv1d" for n, kind in enumerate(pattern) if kind == "M"]
+    scheme = {"quant_algo": "NVFP4", "exclude_modules": ["lm_head", *attention, *some, *convolutions]}
+    parts = dict(read({**config, "quantization_config": {"quantization": scheme}}).part_precisions)
+    assert (parts["attention"], parts["recurrent"], parts["experts"]) == ("bf16", "nvfp4", "nvfp4")

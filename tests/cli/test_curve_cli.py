@@ -97,6 +97,7 @@ def test_an_objective_below_an_idle_replica_is_out_of_reach(run):
         ((*ARGS, "--cached", "1.5"), ["--cached: 1.5: expected a share from 0 to 1"]),
         ((*ARGS, "--itl", "-3"), ["--itl: -3: expected milliseconds above 0"]),
         ((*ARGS, "--output-tokens", "0"), ["--output-tokens: 0: expected 1 to"]),
+        (("-m", "unsloth/Qwen3-8B-GGUF", "-g", "h100"), ["--quantization: 'unsloth/Qwen3-8B-GGUF' hides the type"]),
         ((*ARGS, "--quantization", "fp5"), ["--quantization: 'fp5': expected one of", "fp8"]),
         (("-m", "llama-3.1-8b", "-g", "h100", "--price", "free"), ["--price: 'free' is not a decimal number"]),
         (("-m", "llama-3.1-8b", "-g", "a10g"), ["--price: missing: no list price of a10g"]),

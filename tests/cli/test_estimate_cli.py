@@ -200,3 +200,39 @@ def test_errors_against_kernel_tables(ask, column, truth, experts, middle, tail)
     assert len(errors) > 50
     assert median(errors) < middle
     assert quantiles(errors, n=10)[-1] < tail
+
+
+LLAMA_8B = {
+    "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,
+}  # fmt: skip
+MODELOPT = {"producer": {"name": "modelopt", "version": "0.33.0"}}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "own", "shown"),
+    [
+        ({"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}, {}, "(fp8, fp8 cache)"),
+        ({"quant_algo": "NVFP4", "kv_cache_quant_algo": None, "group_size": 16}, {}, "(nvfp4, bf16 cache)"),
+        ({"quant_algo": None, "kv_cache_quant_algo": "FP8"}, {}, "(bf16, fp8 cache)"),
+        ({"quant_algo": "NVFP4"}, {"quantization_config": {"quant_method": "fp8"}}, "(fp8, bf16 cache)"),
+    ],
+)
+def test_modelopts_file_beside_the_config_says_the_quantization(run, tmp_path, scheme, own, shown):
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA_8B, **own}))
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps({**MODELOPT, "quantization": scheme}))
+    answer = run("-m", "mine", "-g", "b200", "--config", tmp_path / "config.json")
+    assert f"mine {shown} on b200-sxm" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "expected a hf_quant_config.json"), ('{"quantization": {"quant_algo": "FP99"}}', "FP99"), ("[]", "list;")],
+)
+def test_a_modelopt_file_that_cannot_be_read_is_told(run, tmp_path, text, words):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
+    (tmp_path / "hf_quant_config.json").write_text(text)
+    answer = run("-m", "mine", "-g", "b200", "--config", tmp_path / "config.json")
+    assert answer.exit_code == 2
+    assert words in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1

@@ -65,6 +65,17 @@ def test_accepted_names_what_of_a_config_is_not_understood():
     assert "memory_blocks: not understood" in accepted.message
 
 
+@pytest.mark.parametrize(("suffix", "told"), [("GGUF", True), ("GGUF:Q4_K_M", False)])
+def test_accepted_says_that_a_name_hides_its_quantization(suffix, told):
+    made = serving()
+    spec = made.services["chat"]
+    made.services["chat"] = replace(spec, model=replace(spec.model, id=f"unsloth/Llama-3.1-8B-Instruct-{suffix}"))
+    after, _ = plan(made.world(), made.memory, made.now)
+
+    accepted = after.decisions[0].judgements.get("Accepted")
+    assert told is (accepted is not None and "hides the type of its GGUF files; counted as bf16" in accepted.message)
+
+
 def test_an_architecture_that_lacks_fields_is_planned_without_a_model():
     made = serving()
     spec = made.services["chat"]

@@ -14,7 +14,7 @@ from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool
 from pertoken.api.v1alpha1 import API_VERSION, GROUP
 from pertoken.api.workloads import WorkloadRequest, build_workload
 from pertoken.catalog.architecture import Incomplete, read_facts
-from pertoken.catalog.lookup import Catalog, Unknown
+from pertoken.catalog.lookup import HIDDEN_QUANTIZATION, Catalog, Unknown, hides_quantization
 from pertoken.catalog.models import Model
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ModelSpec, ServiceSpec
@@ -169,6 +169,8 @@ def _model_findings(document: Document, model: ModelSpec, catalog: Catalog) -> I
         known = catalog.model(model.id)
         if isinstance(known, Unknown):
             yield _warning(document, "spec.model.id", model.id, f"{known}; give model.architecture")
+        elif hides_quantization(model.id):
+            yield _warning(document, "spec.model.id", model.id, HIDDEN_QUANTIZATION)
 
 
 def _architecture_findings(document: Document, row: Model | Incomplete) -> Iterator[Finding]:

@@ -125,7 +125,7 @@ def _model(model_id: str, known: Config, source: str) -> Model:
         kinds = layer_kinds(known, count)
         layers = _layers(known, kinds)
     layers = _together(layers)
-    quantization = read_quantization(known, has_experts=any(layer.experts for layer in layers))
+    quantization = read_quantization(known, _layers_by_part(layers))
     if quantization.errors:
         raise Unclear("quantization", "; ".join(quantization.errors))
     doubts = (*known.doubts(), *kinds.doubts, *quantization.doubts)
@@ -154,6 +154,21 @@ def _model(model_id: str, known: Config, source: str) -> Model:
         doubts=doubts,
     )
     return _summed(made, known, layers)
+
+
+def _layers_by_part(layers: Iterable[Layer]) -> Mapping[str, int]:
+    """How many layers have attention, a recurrent mixer, a dense feed-forward, shared and routed experts."""
+    parts: Counter[str] = Counter()
+    for layer in layers:
+        has = {
+            "attention": layer.attention is not None,
+            "recurrent": layer.recurrent is not None,
+            "dense": layer.dense > layer.shared,
+            "shared": layer.shared > 0,
+            "experts": layer.experts is not None,
+        }
+        parts.update({part: layer.count for part, there in has.items() if there})
+    return parts
 
 
 def _layers(known: Config, kinds: Kinds) -> list[Layer]:

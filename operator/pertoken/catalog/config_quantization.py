@@ -128,8 +128,14 @@ class _Reading:
         return "w8a16" if bits <= _BYTE else PLAIN
 
 
-def read_quantization(config: Config, *, has_experts: bool) -> Quantization:
-    """The precision of a model's weights and cache."""
+def read_quantization(config: Config, layers: Mapping[str, int]) -> Quantization:
+    """The precision of a model's weights and cache.
+
+    Args:
+        config: whose scheme is read.
+        layers: how many layers have each of `PARTS`.
+    """
+    has_experts = layers.get("experts", 0) > 0
     stated = config.raw.get("quantization_config") or config.raw.get("compression_config")
     if stated is None:
         return _by_dtype(config)
@@ -140,7 +146,7 @@ def read_quantization(config: Config, *, has_experts: bool) -> Quantization:
     whole = {**inner, **stated} if isinstance(inner, Mapping) else stated
     parts = _parts(whole, reading, has_experts=has_experts)
     cache = _cache(whole, reading)
-    for part in _left_out(whole):
+    for part in _left_out(whole, layers):
         parts[part] = PLAIN
     narrow = config.raw.get("expert_dtype")
     if isinstance(narrow, str) and "fp4" in narrow.lower():
@@ -165,17 +171,24 @@ def _parts(config: Mapping[str, Any], reading: _Reading, *, has_experts: bool) -
     groups = config.get("config_groups")
     if isinstance(groups, Mapping) and groups:
         return _by_groups(config, groups, reading)
-    algorithm = config.get("quant_algo")
-    if isinstance(algorithm, str):
-        if algorithm.upper() == "MIXED_PRECISION":
-            return _mixed(config, reading)
-        return dict.fromkeys(PARTS, _by_word(algorithm, "quant_algo", reading))
+    if "quant_algo" in config:
+        return _by_algorithm(config, reading)
     precision = _by_method(config, method, reading)
     if method in {"mxfp4", "experts_int8"} and has_experts:  # these formats are of experts alone
         return {**dict.fromkeys(PARTS, PLAIN), "experts": precision}
     if method == "w4afp8":
         return {**dict.fromkeys(PARTS, "fp8"), "experts": "int4"}
     return dict.fromkeys(PARTS, precision)
+
+
+def _by_algorithm(config: Mapping[str, Any], reading: _Reading) -> dict[str, str]:
+    """ModelOpt's word for all weights; none where only the cache has a scheme."""
+    algorithm = config["quant_algo"]
+    if algorithm is None:
+        return dict.fromkeys(PARTS, PLAIN)
+    if str(algorithm).upper() == "MIXED_PRECISION":
+        return _mixed(config, reading)
+    return dict.fromkeys(PARTS, _by_word(str(algorithm), "quant_algo", reading))
 
 
 def _method(config: Mapping[str, Any]) -> str:
@@ -319,11 +332,13 @@ def _named(names: Any, *, everywhere: bool = True) -> frozenset[str]:
 
 # The part of a tensor by the first of these that its name holds; nothing for what is small or not of the text model.
 _TENSORS: Final = (
-    (("norm", "router", "e_score", "indexer", "gate.", "shared_expert_gate", "gate_weight", "mtp"), ""),
+    (("norm", "router", "e_score", "indexer", "gate.", "shared_expert_gate", "gate_weight", "mtp", "conv1d"), ""),
     (("vision", "visual", "mm_projector"), ""),
     (("shared_expert", "shared_mlp"), "shared"),
     (("expert",), "experts"),
-    (("linear_attn", "mamba", "mixer", "ssm", "conv1d"), "recurrent"),
+    (("mixer.q_proj", "mixer.k_proj", "mixer.v_proj", "mixer.o_proj"), "attention"),
+    (("mixer.up_proj", "mixer.down_proj"), "dense"),
+    (("linear_attn", "mamba", "mixer", "ssm"), "recurrent"),
     (("attn", "attention"), "attention"),
     (("mlp", "ffn", "feed_forward", "up_proj", "down_proj", "gate_proj"), "dense"),
 )
@@ -336,8 +351,8 @@ def _part(text: str) -> set[str]:
     return {part} if part else set()
 
 
-def _left_out(config: Mapping[str, Any]) -> Iterable[str]:
-    """Parts that stay plain: those of which many layers are named, or all by a pattern."""
+def _left_out(config: Mapping[str, Any], counts: Mapping[str, int]) -> Iterable[str]:
+    """Parts that stay plain: those of which half of the layers are named, or all by a pattern."""
     for key in _LEFT_OUT:
         names = config.get(key)
         if not isinstance(names, list | tuple):
@@ -348,13 +363,9 @@ def _left_out(config: Mapping[str, Any]) -> Iterable[str]:
             for part in _part(text):
                 number = next((piece for piece in text.replace("*", ".").split(".") if piece.isdecimal()), "all")
                 layers.setdefault(part, set()).add(number)
-        most = max((len(numbers) for numbers in layers.values()), default=0)
         for part, numbers in layers.items():
-            if "all" in numbers or len(numbers) >= max(_SOME_LAYERS, most / 2):
+            if "all" in numbers or 2 * len(numbers) >= counts.get(part, 0) > 0:
                 yield part
-
-
-_SOME_LAYERS: Final = 4  # fewer named layers are exceptions at the ends of a model
 
 
 def _cache(config: Mapping[str, Any], reading: _Reading) -> str:

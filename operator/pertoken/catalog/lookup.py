@@ -16,13 +16,21 @@ from pertoken.catalog.models import Model
 from pertoken.catalog.shipped_models import MODELS
 from pertoken.catalog.unknown import Unknown
 
-__all__ = ["SHIPPED", "Catalog", "Unknown", "hides_quantization", "model_key", "quantization_of"]
+__all__ = ["HIDDEN_QUANTIZATION", "SHIPPED", "Catalog", "Unknown", "hides_quantization", "model_key", "quantization_of"]
 
+_WEIGHTS_ALONE: Final = (
+    r"[-_](gptq|gptqmodel|awq|auto-?round|bnb|bitsandbytes|hqq|quanto|eetq|marlin|woq|wo|weight-only)\b"
+)
 _QUANTIZATIONS: Final = (
     ("nvfp4", re.compile(r"[-_]nvfp4\b|[-_]fp4\b")),
     ("mxfp4", re.compile(r"[-_]mxfp4\b")),
     ("int4", re.compile(r"[-_]w4a8\b")),
     ("fp8", re.compile(r"[-_](mx)?fp8\b|[-_]w8a8[-_]fp8\b")),
+    # Weights alone: these methods leave the products in 16 bits.
+    (
+        "w8a16",
+        re.compile(rf"{_WEIGHTS_ALONE}.*[-_](int|w)?8([-_]?bit)?\b|[-_](int|w)?8([-_]?bit)?\b.*{_WEIGHTS_ALONE}"),
+    ),
     ("int8", re.compile(r"[-_]int8\b|[-_]w8a8\b|[-_.]quantized\.w8a8\b")),
     ("w8a16", re.compile(r"[-_]8[-_]?bit\b|[-_]w8a16\b|[-_.:](iq|q)[5-8]([-_](k|0|1))?([-_](s|m|l|xl))?\b")),
     (
@@ -62,6 +70,11 @@ def quantization_of(name: str) -> str:
     """Precision that a model id announces (``fp8``, ``int8``, ``int4``, ``mxfp4``, ``nvfp4``); empty if none."""
     text = _written(name).lower()
     return next((kind for kind, pattern in _QUANTIZATIONS if pattern.search(text)), "")
+
+
+HIDDEN_QUANTIZATION: Final = (
+    "the name hides the type of its GGUF files; counted as bf16, the widest; say it in the variant's quantization"
+)
 
 
 def hides_quantization(name: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -46,6 +46,7 @@ LABELS = {
     "usd_per_million_input": "USD per 1M input tokens",
     "usd_per_million_output": "USD per 1M output tokens",
 }
+QUANTIZATION_FILE: Final = "hf_quant_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +167,33 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
         _print_rows([row], [answer], output)
 
 
-def _configured(path: Path, name: str) -> Model:
-    """A model from a config.json."""
+def _object(path: Path, kind: str) -> Mapping[str, Any]:
+    """A JSON object in a file; anything else ends the command."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         refuse(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}")
     except json.JSONDecodeError as error:
-        refuse(f"{path}: line {error.lineno}: {error.msg}; expected a config.json")
+        refuse(f"{path}: line {error.lineno}: {error.msg}; expected a {kind}")
     except (ValueError, RecursionError):
-        refuse(f"{path}: a value is too long or nested too deep; expected a config.json")
+        refuse(f"{path}: a value is too long or nested too deep; expected a {kind}")
     if not isinstance(content, Mapping):
-        refuse(f"{path}: {type(content).__name__}; expected a config.json")
-    model = from_mapping(name or str(path), content, str(path))
+        refuse(f"{path}: {type(content).__name__}; expected a {kind}")
+    return content
+
+
+def _with_quantization(path: Path, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration with the `hf_quant_config.json` that ModelOpt writes beside it, where it has no scheme itself."""
+    beside = path.parent / QUANTIZATION_FILE
+    if any(content.get(key) for key in ("quantization_config", "compression_config")) or not beside.is_file():
+        return content
+    return {**content, "quantization_config": _object(beside, QUANTIZATION_FILE)}
+
+
+def _configured(path: Path, name: str) -> Model:
+    """A model from a config.json."""
+    content = _object(path, "config.json")
+    model = from_mapping(name or str(path), _with_quantization(path, content), str(path))
     if isinstance(model, Incomplete):
         refuse(f"{path}: {model.why}")
     for doubt in model.doubts:

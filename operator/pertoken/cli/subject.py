@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Unknown, hides_quantization, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.catalog.prices import list_price
@@ -108,6 +108,10 @@ def resolve(deployment: DeploymentOptions, request: RequestOptions) -> Subject:
     quantization = deployment.quantization or quantization_of(deployment.model)
     if quantization and find_precision(quantization) is None:
         mistakes.append(f"--quantization: {quantization!r}: expected one of {', '.join(sorted(PRECISIONS))}")
+    if not quantization and hides_quantization(deployment.model):
+        mistakes.append(
+            f"--quantization: {deployment.model!r} hides the type of its GGUF files: expected int4, int8 or w8a16"
+        )
     mistakes += _request_mistakes(request)
     price, source = _price(deployment.price, gpu, mistakes)
     if mistakes or isinstance(model, Unknown) or isinstance(gpu, Unknown):

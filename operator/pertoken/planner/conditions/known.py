@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pertoken.catalog.architecture import Incomplete, read_facts
-from pertoken.catalog.lookup import Catalog, Unknown
+from pertoken.catalog.lookup import HIDDEN_QUANTIZATION, Catalog, Unknown, hides_quantization
 from pertoken.domain.plan import Judgement, Verdict
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
@@ -30,10 +30,10 @@ def known_condition(state: ServiceState) -> Judgement | None:
         judgement = None if variant.pool is None else pool_condition(variant.pool, state.catalog)
         if judgement is not None:
             return judgement
-    return _doubted(state.spec.model, state.catalog)
+    return _doubted(state, state.spec.model, state.catalog)
 
 
-def _doubted(model: ModelSpec, catalog: Catalog) -> Judgement | None:
+def _doubted(state: ServiceState, model: ModelSpec, catalog: Catalog) -> Judgement | None:
     """`Accepted` of a model whose configuration says something that is not understood, or cannot be read."""
     if model.architecture:
         row = read_facts(model.id or model.served_name, model.architecture)
@@ -44,9 +44,20 @@ def _doubted(model: ModelSpec, catalog: Catalog) -> Judgement | None:
         row = known
     if isinstance(row, Incomplete):
         return Judgement(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"spec.model.architecture: {row.why}; {_UNTIL_THEN}")
-    if not row.doubts:
+    hidden = _hides_quantization(state)
+    if not row.doubts and not hidden:
         return None
-    return Judgement(Verdict.TRUE, Reason.ACCEPTED, f"the spec is valid; the model's config: {'; '.join(row.doubts)}")
+    told = f"the model's config: {'; '.join(row.doubts)}" if row.doubts else f"{model.id}: {HIDDEN_QUANTIZATION}"
+    return Judgement(Verdict.TRUE, Reason.ACCEPTED, f"the spec is valid; {told}")
+
+
+def _hides_quantization(state: ServiceState) -> bool:
+    """Whether nothing says what the weights of a variant are: a GGUF file without its type in a variant without one."""
+    silent = any(
+        variant.spec.quantization in {"", "bf16"} and variant.spec.engine is not EngineKind.GENERIC
+        for variant in state.variants
+    )
+    return silent and hides_quantization(state.spec.model.id)
 
 
 def pool_condition(pool: PoolSpec, catalog: Catalog) -> Judgement | None:
