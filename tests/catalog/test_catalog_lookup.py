@@ -3,6 +3,7 @@ import pytest
 from pertoken.catalog.architecture import from_config
 from pertoken.catalog.engines import graph_ceiling, graph_floor, largest_graph
 from pertoken.catalog.gpu_rows import GPUS
+from pertoken.catalog.gpus import Basis
 from pertoken.catalog.lookup import SHIPPED, Unknown, hides_quantization, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.catalog.shipped_models import MODELS
@@ -91,7 +92,7 @@ def test_a_slice_of_a_gpu_has_its_share():
     whole, part = SHIPPED.gpu("h100-sxm"), SHIPPED.gpu("NVIDIA-H100-80GB-HBM3-MIG-3g.40gb")
     assert (part.memory_gib, part.bandwidth) == (whole.memory_gib / 2, whole.bandwidth / 2)
     assert part.flops_bf16 == pytest.approx(whole.flops_bf16 * 3 / 7)
-    assert not part.efficiency.fitted
+    assert part.efficiency.basis is Basis.NONE
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import yaml
 
 from pertoken.adapters.catalog_files import read_catalog
 from pertoken.catalog.gpu_rows import GPUS
+from pertoken.catalog.gpus import Basis
 from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown
 from pertoken.catalog.rows import parse_rows
 from pertoken.catalog.shipped_models import MODELS
@@ -45,7 +46,7 @@ def test_a_gpu_is_parsed_in_the_catalogs_units():
 
     assert (gpu.bandwidth, gpu.flops_bf16, gpu.flops_fp4, gpu.link_bandwidth) == (3.35e12, 989e12, None, 450e9)
     assert gpu.efficiency.bandwidth == SHIPPED.gpu("h100-sxm").efficiency.bandwidth
-    assert not gpu.efficiency.fitted
+    assert gpu.efficiency.basis is Basis.NONE
 
 
 def test_a_models_config_and_its_fields_make_the_same_row():

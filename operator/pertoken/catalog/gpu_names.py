@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pertoken.catalog.gpus import Gpu
+from pertoken.catalog.gpus import Basis, Gpu
 
 # Words that say nothing about which GPU it is.
 _NOISE: Final = frozenset(
@@ -110,7 +110,7 @@ def sliced(gpu: Gpu, cut: Slice) -> Gpu | None:
         flops_int8=None if gpu.flops_int8 is None else gpu.flops_int8 * compute,
         flops_fp4=None if gpu.flops_fp4 is None else gpu.flops_fp4 * compute,
         linked=False,
-        efficiency=replace(gpu.efficiency, fitted=False),
+        efficiency=replace(gpu.efficiency, basis=Basis.NONE),
         products=(),
         aliases=(),
         source=f"a slice of {gpu.id}: {cut.compute}/7 of its compute, {memory}/8 of its memory",

@@ -1,30 +1,40 @@
 """GPU rows: data-sheet figures, and efficiencies fitted where kernel tables exist.
 
-The efficiencies of rows marked `fitted` were fitted to aiconfigurator-core 0.12.0 kernel tables (Apache-2.0, vLLM
-backend, bf16) by `pertoken_bench.accuracy.model` on 2026-11-25; near relatives of a fitted GPU start from its figures,
-the rest from the mean of the fitted ones, and both are left to calibration.
+Efficiencies from kernel tables were fitted to those of aiconfigurator-core 0.12.0 (Apache-2.0, vLLM backend, bf16) by
+`pertoken_bench.accuracy.model` on 2026-11-25. Near relatives of such a GPU take over its figures, the rest the mean of
+all; served runs (`silicon_sample.csv` of the same package) and MLPerf's offline throughput (4.1 and 5.1, Apache-2.0)
+moved them where there are some, 2026-11-28. What has neither is left to calibration.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from pertoken.catalog.gpus import Efficiency, Gpu
+from pertoken.catalog.gpus import Basis, Efficiency, Gpu
 
 TERA: Final = 1e12
 GIGA: Final = 1e9
 _FIT: Final = "fit: aiconfigurator-core 0.12.0"
+_RUNS: Final = "fit: 229 served runs of aiconfigurator-core 0.12.0"
+_MLPERF: Final = "scaled to MLPerf 4.1 and 5.1"
 
-_A100: Final = Efficiency(0.728, 0.7, 0.762, 0.652, 46.4e-6, 6.89e-6, 0.339, 0.782, 0.657, fitted=True)
-_B200: Final = Efficiency(0.854, 0.881, 0.635, 0.564, 35.4e-6, 6.87e-6, 0.413, 0.906, 0.375, fitted=True)
-_H100: Final = Efficiency(0.857, 0.85, 0.739, 0.562, 34.6e-6, 4.36e-6, 0.531, 0.844, 0.787, fitted=True)
-_H200: Final = Efficiency(0.836, 0.843, 0.754, 0.532, 37.7e-6, 4.17e-6, 0.606, 0.759, 0.728, fitted=True)
-_L40S: Final = Efficiency(0.816, 0.762, 0.605, 0.51, 31.6e-6, 5.12e-6, 0.54, 0.792, 0.623, fitted=True)
+_A100: Final = Efficiency(0.728, 0.7, 0.762, 0.652, 46.4e-6, 6.89e-6, 0.339, 0.782, 0.657, basis=Basis.KERNELS)
+_B200: Final = Efficiency(0.854, 0.881, 0.635, 0.564, 35.4e-6, 6.87e-6, 0.413, 0.906, 0.375, basis=Basis.KERNELS)
+_H100: Final = Efficiency(0.857, 0.85, 0.739, 0.562, 34.6e-6, 4.36e-6, 0.531, 0.844, 0.787, basis=Basis.KERNELS)
+_H200: Final = Efficiency(0.836, 0.843, 0.754, 0.532, 37.7e-6, 4.17e-6, 0.606, 0.759, 0.728, basis=Basis.KERNELS)
+_L40S: Final = Efficiency(0.816, 0.762, 0.605, 0.51, 31.6e-6, 5.12e-6, 0.54, 0.792, 0.623, basis=Basis.KERNELS)
 # Relatives of a fitted GPU: the same figures, not fitted themselves.
 _HOPPER: Final = Efficiency(0.84, 0.845, 0.73, 0.55, 36e-6, 4.3e-6, 0.55, 0.80, 0.75)
 _BLACKWELL: Final = Efficiency(0.85, 0.88, 0.635, 0.56, 35e-6, 6.9e-6, 0.41, 0.90, 0.375)
 _AMPERE: Final = Efficiency(0.73, 0.70, 0.76, 0.65, 46e-6, 6.9e-6, 0.34, 0.78, 0.65)
 _ADA: Final = Efficiency(0.81, 0.76, 0.605, 0.51, 32e-6, 5.1e-6, 0.54, 0.79, 0.62)
+_B300: Final = Efficiency(0.926, 0.958, 0.64, 0.565, 35e-6, 6.9e-6, 0.41, 0.98, 0.378, basis=Basis.SERVED)
+_THROUGHPUT: Final = Basis.THROUGHPUT
+_GB200: Final = Efficiency(0.822, 0.851, 0.614, 0.542, 35e-6, 6.9e-6, 0.41, 0.871, 0.363, basis=_THROUGHPUT)
+_GH200: Final = Efficiency(0.896, 0.901, 0.778, 0.586, 36e-6, 4.3e-6, 0.55, 0.853, 0.80, basis=_THROUGHPUT)
+_RTX_PRO: Final = Efficiency(0.744, 0.698, 0.556, 0.469, 32e-6, 5.1e-6, 0.54, 0.726, 0.57, basis=_THROUGHPUT)
+_MI300X: Final = Efficiency(0.677, 0.677, 0.484, 0.387, 50e-6, 10e-6, 0.40, 0.629, 0.387, basis=_THROUGHPUT)
+_MI325X: Final = Efficiency(0.812, 0.812, 0.58, 0.464, 50e-6, 10e-6, 0.40, 0.754, 0.464, basis=_THROUGHPUT)
 # No kernel table for other vendors' GPUs: cautious start values.
 _AMD: Final = Efficiency(0.70, 0.70, 0.50, 0.40, 50e-6, 10e-6, 0.40, 0.65, 0.40)
 _GAUDI: Final = Efficiency(0.70, 0.70, 0.50, 0.40, 60e-6, 15e-6, 0.40, 0.60, 0.35)
@@ -130,10 +140,10 @@ GPUS: Final[tuple[Gpu, ...]] = (
         flops_fp4=None,
         link_bandwidth=450 * GIGA,
         linked=True,
-        efficiency=_HOPPER,
+        efficiency=_GH200,
         products=("NVIDIA-GH200-480GB",),
         aliases=("gh200 96gb", "gh200-sxm"),
-        source="NVIDIA GH200 data sheet",
+        source=f"NVIDIA GH200 data sheet; {_MLPERF}",
     ),
     Gpu(
         "gh200-144gb",
@@ -175,10 +185,10 @@ GPUS: Final[tuple[Gpu, ...]] = (
         flops_fp4=13500 * TERA,
         link_bandwidth=900 * GIGA,
         linked=True,
-        efficiency=_BLACKWELL,
+        efficiency=_B300,
         products=("NVIDIA-B300", "NVIDIA-B300-SXM6-AC"),
         aliases=("b300",),
-        source="NVIDIA DGX B300 data sheet",
+        source=f"NVIDIA DGX B300 data sheet; {_RUNS}",
     ),
     Gpu(
         "gb200",
@@ -190,10 +200,10 @@ GPUS: Final[tuple[Gpu, ...]] = (
         flops_fp4=10000 * TERA,
         link_bandwidth=900 * GIGA,
         linked=True,
-        efficiency=_BLACKWELL,
+        efficiency=_GB200,
         products=("NVIDIA-GB200",),
         aliases=("gb200-nvl72", "gb200_sxm"),
-        source="NVIDIA GB200 NVL72 data sheet",
+        source=f"NVIDIA GB200 NVL72 data sheet; {_MLPERF}",
     ),
     Gpu(
         "gb300",
@@ -220,10 +230,10 @@ GPUS: Final[tuple[Gpu, ...]] = (
         flops_fp4=2015 * TERA,
         link_bandwidth=64 * GIGA,
         linked=False,
-        efficiency=_ADA,
+        efficiency=_RTX_PRO,
         products=("NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition",),
         aliases=("rtx_pro_6000", "rtx pro 6000 96gb", "rtx-pro-6000-max-q"),
-        source="NVIDIA RTX PRO 6000 Blackwell Server Edition data sheet",
+        source=f"NVIDIA RTX PRO 6000 Blackwell Server Edition data sheet; {_MLPERF}",
     ),
     Gpu(
         "a100-sxm-80gb",
@@ -640,10 +650,10 @@ GPUS: Final[tuple[Gpu, ...]] = (
         flops_fp4=None,
         link_bandwidth=448 * GIGA,
         linked=True,
-        efficiency=_AMD,
+        efficiency=_MI300X,
         products=("AMD_Instinct_MI300X_OAM", "AMD-Instinct-MI300X-OAM"),
         aliases=("mi300x 192gb", "amd-mi300x", "amd-mi300x-192gb", "mi300x-o"),
-        source="AMD Instinct MI300X data sheet",
+        source=f"AMD Instinct MI300X data sheet; {_MLPERF}",
     ),
     Gpu(
         "mi325x",
@@ -655,10 +665,10 @@ GPUS: Final[tuple[Gpu, ...]] = (
         flops_fp4=None,
         link_bandwidth=448 * GIGA,
         linked=True,
-        efficiency=_AMD,
+        efficiency=_MI325X,
         products=("AMD_Instinct_MI325X", "AMD_Instinct_MI325X_OAM", "AMD_Instinct_MI325_OAM"),
         aliases=("mi325x 256gb", "amd-mi325x"),
-        source="AMD Instinct MI325X data sheet",
+        source=f"AMD Instinct MI325X data sheet; {_MLPERF}",
     ),
     Gpu(
         "mi355x",

@@ -6,6 +6,16 @@ Peak rates are the vendors' data-sheet figures (dense, without sparsity); the ro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Basis(StrEnum):
+    """What a GPU's efficiencies rest on."""
+
+    KERNELS = "kernel tables"
+    SERVED = "served runs"
+    THROUGHPUT = "MLPerf throughput"
+    NONE = "no data, wide prior"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +31,7 @@ class Efficiency:
         allreduce_seconds: latency of one all-reduce over two GPUs.
         link: share of the link's peak in all-reduces of long prompts.
         expert_bandwidth, expert_compute: as the first and third, for the grouped products of routed experts.
-        fitted: fitted to kernel tables; otherwise a start value with a wide prior.
+        basis: what they rest on.
     """
 
     bandwidth: float = 0.817
@@ -33,7 +43,12 @@ class Efficiency:
     link: float = 0.47
     expert_bandwidth: float = 0.80
     expert_compute: float = 0.58
-    fitted: bool = False
+    basis: Basis = Basis.NONE
+
+    @property
+    def measured(self) -> bool:
+        """Whether latencies or kernels were measured on this GPU."""
+        return self.basis in {Basis.KERNELS, Basis.SERVED}
 
 
 @dataclass(frozen=True, slots=True)

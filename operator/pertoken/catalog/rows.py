@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pertoken.catalog.architecture import Incomplete, from_mapping
 from pertoken.catalog.bounds import OF_MODEL
-from pertoken.catalog.gpus import Efficiency, Gpu
+from pertoken.catalog.gpus import Basis, Efficiency, Gpu
 from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import find_precision
@@ -148,7 +148,7 @@ def _efficiency(item: Mapping[str, Any]) -> Efficiency:
         like = SHIPPED.gpu(_text(item, "like"))
         if isinstance(like, Unknown):
             raise _Mistake(f".like: {like}")
-        start = replace(like.efficiency, fitted=False)
+        start = replace(like.efficiency, basis=Basis.NONE)
     given = item.get("efficiency") or {}
     if not isinstance(given, Mapping):
         raise _Mistake(f".efficiency: {shown(given)}: expected an object")

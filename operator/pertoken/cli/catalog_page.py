@@ -28,7 +28,7 @@ MEGA: Final = 1e6
 TERA: Final = 1e12
 GIGA: Final = 1e9
 _GPU_HEAD: Final = (
-    "| id | GiB | TB/s | bf16 TFLOP/s | link GB/s | efficiencies | source | as of |\n"
+    "| id | GiB | TB/s | bf16 TFLOP/s | link GB/s | efficiencies from | source | as of |\n"
     "|---|---|---|---|---|---|---|---|\n"
 )
 _MODEL_HEAD: Final = (
@@ -41,9 +41,9 @@ _MODEL_HEAD: Final = (
 def gpu_line(gpu: Gpu) -> str:
     """One row of the table of GPUs."""
     link = f"{gpu.link_bandwidth / GIGA:g}" + ("" if gpu.linked else " (PCIe)")
-    fitted = "fitted" if gpu.efficiency.fitted else "start values"
+    basis = gpu.efficiency.basis
     return (
-        f"| `{gpu.id}` | {gpu.memory_gib:g} | {gpu.bandwidth / TERA:g} | {gpu.flops_bf16 / TERA:g} | {link} | {fitted}"
+        f"| `{gpu.id}` | {gpu.memory_gib:g} | {gpu.bandwidth / TERA:g} | {gpu.flops_bf16 / TERA:g} | {link} | {basis}"
         f" | {gpu.source} | {gpu.as_of} |"
     )
 

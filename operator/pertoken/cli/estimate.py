@@ -243,5 +243,6 @@ def _print_one(row: Mapping[str, str], answer: Mapping[str, Any], context: Conte
     if answer["error"]:
         print(f"  {answer['error']}")
     print(f"  price: {context.prices.source(deployment.gpu.id)}")
-    if not deployment.gpu.efficiency.fitted:
-        print(f"  {deployment.gpu.id} has data-sheet figures only: calibrate before relying on these")
+    if not deployment.gpu.efficiency.measured:
+        basis = deployment.gpu.efficiency.basis
+        print(f"  {deployment.gpu.id}: efficiencies from {basis}: calibrate before relying on these")

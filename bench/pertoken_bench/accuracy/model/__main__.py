@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pertoken_bench.accuracy.model import command_line, dynamics, kernels, replayed, served_fit, serving
+from pertoken_bench.accuracy.model import command_line, dynamics, kernels, other_gpus, replayed, served_fit, serving
 from pertoken_bench.accuracy.model.report import say
 
 
@@ -51,7 +51,7 @@ def _kernels(path: Path, what: What) -> None:
     rows = kernels.read(path)
     if what is What.FIT:
         for gpu, found in kernels.refit(rows).items():
-            values = ", ".join(f"{f.name}={getattr(found, f.name):.3g}" for f in fields(found) if f.name != "fitted")
+            values = ", ".join(f"{f.name}={getattr(found, f.name):.3g}" for f in fields(found) if f.name != "basis")
             say(f"{gpu}: {values}")
     elif what is What.LEAVE_ONE_OUT:
         kernels.leave_one_out(rows)
@@ -67,6 +67,7 @@ def _served(path: Path, what: What) -> None:
     points = serving.read(path)
     if what is What.FIT:
         served_fit.print_fit(points)
+        other_gpus.print_fit(points, path)
     elif what is What.LEAVE_ONE_OUT:
         served_fit.leave_one_out(points)
     else:
