@@ -251,10 +251,15 @@ def test_a_replicaset_of_the_same_name_in_another_namespace_is_another_one():
 
 
 def test_pods_of_a_leader_worker_set_belong_to_the_set():
-    labels = {"leaderworkerset.sigs.k8s.io/name": "big", "leaderworkerset.sigs.k8s.io/worker-index": "1"}
+    labels = {
+        "leaderworkerset.sigs.k8s.io/name": "big",
+        "leaderworkerset.sigs.k8s.io/group-index": "4",
+        "leaderworkerset.sigs.k8s.io/worker-index": "1",
+    }
     fact = pod_fact(pod(metadata={"labels": labels, "ownerReferences": owned_by("StatefulSet", "big-0")}))
     assert fact is not None
     assert fact.workload == WorkloadRef("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "prod", "big")
+    assert fact.group == "4"
 
 
 def test_a_statefulset_owns_its_pods_directly():

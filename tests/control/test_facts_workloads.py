@@ -16,8 +16,9 @@ from pertoken.control.workloads import (
     scalable_fact,
     workload_fact,
 )
-from pertoken.domain.cluster import BatchCap, PodFact
+from pertoken.domain.cluster import BatchCap, PodFact, pods_per_replica
 from pertoken.domain.identity import PodKey, WorkloadRef
+from pertoken.raw.values import Malformed
 
 GPU = "nvidia.com/gpu"
 CHAT = WorkloadRef("apps/v1", "Deployment", "prod", "chat")
@@ -116,9 +117,44 @@ def test_old_replicasets_with_pods_unsettle():
 def test_gpus_of_a_leader_worker_set_are_those_of_the_whole_group():
     group = {"size": 4, "leaderTemplate": template(8), "workerTemplate": template(4)}
     obj = workload("LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1", spec={"leaderWorkerTemplate": group})
-    assert scalable_fact(obj).requests == {GPU: 8 + 3 * 4}
+    fact = workload_fact(scalable_fact(obj), Surroundings())
+    assert (fact.gpus_per_replica, fact.pod_gpus) == (8 + 3 * 4, (8, 4, 4, 4))
     group.pop("leaderTemplate")
-    assert scalable_fact(obj).requests == {GPU: 16}
+    assert workload_fact(scalable_fact(obj), Surroundings()).pod_gpus == (4, 4, 4, 4)
+    group["size"] = 10**6
+    with pytest.raises(Malformed, match="size"):
+        scalable_fact(obj)
+
+
+@pytest.mark.parametrize(
+    ("leader", "worker", "size", "gpus"),
+    [(0, 8, 3, (0, 8, 8)), (1, 8, 2, (1, 8)), (8, 0, 2, (8, 0)), (None, 4, None, (4,))],
+)
+def test_a_leader_without_gpus_is_a_pod_of_its_group(leader, worker, size, gpus):
+    """lws#184: a leader that only routes, and workers with the GPUs."""
+    group = {"size": size, "workerTemplate": template(worker)}
+    if leader is not None:
+        group["leaderTemplate"] = template(leader)
+    obj = workload(
+        "LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1", spec={"template": None, "leaderWorkerTemplate": group}
+    )
+    fact = workload_fact(scalable_fact(obj), Surroundings())
+    assert (fact.pod_gpus, fact.gpus_per_replica) == (gpus, sum(gpus))
+    assert pods_per_replica(fact, (), GPU) == len(gpus)
+
+
+def test_injected_requests_of_a_group_are_those_of_its_largest_replica():
+    group = {"size": 3, "leaderTemplate": template(0), "workerTemplate": template(0)}
+    obj = workload(
+        "LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1", spec={"template": None, "leaderWorkerTemplate": group}
+    )
+    target = scalable_fact(obj)
+    pods = [
+        PodFact(PodKey("prod", name), name, {GPU: gpus} if gpus else {}, workload=target.ref, group=name[0])
+        for name, gpus in (("0-l", 0), ("0-a", 4), ("0-b", 4), ("1-l", 0), ("1-a", 4))
+    ]
+    fact = workload_fact(target, Surroundings(pods=pods))
+    assert (fact.gpus_per_replica, len(fact.pod_gpus)) == (8, 3)
 
 
 def test_injected_requests_are_seen_in_the_pods():

@@ -176,6 +176,28 @@ def test_a_replica_of_several_pods_is_counted_once():
     assert (found.pods_per_replica, found.ready, found.starting, found.living_replicas) == (2, 2, 0, 2)
 
 
+def group_pods(*, unready=()):
+    """Two groups of a leader without GPUs and two workers with one each."""
+    return [
+        pod(f"a100-{group}-{index}", requests={"nvidia.com/gpu": 1} if index else {}, group=str(group))
+        if (group, index) not in unready
+        else pod(f"a100-{group}-{index}", served=None, group=str(group))
+        for group in range(2)
+        for index in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unready", "ready"), [((), 2), (((0, 2),), 1), (((0, 2), (1, 1)), 0), (((1, 0), (1, 1), (1, 2)), 1)]
+)
+def test_a_group_with_a_leader_without_gpus_is_ready_when_all_its_pods_are(unready, ready):
+    workload = {"gpus_per_replica": 2, "pod_gpus": (0, 1, 1)}
+    found = gathered(Variant(replicas=2, pods=group_pods(unready=unready), workload=workload)).variants[0]
+
+    assert (found.pods_per_replica, found.ready, found.starting) == (3, ready, 2 - ready)
+    assert found.living_replicas == 2
+
+
 def test_the_builder_of_states_makes_what_a_plan_begins_with():
     state = service_state()
 

@@ -50,6 +50,39 @@ def test_refusals(pool, gpus, labels, words):
     assert bool(found) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("free", "pods", "words"),
+    [
+        ((8, 8), (8, 8), ""),
+        ((8, 8, 0), (0, 8, 8), ""),
+        ((8, 7), (8, 8), "no room for pods of 2 x 8 GPUs (15 of 15 free)"),
+        ((4, 2, 2), (4, 2, 2), ""),
+        ((4, 3), (4, 2, 2), "no room for pods of 4 + 2 x 2 GPUs"),
+        ((8,), (4, 4), ""),
+    ],
+)
+def test_pods_of_a_group_may_be_on_different_nodes(free, pods, words):
+    pool = pool_state(free)
+    found = pool.refusal(sum(pods), -1, pods=pods)
+
+    assert words in found
+    assert bool(found) == bool(words)
+    if not words:
+        taken = pool.take(sum(pods), -1, pods=pods)
+        assert sorted(seat.units for seat in taken) == sorted(units for units in pods if units)
+        assert sum(pool.free.values()) == sum(free) - sum(pods)
+        assert pool.committed == {-1: sum(pods)}
+
+
+def test_room_is_kept_for_the_groups_that_are_still_to_come():
+    pods = [foreign(f"g0-{index}", "n", 1 if index else 0, group="0") for index in range(3)]
+    workload = WorkloadFact(ref("chat-a100"), "u", 2, 2, pod_gpus=(0, 1, 1))
+    service = ServiceView(service_spec(), (VariantView(variant_spec(), workload, tuple(pods)),))
+    found = pool_states(world_of([node("n", 8)], [], [service]))["a100"]
+
+    assert sum(found.free.values()) == 8 - 2 - 2
+
+
 def test_a_namespace_without_rule_has_no_access():
     assert pool_state(access=(TEAM_A,)).rule_of({"team": "c"}) is None
     assert pool_state().rule_of({}) == -1

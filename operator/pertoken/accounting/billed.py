@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pertoken.domain.cluster import PodFact, WorkloadMissing, pods_per_replica
+from pertoken.domain.cluster import PodFact, WorkloadMissing, pods_per_replica, whole_replicas
 from pertoken.domain.identity import PodKey
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, Offer, PodMetrics
 from pertoken.domain.pool import PoolSpec
@@ -36,9 +36,14 @@ class BilledVariant:
 
     def settled(self, now: float, window: float) -> frozenset[PodKey]:
         """Pods that have served for longer than the rate window (seconds): they are expected to tell."""
-        return frozenset(
-            pod.key for pod in self.pods if pod.ready and pod.ready_at is not None and now - pod.ready_at > window
-        )
+        return frozenset(pod.key for pod in self._settled(now, window))
+
+    def settled_replicas(self, now: float, window: float) -> int:
+        """Replicas all of whose pods are settled; one pod of each is expected to tell."""
+        return whole_replicas(self._settled(now, window), self.pods_per_replica)
+
+    def _settled(self, now: float, window: float) -> Iterable[PodFact]:
+        return (pod for pod in self.pods if pod.ready and pod.ready_at is not None and now - pod.ready_at > window)
 
     def total(self, signal: Signal) -> float | None:
         """Sum over the measured pods; None when no pod tells."""

@@ -99,7 +99,7 @@ def lacks(service: BilledService) -> tuple[Lack, ...]:
         told = [metrics for key, metrics in variant.measured.items() if key in expected]
         for need in FINISHED:
             telling = {metrics.pod for metrics in told if tells(need, metrics, service.offer(metrics))}
-            if len(telling) < len(expected) // variant.pods_per_replica:
+            if len(telling) < variant.settled_replicas(service.now, service.window):
                 lacking.setdefault(need.name, []).extend(sorted(key.name for key in expected if key not in telling))
     return tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
 
@@ -109,7 +109,5 @@ def all_told(service: BilledService) -> bool:
     if service.snapshot is None or not service.snapshot.health.ok:
         return False
     measured = any(variant.measured for variant in service.variants)
-    unreported = any(
-        len(variant.settled(service.now, service.window)) // variant.pods_per_replica for variant in service.variants
-    )
+    unreported = any(variant.settled_replicas(service.now, service.window) for variant in service.variants)
     return (measured or not unreported) and not lacks(service)

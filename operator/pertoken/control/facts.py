@@ -18,6 +18,7 @@ from pertoken.raw.values import MOST_DIGITS, count
 ENGINE_CONTAINER = "engine"
 REVISION = "deployment.kubernetes.io/revision"
 LWS_NAME_LABEL = "leaderworkerset.sigs.k8s.io/name"
+LWS_GROUP_LABEL = "leaderworkerset.sigs.k8s.io/group-index"
 LWS_API_VERSION = "leaderworkerset.x-k8s.io/v1"
 
 # Reasons of a waiting container that do not pass by themselves; PodInitializing and ContainerCreating do.
@@ -162,6 +163,7 @@ def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | Non
         restarts=restarts,
         message=broken or _words_of_last_end(engine) or (scheduled.get("message", "") if unschedulable else ""),
         placement=placement_rules(spec),
+        group=str((meta.get("labels") or {}).get(LWS_GROUP_LABEL) or ""),
     )
 
 

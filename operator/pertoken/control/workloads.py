@@ -19,6 +19,7 @@ from pertoken.ports import Json
 from pertoken.raw.values import MOST_DIGITS, count
 
 KEDA_LABEL = "scaledobject.keda.sh/name"
+MOST_PODS = 4096  # of one replica; a larger group is no group that anybody runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class ScalableFact:
 
     Attributes:
         replicas: spec.replicas (1 when unset, as the API server defaults it).
-        requests: extended resources of one replica by its template (all pods of a LeaderWorkerSet group).
+        pods: extended resources of every pod of one replica by its template (leader first); empty without a template.
         observed: the controller has seen the newest generation.
         rolled: by its own status, all existing pods are of the newest template.
         cap_key: ConfigMap key from which the engine reads its batch cap; None if it does not.
@@ -49,7 +50,7 @@ class ScalableFact:
     ref: WorkloadRef
     uid: str
     replicas: int
-    requests: Mapping[str, int]
+    pods: tuple[Mapping[str, int], ...]
     observed: bool
     rolled: bool
     cap_key: ConfigKey | None
@@ -113,7 +114,7 @@ def scalable_fact(obj: Json) -> ScalableFact:
         ref=WorkloadRef(obj["apiVersion"], obj["kind"], meta["namespace"], meta["name"]),
         uid=meta["uid"],
         replicas=count(spec.get("replicas"), "spec.replicas", default=1),
-        requests=_requests_per_replica(spec),
+        pods=_pods_of_a_replica(spec),
         observed=_observed(obj),
         rolled=_rolled(obj),
         cap_key=_cap_key(container) if launch.reads_cap else None,
@@ -143,11 +144,12 @@ def autoscaler_fact(obj: Json) -> AutoscalerFact:
 def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
     """A scale target with everything that decides whether it may be scaled, and by how many GPUs."""
     rivals = sorted(autoscaler.name for autoscaler in around.autoscalers if autoscaler.targets(target.ref))
+    pod_gpus = _pod_gpus(target, around)
     return WorkloadFact(
         ref=target.ref,
         uid=target.uid,
         replicas=target.replicas,
-        gpus_per_replica=_gpus_per_replica(target, around),
+        gpus_per_replica=sum(pod_gpus),
         settled=target.observed and target.rolled and not _old_replicasets_hold_pods(target.ref, around.replicasets),
         cap=around.cap,
         replicas_manager=target.replicas_manager,
@@ -156,6 +158,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         engine=target.launch.settings(around.gpu, around.cap),
         placement=target.placement,
         failure=target.failure,
+        pod_gpus=pod_gpus if target.pods else (),
     )
 
 
@@ -174,23 +177,30 @@ def replicas_manager(managed_fields: Iterable[Mapping[str, Any]]) -> str:
     return manager
 
 
-def _gpus_per_replica(target: ScalableFact, around: Surroundings) -> int:
-    """By the template: that is what the next replica asks for. Injected requests show only in living pods."""
-    planned = target.requests.get(around.resource, 0)
-    if planned:
+def _pod_gpus(target: ScalableFact, around: Surroundings) -> tuple[int, ...]:
+    """GPUs of every pod of a replica, by the template: that is what the next replica asks for.
+
+    Injected requests show only in living pods: then the largest replica among those tells.
+    """
+    planned = tuple(pod.get(around.resource, 0) for pod in target.pods)
+    if any(planned):
         return planned
-    living = (pod for pod in around.pods if pod.workload == target.ref and not pod.finished)
-    return max((pod.requests.get(around.resource, 0) for pod in living), default=0)
+    living = [pod for pod in around.pods if pod.workload == target.ref and not pod.ended]
+    replicas: dict[str, list[int]] = {}
+    for pod in living:
+        replicas.setdefault(pod.group or pod.uid, []).append(pod.requests.get(around.resource, 0))
+    largest = sorted(max(replicas.values(), key=sum, default=[]), reverse=True)
+    return tuple(largest) + (0,) * (len(target.pods) - len(largest))
 
 
-def _requests_per_replica(spec: Json) -> dict[str, int]:
+def _pods_of_a_replica(spec: Json) -> tuple[Mapping[str, int], ...]:
     group = spec.get("leaderWorkerTemplate")
     if group is None:
-        return pod_requests(_pod_spec(spec.get("template")))
+        return (pod_requests(_pod_spec(spec["template"])),) if spec.get("template") else ()
     worker = pod_requests(_pod_spec(group.get("workerTemplate")))
     leader = pod_requests(_pod_spec(group.get("leaderTemplate"))) if group.get("leaderTemplate") else worker
-    workers = max(1, count(group.get("size"), "spec.leaderWorkerTemplate.size", default=1)) - 1
-    return {name: leader.get(name, 0) + workers * worker.get(name, 0) for name in leader.keys() | worker.keys()}
+    size = count(group.get("size"), "spec.leaderWorkerTemplate.size", default=1, most=MOST_PODS)
+    return (leader, *[worker] * (max(1, size) - 1))
 
 
 def _engine_pod_spec(spec: Json) -> Json:

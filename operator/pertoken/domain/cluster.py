@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -49,6 +50,7 @@ class PodFact:
         crashed: the engine container is waiting in CrashLoopBackOff or the like, or has restarted since it started.
         message: words of Kubernetes for what keeps it from serving: the kubelet's, else the scheduler's.
         placement: on which nodes it may run, with what admission added to its template.
+        group: the replica that it is a part of, where that is a group of pods (LeaderWorkerSet); empty for others.
     """
 
     key: PodKey
@@ -70,6 +72,7 @@ class PodFact:
     restarts: int = 0
     message: str = ""
     placement: PlacementRules = ANYWHERE
+    group: str = ""
 
     @property
     def ready(self) -> bool:
@@ -153,6 +156,7 @@ class WorkloadFact:
         failure: the controller's words for replicas that it could not create (quota, admission); empty if it could.
         engine: what a container that starts now runs with.
         placement: on which nodes its next pod may run.
+        pod_gpus: GPUs of every pod of one replica; empty where the kind does not tell how many pods that are.
     """
 
     ref: WorkloadRef
@@ -167,6 +171,7 @@ class WorkloadFact:
     failure: str = ""
     engine: EngineSettings = EngineSettings()
     placement: PlacementRules = ANYWHERE
+    pod_gpus: tuple[int, ...] = ()
 
     @property
     def max_sequences(self) -> int | None:
@@ -191,10 +196,25 @@ class WorkloadMissing:
 def pods_per_replica(workload: WorkloadFact, pods: Iterable[PodFact], resource: str) -> int:
     """More than one where a replica spans several pods (LeaderWorkerSet); only their leader has metrics.
 
+    Pods without GPUs (a leader that only routes) are pods of the replica like all others.
+
     Args:
         workload: with the GPUs of a whole replica.
-        pods: of the workload, as many as live.
+        pods: of the workload, as many as live; their GPUs tell where the workload does not.
         resource: the pool's extended resource.
     """
+    if workload.pod_gpus:
+        return len(workload.pod_gpus)
     units = max((pod.requests.get(resource, 0) for pod in pods), default=0)
     return max(1, workload.gpus_per_replica // units) if units else 1
+
+
+def whole_replicas(pods: Iterable[PodFact], per_replica: int) -> int:
+    """How many replicas these pods make: of a group, all pods have to be among them.
+
+    Args:
+        pods: of one workload, such as those that are Ready.
+        per_replica: pods of one replica.
+    """
+    sizes = Counter(pod.group for pod in pods)
+    return sum(min(size // per_replica, 1) if group else size // per_replica for group, size in sizes.items())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pertoken.catalog.architecture import Fact, from_config
 from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
-from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica
+from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica, whole_replicas
 from pertoken.domain.cost import no_account
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
@@ -93,7 +93,8 @@ def _variant(view: VariantView, workload: WorkloadFact, sight: _Sight, pool: Poo
     per_replica = pods_per_replica(workload, living, "" if pool is None else pool.resource_name)
     measured = _measured(ready, sight.snapshot)
     # A pod that became ready within the rate window has had no chance to be seen.
-    expected = sum(1 for pod in ready if pod.ready_at is not None and sight.now - pod.ready_at > sight.window)
+    expected = [pod for pod in ready if pod.ready_at is not None and sight.now - pod.ready_at > sight.window]
+    serving = whole_replicas(ready, per_replica)
     price = None if pool is None else pool.price_per_gpu_hour
     hourly = None
     if pool is not None and price is not None:
@@ -104,12 +105,12 @@ def _variant(view: VariantView, workload: WorkloadFact, sight: _Sight, pool: Poo
         memory=VariantMemory(),
         pool=pool,
         living=living,
-        ready=len(ready) // per_replica,
-        starting=max(0, workload.replicas - len(ready) // per_replica),
+        ready=serving,
+        starting=max(0, workload.replicas - serving),
         measured=measured,
         flowing=_measured([*ready, *(pod for pod in view.pods if pod.terminating and not pod.ended)], sight.snapshot),
         warmed_up=_warmed_up(living, measured, sight),
-        unreported=max(0, expected // per_replica - len(measured)),
+        unreported=max(0, whole_replicas(expected, per_replica) - len(measured)),
         base_model=None,
         engine=None,
         usd_per_hour=hourly,

@@ -24,6 +24,7 @@ class Option:
         ceiling: replicas that it may ever have.
         rate: requests per second that one replica carries; 0 when not known (then nothing spills over to it).
         where: on which nodes its pods may run.
+        pods: GPUs of each pod of a replica, where it has several.
     """
 
     variant: str
@@ -34,6 +35,7 @@ class Option:
     ceiling: int
     rate: float = 0.0
     where: PlacementRules = ANYWHERE
+    pods: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

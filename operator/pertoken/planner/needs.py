@@ -8,10 +8,11 @@ engine that never had them is run without what rests on them, one that stops tel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
+from pertoken.domain.cluster import PodFact, whole_replicas
 from pertoken.domain.metrics import Offer, PodMetrics
 from pertoken.domain.needs import Lack, Need, tells
 from pertoken.domain.service import EngineKind
@@ -75,13 +76,15 @@ def lacks_of(state: ServiceState) -> Lacks:
     """
     found: dict[Purpose, dict[str, list[str]]] = {purpose: {} for purpose in Purpose}
     for variant in state.variants:
-        expected, told_by = _expected(variant, state)
+        settled = _settled(variant, state)
+        expected, told_by = _expected(variant, settled)
+        replicas = whole_replicas(settled, variant.pods_per_replica)
         for purpose, needs in needs_of(variant, state.targets).items():
             for need in needs:
                 if need.once_seen and need.name not in state.memory.told:
                     continue
                 telling = {key for key, metrics in told_by.items() if tells(need, metrics, _offer(state, metrics))}
-                if len(telling) < len(expected) // variant.pods_per_replica:
+                if len(telling) < replicas:
                     found[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
     lacks = {
         purpose: tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
@@ -114,16 +117,19 @@ def words(lacks: Lacks) -> str:
     return f"missing: {missing}. Off until they are told: {', '.join(off)}"
 
 
-def _expected(variant: VariantState, state: ServiceState) -> tuple[set[str], dict[str, PodMetrics]]:
-    """Names of the pods that must tell, and the metrics of those that tell anything."""
-    settled = {
-        pod.key: pod.key.name
+def _settled(variant: VariantState, state: ServiceState) -> list[PodFact]:
+    """Pods that have served for a whole rate window."""
+    return [
+        pod
         for pod in variant.living
         if pod.ready and pod.ready_at is not None and state.now - pod.ready_at > state.window
-    }
-    return set(settled.values()), {
-        settled[metrics.pod]: metrics for metrics in variant.measured if metrics.pod in settled
-    }
+    ]
+
+
+def _expected(variant: VariantState, settled: Iterable[PodFact]) -> tuple[set[str], dict[str, PodMetrics]]:
+    """Names of the pods that must tell, and the metrics of those that tell anything."""
+    names = {pod.key: pod.key.name for pod in settled}
+    return set(names.values()), {names[metrics.pod]: metrics for metrics in variant.measured if metrics.pod in names}
 
 
 def _offer(state: ServiceState, metrics: PodMetrics) -> Offer | None:

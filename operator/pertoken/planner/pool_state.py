@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact
+from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, pods_per_replica, whole_replicas
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.domain.plan import PoolFigures
@@ -90,18 +90,27 @@ class PoolState:
             self._open[where] = found
         return found
 
-    def refusal(self, gpus: int, rule: int, where: PlacementRules = ANYWHERE) -> str:
+    def refusal(self, gpus: int, rule: int, where: PlacementRules = ANYWHERE, pods: tuple[int, ...] = ()) -> str:
         """Why `gpus` more units cannot be given to a service under this rule; empty if they can.
 
         Pods of which nothing is known are not refused by a count of free GPUs: that is left to their scheduler.
+
+        Args:
+            gpus: of one replica.
+            rule: of the service's namespace.
+            where: its pods may run.
+            pods: units of each of its pods, which may run on different nodes; empty for a replica of one pod.
         """
         why = self.ceiling(gpus, rule)
         if why or where.unknown:
             return why
         free = sum(self.free.values())
         usable = [self.free[name] for name in self.open_to(where)]
-        if max(usable, default=0) < gpus:
+        parts = _parts(gpus, pods)
+        if not _all_fit(parts, usable):
             numbers = f"{sum(usable)} of {self.total} free{self._closed(where)}"
+            if len(parts) > 1:
+                return f"pool {self.spec.name} has no room for pods of {_each(parts)} GPUs ({numbers})"
             return f"pool {self.spec.name} has no node with {gpus} free GPUs ({numbers})"
         if free - gpus < self._guaranteed_to_others(rule, self.committed.get(rule, 0) + gpus):
             return f"the remaining GPUs of pool {self.spec.name} are guaranteed to other namespaces"
@@ -137,10 +146,12 @@ class PoolState:
             if index != rule
         )
 
-    def take(self, gpus: int, rule: int, where: PlacementRules = ANYWHERE) -> str | None:
-        """Reserve room for one replica on the fullest node that still fits it; None if there is none."""
+    def take(
+        self, gpus: int, rule: int, where: PlacementRules = ANYWHERE, pods: tuple[int, ...] = ()
+    ) -> tuple[Seat, ...]:
+        """Reserve room for one replica, every pod on the fullest node that still fits it."""
         self.committed[rule] = self.committed.get(rule, 0) + gpus
-        return self.fit(gpus, where)
+        return tuple(Seat(self.fit(units, where), units) for units in _parts(gpus, pods))
 
     def fit(self, gpus: int, where: PlacementRules = ANYWHERE) -> str | None:
         """Use up room on the fullest node that still fits; None if there is none."""
@@ -253,12 +264,37 @@ def _commit(state: PoolState, service: ServiceView, variant: VariantView) -> Non
         seats.append(_seat(state, pod, units, where))
     if isinstance(workload, WorkloadFact):
         gpus = workload.gpus_per_replica
-        state.largest = max(state.largest, gpus)
+        state.largest = max(state.largest, *_parts(gpus, workload.pod_gpus))
         state.users.add(where)
         # Replicas that Kubernetes refuses to create take no room.
-        missing = 0 if workload.failure else workload.replicas - len(alive(existing))
+        living = alive(existing)
+        there = whole_replicas(living, pods_per_replica(workload, living, resource))
+        missing = 0 if workload.failure else workload.replicas - there
         for _ in range(max(0, min(missing, MOST_PROMISED))):
-            seats.append(Seat(state.take(gpus, rule, where), gpus))
+            seats.extend(state.take(gpus, rule, where, workload.pod_gpus))
+
+
+def _parts(gpus: int, pods: tuple[int, ...]) -> tuple[int, ...]:
+    """Units of every pod of a replica that needs some, the largest first; one of none for a replica without any."""
+    return tuple(sorted((units for units in pods or (gpus,) if units > 0), reverse=True)) or (0,)
+
+
+def _all_fit(parts: Iterable[int], free: Iterable[int]) -> bool:
+    """Whether pods fit together, the largest first, each on the fullest node that still takes it."""
+    left = list(free)
+    for units in parts:
+        if not units:
+            continue
+        fitting = [index for index, room in enumerate(left) if room >= units]
+        if not fitting:
+            return False
+        left[min(fitting, key=left.__getitem__)] -= units
+    return True
+
+
+def _each(parts: Iterable[int]) -> str:
+    """``2 x 8 + 4``."""
+    return " + ".join(f"{number} x {units}" if number > 1 else str(units) for units, number in Counter(parts).items())
 
 
 def _seat(state: PoolState, pod: PodFact, units: int, where: PlacementRules) -> Seat:

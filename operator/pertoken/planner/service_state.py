@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pertoken.catalog.lookup import Catalog
-from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, whole_replicas
 from pertoken.domain.cost import CostState
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
@@ -97,7 +97,7 @@ class VariantState:
     @property
     def living_replicas(self) -> int:
         """Replicas whose pods exist and are to stay, serving or not."""
-        return len(self.living) // self.pods_per_replica
+        return whole_replicas(self.living, self.pods_per_replica)
 
     @property
     def ceiling(self) -> int:

@@ -77,11 +77,11 @@ def _serve_one(entry: _Open, pools: Mapping[str, PoolState], priority: int) -> b
         if rule is None:
             _refuse(entry, option, GrantRefusal(Reason.ACCESS_DENIED, pool.no_access(entry.request.service)))
             continue
-        why = pool.refusal(option.gpus, rule, option.where)
+        why = pool.refusal(option.gpus, rule, option.where, option.pods)
         if why:
             _refuse(entry, option, GrantRefusal(Reason.POOL_EXHAUSTED, why))
             continue
-        pool.take(option.gpus, rule, option.where)
+        pool.take(option.gpus, rule, option.where, option.pods)
         entry.given[option.variant] += 1
         entry.got += option.gpus
         return True

@@ -64,5 +64,15 @@ def request_of(proposal: Proposal) -> PoolRequest:
 def _option(variant: VariantProposal) -> Option:
     state = variant.state
     ceiling = state.spec.max_replicas if variant.status.may_grow else variant.replicas
-    gpus, where = max(state.workload.gpus_per_replica, 0), state.workload.placement
-    return Option(variant.name, state.spec.pool, gpus, variant.base, variant.replicas, ceiling, variant.rate, where)
+    workload = state.workload
+    return Option(
+        variant=variant.name,
+        pool=state.spec.pool,
+        gpus=max(workload.gpus_per_replica, 0),
+        current=variant.base,
+        wanted=variant.replicas,
+        ceiling=ceiling,
+        rate=variant.rate,
+        where=workload.placement,
+        pods=workload.pod_gpus,
+    )

@@ -91,14 +91,16 @@ def _room(settlement: Settlement, variant: SettledVariant) -> bool:
         return False
     rule = pool.rule_of(settlement.state.view.namespace_labels)
     workload = state.workload
-    return rule is not None and not pool.refusal(workload.gpus_per_replica, rule, workload.placement)
+    if rule is None:
+        return False
+    return not pool.refusal(workload.gpus_per_replica, rule, workload.placement, workload.pod_gpus)
 
 
 def _reserve(settlement: Settlement, variant: SettledVariant) -> None:
     pool: PoolState = settlement.pools[variant.state.spec.pool]
     rule = pool.rule_of(settlement.state.view.namespace_labels)
     workload = variant.state.workload
-    pool.take(workload.gpus_per_replica, -1 if rule is None else rule, workload.placement)
+    pool.take(workload.gpus_per_replica, -1 if rule is None else rule, workload.placement, workload.pod_gpus)
 
 
 def _grown(next_step: RollStep, granted: int) -> RollStep:
