@@ -18,6 +18,7 @@ SIM = "ghcr.io/llm-d/llm-d-inference-sim:v0.10.2"
 FROM_CONFIG = {"name": CAP_VARIABLE, "valueFrom": {"configMapKeyRef": {"name": "chat-batch", "key": CAP_VARIABLE}}}
 SECRET = {"name": "SEQS", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
 PLAIN = {"name": "SEQS", "value": "16"}
+N_IS_16 = {"name": "N", "value": "16"}
 
 
 def container(*args: str, command: list[str] | None = None, image: str = VLLM, **more: Any) -> dict[str, Any]:
@@ -66,6 +67,15 @@ def cap(spec: dict[str, Any]) -> int | None:
         container("--max-num-seqs=16", image="registry.example/emulator:3", command=["python", "-m", "emulator"]),
         container("--max-running-requests", "16", command=["python3", "-m", "sglang.launch_server"]),
         container("--config=/etc/c.yaml", "--max-num-seqs=16"),
+        container(command=["bash", "-c", 'exec "$0" "$@"', "vllm", "serve", "m", "--max-num-seqs", "16"]),
+        container(command=["sh", "-c", 'exec "$@"', "--", "vllm", "serve", "m", "--max-num-seqs=16"]),
+        container(command=["bash", "-c", 'A=(--port 1 --max-num-seqs 16)\nexec vllm serve m "${A[@]}"']),
+        container(command=["bash", "-c", "A=(--port 1); A+=(--max-num-seqs $N); vllm serve m ${A[*]}"], env=[N_IS_16]),
+        container(command=["bash", "-c", 'set -- --max-num-seqs 16 "$@"; exec vllm serve m "$@"', "--"]),
+        container(command=["bash", "-c", "vllm serve m ${SEQS:+--max-num-seqs $SEQS}"], env=[PLAIN]),
+        container(command=["bash", "-c", "vllm serve m --max-num-seqs ${A:-${SEQS}}"], env=[PLAIN]),
+        container(command=["tini", "-g", "--", "numactl", "-N0", "vllm", "serve", "m", "--max-num-seqs=16"]),
+        container(command=["python3", "-u", "-m", "vllm.entrypoints.openai.api_server", "--max-num-seqs=16"]),
     ],
     ids=lambda spec: " ".join([*spec.get("command", []), *spec["args"]])[:60],
 )
@@ -89,6 +99,22 @@ def test_every_way_to_give_a_cap_of_16(spec):
         (
             container(command=["sh", "-c", "vllm serve m --max-num-seqs $(nproc)"]),
             "unknown: --max-num-seqs takes a command's output",
+        ),
+        (
+            container(command=["sh", "-c", "vllm serve m --max-num-seqs $((8 * (1 + 1)))"]),
+            "unknown: --max-num-seqs takes a command's output",
+        ),
+        (
+            container(command=["/start.sh"], env=[{"name": "MAX_NUM_SEQS", "value": "16"}]),
+            "unknown: /start.sh decides (environment variable MAX_NUM_SEQS names a cap)",
+        ),
+        (
+            container(image="registry.example/vllm:3", env=[{"name": "VLLM_ARGS", "value": "--max-num-seqs=16"}]),
+            "unknown: the image's entry point decides (environment variable VLLM_ARGS names a cap)",
+        ),
+        (
+            container(command=["python", "-c", "run(max_num_seqs=1); run(max_num_seqs=2)"]),
+            "unknown: the code of python -c names several caps",
         ),
         (container("--max-num-seqs=many"), "unknown: --max-num-seqs is many, no count"),
         (container("--max-num-seqs"), "unknown: --max-num-seqs has no value"),
@@ -146,6 +172,48 @@ def test_defaults_follow_version_and_memory(image, accelerator, sequences, token
     release = release_of(image)
     if sequences:
         assert settings.source == f"default of {release}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "LLM('m', max_num_seqs=16)",
+        'run(["vllm", "serve", "m", "--max-num-seqs", "16"])',
+        "run('vllm --max_num_seqs=16')",
+    ],
+)
+def test_code_of_python_may_set_the_cap(code):
+    settings = read_launch(container(command=["python3", "-c", code])).settings(None)
+    assert (settings.max_sequences, settings.source) == (16, "the code of python -c")
+
+
+@pytest.mark.parametrize(
+    ("spec", "certain"),
+    [
+        (container(f"--max-num-seqs=$({CAP_VARIABLE})", env=[FROM_CONFIG]), True),
+        (
+            container(
+                "--model=m", f"--max-num-seqs=$({CAP_VARIABLE})", env=[FROM_CONFIG], image="registry.example/e:3"
+            ),
+            True,
+        ),
+        (container(f"--max-num-seqs=$({CAP_VARIABLE})", env=[FROM_CONFIG], image="registry.example/e:3"), False),
+        (container(command=["/start.sh"], env=[FROM_CONFIG]), False),
+        (container("--model=m", command=["/start.sh"], env=[FROM_CONFIG]), False),
+        (container(command=["python", "-c", f"run(os.environ['{CAP_VARIABLE}'])"], env=[FROM_CONFIG]), False),
+        (container(command=["sh", "-c", f"exec vllm serve m --max-num-seqs ${CAP_VARIABLE}"], env=[FROM_CONFIG]), True),
+    ],
+    ids=lambda part: " ".join([*part.get("command", []), *part["args"]])[:60] if isinstance(part, dict) else "",
+)
+def test_a_program_that_hides_the_engine_leaves_the_cap_to_be_confirmed(spec, certain):
+    launch = read_launch(spec)
+    assert launch.reads_cap
+    assert launch.certain is certain
+
+
+def test_data_parallel_engines_each_have_the_cap():
+    assert read_launch(container("--data-parallel-size=4")).settings(None).ranks == 4
+    assert read_launch(container()).settings(None).ranks == 1
 
 
 def test_without_the_gpu_only_a_default_that_does_not_ask_for_it_is_known():

@@ -101,6 +101,8 @@ def test_a_shell_line_must_pass_the_cap_itself(service, pool):
         (["vllm serve m --max-num-seqs 512"], []),
         (["sh", "-c", "vllm serve m --max-num-seqs 512"], []),
         (["sh", "-c", "vllm serve m $FLAGS"], []),
+        (["bash", "-c", 'A=(--max-num-seqs 512); exec vllm serve m "${A[@]}" "$@"', "--"], []),
+        (["bash", "-c", 'set -- "$@" --max-num-seqs 512; exec vllm serve m "$@"', "--"], []),
         (["sh", "-c", 'vllm serve m "$@"'], ["--", "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)", "--max-num-seqs=512"]),
     ],
 )
@@ -118,8 +120,68 @@ def test_a_shell_line_that_forwards_its_arguments_gets_the_cap(service, pool):
     workload = built(service, pool)
     assert workload.reads_cap
     assert container(workload)["args"][:2] == ["--port=8000", "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)"]
-    engine_of(service).update(command=["bash", "-c", 'exec vllm serve m "$@"'], args=[])  # the first one would be $0
-    assert isinstance(build(service, pool), Rejected)
+    # Without a name for the shell the first argument would be it, and be lost.
+    engine_of(service).update(command=["bash", "-c", 'exec vllm serve m "$@"'], args=[])
+    workload = built(service, pool)
+    assert container(workload)["args"][:2] == ["engine", "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)"]
+    assert read_launch(container(workload)).reads_cap
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "certain"),
+    [
+        (["/start.sh"], [], False),
+        (["python3", "/app/serve.py"], [], False),
+        (["/start.sh"], ["--model=m", "--port=8000"], True),
+        (["tini", "--", "vllm", "serve", "m"], [], True),
+        (["python3", "-u", "-m", "vllm.entrypoints.openai.api_server"], [], True),
+        (["bash", "-c", 'exec /start.sh "$@"', "--"], [], False),
+        (["sh", "-c", 'vllm serve m "$@"'], [], True),
+    ],
+)
+def test_only_a_command_that_is_known_to_pass_the_cap_on_is_certain_of_it(service, pool, command, args, certain):
+    engine_of(service).update(command=command, args=args, image="registry.example/engine:1")
+    workload = built(service, pool)
+    assert workload.reads_cap
+    launch = read_launch(container(workload))
+    assert (launch.reads_cap, launch.certain) == (True, certain)
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        (["sh", "-c", 'echo "$@"; vllm serve m'], []),
+        (["sh", "-c", "vllm serve m"], ["--", "--port=1"]),
+        (["bash", "-c", "bash -c 'vllm serve m' --"], []),
+        (["python3", "-c", "import engine; engine.run()"], []),
+        (["python3", "-u", "-c", "import engine"], []),
+    ],
+)
+def test_a_command_that_drops_its_arguments_is_refused(service, pool, command, args):
+    engine_of(service).update(command=command, args=args)
+    refused = build(service, pool)
+    assert isinstance(refused, Rejected)
+    assert "must itself pass --max-num-seqs" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        ({"name": "MAX_NUM_SEQS", "value": "512"}, True),
+        ({"name": "VLLM_ARGS", "value": "--port 8000 --max-num-seqs 512"}, True),
+        ({"name": "ENGINE_ARGS", "value": '{"max_num_seqs": 512}'}, True),
+        ({"name": "VLLM_ARGS", "value": "--max-num-seqs $(PERTOKEN_MAX_NUM_SEQS)"}, False),
+        ({"name": "MAX_MODEL_LEN", "value": "512"}, False),
+    ],
+)
+def test_a_cap_in_the_environment_of_a_start_script_is_the_users_own(service, pool, entry, named):
+    engine_of(service).update(command=["/start.sh"], args=[], env=[entry])
+    result = build(service, pool)
+    assert isinstance(result, Rejected) is named
+    if named:
+        assert entry["name"] in result.message
+        service["spec"]["variants"][0]["batching"] = {"mode": "Fixed"}
+        assert not built(service, pool).reads_cap
 
 
 def test_code_on_the_command_line_takes_no_arguments(service, pool):

@@ -181,6 +181,30 @@ def test_where_the_engine_reads_its_cap():
     assert scalable_fact(workload(spec={"template": in_proxy})).cap_key is None, "only the engine's own variable counts"
 
 
+@pytest.mark.parametrize(
+    ("sources", "key"),
+    [
+        ([{"configMapRef": {"name": "chat-batch"}}], ConfigKey("chat-batch", "PERTOKEN_MAX_NUM_SEQS")),
+        ([{"prefix": "PERTOKEN_", "configMapRef": {"name": "caps"}}], ConfigKey("caps", "MAX_NUM_SEQS")),
+        (
+            [
+                {"configMapRef": {"name": "chat-batch"}},
+                {"configMapRef": {"name": "other"}},
+                {"secretRef": {"name": "s"}},
+            ],
+            ConfigKey("chat-batch", "PERTOKEN_MAX_NUM_SEQS"),
+        ),
+        ([{"configMapRef": {"name": "one"}}, {"configMapRef": {"name": "two"}}], None),
+        ([{"secretRef": {"name": "s"}}], None),
+    ],
+)
+def test_a_cap_that_a_whole_config_map_brings(sources, key):
+    reading = template(4)
+    engine = reading["spec"]["containers"][1]
+    engine |= {"args": ["--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)"], "envFrom": sources}
+    assert scalable_fact(workload(spec={"template": reading})).cap_key == key
+
+
 def test_the_engine_of_a_group_is_its_leaders():
     leader, worker = template(4), template(4)
     leader["spec"]["containers"][1]["args"] = ["--max-num-seqs=16"]

@@ -19,10 +19,15 @@ _DEEPEST: Final = 3  # shells within shells
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARK: Final = re.compile(f"{_OPEN}([^{_CLOSE}]*){_CLOSE}")
 _KUBELET: Final = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
-_SHELL_VARIABLE: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?([-=+?])([^{}]*))?\})")
-_SUBSTITUTION: Final = re.compile(r"\$\([^()]*\)|`[^`]*`")
+_SHELL_VARIABLE: Final = re.compile(
+    r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:\[[@*]\]|:?([-=+?])([^{}]*(?:\{[^{}]*\}[^{}]*)*))?\})"
+)
+_SUBSTITUTION: Final = re.compile(r"\$\(\([^()]*(?:\([^()]*\)[^()]*)*\)\)|\$\([^()]*\)|`[^`]*`")
+_ARRAY: Final = re.compile(r"(?:^|(?<=[\s;&|]))([A-Za-z_]\w*)(\+?)=\(([^()]*)\)")
+_SET_ARGUMENTS: Final = re.compile(r"(?:^|(?<=[\s;&|]))set\s+--([^;&|\n]*)")
 _ASSIGNMENT: Final = re.compile(r"(?:^|(?<=[\s;&|(]))([A-Za-z_]\w*)=(\"[^\"]*\"|'[^']*'|[^\s;&|)]*)")
 _ALL_ARGUMENTS: Final = re.compile(r'"\$[@*]"|"\$\{[@*]\}"|\$[@*]|\$\{[@*]\}')
+_WHOLE_ARRAY: Final = re.compile(r'"(\$\{[A-Za-z_]\w*\[[@*]\]\})"')
 _ONE_ARGUMENT: Final = re.compile(r"\$([0-9])|\$\{([0-9])\}")
 _COMMENT: Final = re.compile(r"(?m)(?:^|(?<=\s))#.*$")
 _INNER_FLAG: Final = re.compile(r"\s--?[A-Za-z]")
@@ -65,13 +70,11 @@ class CommandLine:
     Attributes:
         commands: simple commands in their order, each a tuple of words; more than one only with a shell.
         in_shell: a shell interprets the line.
-        forwards: arguments that are added at the end reach the command.
         too_long: it was not looked into.
     """
 
     commands: tuple[tuple[str, ...], ...]
     in_shell: bool
-    forwards: bool
     too_long: bool = False
 
     @property
@@ -89,7 +92,7 @@ def command_line(container: Mapping[str, Any]) -> CommandLine:
     try:
         return _read(container)
     except _TooLong:
-        return CommandLine((), in_shell=True, forwards=False, too_long=True)
+        return CommandLine((), in_shell=True, too_long=True)
 
 
 def _read(container: Mapping[str, Any]) -> CommandLine:
@@ -146,14 +149,13 @@ def _interpret(parts: Sequence[str], variables: Mapping[str, str], depth: int) -
     at = _shell_script(parts)
     if at is None or depth == 0:
         words = tuple(word for part in parts for word in _split_string(part))
-        return CommandLine((words,) if words else (), in_shell=False, forwards=True)
+        return CommandLine((words,) if words else (), in_shell=False)
     script, rest = parts[at], parts[at + 1 :]
-    forwards = bool(rest) and _ALL_ARGUMENTS.search(script) is not None
     commands: list[tuple[str, ...]] = []
     for command in _simple_commands(_by_shell(script, rest, variables)):
         inner = _interpret(command, variables, depth - 1)
         commands += inner.commands
-    return CommandLine(tuple(commands), in_shell=True, forwards=forwards)
+    return CommandLine(tuple(commands), in_shell=True)
 
 
 def _shell_script(parts: Sequence[str]) -> int | None:
@@ -187,10 +189,36 @@ def _words(text: str) -> tuple[str, ...]:
 def _by_shell(script: str, rest: Sequence[str], variables: Mapping[str, str]) -> str:
     """The script with arguments and variables put in."""
     text = _COMMENT.sub("", script.replace("\\\n", " "))
-    text = _put_in(_ALL_ARGUMENTS, lambda _: " ".join(map(shlex.quote, rest[1:])), text)
+    text = _with_arguments(text, " ".join(map(shlex.quote, rest[1:])))
     text = _put_in(_ONE_ARGUMENT, lambda match: _argument(rest, int(match[1] or match[2])), text)
     text = _SUBSTITUTION.sub(Unresolved.mark(""), text)
-    return _with_variables(text, {**variables, **_assignments(text, variables)})
+    text = _WHOLE_ARRAY.sub(lambda match: match[1], text)
+    known = {**variables, **_assignments(text, variables)}
+    known |= _arrays(text, known)
+    return _with_variables(_ARRAY.sub("", text), known)
+
+
+def _with_arguments(text: str, arguments: str) -> str:
+    """``"$@"`` put in: the arguments of the shell, from ``set --`` on those that it sets."""
+    parts, at = [], 0
+    for match in _SET_ARGUMENTS.finditer(text):
+        parts.append(_filled(text[at : match.start()], arguments))
+        arguments = _filled(match[1], arguments).strip()
+        at = match.end()
+    return "".join(parts) + _filled(text[at:], arguments)
+
+
+def _filled(text: str, arguments: str) -> str:
+    return _put_in(_ALL_ARGUMENTS, lambda _: arguments, text)
+
+
+def _arrays(text: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """Arrays that the script sets or adds to, as the words that ``${NAME[@]}`` stands for."""
+    arrays: dict[str, str] = {}
+    for name, adds, words in _ARRAY.findall(text):
+        before = arrays.get(name, "") if adds else ""
+        arrays[name] = f"{before} {_with_variables(words, {**variables, **arrays})}".strip()
+    return arrays
 
 
 def _argument(rest: Sequence[str], position: int) -> str:
@@ -211,6 +239,8 @@ def _with_variables(text: str, variables: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         name, operator, word = match[1] or match[2], match[3], match[4] or ""
         known = variables.get(name)
+        if "$" in word:
+            word = _with_variables(word, variables)
         if operator == "+":
             return word if known else ""
         if known or (known is not None and operator is None):

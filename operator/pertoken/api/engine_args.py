@@ -8,13 +8,15 @@ from typing import Any, Final
 
 from pertoken.api.command_line import CommandLine, command_line
 from pertoken.api.errors import FieldError
-from pertoken.api.launch import CAP_VARIABLE, read_launch, sets
+from pertoken.api.launch import CAP_VARIABLE, is_code, is_engine, read_launch, sets
 from pertoken.catalog.releases import VLLM, release_of
 from pertoken.domain.service import Batching, BatchingMode, EngineKind, LatencyObjective
 
 Json = dict[str, Any]
 
 CAP_REFERENCE: Final = f"$({CAP_VARIABLE})"
+_PROBE: Final = "--pertoken-probe"  # an argument of which is asked where it would get to
+_NO_NAME: Final = "engine"  # what `sh -c` takes for its own name, so that the arguments after it are arguments
 CAP_FLAG: Final = {EngineKind.VLLM: "--max-num-seqs", EngineKind.SGLANG: "--max-running-requests"}
 DEFAULT_PORT: Final = {EngineKind.VLLM: 8000, EngineKind.SGLANG: 30000}  # of `vllm serve` and `sglang.launch_server`
 BATCHED_TOKENS_FLAG: Final = "--max-num-batched-tokens"
@@ -70,13 +72,16 @@ def complete_container(container: Json, settings: Additions) -> EngineContainer 
     errors: list[FieldError] = []
     args = [*container.get("args", [])]
     env = [*container.get("env", [])]
-    line = command_line({**container, "env": [*env, _cap_variable(settings)]})
-    reads_cap = _cap_args(args, container, line, settings, errors)
+    form = _Form(command_line({**container, "env": [*env, _cap_variable(settings)]}), way_in(container))
+    more: list[str] = []
+    reads_cap = _cap_args(more, container, form, settings, errors)
     if reads_cap:
         _cap_env(env, settings, errors)
-    _batched_tokens(args, line, settings, errors)
-    if _takes_buckets(container, line, settings):
-        args += [BUCKETS_FLAG, histogram_buckets(settings.latency)]
+    _batched_tokens(more, form, settings, errors)
+    if _takes_buckets(container, form, settings):
+        more += [BUCKETS_FLAG, histogram_buckets(settings.latency)]
+    if more:
+        args += [*(form.way_in or ()), *more]
     ports = _ports(container, settings, errors)
     if errors:
         return tuple(errors)
@@ -88,34 +93,59 @@ def complete_container(container: Json, settings: Additions) -> EngineContainer 
     return EngineContainer(done, reads_cap, int(ports[0]["containerPort"]))
 
 
-def _cap_args(
-    args: list[str], container: Json, line: CommandLine, settings: Additions, errors: list[FieldError]
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the container is started.
+
+    Attributes:
+        line: its resolved command line.
+        way_in: see `way_in`.
+    """
+
+    line: CommandLine
+    way_in: tuple[str, ...] | None
+
+
+def way_in(container: Json) -> tuple[str, ...] | None:
+    """What has to stand before arguments that are added at the end, so that they reach the engine; None if none do.
+
+    Nothing as a rule. ``sh -c '… "$@"'`` takes the first argument for its own name, so that it needs one. The script of
+    ``sh -c`` without ``"$@"`` and the code of ``python -c`` pass nothing on.
+    """
+    args = container.get("args", [])
+    for before in ((), (_NO_NAME,)):
+        line = command_line({**container, "args": [*args, *before, _PROBE]})
+        engines = [command for command in line.commands if is_engine(command)]
+        if any(_PROBE in command and not is_code(command) for command in engines or line.commands):
+            return before
+        if not line.in_shell:
+            break
+    return None
+
+
+def _cap_args(more: list[str], container: Json, form: _Form, settings: Additions, errors: list[FieldError]) -> bool:
     """Append the cap's flag; tells whether the container reads the cap."""
     template = {**container, "env": [*container.get("env", []), _cap_variable(settings)]}
-    if line.mentions(CAP_VARIABLE) and read_launch(template).reads_cap:
+    launch = read_launch(template)
+    if form.line.mentions(CAP_VARIABLE) and launch.reads_cap:
         return True
     flag = CAP_FLAG.get(settings.engine)
     if flag is None:
         return False
     fixed = settings.batching.mode is BatchingMode.FIXED
-    if sets(line, flag):
+    if sets(form.line, flag) or launch.named_by:
         if not fixed:
-            advice = f"drop {flag} so that pertoken can set the batch cap, or set batching.mode to Fixed"
-            errors.append(FieldError(f"{settings.path}.args", flag, advice))
+            field, own = ("args", flag) if sets(form.line, flag) else ("env", launch.named_by)
+            advice = f"drop {own} so that pertoken can set the batch cap, or set batching.mode to Fixed"
+            errors.append(FieldError(f"{settings.path}.{field}", own, advice))
         return False
-    if not takes_more(line):
+    if form.way_in is None:
         if not fixed:
             advice = f"a shell line must itself pass {flag}={CAP_REFERENCE}; or set batching.mode to Fixed"
             errors.append(FieldError(f"{settings.path}.args", None, advice))
         return False
-    args.append(f"{flag}={CAP_REFERENCE}")
+    more.append(f"{flag}={CAP_REFERENCE}")
     return True
-
-
-def takes_more(line: CommandLine) -> bool:
-    """Whether arguments at the end of the line reach the engine; those of ``sh -c`` and ``python -c`` do not."""
-    return line.forwards and not (not line.in_shell and "-c" in line.words)
 
 
 def _cap_variable(settings: Additions) -> Json:
@@ -130,28 +160,28 @@ def _cap_env(env: list[Json], settings: Additions, errors: list[FieldError]) -> 
     env.append(_cap_variable(settings))
 
 
-def _batched_tokens(args: list[str], line: CommandLine, settings: Additions, errors: list[FieldError]) -> None:
+def _batched_tokens(more: list[str], form: _Form, settings: Additions, errors: list[FieldError]) -> None:
     tokens = settings.batching.max_batched_tokens
     if tokens is None:
         return
     variant = settings.path.split(".podTemplate", 1)[0]
-    if settings.engine is not EngineKind.VLLM or not takes_more(line):
-        advice = "only an owned vllm engine that is started without a shell takes it"
+    if settings.engine is not EngineKind.VLLM or form.way_in is None:
+        advice = "only an owned vllm engine that takes further arguments takes it"
         errors.append(FieldError(f"{variant}.batching.maxBatchedTokens", tokens, advice))
-    elif sets(line, BATCHED_TOKENS_FLAG):
+    elif sets(form.line, BATCHED_TOKENS_FLAG):
         advice = f"set it here or by {BATCHED_TOKENS_FLAG} in the template, not both"
         errors.append(FieldError(f"{variant}.batching.maxBatchedTokens", tokens, advice))
     else:
-        args.append(f"{BATCHED_TOKENS_FLAG}={tokens}")
+        more.append(f"{BATCHED_TOKENS_FLAG}={tokens}")
 
 
-def _takes_buckets(container: Json, line: CommandLine, settings: Additions) -> bool:
+def _takes_buckets(container: Json, form: _Form, settings: Additions) -> bool:
     promised = settings.latency.ttft_seconds or settings.latency.inter_token_seconds or settings.latency.stall_seconds
     return (
         settings.engine is EngineKind.VLLM
         and bool(promised)
-        and takes_more(line)
-        and not sets(line, BUCKETS_FLAG)
+        and form.way_in is not None
+        and not sets(form.line, BUCKETS_FLAG)
         and knows_buckets(str(container.get("image", "")))
     )
 

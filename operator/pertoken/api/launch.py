@@ -6,6 +6,7 @@ What a file, a start script or a Secret decides stays unknown, and is said.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,24 @@ CAP_VARIABLE: Final = "PERTOKEN_MAX_NUM_SEQS"
 SEQUENCE_FLAGS: Final = ("--max-num-seqs", "--max-running-requests")  # vLLM and what imitates it; SGLang
 TOKEN_FLAGS: Final = ("--max-num-batched-tokens", "--chunked-prefill-size")
 CONFIG_FLAG: Final = "--config"
+# Other flags of the engines: a program that is given some of them hands on what it is given.
+ENGINE_FLAGS: Final = frozenset(
+    {
+        *(
+            "--model",
+            "--model-path",
+            "--served-model-name",
+            "--tokenizer",
+            "--dtype",
+            "--quantization",
+            "--load-format",
+        ),
+        *("--max-model-len", "--context-length", "--tensor-parallel-size", "--tp-size", "--tp", "--data-parallel-size"),
+        *("--pipeline-parallel-size", "--pp-size", "--gpu-memory-utilization", "--mem-fraction-static"),
+        *("--kv-cache-dtype", "--trust-remote-code", "--enforce-eager", "--enable-prefix-caching", "--port", "--host"),
+    }
+)
+RANK_FLAGS: Final = ("--data-parallel-size", "--dp-size", "--dp")
 # With these, a default is no longer that of the table.
 SHIFTING_FLAGS: Final = {
     "max_sequences": ("--performance-mode",),
@@ -34,6 +53,12 @@ _FACTORS: Final = {"": 1, "k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576
 _PROGRAMS: Final = {"vllm": VLLM, "sglang": SGLANG, "llm-d-inference-sim": LLM_D_SIM}
 _MODULE: Final = re.compile(r"(vllm|sglang)(?:\.[\w.]+)?")
 _PYTHON: Final = re.compile(r"(?:.*/)?python[\d.]*")
+_PYTHON_OPTION: Final = re.compile(r"-[bBdEiIOPqsSuvx]+")
+# A cap in code, or in the text of an environment variable: `max_num_seqs=512`, `"--max-num-seqs", "512"`.
+_CAP_IN_TEXT: Final = re.compile(
+    r"(?:max[-_]num[-_]seqs|max[-_]running[-_]requests)[\"']?\s*[=:,\s]\s*[\"']?(\d{1,9})\b", re.IGNORECASE
+)
+_CAP_NAME: Final = re.compile(r"(?:[A-Z]+_)?(?:MAX_NUM_SEQS|MAX_RUNNING_REQUESTS)")
 _SHOWN: Final = 40
 _Options = tuple[tuple[str, ...], tuple[tuple[str, str | None], ...]]
 
@@ -63,7 +88,11 @@ class Launch:
         config_file: that the command line names; empty without one.
         hidden_by: the program that decides where that is no known engine; empty otherwise.
         shifted: figures whose default something else on the command line changes, with that flag.
-        reads_cap: the engine takes its batch cap from `CAP_VARIABLE`.
+        reads_cap: the engine takes its batch cap from `CAP_VARIABLE`, as far as the manifest tells.
+        certain: the engine itself is given that cap; where a program stands between, only the engine's own figures
+            can confirm that it hands the cap on.
+        named_by: environment variable that may set the cap through a program that hides it; empty without one.
+        ranks: data-parallel engines that the command line asks for; 1 where it does not.
     """
 
     max_sequences: Figure | None
@@ -73,6 +102,9 @@ class Launch:
     hidden_by: str
     shifted: Mapping[str, str]
     reads_cap: bool
+    certain: bool = True
+    named_by: str = ""
+    ranks: int = 1
 
     def settings(self, gpu: Gpu | None, cap: BatchCap | None = None) -> EngineSettings:
         """What the engine runs with.
@@ -91,7 +123,7 @@ class Launch:
             elif cap.foreign:
                 source = cap.foreign
             sequences = Figure(None if cap is None else cap.value, source)
-        return EngineSettings(sequences.value, tokens.value, sequences.source, tokens.source)
+        return EngineSettings(sequences.value, tokens.value, sequences.source, tokens.source, self.ranks)
 
     def _figure(self, name: str, given: Figure | None, row: BatchDefaults | None) -> Figure:
         if given is not None:
@@ -109,7 +141,8 @@ class Launch:
         if self.config_file:
             return f"the file {_short(self.config_file)} may set it"
         if self.hidden_by:
-            return f"{_short(self.hidden_by)} decides"
+            named = f" (environment variable {_short(self.named_by)} names a cap)" if self.named_by else ""
+            return f"{_short(self.hidden_by)} decides{named if name == 'max_sequences' else ''}"
         if self.release is None:
             return "the image is no engine's own"
         return f"{self.shifted[name]} changes the default of {self.release}" if name in self.shifted else ""
@@ -120,19 +153,24 @@ def read_launch(container: Mapping[str, Any]) -> Launch:
     line = command_line(container)
     release = release_of(str(container.get("image") or ""))
     options = [(command, tuple(_options(command))) for command in line.commands]
-    sequences = _last_of(options, SEQUENCE_FLAGS)
+    sequences = _last_of(options, SEQUENCE_FLAGS) or _in_code(line)
+    hidden_by = _hidden_by(container, line, release)
+    reads_cap = _reads_cap(container, line, sequences, hidden_by)
     return Launch(
         max_sequences=sequences,
         batched_tokens=_last_of(options, TOKEN_FLAGS),
         release=release,
         config_file=next((_text(value) for _, given in options for flag, value in given if flag == CONFIG_FLAG), ""),
-        hidden_by=_hidden_by(container, line, release),
+        hidden_by=hidden_by,
         shifted={
             name: flag_given
             for name, flags in SHIFTING_FLAGS.items()
             if (flag_given := next((flag for _, given in options for flag, _ in given if flag in flags), ""))
         },
-        reads_cap=_reads_cap(container, line, sequences, release),
+        reads_cap=reads_cap,
+        certain=not reads_cap or not hidden_by or (sequences is not None and _hands_on(options)),
+        named_by=_named_by(container) if hidden_by and not _hands_on(options) else "",
+        ranks=_ranks(options),
     )
 
 
@@ -194,6 +232,11 @@ def _engines(line: CommandLine) -> list[str]:
     return [engine for command in line.commands if (engine := _engine_of(command))]
 
 
+def is_engine(command: tuple[str, ...]) -> bool:
+    """Whether a simple command runs a known engine."""
+    return bool(_engine_of(command))
+
+
 def _engine_of(command: tuple[str, ...]) -> str:
     """The engine that a simple command runs: ``vllm serve``, ``python -m sglang.launch_server``, and the like."""
     for index, word in enumerate(command):
@@ -202,20 +245,60 @@ def _engine_of(command: tuple[str, ...]) -> str:
         program = word.rsplit("/", 1)[-1]
         if program in _PROGRAMS:
             return _PROGRAMS[program]
-        if _PYTHON.fullmatch(word) and command[index + 1 : index + 2] == ("-m",):
-            module = _MODULE.fullmatch("".join(command[index + 2 : index + 3]))
-            return _PROGRAMS[module[1]] if module else ""
+        if _PYTHON.fullmatch(word):
+            rest = tuple(itertools.dropwhile(_PYTHON_OPTION.fullmatch, command[index + 1 :]))
+            module = _MODULE.fullmatch("".join(rest[1:2])) if rest[:1] == ("-m",) else None
+            if rest[:1] == ("-m",):
+                return _PROGRAMS[module[1]] if module else ""
     return ""
 
 
-def _reads_cap(
-    container: Mapping[str, Any], line: CommandLine, sequences: Figure | None, release: Release | None
-) -> bool:
+def is_code(command: tuple[str, ...]) -> bool:
+    """``python -c``: what follows is a program, which does with further arguments what it likes."""
+    return any(_PYTHON.fullmatch(word) and "-c" in command[index + 1 :] for index, word in enumerate(command))
+
+
+def _in_code(line: CommandLine) -> Figure | None:
+    """A cap that the text of ``python -c`` sets; unknown where it sets several."""
+    text = " ".join(word for command in line.commands if is_code(command) for word in command)
+    values = {int(value) for value in _CAP_IN_TEXT.findall(text)}
+    if not values:
+        return None
+    [value, *others] = values
+    if others or not 0 < value <= MAX_FIGURE:
+        return _unknown("the code of python -c names several caps, or one that is none")
+    return Figure(value, "the code of python -c")
+
+
+def _hands_on(options: list[_Options]) -> bool:
+    """A command is given flags of an engine by the user: it passes on what it is given, or is one."""
+    return any(flag in ENGINE_FLAGS for _, given in options for flag, _ in given)
+
+
+def _named_by(container: Mapping[str, Any]) -> str:
+    """An environment variable that names a cap of the user's own: ``MAX_NUM_SEQS``, ``VLLM_ARGS`` with the flag."""
+    for entry in container.get("env") or ():
+        name, value = str(entry.get("name", "")), str(entry.get("value") or "")
+        if (
+            name != CAP_VARIABLE
+            and CAP_VARIABLE not in value
+            and (_CAP_NAME.fullmatch(name) or _CAP_IN_TEXT.search(value))
+        ):
+            return name
+    return ""
+
+
+def _ranks(options: list[_Options]) -> int:
+    figure = _last_of(options, RANK_FLAGS)
+    return 1 if figure is None or figure.value is None else figure.value
+
+
+def _reads_cap(container: Mapping[str, Any], line: CommandLine, sequences: Figure | None, hidden_by: str) -> bool:
     """The last value decides. Where a program hides the flag, naming the variable is taken for reading it."""
     if sequences is not None:
         return sequences.variable == CAP_VARIABLE
     given = any(entry.get("name") == CAP_VARIABLE for entry in container.get("env") or ())
-    if not _hidden_by(container, line, release):
+    if not hidden_by:
         return False
     return given or line.mentions(CAP_VARIABLE)
 

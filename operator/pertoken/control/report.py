@@ -24,7 +24,7 @@ FIELD_MANAGER = "pertoken"
 WATCHED_CONDITIONS = ("Accepted", "MetricsAvailable", "WithinCostTarget", "WithinLatencyTarget", "Conflicted", "Ready")
 BAD_WHEN_TRUE = frozenset({"Conflicted"})
 # True with these is news all the same.
-NOTED = frozenset({Reason.WORKLOAD_LEFT_BEHIND.value})
+NOTED = frozenset({Reason.WORKLOAD_LEFT_BEHIND.value, Reason.CAP_IGNORED.value})
 
 
 @dataclass(frozen=True, slots=True)

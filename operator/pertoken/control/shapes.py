@@ -77,6 +77,7 @@ _CONTAINERS: Final = Each(
                 "valueFrom": {"configMapKeyRef": {"name": Leaf.TEXT, "key": Leaf.TEXT}},
             }
         ),
+        "envFrom": Each({"prefix": Leaf.TEXT, "configMapRef": {"name": Leaf.TEXT}}),
         "resources": {"requests": Leaf.MAPPING, "limits": Leaf.MAPPING},
     }
 )

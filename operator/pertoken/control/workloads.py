@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pertoken.api.launch import CAP_VARIABLE, Launch, read_launch
+from pertoken.api.naming import CAP_SUFFIX
 from pertoken.api.ownership import SERVICE_LABEL
 from pertoken.catalog.gpus import Gpu
 from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
@@ -159,6 +160,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         placement=target.placement,
         failure=target.failure,
         pod_gpus=pod_gpus if target.pods else (),
+        cap_certain=target.launch.certain,
     )
 
 
@@ -221,10 +223,26 @@ def _engine_container(pod_spec: Json) -> Json:
 
 
 def _cap_key(container: Json) -> ConfigKey | None:
-    """Of two entries of one name the kubelet takes the last."""
+    """Of two entries of one name the kubelet takes the last, and any entry before whole ConfigMaps (envFrom)."""
     entries = [entry for entry in container.get("env") or () if entry["name"] == CAP_VARIABLE]
-    source = (entries[-1].get("valueFrom") or {}).get("configMapKeyRef") if entries else None
+    if not entries:
+        return _cap_of_whole_maps(container)
+    source = (entries[-1].get("valueFrom") or {}).get("configMapKeyRef")
     return ConfigKey(source["name"], source["key"]) if source else None
+
+
+def _cap_of_whole_maps(container: Json) -> ConfigKey | None:
+    """The last of several ConfigMaps that hold a variable gives it; which do is not known, but for names like ours."""
+    keys = [
+        ConfigKey(reference["name"], CAP_VARIABLE.removeprefix(prefix))
+        for source in container.get("envFrom") or ()
+        if (reference := source.get("configMapRef")) and reference.get("name")
+        if CAP_VARIABLE.startswith(prefix := source.get("prefix") or "")
+    ]
+    ours = [key for key in keys if key.name.endswith(CAP_SUFFIX)]
+    if ours:
+        return ours[-1]
+    return keys[0] if len(keys) == 1 else None
 
 
 def _made_for(labels: Json) -> str:

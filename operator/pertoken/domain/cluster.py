@@ -133,12 +133,14 @@ class EngineSettings:
         batched_tokens: tokens of one step at most (the prefill chunk of SGLang); None if that is not known.
         source: where `max_sequences` comes from, in words, or why it is not known.
         batched_tokens_source: the same of `batched_tokens`.
+        ranks: data-parallel engine processes of one replica, as the command line asks for them.
     """
 
     max_sequences: int | None = None
     batched_tokens: int | None = None
     source: str = "unknown: the template was not read"
     batched_tokens_source: str = "unknown: the template was not read"
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ class WorkloadFact:
         failure: the controller's words for replicas that it could not create (quota, admission); empty if it could.
         engine: what a container that starts now runs with.
         placement: on which nodes its next pod may run.
+        cap_certain: by the resolved command line the engine itself is given `cap`. Where a start script stands between,
+            the engine's own figures have to confirm that it reads it.
         pod_gpus: GPUs of every pod of one replica; empty where the kind does not tell how many pods that are.
     """
 
@@ -172,6 +176,7 @@ class WorkloadFact:
     engine: EngineSettings = EngineSettings()
     placement: PlacementRules = ANYWHERE
     pod_gpus: tuple[int, ...] = ()
+    cap_certain: bool = True
 
     @property
     def max_sequences(self) -> int | None:

@@ -88,6 +88,8 @@ class Reason(StrEnum):
     BATCH_CHANGE_NOT_WORTH_IT = "BatchChangeNotWorthIt"
     BATCH_FIXED = "BatchFixed"
     BATCH_NOT_ACTUATED = "BatchNotActuated"
+    CAP_UNCONFIRMED = "CapUnconfirmed"
+    CAP_IGNORED = "CapIgnored"
 
     # Cost and latency
     WITHIN_COST_TARGET = "WithinCostTarget"

@@ -73,7 +73,7 @@ def _variant(settlement: Settlement, settled: SettledVariant, overdue: Reason | 
         desired=settled.replicas,
         ready=variant.ready,
         reason=overdue if overdue is not None and held else settled.reason,
-        cap=variant.workload.max_sequences,
+        cap=variant.max_sequences,
         desired_cap=settled.cap.desired,
         cap_reason=settled.roll.reason,
         cap_message=settled.roll.message,

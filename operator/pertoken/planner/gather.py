@@ -18,6 +18,7 @@ from pertoken.forecast.slo_knee import unlearnt
 from pertoken.performance.calibrate import for_key
 from pertoken.performance.steady import Engine, Targets
 from pertoken.performance.step_time import EngineModel, engine_model
+from pertoken.planner.cap_evidence import cap_proof, template_of
 from pertoken.planner.latency import LatencyEvidence, OwedLatency, evidence
 from pertoken.planner.memory import Memory, ServiceMemory, VariantMemory
 from pertoken.planner.pool_state import alive
@@ -54,6 +55,7 @@ def gather(view: ServiceView, world: World, memory: Memory, now: float, tuning: 
             continue
         state = _variant(variant, variant.workload, sight, pools.get(variant.spec.pool))
         known = remembered.variants.get(variant.spec.name, VariantMemory())
+        known = replace(known, cap_proof=cap_proof(state, known.cap_proof, now, tuning))
         state = _with_engine(state, spec.model, known, world.catalog)
         refused = memory.pool(variant.spec.pool, spec.key, variant.spec.name)
         variants.append(replace(state, backoff_until=refused.backoff_until))
@@ -150,17 +152,18 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, c
     base = _base_model(model, state.spec, accelerator, catalog)
     key = calibration_key(state, model, accelerator) or memory.calibration.key
     memory = replace(memory, calibration=for_key(memory.calibration, key))
+    state = replace(state, memory=memory)
     if base is None:
-        return replace(state, memory=memory)
+        return state
     told = state.mean(Signal.KV_CAPACITY_TOKENS)
     # An engine that tells a cache of no tokens has not made it yet.
     capacity = told / state.ranks if told else None
     if (capacity or base.kv_capacity) <= 0:
         # The catalog says that the weights do not fit: then the catalog is no guide here.
-        return replace(state, memory=memory)
+        return state
     base = base.with_batched_tokens(state.workload.engine.batched_tokens)
-    engine = Engine(base, memory.calibration.gains, state.workload.max_sequences, capacity)
-    return replace(state, memory=memory, base_model=base, engine=engine.rounded())
+    engine = Engine(base, memory.calibration.gains, state.max_sequences, capacity)
+    return replace(state, base_model=base, engine=engine.rounded())
 
 
 def calibration_key(state: VariantState, model: ModelSpec, accelerator: str) -> str:
@@ -171,7 +174,7 @@ def calibration_key(state: VariantState, model: ModelSpec, accelerator: str) -> 
     newest = max(state.living, key=lambda pod: (pod.created_at, pod.key), default=None)
     if newest is None:
         return ""
-    template = newest.labels.get("pod-template-hash") or newest.labels.get("controller-revision-hash") or ""
+    template = template_of(newest)
     parallel = state.spec.parallelism
     shape = f"{parallel.tensor}x{parallel.pipeline}x{parallel.data}"
     return f"{state.workload.uid}/{template}/{model.id}/{accelerator}/{shape}/{state.spec.quantization}"

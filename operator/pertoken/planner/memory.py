@@ -88,6 +88,30 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class CapProof:
+    """What the engines of a pod template have shown of their batch cap.
+
+    Attributes:
+        key: workload and pod template; another template is judged anew.
+        pod: which ran more requests than the cap allows; empty where the engines keep to it.
+        running: requests that it ran.
+        most: that it could have run with the cap.
+        at: when that was seen, seconds since the epoch.
+    """
+
+    key: str
+    pod: str = ""
+    running: float = 0.0
+    most: int = 0
+    at: float = 0.0
+
+    @property
+    def refuted(self) -> bool:
+        """The engines do not run with the cap."""
+        return bool(self.pod)
+
+
+@dataclass(frozen=True, slots=True)
 class VariantMemory:
     """History of one variant.
 
@@ -101,6 +125,7 @@ class VariantMemory:
         queued_since: since when every replica has had requests waiting without a break, None while one has not.
         delivered: what replicas with a growing queue deliver; the model is not believed beyond it.
         absent_since: since when replicas that are asked for have no pods although nothing is starting; None if all do.
+        cap_proof: that engines keep to their cap, or that they do not; None while neither was seen.
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -118,6 +143,7 @@ class VariantMemory:
     queued_since: float | None = None
     delivered: Delivered | None = None
     absent_since: float | None = None
+    cap_proof: CapProof | None = None
 
 
 @dataclass(frozen=True, slots=True)

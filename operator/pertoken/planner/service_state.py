@@ -20,7 +20,7 @@ from pertoken.forecast.demand import DemandSample
 from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import EngineModel
 from pertoken.planner.latency import LatencyEvidence
-from pertoken.planner.memory import ServiceMemory, VariantMemory
+from pertoken.planner.memory import CapProof, ServiceMemory, VariantMemory
 from pertoken.planner.tuning import TUNING, Tuning
 
 
@@ -103,6 +103,25 @@ class VariantState:
     def ceiling(self) -> int:
         """Replicas that it can have: its maximum, or what exists while Kubernetes refuses more."""
         return min(self.spec.max_replicas, self.living_replicas) if self.refusal else self.spec.max_replicas
+
+    @property
+    def cap_refuted(self) -> CapProof | None:
+        """What shows that the engines do not run with the cap that their template tells; None where nothing does."""
+        proof = self.memory.cap_proof
+        return proof if proof is not None and proof.refuted else None
+
+    @property
+    def cap_believed(self) -> bool:
+        """The engines run with the cap: by their command line, or where that hides it by their own figures."""
+        proven = self.workload.cap_certain or self.memory.cap_proof is not None
+        return proven and self.cap_refuted is None
+
+    @property
+    def max_sequences(self) -> int | None:
+        """Sequences that an engine process runs at most; None where that is not known, or known to be wrong."""
+        if self.cap_refuted is not None or (self.workload.cap is not None and not self.cap_believed):
+            return None
+        return self.workload.max_sequences
 
     @property
     def ranks(self) -> int:

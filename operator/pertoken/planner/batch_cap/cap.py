@@ -36,20 +36,28 @@ def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessmen
         need: requests per second to be carried by the variant, None when not known.
     """
     cap = variant.workload.cap
-    if cap is None or cap.foreign:
+    if cap is None or cap.foreign or variant.cap_refuted is not None:
         return _not_actuated(variant)
     kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
     batching = variant.spec.batching
     if batching.mode is BatchingMode.FIXED:
         return _fixed(cap, batching, state)
-    load = state.load
-    if not assessment.may_change_cap or variant.engine is None or load is None:
+    if not variant.cap_believed:
+        return replace(kept, reason=Reason.CAP_UNCONFIRMED, message=f"cap {cap.value} kept: {_UNCONFIRMED}")
+    return _suiting(state, variant, cap, need) if assessment.may_change_cap else kept
+
+
+def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: float | None) -> CapDecision:
+    """The cap that suits the load, where everything is known that a restart takes."""
+    kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
+    engine, load, batching = variant.engine, state.load, variant.spec.batching
+    if engine is None or load is None:
         return kept
     unknown = _too_early(state, variant)
     if unknown:
         return replace(kept, message=f"cap {cap.value} kept until {unknown}")
-    limit = cap_limit(variant.engine, load, state.targets, batching)
-    ideal = ideal_cap(variant.engine, load, state.targets, limit, batching)
+    limit = cap_limit(engine, load, state.targets, batching)
+    ideal = ideal_cap(engine, load, state.targets, limit, batching)
     if ideal is None or abs(ideal - cap.value) / cap.value < state.settings.cap_change_threshold:
         return kept
     if ideal > cap.value:
@@ -62,8 +70,20 @@ def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessmen
     return _timing(decision, cap, variant, state) if decision.change else decision
 
 
+_UNCONFIRMED = (
+    "a start script stands between the template and the engine, and no engine has been held at the cap yet: no restart "
+    "for it before"
+)
+
+
 def _not_actuated(variant: VariantState) -> CapDecision:
-    engine, cap = variant.workload.engine, variant.workload.cap
+    engine, cap, refuted = variant.workload.engine, variant.workload.cap, variant.cap_refuted
+    if refuted is not None:
+        words = (
+            f"pod {refuted.pod} runs {refuted.running:.0f} requests, its cap allows {refuted.most}: the engine does "
+            f"not run with the cap that {variant.workload.ref} is given; no restart for it until the template changes"
+        )
+        return CapDecision(None, Reason.CAP_IGNORED, words)
     if cap is not None:
         words = f"cap {cap.value} is read from {cap.foreign}, which is not pertoken's: it is left alone"
         return CapDecision(cap.value, Reason.BATCH_NOT_ACTUATED, words)

@@ -32,6 +32,8 @@ def roll_cap(service: ServiceState, variant: VariantState, wanted: CapDecision, 
     if cap is None or cap.foreign:
         return RollStep(None, wanted.reason, wanted.message)
     roll = variant.memory.roll
+    if variant.cap_refuted is not None:
+        return _abandoned(service, variant, wanted, allowed)
     if cap.completed:
         if (
             roll is not None
@@ -46,6 +48,17 @@ def roll_cap(service: ServiceState, variant: VariantState, wanted: CapDecision, 
     if roll is None:
         roll = Roll(cap.changed_at, variant.current, surge=False)
     return _continue(Rolling(service, variant, cap, roll, allowed))
+
+
+def _abandoned(service: ServiceState, variant: VariantState, wanted: CapDecision, allowed: Allowed) -> RollStep:
+    """The engines do not run with the cap: a change that is under way ends where it is."""
+    cap = variant.workload.cap
+    if cap is None or cap.completed or not allowed.judge:
+        return RollStep(None, wanted.reason, wanted.message)
+    action = CompleteBatchCap(
+        service.spec.key, variant.name, variant.workload.ref, cap.value, wanted.reason, wanted.message
+    )
+    return RollStep(None, wanted.reason, wanted.message, action=action)
 
 
 def _start(

@@ -42,8 +42,8 @@ def _least(state: ServiceState) -> tuple[Reachable | None, float | None]:
         if variant.engine is None or variant.usd_per_hour is None:
             continue
         batching = variant.spec.batching
-        free = variant.workload.cap is not None or variant.workload.max_sequences is None
-        cap = batching.max_sequences if free else variant.workload.max_sequences
+        free = variant.workload.cap is not None or variant.max_sequences is None
+        cap = batching.max_sequences if free else variant.max_sequences
         engine = replace(variant.engine, cap=cap)
         point = sustainable_rate(engine, load, state.targets)
         if isinstance(point, Sustainable):

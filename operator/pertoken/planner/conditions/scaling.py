@@ -14,8 +14,8 @@ from pertoken.planner.settlement import SettledVariant, Settlement
 POOL_STAGES = ("reclaim", "allocate")  # what the pools keep back binds the most, so it is told first
 
 
-def target_condition(state: ServiceState) -> Judgement:
-    """Whether every scale target exists and its GPUs are known."""
+def target_condition(state: ServiceState, trace: Sequence[Step] = ()) -> Judgement:
+    """Whether every scale target exists and its GPUs are known; what of its template is not as it says."""
     if state.missing:
         name, gone = state.missing[0]
         return Judgement(Verdict.FALSE, gone.reason, f"variant {name}: {gone.why}")
@@ -27,6 +27,10 @@ def target_condition(state: ServiceState) -> Judgement:
     if state.view.left_behind:
         words = f"{names}; of no variant any more, to be deleted: {', '.join(state.view.left_behind)}"
         return Judgement(Verdict.TRUE, Reason.WORKLOAD_LEFT_BEHIND, words)
+    ignored = [step for step in trace if step.stage == "batch_cap" and step.reason is Reason.CAP_IGNORED]
+    if ignored:
+        words = "; ".join(f"variant {step.variant}: {step.figures().get('words', '')}" for step in ignored)
+        return Judgement(Verdict.TRUE, Reason.CAP_IGNORED, words)
     return Judgement(Verdict.TRUE, Reason.TARGET_FOUND, names)
 
 

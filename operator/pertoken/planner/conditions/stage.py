@@ -30,7 +30,7 @@ def conditions(settlement: Settlement) -> Settlement:
     settlement = settlement.noting(*doubts(state), *(_not_running(one) for one in lacking if one.overdue))
     cost = cost_figures(state, proposal.variants)
     judgements = {
-        "TargetFound": target_condition(state),
+        "TargetFound": target_condition(state, settlement.trace),
         "MetricsAvailable": proposal.assessment.judgement,
         "AbleToScale": able_condition(settlement, running_condition(state, lacking)),
         "ScalingLimited": limits_condition(limits_of(settlement.trace), remarks(state, settlement.pools)),

@@ -71,7 +71,7 @@ def _shares(state: ServiceState, variant: VariantState) -> list[tuple[float, Rea
     kv = variant.mean(Signal.KV_USAGE)
     if kv is not None:
         shares.append((kv / tuning.kv_target, Reason.KV_CACHE_FULL))
-    cap, batch = variant.workload.max_sequences, variant.batch
+    cap, batch = variant.max_sequences, variant.batch
     if cap is not None and batch is not None:
         shares.append((batch / (tuning.batch_target * cap), Reason.DEMAND_ROSE))
     gpu = variant.mean(Signal.GPU_UTILIZATION)
