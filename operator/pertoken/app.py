@@ -13,6 +13,7 @@ from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
 from pertoken.control.actuate import Actuator
 from pertoken.control.caps import CapReader
+from pertoken.control.creation import CreationEvents
 from pertoken.control.cycle import Cycle
 from pertoken.control.fence import Fence
 from pertoken.control.history import History
@@ -66,6 +67,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         caps=CapReader(reader, clock),
         rules=settings.rules(),
         settings=settings.planner(),
+        creation=CreationEvents(reader, clock),
     )
     cycle = Cycle(
         clock=clock,

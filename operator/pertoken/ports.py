@@ -97,6 +97,13 @@ class ClusterReader(Protocol):
         """The whole object behind a reference."""
 
 
+class EventSource(Protocol):
+    """Events that others have posted."""
+
+    def events(self, namespace: str, reason: str) -> Sequence[Json]:
+        """Those of one reason in a namespace. Raises AdapterError."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventNote:
     """One Kubernetes Event on a user's object.

@@ -106,11 +106,15 @@ def test_a_pod_that_does_not_fit_anywhere():
     assert "Insufficient" in fact.message
 
 
-def test_a_gated_pod_is_not_unschedulable():
-    gated = [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]
-    fact = pod_fact(pod(spec={"nodeName": None}, status={"conditions": gated}))
+def test_a_gated_pod_is_not_unschedulable_and_names_its_gate():
+    gated = [
+        {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "Scheduling is blocked"}
+    ]
+    gates = [{"name": "kueue.x-k8s.io/admission"}]
+    fact = pod_fact(pod(spec={"nodeName": None, "schedulingGates": gates}, status={"conditions": gated}))
     assert fact is not None
     assert fact.unschedulable_since is None
+    assert fact.message == "Scheduling is blocked (kueue.x-k8s.io/admission)"
 
 
 def test_a_pod_created_with_its_node_is_bound_since_the_kubelet_saw_it():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from cycling import Silent
 from watched import RULES, StandingClock, deployment, filled, service
 
 from pertoken.adapters.catalog_files import CatalogFolder
+from pertoken.api.conditions import rfc3339
 from pertoken.control.caps import CapReader
+from pertoken.control.creation import CreationEvents
 from pertoken.control.observer import Observer
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.world import PlannerSettings
@@ -36,6 +39,18 @@ class Reader:
 
     def scale(self, target: WorkloadRef) -> Json:
         raise AssertionError(target)
+
+
+class Events:
+    """Says why the pods of one target are not made."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def events(self, namespace: str, reason: str) -> list[Json]:
+        involved = {"kind": "StatefulSet", "name": self.name, "namespace": namespace}
+        stamp = rfc3339(StandingClock().now() - 60)
+        return [{"involvedObject": involved, "reason": reason, "message": "exceeded quota", "lastTimestamp": stamp}]
 
 
 def observer(reader: Reader, folder: Path | None = None, **sources: Silent) -> Observer:
@@ -71,6 +86,17 @@ def test_targets_without_a_watch_are_read_one_by_one_and_a_bad_one_leaves_the_ot
     assert len(reader.asked) == 4
     assert "silent cannot be read: no answer" in caplog.text
     assert "strange cannot be understood" in caplog.text
+
+
+def test_events_say_why_pods_of_targets_without_a_watch_are_not_made():
+    ready = stateful("ready") | {"status": {"readyReplicas": 9}}
+    reader = Reader(refused=stateful("refused"), ready=ready, other=stateful("other"))
+    inventory = filled(inferenceservices=[asking(name) for name in ("refused", "ready", "other")])
+    clock = StandingClock()
+    for name, words in (("refused", "exceeded quota"), ("ready", "")):
+        seen = replace(observer(reader), creation=CreationEvents(Events(name), clock))
+        failures = {ref.name: fact.failure for ref, fact in seen.survey(inventory.snapshot()).scalables.items()}
+        assert failures == dict.fromkeys(("chat", "refused", "ready", "other"), "") | {name: words}
 
 
 def test_caps_in_other_peoples_config_maps_are_read():

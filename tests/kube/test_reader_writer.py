@@ -157,6 +157,13 @@ def test_a_kind_that_is_installed_later_is_found_then():
     assert reader.get(LWS)["kind"] == "LeaderWorkerSet"
 
 
+def test_events_of_one_reason():
+    api = Api()
+    api.on("GET", "/api/v1/namespaces/prod/events", {"items": [{"message": "exceeded quota"}]})
+    assert KubeReader(api).events("prod", "FailedCreate") == [{"message": "exceeded quota"}]
+    assert api.seen[0].query == {"fieldSelector": "reason=FailedCreate", "limit": CHUNK}
+
+
 CHAT = WorkloadRef("apps/v1", "Deployment", "prod", "chat")
 
 

@@ -83,6 +83,18 @@ def test_room_is_kept_for_the_groups_that_are_still_to_come():
     assert sum(found.free.values()) == 8 - 2 - 2
 
 
+@pytest.mark.parametrize(
+    ("failure", "absent", "free"), [("", (), 4), ("exceeded quota", (), 7), ("", {("llm/chat", "a100")}, 7)]
+)
+def test_no_room_is_kept_for_replicas_that_nobody_makes(failure, absent, free):
+    service = owned(4, [foreign("q", "n", 1)])
+    variant = service.variants[0]
+    view = replace(service, variants=(replace(variant, workload=replace(variant.workload, failure=failure)),))
+    found = pool_states(world_of([node("n", 8)], [], [view]), absent)["a100"]
+
+    assert sum(found.free.values()) == free
+
+
 def test_a_namespace_without_rule_has_no_access():
     assert pool_state(access=(TEAM_A,)).rule_of({"team": "c"}) is None
     assert pool_state().rule_of({}) == -1

@@ -28,6 +28,10 @@
   resources: [{{ range $index, $kind := $kinds }}{{ if $index }}, {{ end }}{{ $kind }}/scale{{ end }}]
   verbs: [{{ if $.Values.readOnly }}get{{ else }}get, patch, update{{ end }}]
 {{- end }}
+# Why the pods of a target are not made (quota, admission), where only events say so.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [get, list]
 # Telling users.
 - apiGroups: [events.k8s.io]
   resources: [events]

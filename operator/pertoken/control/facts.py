@@ -161,7 +161,7 @@ def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | Non
         unschedulable_since=epoch(scheduled.get("lastTransitionTime")) or created if unschedulable else None,
         crashed=bool(broken) or restarts > 0,
         restarts=restarts,
-        message=broken or _words_of_last_end(engine) or (scheduled.get("message", "") if unschedulable else ""),
+        message=broken or _words_of_last_end(engine) or _words_of_scheduler(scheduled, spec),
         placement=placement_rules(spec),
         group=str((meta.get("labels") or {}).get(LWS_GROUP_LABEL) or ""),
     )
@@ -243,6 +243,15 @@ def _broken_words(engine: Json, init_statuses: Iterable[Json]) -> str:
         if ended.get("exitCode", 0) != 0:
             return _words_of_end(ended)
     return ""
+
+
+def _words_of_scheduler(scheduled: Json, spec: Json) -> str:
+    """Why it places a pod on no node: none takes it, or a gate (of a queue with quotas, say) holds it back."""
+    if scheduled.get("status") != "False" or scheduled.get("reason") not in {"Unschedulable", "SchedulingGated"}:
+        return ""
+    gates = ", ".join(str(gate.get("name", "")) for gate in spec.get("schedulingGates") or ())
+    words = str(scheduled.get("message") or "")
+    return f"{words} ({gates})".strip() if gates else words
 
 
 def _words_of_last_end(entry: Json) -> str:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from pertoken.control.caps import CapReader
+from pertoken.control.creation import CreationEvents
 from pertoken.control.inventory import Snapshot
 from pertoken.control.survey import Rules, Surveyed, survey
 from pertoken.control.workloads import ScalableFact, scalable_fact
@@ -26,6 +27,7 @@ class Observer:
     Attributes:
         sources: metrics profile -> where its metrics come from.
         caps: reads batch caps out of other people's ConfigMaps.
+        creation: reads why pods are not made, of targets whose status does not say so; None to do without.
         rules: of the administrator.
     """
 
@@ -35,6 +37,7 @@ class Observer:
     caps: CapReader
     rules: Rules
     settings: PlannerSettings
+    creation: CreationEvents | None = None
 
     def measure(self) -> Mapping[str, MetricsSnapshot]:
         """What each metrics profile says now, all of them asked at once."""
@@ -62,10 +65,17 @@ class Observer:
         }
         for ref in sorted(wanted):
             try:
-                yield scalable_fact(self.reader.get(ref))
+                yield self._explained(scalable_fact(self.reader.get(ref)))
             except NotFound:
                 continue
             except AdapterError as error:
                 LOGGER.warning("%s cannot be read: %s", ref, error)
             except Exception:
                 LOGGER.exception("%s cannot be understood", ref)
+
+    def _explained(self, target: ScalableFact) -> ScalableFact:
+        """With the words of events for replicas that are missing, where its conditions have none."""
+        if self.creation is None or target.failure or not target.waits:
+            return target
+        refused = self.creation.of(target.ref)
+        return target if refused is None else replace(target, failure=refused.words, failed_at=refused.at)

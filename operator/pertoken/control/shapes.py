@@ -85,6 +85,7 @@ _POD_SPEC: Final = {
     "nodeName": Leaf.TEXT,
     "nodeSelector": Leaf.TEXTS,
     "schedulerName": Leaf.TEXT,
+    "schedulingGates": Each({"name": Leaf.TEXT}),
     "tolerations": Each({"key": Leaf.TEXT, "operator": Leaf.TEXT, "value": Leaf.TEXT, "effect": Leaf.TEXT}),
     "containers": _CONTAINERS,
     "initContainers": _CONTAINERS,
@@ -96,7 +97,7 @@ SCALABLE: Final[Mapping[str, Shape]] = {
     "kind": Leaf.NAME,
     "metadata": NAMESPACED,
     "spec": {
-        "template": _TEMPLATE,
+        "template": {**_TEMPLATE, "containers": _CONTAINERS},
         "leaderWorkerTemplate": {"leaderTemplate": _TEMPLATE, "workerTemplate": _TEMPLATE},
         "updateStrategy": {"type": Leaf.TEXT, "rollingUpdate": Leaf.MAPPING},
     },

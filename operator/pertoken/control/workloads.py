@@ -10,6 +10,7 @@ from pertoken.api.launch import CAP_VARIABLE, Launch, read_launch
 from pertoken.api.naming import CAP_SUFFIX
 from pertoken.api.ownership import SERVICE_LABEL
 from pertoken.catalog.gpus import Gpu
+from pertoken.control.creation import failure_of
 from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
 from pertoken.control.placement import placement_rules
 from pertoken.control.quantities import epoch
@@ -17,7 +18,7 @@ from pertoken.domain.cluster import BatchCap, PodFact, WorkloadFact
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.ports import Json
-from pertoken.raw.values import MOST_DIGITS, count
+from pertoken.raw.values import MOST_DIGITS, count, whole_number
 
 KEDA_LABEL = "scaledobject.keda.sh/name"
 MOST_PODS = 4096  # of one replica; a larger group is no group that anybody runs
@@ -45,6 +46,8 @@ class ScalableFact:
         replicas_manager: field manager that last set spec.replicas.
         placement: on which nodes its pods may run, by its template.
         failure: the controller's words for pods that it could not create, empty if it could.
+        failed_at: when that was, where an event tells it; a pod that was made later shows that it is over.
+        waits: fewer of its replicas are ready than it is asked for, by its own status.
         made_for: name of the InferenceService for which pertoken made it, empty for others.
     """
 
@@ -61,6 +64,8 @@ class ScalableFact:
     placement: PlacementRules = ANYWHERE
     failure: str = ""
     made_for: str = ""
+    failed_at: float | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,9 @@ def scalable_fact(obj: Json) -> ScalableFact:
         replicas_manager=replicas_manager(meta.get("managedFields") or ()),
         resource_version=meta.get("resourceVersion", ""),
         placement=placement_rules(_engine_pod_spec(spec), claims=bool(spec.get("volumeClaimTemplates"))),
-        failure=_failure(obj.get("status") or {}),
+        failure=failure_of((obj.get("status") or {}).get("conditions") or ()),
         made_for=_made_for(meta.get("labels") or {}),
+        waits=_waits(obj),
     )
 
 
@@ -158,7 +164,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         resource_version=target.resource_version,
         engine=target.launch.settings(around.gpu, around.cap),
         placement=target.placement,
-        failure=target.failure,
+        failure=_failure(target, around.pods),
         pod_gpus=pod_gpus if target.pods else (),
         cap_certain=target.launch.certain,
     )
@@ -197,6 +203,8 @@ def _pod_gpus(target: ScalableFact, around: Surroundings) -> tuple[int, ...]:
 
 def _pods_of_a_replica(spec: Json) -> tuple[Mapping[str, int], ...]:
     group = spec.get("leaderWorkerTemplate")
+    if group is None and spec.get("worker"):
+        return ()  # an LLMInferenceService over several nodes: its controller works out how many pods that are
     if group is None:
         return (pod_requests(_pod_spec(spec["template"])),) if spec.get("template") else ()
     worker = pod_requests(_pod_spec(group.get("workerTemplate")))
@@ -214,7 +222,9 @@ def _engine_pod_spec(spec: Json) -> Json:
 
 
 def _pod_spec(template: Json | None) -> Json:
-    return dict((template or {}).get("spec") or {})
+    """Of a template with a `spec`, or of one that is a pod spec itself (LLMInferenceService)."""
+    template = template or {}
+    return dict((template if "containers" in template else template.get("spec")) or {})
 
 
 def _engine_container(pod_spec: Json) -> Json:
@@ -249,12 +259,16 @@ def _made_for(labels: Json) -> str:
     return str(labels.get(SERVICE_LABEL, "")) if labels.get("app.kubernetes.io/managed-by") == "pertoken" else ""
 
 
-def _failure(status: Json) -> str:
-    """Of a Deployment (or its like) whose ReplicaSet may not create pods: quota, pod security, a webhook."""
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return str(condition.get("message") or condition.get("reason") or "pods cannot be created")
-    return ""
+def _waits(obj: Json) -> bool:
+    ready = whole_number((obj.get("status") or {}).get("readyReplicas") or 0)
+    return ready is None or ready < count((obj.get("spec") or {}).get("replicas"), "spec.replicas", default=1)
+
+
+def _failure(target: ScalableFact, pods: Iterable[PodFact]) -> str:
+    """What still keeps pods from being made."""
+    since = target.failed_at
+    over = since is not None and any(pod.workload == target.ref and pod.created_at > since for pod in pods)
+    return "" if over else target.failure
 
 
 def _observed(obj: Json) -> bool:

@@ -24,6 +24,17 @@ from pertoken.domain.service import Mode, ServiceSpec, VariantSpec
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
 
 LOGGER = logging.getLogger(__name__)
+# As KServe labels the pods of an LLMInferenceService, which Deployments and LeaderWorkerSets of its own make.
+LLM_SERVICE = "LLMInferenceService"
+NAME_LABEL = "app.kubernetes.io/name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+LLM_WORKLOADS = frozenset(
+    {
+        "llminferenceservice-workload",
+        "llminferenceservice-workload-leader",
+        "llminferenceservice-workload-worker",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +59,9 @@ def build_world(
     """The world of one cycle: accepted services and pools, every pod that holds a device, and the metrics."""
     snapshot = surveyed.snapshot
     replicasets = by_name(snapshot.replicasets)
-    pods = resolve_pods(snapshot.pods, replicasets)
-    vanished = resolve_pods(snapshot.vanished_pods, replicasets)
+    makers = _labelled_targets(surveyed.services)
+    pods = tuple(_relabelled(pod, makers) for pod in resolve_pods(snapshot.pods, replicasets))
+    vanished = tuple(_relabelled(pod, makers) for pod in resolve_pods(snapshot.vanished_pods, replicasets))
     index = _Index()
     for pod in (*pods, *vanished):
         if pod.workload is not None:
@@ -68,6 +80,20 @@ def build_world(
         catalog=catalog,
         settings=settings,
     )
+
+
+def _labelled_targets(services: Iterable[ServiceObject]) -> dict[tuple[str, str], WorkloadRef]:
+    """Targets whose pods are made by objects in between and tell by labels to whom they belong."""
+    targets = (variant.workload for service in services if service.spec for variant in service.spec.variants)
+    return {(ref.namespace, ref.name): ref for ref in targets if ref.kind == LLM_SERVICE}
+
+
+def _relabelled(pod: PodFact, targets: Mapping[tuple[str, str], WorkloadRef]) -> PodFact:
+    """A pod of such a target with its workload; those that only prefill, route or schedule are not its replicas."""
+    if not targets or pod.labels.get(COMPONENT_LABEL) not in LLM_WORKLOADS:
+        return pod
+    target = targets.get((pod.key.namespace, pod.labels.get(NAME_LABEL, "")))
+    return pod if target is None else replace(pod, workload=target)
 
 
 def _view(

@@ -87,7 +87,7 @@ def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> t
         The plan, its actions in the order in which to carry them out (scale-downs, scale-ups, batch changes), and the
         memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted.
     """
-    pools = pool_states(world)
+    pools = pool_states(world, _absent(memory, now, tuning))
     figures = tuple(
         replace(pools[name].figures(), judgement=pool_condition(pools[name].spec, world.catalog))
         for name in sorted(pools)
@@ -198,6 +198,16 @@ def _remembered(service_plans: Sequence[ServicePlan], inputs: _Inputs, pools: Ma
                 seconds = pools[pool].spec.provisioning_seconds
                 kept[key] = backed_off(before, seconds, inputs.now, inputs.tuning.rails)
     return Memory(services, kept, inputs.now)
+
+
+def _absent(memory: Memory, now: float, tuning: Tuning) -> frozenset[tuple[str, str]]:
+    """Variants of which replicas have had no pods for long, as `notice` remembers it."""
+    return frozenset(
+        (service, name)
+        for service, remembered in memory.services.items()
+        for name, variant in remembered.variants.items()
+        if variant.absent_since is not None and now - variant.absent_since >= tuning.running.absent_seconds
+    )
 
 
 def _there(key: str, pools: Collection[str], services: Collection[str]) -> bool:

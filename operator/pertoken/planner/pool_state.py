@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, pods_per_replica, whole_replicas
@@ -182,8 +182,13 @@ def alive(pods: Iterable[PodFact]) -> list[PodFact]:
     return [pod for pod in pods if pod.deleted_at is None and not pod.terminating and not pod.finished]
 
 
-def pool_states(world: World) -> dict[str, PoolState]:
-    """The pools as they stand, pods still to be placed included."""
+def pool_states(world: World, absent: Collection[tuple[str, str]] = ()) -> dict[str, PoolState]:
+    """The pools as they stand, pods still to be placed included.
+
+    Args:
+        world: the snapshot.
+        absent: variants (``namespace/service``, name) for whose missing replicas nobody has made pods for long.
+    """
     pods = {pod.uid: pod for service in world.services for variant in service.variants for pod in variant.pods}
     ours = frozenset(pods)
     pods.update((pod.uid, pod) for pod in world.pods)
@@ -198,7 +203,7 @@ def pool_states(world: World) -> dict[str, PoolState]:
             waiting.append(pod)
     states = {view.spec.name: _state(view, by_node) for view in world.pools}
     for _, service, variant, state in sorted(_by_priority(world, states), key=lambda entry: entry[0]):
-        _commit(state, service, variant)
+        _commit(state, service, variant, refused=(str(service.spec.key), variant.spec.name) in absent)
     for pod in sorted(waiting, key=lambda pod: pod.key):
         _place_foreign(states, pod)
     return states
@@ -249,7 +254,7 @@ def _shrink(state: PoolState, surplus: int) -> None:
         surplus -= cut
 
 
-def _commit(state: PoolState, service: ServiceView, variant: VariantView) -> None:
+def _commit(state: PoolState, service: ServiceView, variant: VariantView, *, refused: bool) -> None:
     """Count a variant's pods against the pool and keep room for those that are still to come."""
     resource = state.spec.resource_name
     rule = state.rule_of(service.namespace_labels)
@@ -269,7 +274,7 @@ def _commit(state: PoolState, service: ServiceView, variant: VariantView) -> Non
         # Replicas that Kubernetes refuses to create take no room.
         living = alive(existing)
         there = whole_replicas(living, pods_per_replica(workload, living, resource))
-        missing = 0 if workload.failure else workload.replicas - there
+        missing = 0 if workload.failure or refused else workload.replicas - there
         for _ in range(max(0, min(missing, MOST_PROMISED))):
             seats.extend(state.take(gpus, rule, where, workload.pod_gpus))
 

@@ -17,7 +17,7 @@ RESTARTS = 3
 
 
 class KubeReader:
-    """Implements `pertoken.ports.ClusterReader`."""
+    """Implements `pertoken.ports.ClusterReader` and `pertoken.ports.EventSource`."""
 
     def __init__(self, client: Caller, namespaces: Sequence[str] = (), discovery: Discovery | None = None) -> None:
         """Read the whole cluster, or only some namespaces (cluster-scoped kinds are always read whole)."""
@@ -50,6 +50,12 @@ class KubeReader:
     def scale(self, target: WorkloadRef) -> Json:
         """The scale subresource (autoscaling/v1 Scale); its resourceVersion is the parent object's."""
         return self._client.call(ApiRequest("GET", self._path(target, "scale")))
+
+    def events(self, namespace: str, reason: str) -> Sequence[Json]:
+        """Events of one reason in a namespace, as the core API has them: the newest `CHUNK` at most."""
+        path = Resource("", "v1", "events", "Event").path(namespace)
+        query: dict[str, str | int | bool] = {"fieldSelector": f"reason={reason}", "limit": CHUNK}
+        return list(self._client.call(ApiRequest("GET", path, query=query)).get("items") or ())
 
     def _path(self, target: WorkloadRef, subresource: str = "") -> str:
         resource = self._discovery.resource(target.api_version, target.kind)
