@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pertoken.api.launch import CAP_VARIABLE, read_launch
 from pertoken.catalog.lookup import SHIPPED, Unknown
-from pertoken.catalog.releases import release_of
+from pertoken.catalog.releases import release_of, stated_release
 from pertoken.domain.cluster import BatchCap
 
 VLLM = "vllm/vllm-openai:v0.32.0"
@@ -214,6 +214,20 @@ def test_a_program_that_hides_the_engine_leaves_the_cap_to_be_confirmed(spec, ce
 def test_data_parallel_engines_each_have_the_cap():
     assert read_launch(container("--data-parallel-size=4")).settings(None).ranks == 4
     assert read_launch(container()).settings(None).ranks == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "stated", "sequences"),
+    [
+        ("nvcr.io/nvidia/vllm:25.12-py3", "0.11.1", 1024),
+        ("nvcr.io/nvidia/vllm:25.12-py3", "0.9.0", None),
+        ("vllm/vllm-openai:v0.32.0", "0.9.0", None),
+        ("registry.example/acme/vllm-openai:v0.32.0", "", None),
+    ],
+)
+def test_defaults_are_those_of_the_stated_version(image, stated, sequences):
+    launch = read_launch(container("serve", "m", command=["vllm"], image=image))
+    assert launch.settings(gpu("h100-sxm"), None, stated_release("vllm", stated)).max_sequences == sequences
 
 
 def test_without_the_gpu_only_a_default_that_does_not_ask_for_it_is_known():

@@ -211,8 +211,18 @@ def test_histogram_edges_are_left_alone_where_they_are_given_or_nothing_is_promi
     [
         ("vllm/vllm-openai:v0.32.0", True),
         ("vllm/vllm-openai:v0.31.0-cu130", True),
-        ("mirror.example:5000/vllm/vllm-openai:v1.0.0@sha256:abc", True),
-        ("vllm/vllm-openai:latest", True),
+        ("mirror.example:5000/hub/vllm/vllm-openai:v1.0.0", True),
+        ("docker.io/vllm/vllm-openai:v0.32.0-x86_64", True),
+        ("vllm/vllm-openai-rocm:v0.32.0.post1", True),
+        # A digest is what runs, whatever tag stands before it; what a moving tag runs is known to the node alone.
+        ("vllm/vllm-openai:v0.32.0@sha256:abc", False),
+        ("vllm/vllm-openai:latest", False),
+        ("vllm/vllm-openai", False),
+        ("vllm/vllm-openai:nightly-1f9a", False),
+        ("vllm/vllm-openai:v0.32", False),
+        ("vllm/vllm-openai:v0.32.0-acme3", False),
+        ("registry.example/acme/vllm-openai:v1.4.2", False),
+        ("ghcr.io/llm-d/llm-d-cuda:v0.40.0", False),
         ("vllm/vllm-openai:v0.30.0", False),
         ("vllm/vllm-openai:v0.9.2", False),
         ("vllm/vllm-openai@sha256:abc", False),
@@ -227,6 +237,29 @@ def test_histogram_edges_are_left_alone_where_they_are_given_or_nothing_is_promi
 )
 def test_only_engines_known_to_have_the_flag_get_it(image, knows):
     assert knows_buckets(image) is knows
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "knows"),
+    [
+        ("nvcr.io/nvidia/vllm:25.12-py3", "0.11.1", False),
+        ("nvcr.io/nvidia/vllm:26.10-py3", "0.31.0", True),
+        ("registry.example/team/vllm@sha256:abc", "v0.32", True),
+        ("vllm/vllm-openai:v0.32.0", "0.30.0", False),
+        ("vllm/vllm-openai:v0.32.0", "", True),
+    ],
+)
+def test_a_stated_version_counts_more_than_the_tag(service, pool, image, version, knows):
+    engine_of(service)["image"] = image
+    if version:
+        service["spec"]["variants"][0]["engineVersion"] = version
+    assert ("--custom-histogram-buckets" in container(built(service, pool))["args"]) is knows
+
+
+@pytest.mark.parametrize("version", ["new", "0", "0.31.x", "v0.31.0-acme", "1.2.3.4", ""])
+def test_a_stated_version_is_one(service, version):
+    service["spec"]["variants"][0]["engineVersion"] = version
+    assert isinstance(translate_service(service), Rejected)
 
 
 def test_batched_tokens(service, pool):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pertoken.api.command_line import CommandLine, command_line
 from pertoken.api.errors import FieldError
 from pertoken.api.launch import CAP_VARIABLE, is_code, is_engine, read_launch, sets
-from pertoken.catalog.releases import VLLM, release_of
+from pertoken.catalog.releases import VLLM, release_of, stated_release
 from pertoken.domain.service import Batching, BatchingMode, EngineKind, LatencyObjective
 
 Json = dict[str, Any]
@@ -44,6 +44,7 @@ class Additions:
     Attributes:
         cap_config_map: name of the ConfigMap that holds the cap.
         path: of the container in the manifest, for errors.
+        engine_version: as the user states it; empty where the image is to tell.
     """
 
     engine: EngineKind
@@ -51,6 +52,7 @@ class Additions:
     latency: LatencyObjective
     cap_config_map: str
     path: str
+    engine_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +184,21 @@ def _takes_buckets(container: Json, form: _Form, settings: Additions) -> bool:
         and bool(promised)
         and form.way_in is not None
         and not sets(form.line, BUCKETS_FLAG)
-        and knows_buckets(str(container.get("image", "")))
+        and knows_buckets(str(container.get("image", "")), settings.engine_version)
     )
 
 
-def knows_buckets(image: str) -> bool:
-    """Whether an image is a vLLM that has the flag. Unknown versions count as old: too new a flag is fatal."""
-    release = release_of(image)
-    if release is None or release.engine != VLLM:
+def knows_buckets(image: str, engine_version: str = "") -> bool:
+    """Whether an image is a vLLM that has the flag. Unknown versions count as old: too new a flag is fatal.
+
+    Args:
+        image: of the container.
+        engine_version: as the user states it, which counts more than the image's tag; empty for none.
+    """
+    release = stated_release(VLLM, engine_version) or release_of(image)
+    if release is None or release.engine != VLLM or release.version is None:
         return False
-    return release.newest or (release.version is not None and release.version >= BUCKETS_SINCE)
+    return release.certain and release.version >= BUCKETS_SINCE
 
 
 def histogram_buckets(latency: LatencyObjective) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pertoken.api.command_line import SHELLS, CommandLine, Unresolved, command_line
@@ -106,13 +106,16 @@ class Launch:
     named_by: str = ""
     ranks: int = 1
 
-    def settings(self, gpu: Gpu | None, cap: BatchCap | None = None) -> EngineSettings:
+    def settings(self, gpu: Gpu | None, cap: BatchCap | None = None, stated: Release | None = None) -> EngineSettings:
         """What the engine runs with.
 
         Args:
             gpu: a whole one, on which it runs; None if that is not known.
             cap: of the ConfigMap that the engine reads it from.
+            stated: the release that the user states; it counts more than the image's.
         """
+        if stated is not None:
+            return replace(self, release=stated).settings(gpu, cap)
         row = None if self.release is None else batch_defaults(self.release, gpu)
         sequences = self._figure("max_sequences", self.max_sequences, row)
         tokens = self._figure("batched_tokens", self.batched_tokens, row)

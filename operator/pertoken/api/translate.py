@@ -214,6 +214,7 @@ def _variant(variant: VariantModel, key: ServiceKey) -> VariantSpec:
         min_replicas=variant.min_replicas,
         max_replicas=variant.max_replicas or max(1, variant.min_replicas),
         batching=_batching(variant.batching or BatchingModel()),
+        engine_version=variant.engine_version or "",
     )
 
 

@@ -77,6 +77,7 @@ def build_workload(request: WorkloadRequest) -> OwnedWorkload | Rejected:
         latency=request.service.latency,
         cap_config_map=cap_name(request.variant.workload.name),
         path=f"{path}.spec.containers[{position}]",
+        engine_version=request.variant.engine_version,
     )
     engine = complete_container(containers[position], settings)
     errors = _gpu_errors(request, path)

@@ -1,7 +1,9 @@
 """Releases of the serving engines: which image tags tell the version, and what an engine runs with unless told.
 
 Defaults change between versions and with the GPU's memory, so a row says from which version it was read to hold. An
-image that is not the engine's own (``nvcr.io/nvidia/vllm:25.12-py3``) has tags of its own meaning: nothing follows.
+image that is not the engine's own (``nvcr.io/nvidia/vllm:25.12-py3``, ``registry.example/team/vllm-openai:1.4``) has
+tags of its own meaning, and so has a tag with words that no release of the engine has: nothing follows. Who builds
+images says the version in ``variants[].engineVersion``.
 """
 
 from __future__ import annotations
@@ -17,9 +19,15 @@ Version = tuple[int, int, int]
 VLLM: Final = "vllm"
 SGLANG: Final = "sglang"
 LLM_D_SIM: Final = "llm-d-inference-sim"
-NEWEST_TAGS: Final = frozenset({"latest", "nightly"})
 FIRST_DATE_TAG: Final = 20  # 25.12 is a month, not a version: no engine here has reached version 20
-_VERSION: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:(?:rc|post|\.)\d{1,4})?(?:[-+_].{0,128})?")
+# Words that releases of the engines have behind their version, for what they are built.
+_BUILD: Final = (
+    r"x86_64|amd64|arm64|aarch64|cu\d{1,4}|cuda\d{0,4}|rocm\d{0,4}|ubuntu\d{0,4}|g?b\d{3}|mi\d{3}x?|blackwell"
+)
+_VERSION: Final = re.compile(
+    rf"v?(\d{{1,4}})\.(\d{{1,4}})\.(\d{{1,4}})(?:\.?(?:rc|post)\d{{1,4}})?(?:[-_.](?:{_BUILD}|\d{{1,4}}))*"
+)
+_STATED: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +36,25 @@ class Release:
 
     Attributes:
         engine: whose image it is.
-        version: by its tag; None where the tag does not tell (a digest alone, ``latest``).
-        newest: the tag follows the newest version.
+        version: by its tag, or as the user states it; None where neither tells (a digest alone, ``latest``).
+        certain: nothing but that version can run. Beside a digest a tag is a remark: the digest is what runs.
     """
 
     engine: str
     version: Version | None = None
-    newest: bool = False
+    certain: bool = False
 
     def __str__(self) -> str:
         name = {VLLM: "vLLM", SGLANG: "SGLang"}.get(self.engine, self.engine)
         return name if self.version is None else f"{name} {'.'.join(map(str, self.version))}"
 
 
-# Last part of the image's name, with the part before it where the last one alone is used by others, too. A mirror that
-# keeps the name is the engine's own; builds for the CPU have defaults of their own and are not listed.
+# Whose image it is, by owner and name: a mirror that keeps both is the engine's own; the name alone is used by others,
+# too. Builds for the CPU have defaults of their own and are not listed.
 _OWN_IMAGES: Final = (
-    (re.compile(r"(?:^|/)vllm-openai(?:-rocm)?$"), VLLM),
+    (re.compile(r"(?:^|/)vllm/vllm-openai(?:-rocm)?$"), VLLM),
     (re.compile(r"(?:^|/)lmsysorg/sglang$"), SGLANG),
-    (re.compile(r"(?:^|/)llm-d-inference-sim$"), LLM_D_SIM),
+    (re.compile(r"(?:^|/)llm-d/llm-d-inference-sim$"), LLM_D_SIM),
 )
 
 
@@ -58,16 +66,23 @@ def release_of(image: str) -> Release | None:
     whole = f"{path}/{name}" if path else name
     for pattern, engine in _OWN_IMAGES:
         if pattern.search(whole):
-            return Release(engine, version_of(tag), newest=tag in NEWEST_TAGS or (not tag and "@" not in image))
+            version = version_of(tag)
+            return Release(engine, version, certain=version is not None and "@" not in image)
     return None
 
 
+def stated_release(engine: str, version: str) -> Release | None:
+    """The release that a user states; None where nothing, or no version, is stated."""
+    found = _STATED.fullmatch(version)
+    return None if found is None else Release(engine, (int(found[1]), int(found[2]), int(found[3] or 0)), certain=True)
+
+
 def version_of(tag: str) -> Version | None:
-    """The version that a tag tells; None for dates and words."""
+    """The version that a tag tells; None for dates, words, and builds that no release has."""
     found = _VERSION.fullmatch(tag)
     if found is None or int(found[1]) >= FIRST_DATE_TAG:
         return None
-    return int(found[1]), int(found[2]), int(found[3] or 0)
+    return int(found[1]), int(found[2]), int(found[3])
 
 
 @dataclass(frozen=True, slots=True)

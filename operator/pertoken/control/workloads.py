@@ -10,6 +10,7 @@ from pertoken.api.launch import CAP_VARIABLE, Launch, read_launch
 from pertoken.api.naming import CAP_SUFFIX
 from pertoken.api.ownership import SERVICE_LABEL
 from pertoken.catalog.gpus import Gpu
+from pertoken.catalog.releases import Release
 from pertoken.control.creation import failure_of
 from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
 from pertoken.control.placement import placement_rules
@@ -95,6 +96,7 @@ class Surroundings:
         cap: the batch cap read from pertoken's ConfigMap, None if the template reads none.
         resource: extended resource that `gpus_per_replica` counts.
         gpu: on which the pods run, if they have whole ones; None if that is not known.
+        release: of the engine, as the user states it; None where the image is to tell.
     """
 
     pods: Iterable[PodFact] = ()
@@ -103,6 +105,7 @@ class Surroundings:
     cap: BatchCap | None = None
     resource: str = "nvidia.com/gpu"
     gpu: Gpu | None = None
+    release: Release | None = None
 
 
 def group_of(api_version: str) -> str:
@@ -162,7 +165,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         replicas_manager=target.replicas_manager,
         foreign_autoscaler=rivals[0] if rivals else "",
         resource_version=target.resource_version,
-        engine=target.launch.settings(around.gpu, around.cap),
+        engine=target.launch.settings(around.gpu, around.cap, around.release),
         placement=target.placement,
         failure=_failure(target, around.pods),
         pod_gpus=pod_gpus if target.pods else (),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.lookup import Catalog
+from pertoken.catalog.releases import stated_release
 from pertoken.control.caps import cap_in_use, own_cap
 from pertoken.control.facts import by_name, resolve_pods
 from pertoken.control.objects import ServiceObject
@@ -179,6 +180,7 @@ def _workload(
         cap=cap_in_use(own_cap(service, variant, scalable, surveyed.caps), address, surveyed.read_caps),
         resource=device.resource,
         gpu=device.gpu,
+        release=stated_release(variant.engine.value, variant.engine_version),
     )
     return workload_fact(scalable, here)
 

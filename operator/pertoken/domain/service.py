@@ -168,7 +168,11 @@ class Behavior:
 
 @dataclass(frozen=True, slots=True)
 class VariantSpec:
-    """One way to serve the model: GPU type, parallelism, engine configuration."""
+    """One way to serve the model: GPU type, parallelism, engine configuration.
+
+    Attributes:
+        engine_version: as the user states it, empty where the image is to tell.
+    """
 
     name: str
     pool: str
@@ -180,6 +184,7 @@ class VariantSpec:
     min_replicas: int = 0
     max_replicas: int = 1
     batching: Batching = Batching()
+    engine_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from pertoken.api.v1alpha1.base import (
     Subdomain,
 )
 
+ENGINE_VERSION = r"^v?[0-9]{1,4}\.[0-9]{1,4}(\.[0-9]{1,4})?$"
+
 
 class ParallelismModel(Strict):
     """How one replica spreads over GPUs: tensor x pipeline x data of them."""
@@ -105,6 +107,15 @@ class VariantModel(Strict):
     )
     batching: BatchingModel | None = Field(default=None, description="Bounds of the engine's batch size.")
     engine: Literal["vllm", "sglang", "generic"] = Field(default="vllm", description="Serving engine.")
+    engine_version: str | None = Field(
+        default=None,
+        max_length=16,
+        pattern=ENGINE_VERSION,
+        description=(
+            "Version of the engine, such as 0.32.0, where the image's tag does not tell it (another registry's image, "
+            "a build of your own, a digest). Flags that only newer versions know, and defaults, depend on it."
+        ),
+    )
     pod_template: PodTemplate | None = Field(
         default=None, description="Pods of a workload that pertoken owns. Excludes scaleTargetRef."
     )
