@@ -106,3 +106,16 @@ def test_another_template_starts_afresh():
 
     assert for_key(learnt, "a") is learnt
     assert for_key(learnt, "b") == Calibration(key="b")
+
+
+def test_a_gpu_that_nothing_was_measured_on_has_a_wide_prior():
+    """An engine 1.8 times as slow as the data sheet lets hope: believed at once, not taken for an outlier."""
+    known, unknown = for_key(Calibration(), "a"), for_key(Calibration(), "a", measured=False)
+    assert (known.variance_decode, unknown.variance_decode) == (0.25**2, 0.5**2)
+    sure, open_minded = (run([observe(1.8)], state) for state in (known, unknown))
+    assert (sure.samples, open_minded.samples) == (0, 1)
+    assert open_minded.gains.decode > 1.5
+    learnt = replace(open_minded, variance_decode=1e-4, variance_prefill=1e-4, covariance=0.0)
+    outlier = [learn(learnt, replace(MODEL, measured=measured), observe(9.0), 864_000.0) for measured in (True, False)]
+    assert [state.variance_decode for state in outlier] == [0.25**2, 0.5**2]
+    assert for_key(unknown, "a") is unknown

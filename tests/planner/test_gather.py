@@ -159,6 +159,11 @@ def test_a_calibration_belongs_to_the_pod_template():
     assert gathered(Variant(memory=kept, replicas=0)).variants[0].memory.calibration.samples == 7
 
 
+@pytest.mark.parametrize(("accelerator", "prior"), [("h100-sxm", 0.25**2), ("l4", 0.5**2), ("mi300x", 0.5**2)])
+def test_what_is_learnt_starts_wide_on_a_gpu_that_nothing_was_measured_on(accelerator, prior):
+    assert gathered(Variant(pool={"accelerator": accelerator})).variants[0].memory.calibration.variance_decode == prior
+
+
 def test_latencies_are_those_of_all_variants_and_of_warmed_up_pods_apart():
     fresh = Variant(variant_spec(name="b"), replicas=1, pods=[pod("b-0", served=90.0)])
     state = gathered(Variant(replicas=1), fresh)

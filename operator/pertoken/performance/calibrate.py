@@ -3,7 +3,7 @@
 A Kalman filter in log space over x = (ln decode gain, ln prefill gain). Observed is the mean inter-token latency, which
 the model puts at ``g_d d(B) / (1 - g_p u)``; its derivatives are 1 and ``u' / (1 - u')`` with ``u' = g_p u``. Prior
 N(0, 0.25^2): with it three operating points bring the TPOT error from 11.7 % to 6.5 % on measured servers; without it
-the 90th percentile of the error grows.
+the 90th percentile of the error grows. On a GPU that nothing was measured on it is twice as wide.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pertoken.performance.step_time import EngineModel, Gains, marginal_prefill_
 from pertoken.performance.tuning import CALIBRATING
 
 PRIOR_VARIANCE: Final = CALIBRATING.prior_deviation**2
+UNMEASURED_VARIANCE: Final = CALIBRATING.unmeasured_deviation**2
 STEP_NOISE: Final = CALIBRATING.step_deviation**2
 
 
@@ -79,9 +80,23 @@ class Observation:
     weight: float = 1.0
 
 
-def for_key(state: Calibration, key: str) -> Calibration:
-    """The state if it was learnt under this key, a fresh one otherwise."""
-    return state if state.key == key else Calibration(key=key)
+def for_key(state: Calibration, key: str, *, measured: bool = True) -> Calibration:
+    """The state if it was learnt under this key, a fresh one otherwise.
+
+    Args:
+        state: what is known.
+        key: of the pod template.
+        measured: the GPU's efficiencies come from measurements on it; else the prior is wide.
+    """
+    if state.key == key:
+        return state
+    prior = _prior(measured=measured)
+    return Calibration(key=key, variance_decode=prior, variance_prefill=prior)
+
+
+def _prior(*, measured: bool) -> float:
+    """Variance that gains start from and return to."""
+    return PRIOR_VARIANCE if measured else UNMEASURED_VARIANCE
 
 
 def usable(observation: Observation) -> bool:
@@ -98,7 +113,8 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     """The state after one observation; unchanged when the observation cannot be used."""
     if not usable(observation):
         return state
-    state = _forget(state, now)
+    prior = _prior(measured=engine.measured)
+    state = _forget(state, prior, now)
     load, gains = observation.load, state.gains
     # Sequences see the batch that they are part of: one more than the time-mean under random arrivals, but just the cap
     # while requests queue.
@@ -107,20 +123,20 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
     share = min(observation.request_rate * prompt, CALIBRATING.most_prefill_share)
     residual = log(observation.step_seconds) - log(decode / (1.0 - share))
-    state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE / observation.weight)
+    state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE / observation.weight, prior)
     if observation.queued:
         return state
     return _offset(state, observation, prompt + CALIBRATING.first_steps * decode)
 
 
-def _forget(state: Calibration, now: float) -> Calibration:
+def _forget(state: Calibration, prior: float, now: float) -> Calibration:
     """Let the variances drift back to the prior."""
     elapsed = max(0.0, now - state.updated_at) if state.updated_at else 0.0
-    grow = PRIOR_VARIANCE * min(1.0, elapsed / CALIBRATING.forget_seconds)
+    grow = prior * min(1.0, elapsed / CALIBRATING.forget_seconds)
     return replace(
         state,
-        variance_decode=max(state.variance_decode, min(PRIOR_VARIANCE, state.variance_decode + grow)),
-        variance_prefill=max(state.variance_prefill, min(PRIOR_VARIANCE, state.variance_prefill + grow)),
+        variance_decode=max(state.variance_decode, min(prior, state.variance_decode + grow)),
+        variance_prefill=max(state.variance_prefill, min(prior, state.variance_prefill + grow)),
         updated_at=now,
     )
 
@@ -135,7 +151,9 @@ def _innovation(state: Calibration, slopes: tuple[float, float], noise: float) -
     )
 
 
-def _measure(state: Calibration, residual: float, slopes: tuple[float, float], noise: float) -> Calibration:
+def _measure(
+    state: Calibration, residual: float, slopes: tuple[float, float], noise: float, prior: float
+) -> Calibration:
     """Update with an outlier gate."""
     innovation = _innovation(state, slopes, noise)
     if residual * residual / innovation > CALIBRATING.outlier:
@@ -145,8 +163,8 @@ def _measure(state: Calibration, residual: float, slopes: tuple[float, float], n
         return replace(
             state,
             outliers=0,
-            variance_decode=CALIBRATING.widened * PRIOR_VARIANCE,
-            variance_prefill=CALIBRATING.widened * PRIOR_VARIANCE,
+            variance_decode=CALIBRATING.widened * prior,
+            variance_prefill=CALIBRATING.widened * prior,
             covariance=0.0,
         )
     state = _update(state, residual, slopes, noise)

@@ -69,6 +69,7 @@ class EngineModel:
         batched_tokens: budget of tokens per step (`max_num_batched_tokens`).
         indexer_bytes: of `kv_bytes`, those that learned sparse attention reads of every token to choose.
         kv_reads: how often a step reads each cached byte (layers that share a cache read it again).
+        measured: the GPU's efficiencies come from measurements on it.
     """
 
     body_bytes: float
@@ -104,6 +105,7 @@ class EngineModel:
     batched_tokens: int = DEFAULT_BATCHED_TOKENS
     indexer_bytes: float = 0.0
     kv_reads: float = 1.0
+    measured: bool = True
 
     def with_batched_tokens(self, tokens: int | None) -> EngineModel:
         """The same engine with another budget of tokens per step."""
@@ -224,4 +226,5 @@ def engine_model(
         gpus=parallelism.gpus,
         indexer_bytes=float(sum(times * one.indexer_bytes for times, one in attentions)),
         kv_reads=read_bytes / per_token if per_token else 1.0,
+        measured=efficiency.measured,
     )

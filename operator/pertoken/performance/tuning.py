@@ -37,6 +37,9 @@ class Calibrating:
     """What is learnt of a deployment's engine."""
 
     prior_deviation: float = number(0.25, "of a gain's logarithm", "guess: servers of the same model and GPU differ so")
+    unmeasured_deviation: float = number(
+        0.5, "of a gain's logarithm", "guess: the same on a GPU that nothing was measured on, twice as wide"
+    )
     step_deviation: float = number(
         0.10, "of the logarithm of measured / modelled steps", "guess: successive windows overlap"
     )

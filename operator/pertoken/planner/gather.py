@@ -151,7 +151,9 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, c
     accelerator = "" if state.pool is None else state.pool.accelerator
     base = _base_model(model, state.spec, accelerator, catalog)
     key = calibration_key(state, model, accelerator) or memory.calibration.key
-    memory = replace(memory, calibration=for_key(memory.calibration, key))
+    gpu = catalog.known_gpu(accelerator)
+    measured = gpu is None or gpu.efficiency.measured
+    memory = replace(memory, calibration=for_key(memory.calibration, key, measured=measured))
     state = replace(state, memory=memory)
     if base is None:
         return state
