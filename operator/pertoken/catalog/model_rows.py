@@ -252,7 +252,7 @@ _QWEN: Final = (
         linear_parameters=gated_delta(2048, 16, 32, 128, 128),
         linear_state=32 * 128 * 128,
         context=262144,
-        aliases=("Qwen/Qwen3-Next-80B-A3B-Thinking",),
+        aliases=("Qwen/Qwen3-Next-80B-A3B-Thinking", "Qwen/Qwen3-Coder-Next"),
     ),
     Model(
         "Qwen/Qwen3.5-27B",
@@ -416,7 +416,7 @@ _DEEPSEEK_AI: Final = (
         latent_wide=64,
         native_quantization="fp8",
         context=163840,
-        aliases=("deepseek-ai/DeepSeek-V3.2-Exp",),
+        aliases=("deepseek-ai/DeepSeek-V3.2-Exp", "deepseek-ai/DeepSeek-V3.2-Speciale"),
     ),
     Model(
         "moonshotai/Kimi-K2",
@@ -704,6 +704,7 @@ _OTHERS: Final = (
         window=128,
         windowed_layers=12,
         native_quantization="mxfp4",
+        aliases=("openai/gpt-oss-safeguard-20b",),
     ),
     Model(
         "openai/gpt-oss-120b",
@@ -720,6 +721,7 @@ _OTHERS: Final = (
         window=128,
         windowed_layers=18,
         native_quantization="mxfp4",
+        aliases=("openai/gpt-oss-safeguard-120b",),
     ),
     Model(
         "MiniMaxAI/MiniMax-M2",
@@ -853,6 +855,7 @@ _OTHERS: Final = (
         linear_parameters=mamba1(4096, 8192, 16, 256),
         linear_state=8192 * 16,
         context=262144,
+        aliases=("ai21labs/AI21-Jamba-Mini-1.6", "ai21labs/AI21-Jamba2-Mini", "ai21labs/Jamba-v0.1"),
     ),
     Model("CohereForAI/c4ai-command-r-08-2024", 40, 8192, 64, 8, 128, 24576, 256000, tied=True),
     Model("CohereForAI/c4ai-command-r-plus", 64, 12288, 96, 8, 128, 33792, 256000, tied=True),
