@@ -95,6 +95,14 @@ PUBLISHED = {
         "startTime;model;prompt_tokens;completion_tokens\n2026-03-01T10:00:00Z;m;229;150\n"
         '"2026-03-01T10:00:01.500Z";m;1020.0;261\n2026-03-01T10:00:04Z;m;529;68\n'
     ),
+    "a duration and an inner time beside the request's own": (
+        '{"request_time":0.7,"timestamp":1772359200,"request":{"start_time":3.5},'
+        '"usage":{"prompt_tokens":229,"completion_tokens":150}}\n'
+        '{"request_time":9.9,"timestamp":1772359201.5,"request":{"start_time":1.5},'
+        '"usage":{"prompt_tokens":1020,"completion_tokens":261}}\n'
+        '{"request_time":0.1,"timestamp":1772359204,"request":{"start_time":0.5},'
+        '"usage":{"prompt_tokens":529,"completion_tokens":68}}\n'
+    ),
     "web server's time": (
         '{"time":"[01/Mar/2026:10:00:00 +0000]","usage":{"prompt_tokens":229,"completion_tokens":150}}\n'
         '{"time":"2026-03-01T10:00:01.5Z","usage":{"prompt_tokens":1020,"completion_tokens":261}}\n'
@@ -180,6 +188,7 @@ NO_TRACE = {
     "": ":1: no known trace format (have nothing)",
     "arrival_s,input_tokens\n1,2\n": ":1: output_tokens: missing",
     "TIMESTAMP,ContextTokens\n1,2\n": ":1: GeneratedTokens: missing",
+    "PAR1\0\x1b[2J": ":1: no known trace format (have PAR1??[2J);",
     "a,b\n1,2\n": ":1: no known trace format (have a,b); expected columns arrival_s,input_tokens,output_tokens;",
     '{"a": 1}\n': ":1: no known trace format (have a)",
     '{"timestamp": 5, "input_length": 3}\n': ":1: output_length: missing",

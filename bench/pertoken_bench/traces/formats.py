@@ -72,7 +72,6 @@ TIMES: Final = {
     "arrivaltime": Clock.ANY,
     "arrivaltimestamp": Clock.ANY,
     "arrivedat": Clock.ANY,
-    "requesttime": Clock.ANY,
     "requesttimestamp": Clock.ANY,
     "starttime": Clock.ANY,
     "startedat": Clock.ANY,
@@ -85,6 +84,7 @@ TIMES: Final = {
     "datetime": Clock.ANY,
     "createdat": Clock.ANY,
     "created": Clock.ANY,
+    "requesttime": Clock.ANY,  # the last: web servers call a duration so
 }
 PAIRS: Final = (
     ("prompttokens", "completiontokens"),
@@ -140,10 +140,12 @@ def layout_of(keys: Mapping[str, tuple[Any, ...]]) -> Layout | None:
             time, inputs, outputs = (keys[name] for name in names)
             blocks, model = keys.get(plain(known.blocks), ()), keys.get(plain(known.model), ())
             return Layout(time, inputs, outputs, known.clock, model, blocks, BLOCK_TOKENS // known.block_tokens)
-    time_name = next((name for name in TIMES if name in keys), None)
-    pair = next((pair for pair in PAIRS if pair[0] in keys and pair[1] in keys), None)
-    if time_name is None or pair is None:
+    times = [name for name in TIMES if name in keys]
+    pairs = [pair for pair in PAIRS if pair[0] in keys and pair[1] in keys]
+    if not times or not pairs:
         return None
+    time_name = min(times, key=lambda name: len(keys[name]))  # of those at one depth the first listed
+    pair = min(pairs, key=lambda names: len(keys[names[0]]))
     return Layout(keys[time_name], keys[pair[0]], keys[pair[1]], TIMES[time_name], keys.get("model", ()))
 
 

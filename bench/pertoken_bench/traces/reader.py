@@ -126,7 +126,7 @@ def _at(record: Mapping[str, Any], path: Sequence[Any]) -> Any:
 
 
 def _unknown(path: Path, line: int, keys: Sequence[str]) -> TraceError:
-    have = ",".join(keys[:20])[:200] or "nothing"
+    have = "".join(letter if letter.isprintable() else "?" for letter in ",".join(keys[:20])[:200]) or "nothing"
     lacking = missing_of(keys)
     if lacking:
         return TraceError(f"{path}:{line}: {lacking}: missing (have {have})")
