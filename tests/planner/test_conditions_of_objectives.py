@@ -11,7 +11,7 @@ from pertoken.domain.cost import CostFigures
 from pertoken.domain.plan import Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import CostObjective, LatencyObjective, PriceList
-from pertoken.domain.signal import LatencyKind
+from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.planner.conditions.cost import cost_condition, cost_figures
 from pertoken.planner.conditions.latency import latency_condition, latency_figures
 from pertoken.planner.size.stage import size
@@ -56,9 +56,12 @@ def test_an_unreachable_cost_names_what_is_reachable():
     assert "1.200 USD per 1M tokens (index 1.25)" in cost_condition(OBJECTIVE, figures, priced=True, enough=20).message
 
 
-def measured(edges, mean, latency, rate=5.0):
+QUIET = {Signal.RUNNING: 0.0, Signal.GENERATION_TOKENS_PER_SECOND: 0.0}
+
+
+def measured(edges, mean, latency, rate=5.0, tells=QUIET):
     """A state whose pods tell this distribution of the time per token."""
-    state = service_state(Variant(rate=rate), latency=latency)
+    state = service_state(Variant(rate=rate, tells=tells), latency=latency)
     told = {LatencyKind.TIME_PER_OUTPUT_TOKEN: spread(mean, rate, edges=edges)} if edges else {}
     histogram = told.get(LatencyKind.TIME_PER_OUTPUT_TOKEN)
     evidence = replace(state.inter_token, all_pods=histogram, warmed_up=histogram)
@@ -82,6 +85,44 @@ def test_latency_judgements(edges, mean, latency, verdict, reason):
     found = latency_condition(measured(edges, mean, latency), ())
 
     assert (found.verdict, found.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize(
+    ("edges", "lacks", "reason", "words"),
+    [
+        ((), (), Reason.SIGNALS_MISSING, "no pod tells their inter-token latency"),
+        ((0.01, 0.04, INF), (), Reason.INSUFFICIENT_TRAFFIC, "within the rate window yet"),
+        (
+            (),
+            (LatencyKind.TIME_PER_OUTPUT_TOKEN, LatencyKind.INTER_TOKEN),
+            Reason.ENGINE_LACKS_SIGNALS,
+            "(old 0.6 to 0.9) lacks inter-token latency; decisions that need it are off: objective on inter-token",
+        ),
+        ((), (LatencyKind.TIME_PER_OUTPUT_TOKEN,), Reason.SIGNALS_MISSING, "no pod tells"),
+    ],
+    ids=["not told", "no request has ended", "the engine has none", "the engine has another one"],
+)
+def test_full_traffic_without_a_latency_is_never_no_traffic(edges, lacks, reason, words):
+    state = measured(edges, 0.0, FORTY, tells={})
+    (variant,) = state.variants
+    old = {"engine": "old", "release": "0.6 to 0.9", "lacks": frozenset(lacks), "histograms": {}}
+    state = replace(
+        state, variants=(replace(variant, measured=tuple(replace(pod, **old) for pod in variant.measured)),)
+    )
+    found = latency_condition(state, ())
+
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
+    assert words in found.message
+
+
+def test_figures_of_single_tokens_are_called_so():
+    state = measured((0.01, 0.04, 0.1, INF), 0.02, FORTY)
+    (variant,) = state.variants
+    told = tuple(replace(pod, per_token=True) for pod in variant.measured)
+    found = latency_condition(replace(state, variants=(replace(variant, measured=told),)), ())
+
+    assert found.reason is Reason.WITHIN_LATENCY_TARGET
+    assert "this engine version has no figure per request" in found.message
 
 
 def test_an_objective_that_no_number_of_replicas_keeps_is_named():

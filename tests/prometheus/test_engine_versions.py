@@ -91,15 +91,26 @@ TOLD = {
     - {Signal.STEPS_PER_SECOND, Signal.PREEMPTIONS_PER_SECOND, *REFUSED, *PER_REQUEST},
 }
 RELEASES = {
-    "vllm-0.6": "0.6 to 0.11",
-    "vllm-0.10": "0.10 to 0.11",
-    "vllm-0.11": "0.11 to 0.12",
-    "vllm-0.16": "0.16 or later",
+    "vllm-0.6": "0.6 to 0.9",
+    "vllm-0.8": "0.6 to 0.9",
+    "vllm-0.9": "0.6 to 0.9",
+    "vllm-0.10": "0.10",
+    "vllm-0.11": "0.11",
+    "vllm-0.12": "0.12",
+    "vllm-0.16": "0.16",
+    "llm-d-inference-sim-0.10.2": "0.11",
     "sglang-0.4.0": "0.4.0",
+    "sglang-0.4.9": "0.4.9",
     "sglang-0.5.6": "0.5.6 or later",
+    "sglang-0.5.9": "0.5.6 or later",
+    "tgi-2.0": "",
+    "triton-24.02": "24.02",
+    "triton-24.12": "24.12",
+    "trtllm-1.0": "1.0",
     "trtllm-1.2": "1.2",
+    "trtllm-1.3": "1.3",
     "llama.cpp-b4000": "b4000",
-    "llama.cpp-b6000": "",
+    "llama.cpp-b6000": "b6000",
 }
 
 
@@ -161,6 +172,7 @@ def test_signals_of_a_page(pods, name):
     assert pod.per_token == (LatencyKind.INTER_TOKEN in told and not PER_REQUEST & TOLD[name])
     assert told == TOLD[name] | (PER_REQUEST if pod.per_token else set())
     assert pod.engine == row_of(name).name
+    assert pod.lacks == ALL - told, "what its version does not have"
     expected = VALUES | AT_THE_END.get(pod.engine, {})
     for signal, value in pod.values.items():
         assert value == pytest.approx(expected[signal], rel=0.12), signal
@@ -214,3 +226,31 @@ def test_what_an_engine_always_offers_is_in_every_version():
 def test_the_documented_table_is_that_of_the_code():
     text = (Path(__file__).parents[2] / metrics_page.PAGE).read_text()
     assert metrics_page.page(text) == text
+
+
+def evidence(row, *names):
+    return frozenset(metric for metric in row.evidence() if metric.name in names)
+
+
+@pytest.mark.parametrize(
+    ("shown", "works", "versions", "lacks"),
+    [
+        ((), False, "", set()),
+        (("vllm:gpu_cache_usage_perc",), False, "0.6 to 0.10", set(REFUSED | PER_REQUEST)),
+        (("vllm:kv_cache_usage_perc",), False, "0.10 or later", set()),
+        # An imitation: newer than what it lacks. What it does not show is off, rare events excepted.
+        (
+            (
+                "vllm:kv_cache_usage_perc",
+                "vllm:inter_token_latency_seconds_sum",
+                "vllm:inter_token_latency_seconds_count",
+            ),
+            True,
+            "0.11 or later",
+            {*CACHED, *PER_REQUEST, *REFUSED, Signal.STEPS_PER_SECOND, Signal.PREEMPTIONS_PER_SECOND},
+        ),
+    ],
+)
+def test_what_a_page_says_of_its_version(shown, works, versions, lacks):
+    release = VLLM.release(evidence(VLLM, *shown), works=works)
+    assert (release.versions, set(release.lacks)) == (versions, lacks)

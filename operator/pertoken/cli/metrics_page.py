@@ -10,13 +10,12 @@ from typing import Final
 
 from pertoken.adapters.prometheus.engines import ENGINES, EngineMetrics
 from pertoken.adapters.prometheus.engines.model import Told
-from pertoken.domain.signal import Counter, LatencyKind, Signal
+from pertoken.domain.signal import GPU_SIGNALS, Counter, LatencyKind, Signal
 
 PAGE: Final = Path("docs/reference/metrics-in.md")
 HEADING: Final = "## Versions"
-_OTHER_EXPORTER: Final = {Signal.GPU_UTILIZATION, Signal.POWER_WATTS}
 _TOLD: Final[tuple[Told, ...]] = (
-    *(signal for signal in Signal if signal not in _OTHER_EXPORTER),
+    *(signal for signal in Signal if signal not in GPU_SIGNALS),
     *LatencyKind,
     Counter.CACHED_INPUT_TOKENS,
 )

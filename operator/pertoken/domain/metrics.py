@@ -20,7 +20,6 @@ class Offer:
         signals, histograms: in every version and from its start: one that a pod does not show is gone.
         ever, ever_histograms: in some version: what is not among them is never told.
         begins_with_traffic: histograms and totals appear with the first request.
-        ever_counters: totals that some version has.
     """
 
     signals: frozenset[Signal] = frozenset()
@@ -28,7 +27,6 @@ class Offer:
     ever: frozenset[Signal] = frozenset()
     ever_histograms: frozenset[LatencyKind] = frozenset()
     begins_with_traffic: bool = False
-    ever_counters: frozenset[Counter] = frozenset()
 
 
 Name = TypeVar("Name")
@@ -68,6 +66,7 @@ class PodMetrics:
         histograms: latency distributions over the window.
         engine: row of the engine table by which the pod was recognized; empty if unknown.
         release: versions of the engine that show what the pod shows, in words; empty where they cannot be told.
+        lacks: what those versions do not have, as far as that can be told.
         per_token: its time per output token is made of the times between tokens, since there is no figure per request.
     """
 
@@ -78,6 +77,7 @@ class PodMetrics:
     histograms: Readings[LatencyKind, Histogram] = field(default_factory=dict)
     engine: str = ""
     release: str = ""
+    lacks: frozenset[Signal | LatencyKind | Counter] = frozenset()
     per_token: bool = False
 
 

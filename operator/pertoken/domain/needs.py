@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pertoken.domain.metrics import Offer, PodMetrics
-from pertoken.domain.signal import Counter, LatencyKind, Signal
+from pertoken.domain.signal import GPU_SIGNALS, Counter, LatencyKind, Signal
 
 NAMED_PODS: Final = 3  # in a message; the others are counted
 
@@ -35,6 +35,12 @@ class Need:
             or any(kind in metrics.histograms for kind in self.histograms)
             or any(counter in metrics.counters for counter in self.counters)
         )
+
+    def lacked(self, metrics: PodMetrics) -> bool:
+        """Whether it is not told because the pod's engine version has none of the alternatives."""
+        signals = (signal for signal in self.signals if signal not in GPU_SIGNALS)
+        alternatives = {*signals, *self.histograms, *self.counters}
+        return bool(alternatives) and not self.met(metrics) and metrics.lacks.issuperset(alternatives)
 
     def offered(self, offer: Offer) -> bool:
         """Whether an engine can tell it at all. Totals and GPU figures are in no offer: they are always asked for."""

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     METRICS_STALE = "MetricsStale"
     METRICS_MISSING = "MetricsMissing"
     SIGNALS_MISSING = "SignalsMissing"
+    ENGINE_LACKS_SIGNALS = "EngineLacksSignals"
     METRICS_WARMING_UP = "MetricsWarmingUp"
     PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
     PROMETHEUS_PARTIAL = "PrometheusPartial"

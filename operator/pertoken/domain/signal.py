@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class Signal(StrEnum):
     PREFILL_MEAN_SECONDS = "prefill_mean_seconds"
     GPU_UTILIZATION = "gpu_utilization"
     POWER_WATTS = "power_watts"
+
+
+GPU_SIGNALS: Final = frozenset({Signal.GPU_UTILIZATION, Signal.POWER_WATTS})  # of a GPU exporter, not of engines
 
 
 class Counter(StrEnum):

@@ -15,7 +15,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
 from pertoken.domain.trace import Told
 from pertoken.planner.assessment import Assessment, Grade
-from pertoken.planner.needs import Lacks, Purpose, lacks_of, words
+from pertoken.planner.needs import Lacks, Purpose, engine_lacks, lacks_of, words
 from pertoken.planner.proposal import Proposal, step
 from pertoken.planner.service_state import ServiceState
 
@@ -61,13 +61,22 @@ def _of_pods(state: ServiceState, snapshot: MetricsSnapshot, lacks: Lacks) -> As
         message = f"{seen:.0f} s of {window} seen since the start or the last gap"
         return Assessment(Grade.UP_ONLY, Judgement(Verdict.TRUE, Reason.METRICS_WARMING_UP, message), since)
     oldest = max(metrics.age_seconds for variant in state.variants for metrics in variant.measured)
-    message = f"{measured} pods, oldest sample {oldest:.0f} s"
-    fresh = Judgement(Verdict.TRUE, Reason.NO_TRAFFIC if _quiet(state) else Reason.METRICS_FRESH, message)
+    fresh = _fresh(state, f"{measured} pods, oldest sample {oldest:.0f} s")
     if lacking:
         fresh = Judgement(Verdict.FALSE, Reason.SIGNALS_MISSING, lacking)
     if long_queue(state) or state.now < state.memory.panic_until:
         return Assessment(Grade.PANIC, fresh, since)
     return Assessment(Grade.NORMAL, fresh, since)
+
+
+def _fresh(state: ServiceState, message: str) -> Judgement:
+    """All that is expected is told; what the engine's version never tells is said."""
+    if _quiet(state):
+        return Judgement(Verdict.TRUE, Reason.NO_TRAFFIC, message)
+    off = engine_lacks(state)
+    if not off:
+        return Judgement(Verdict.TRUE, Reason.METRICS_FRESH, message)
+    return Judgement(Verdict.TRUE, Reason.ENGINE_LACKS_SIGNALS, f"{message}; {'; '.join(map(str, off))}")
 
 
 def long_queue(state: ServiceState) -> bool:

@@ -4,11 +4,14 @@ A signal that a pod does not tell is missing, never zero: the decisions that res
 What a decision needs depends on the engine: a serving engine that a performance model describes is sized by its token
 rates, any other one by the use of its resources. Latency histograms are needed only once they have been seen: an
 engine that never had them is run without what rests on them, one that stops telling them does not shrink.
+
+What an engine's version does not have switches off what rests on it, and nothing else: that is told, and holds nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -16,7 +19,7 @@ from pertoken.domain.cluster import PodFact, whole_replicas
 from pertoken.domain.metrics import Offer, PodMetrics
 from pertoken.domain.needs import Lack, Need, tells
 from pertoken.domain.service import EngineKind
-from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.domain.signal import Counter, LatencyKind, Signal
 from pertoken.performance.steady import Targets
 from pertoken.planner.service_state import ServiceState, VariantState
 
@@ -28,6 +31,14 @@ class Purpose(StrEnum):
     IDLE = "scale to zero"
     DEMAND = "demand history"
     COST = "cost index"
+    TTFT = "objective on time to first token"
+    TPOT = "objective on inter-token latency"
+    CALIBRATION = "calibration"
+    CACHED = "discount for cached prompts"
+    PREEMPTIONS = "batch cap by preemptions"
+    REFUSED = "demand that engines refuse"
+    QUEUE = "scaling by queue"
+    CACHE_USE = "scaling by KV cache"
 
 
 Lacks = Mapping[Purpose, tuple[Lack, ...]]
@@ -48,6 +59,15 @@ GPU_USE: Final = Need("GPU utilization", (Signal.GPU_UTILIZATION,))
 QUEUE: Final = Need("waiting requests", (Signal.WAITING,), once_seen=True)
 BUSY: Final = Need("running requests", (Signal.RUNNING,), once_seen=True)
 
+STEPS: Final = Need("step times", (Signal.STEP_SECONDS,))
+DECODING: Final = Need("decoding sequences", (Signal.DECODING_SEQUENCES,))
+CACHED: Final = Need("cached prompt tokens", (Signal.CACHED_PROMPT_TOKENS_PER_SECOND,))
+PREEMPTED: Final = Need("preemptions", (Signal.PREEMPTIONS_PER_SECOND,))
+REFUSED: Final = Need("refused requests", (Signal.REJECTIONS_PER_SECOND,))
+CACHE_USED: Final = Need("KV cache use", (Signal.KV_USAGE,))
+FINISHED_INPUT: Final = Need("input tokens of finished requests", counters=(Counter.FINISHED_INPUT_TOKENS,))
+FINISHED_OUTPUT: Final = Need("output tokens of finished requests", counters=(Counter.FINISHED_OUTPUT_TOKENS,))
+
 _TRAFFIC: Final = (RUNNING, WAITING, PROMPTS, GENERATED)
 _ONCE_SEEN: Final = (FIRST_TOKEN, TOKEN_TIME, QUEUE, BUSY)
 
@@ -66,6 +86,58 @@ def needs_of(variant: VariantState, targets: Targets) -> Mapping[Purpose, tuple[
         Purpose.IDLE: _TRAFFIC,
         Purpose.DEMAND: _TRAFFIC,
     }
+
+
+def rests_on(variant: VariantState, state: ServiceState) -> Mapping[Purpose, tuple[Need, ...]]:
+    """What else is made of a variant's signals where its engine has them: without them it is not made."""
+    modelled = variant.engine is not None
+    saturated = {Purpose.QUEUE: (WAITING,), Purpose.CACHE_USE: (CACHE_USED,)}
+    return {
+        **({Purpose.TTFT: (FIRST_TOKEN,)} if state.targets.ttft is not None else {}),
+        **({Purpose.TPOT: (TOKEN_TIME,)} if state.targets.inter_token is not None else {}),
+        **({Purpose.COST: (FINISHED_INPUT, FINISHED_OUTPUT)} if state.spec.cost is not None else {}),
+        **({Purpose.CALIBRATION: (STEPS, DECODING)} if modelled and state.settings.calibrate else {}),
+        **({Purpose.CACHED: (CACHED,), Purpose.PREEMPTIONS: (PREEMPTED,)} if modelled else saturated),
+        Purpose.REFUSED: (REFUSED,),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLack:
+    """What one engine version does not have, and what is off for that.
+
+    Attributes:
+        engine: row of the engine table, with the versions that it can be.
+    """
+
+    engine: str
+    needs: tuple[str, ...]
+    purposes: tuple[Purpose, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"this engine version ({self.engine}) lacks {', '.join(self.needs)}; decisions that need it are off: "
+            f"{', '.join(self.purposes)}"
+        )
+
+
+def engine_lacks(state: ServiceState) -> tuple[EngineLack, ...]:
+    """What the engine versions of serving pods do not have, by engine; what a pod ceased to tell is no such lack."""
+    by_engine: dict[str, dict[str, dict[Purpose, None]]] = {}
+    for variant in state.variants:
+        wanted = rests_on(variant, state)
+        for metrics in variant.measured:
+            lacking = by_engine.setdefault(f"{metrics.engine} {metrics.release}".strip(), {})
+            for purpose, need in ((purpose, need) for purpose, needs in wanted.items() for need in needs):
+                if need.lacked(metrics):
+                    lacking.setdefault(need.name, {})[purpose] = None
+    return tuple(
+        EngineLack(
+            engine, tuple(lacking), tuple(dict.fromkeys(one for purposes in lacking.values() for one in purposes))
+        )
+        for engine, lacking in by_engine.items()
+        if lacking
+    )
 
 
 def lacks_of(state: ServiceState) -> Lacks:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pertoken.adapters.prometheus import gpus, parse, promql, queries
 from pertoken.adapters.prometheus.client import Answers
 from pertoken.adapters.prometheus.engines import ENGINES, Across, EngineMetrics, Gauge, Metric
-from pertoken.adapters.prometheus.engines.model import part_of
+from pertoken.adapters.prometheus.engines.model import Release, part_of
 from pertoken.adapters.prometheus.parse import PodLabels, Sample, Tally
 from pertoken.adapters.prometheus.plausible import MOST_SEQUENCES, plausible
 from pertoken.adapters.prometheus.profile import MetricsProfile, SeriesLabels
@@ -67,6 +67,7 @@ class Reading:
         totals = self._read_totals()
         self._read_rates(totals)
         self._read_histograms()
+        self._read_versions()
         self._stand_in()
         self._read_gpu()
         gateway = self._tagged(self._plan.gateway)
@@ -127,7 +128,6 @@ class Reading:
 
     def _gauge(self, read: Mapping[str, list[Sample]], gauge: Gauge) -> dict[PodKey, float]:
         shown = self._per_server(read, promql.tag_of(gauge.metric))
-        self._note(gauge.metric, shown)
         if gauge.times is not None:
             factors = self._per_server(read, promql.tag_of(gauge.times))
             shown = {
@@ -151,9 +151,7 @@ class Reading:
                 self._set(signal, _newest(self._mean(rates, mean.total, mean.count) for mean in means))
 
     def _rate(self, rates: Mapping[str, dict[PodKey, float]], metric: Metric) -> dict[PodKey, float]:
-        grown = rates.get(promql.tag_of(metric), {})
-        self._note(metric, grown)
-        shown = self._covered(grown, metric)
+        shown = self._covered(rates.get(promql.tag_of(metric), {}), metric)
         return {pod: value * metric.scale for pod, value in shown.items()}
 
     def _mean(self, rates: Mapping[str, dict[PodKey, float]], total: Metric, count: Metric) -> dict[PodKey, float]:
@@ -161,11 +159,14 @@ class Reading:
         grown = self._rate(rates, total)
         return {pod: growth / counts[pod] for pod, growth in grown.items() if counts.get(pod, 0.0) > 0}
 
-    def _note(self, metric: Metric, pods: Iterable[PodKey]) -> None:
-        """What only some versions have tells which one runs."""
-        if metric.since or metric.until:
-            for pod in pods:
-                self._pods[pod].shown.add(metric)
+    def _read_versions(self) -> None:
+        """What only some versions have tells which one runs; samples of a counter are there before its rate is."""
+        gauges = self._tagged(self._plan.gauges)
+        for row in self._profile.engine.rows():
+            for metric in row.evidence():
+                shown = self._per_server(gauges, promql.tag_of(metric)).keys()
+                for pod in shown or self._per_server(self._ages, queries.samples_tag(metric)).keys():
+                    self._pods[pod].shown.add(metric)
 
     def _covered(self, shown: Mapping[PodKey, float], metric: Metric) -> dict[PodKey, float]:
         """Without the pods on whose pages the family was missing for most of the time that the pod was there."""
@@ -245,7 +246,6 @@ class Reading:
     def _histogram(self, read: Mapping[str, list[Sample]], base: Metric) -> dict[PodKey, Histogram]:
         series = read.get(promql.tag_of(base), ())
         by_pod = parse.histograms(series, self._engine_labels, base.scale, self.tally)
-        self._note(base, by_pod)
         covered = self._covered(dict.fromkeys(by_pod, 0.0), part_of(base, "_count"))
         return {pod: by_pod[pod] for pod in covered}
 
@@ -271,7 +271,7 @@ class Reading:
         age = pod.age if math.isfinite(pod.age) else pod.gpu_age
         age = min(age, self._profile.lookback_seconds)  # older series are not looked for
         halved = key in self._halved
-        row = ENGINES.get(pod.engine)
+        release = _release(pod)
         assembled = PodMetrics(
             key,
             age,
@@ -279,7 +279,8 @@ class Reading:
             pod.counters,
             {} if halved else pod.histograms,
             pod.engine,
-            "" if row is None else row.release(pod.shown),
+            release.versions,
+            release.lacks - {*pod.values, *pod.histograms, *pod.counters},
             pod.per_token,
         )
         kept, left_out = plausible(assembled)
@@ -298,6 +299,16 @@ class Reading:
             self.tally.implausible += len(shown) - len(possible)
             totals |= possible
         return totals
+
+
+def _release(pod: _Pod) -> Release:
+    """Of what version a pod can be; of one that only a GPU exporter knows nothing is known."""
+    row = ENGINES.get(pod.engine)
+    if row is None or not row.versions:
+        return Release("", frozenset())
+    flows = (Signal.RUNNING, Signal.GENERATION_TOKENS_PER_SECOND, Signal.FINISHED_PER_SECOND)
+    works = any(pod.values.get(signal, 0.0) > 0 for signal in flows)
+    return row.release(frozenset(pod.shown & row.evidence()), works=works)
 
 
 def _newest(alternatives: Iterable[Mapping[PodKey, Figure]]) -> dict[PodKey, Figure]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.plan import Judgement, LatencyFigures, Verdict
 from pertoken.domain.reasons import Reason
-from pertoken.domain.signal import LatencyKind
+from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.planner.latency import LatencyEvidence
+from pertoken.planner.needs import Purpose, engine_lacks
 from pertoken.planner.proposal import VariantProposal
 from pertoken.planner.service_state import ServiceState
 from pertoken.units import MILLISECONDS, PER_CENT
@@ -64,10 +66,12 @@ def _unreachable(variants: Sequence[VariantProposal]) -> str:
 def _objective_condition(state: ServiceState, latency: LatencyEvidence, objective: float) -> Judgement:
     name, bounds, share = _NAMES[latency.kind], latency.bounds, latency.share_kept
     if bounds is None or share is None or latency.all_pods is None:
-        return Judgement(Verdict.UNKNOWN, Reason.NO_TRAFFIC, f"no {name} was measured")
+        return _unmeasured(state, latency)
     low, high = share
     goal = latency.percentile / PER_CENT
     words = f"p{latency.percentile} {name} {_ms(bounds.estimate)}, objective {_ms(objective)}"
+    if latency.kind is LatencyKind.TIME_PER_OUTPUT_TOKEN and any(pod.per_token for pod in _measured(state)):
+        words += " (of single tokens: this engine version has no figure per request)"
     if low >= goal:
         return Judgement(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
     evidence = state.tuning.evidence
@@ -76,6 +80,25 @@ def _objective_condition(state: ServiceState, latency: LatencyEvidence, objectiv
         return Judgement(Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET, words)
     words = f"{words}; its buckets only say {_ms(bounds.low)} to {_ms(bounds.high)}"
     return Judgement(Verdict.UNKNOWN, Reason.LATENCY_UNDECIDED, words)
+
+
+def _unmeasured(state: ServiceState, latency: LatencyEvidence) -> Judgement:
+    """Why there is nothing to judge: nobody asks, the engine has no such figure, or it does not tell."""
+    name, pods = _NAMES[latency.kind], _measured(state)
+    flows = (Signal.GENERATION_TOKENS_PER_SECOND, Signal.RUNNING)
+    purpose = Purpose.TTFT if latency.kind is LatencyKind.TTFT else Purpose.TPOT
+    off = [lack for lack in engine_lacks(state) if purpose in lack.purposes]
+    if off:
+        return Judgement(Verdict.UNKNOWN, Reason.ENGINE_LACKS_SIGNALS, "; ".join(map(str, off)))
+    if all(pod.values.get(signal) in (None, 0) for pod in pods for signal in flows):
+        return Judgement(Verdict.UNKNOWN, Reason.NO_TRAFFIC, f"no {name} was measured")
+    if latency.all_pods is not None:
+        return Judgement(Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC, f"no {name} within the rate window yet")
+    return Judgement(Verdict.UNKNOWN, Reason.SIGNALS_MISSING, f"requests are served, and no pod tells their {name}")
+
+
+def _measured(state: ServiceState) -> tuple[PodMetrics, ...]:
+    return tuple(metrics for variant in state.variants for metrics in variant.measured)
 
 
 def _ms(seconds: float) -> str:

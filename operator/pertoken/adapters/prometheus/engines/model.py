@@ -14,12 +14,12 @@ the row: labels that only tell repeated figures apart (`EngineMetrics.copies`), 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pertoken.domain.metrics import Offer
-from pertoken.domain.signal import Counter, LatencyKind, Signal
+from pertoken.domain.signal import GPU_SIGNALS, Counter, LatencyKind, Signal
 
 Told = Signal | Counter | LatencyKind
 
@@ -112,6 +112,19 @@ class InfoLabel:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """What a pod's page tells of its engine's version.
+
+    Attributes:
+        versions: in words: ``0.6 to 0.9``, ``0.16 or later``; empty where it can be any.
+        lacks: what those versions, or this build, do not have.
+    """
+
+    versions: str
+    lacks: frozenset[Told]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineMetrics:
     """What one engine exposes.
 
@@ -125,7 +138,8 @@ class EngineMetrics:
         rates: counters read as growth per second.
         histograms: base names of latency histograms (classic buckets).
         capacity: KV-cache tokens per rank in labels; engines with a gauge for it list it in `gauges`.
-        sometimes: signals that not every page of a version has: they begin with a rare event, or emulators lack them.
+        sometimes: what not every build of a version has: emulators lack it, or it hangs on an option.
+        rare: what begins with a rare event, so that a page without it says nothing of the version.
         begins_with_traffic: counters and histograms appear with the first request.
     """
 
@@ -142,6 +156,7 @@ class EngineMetrics:
     histograms: Mapping[LatencyKind, tuple[Metric, ...]] = field(default_factory=dict)
     capacity: InfoLabel | None = None
     sometimes: frozenset[Signal | LatencyKind] = frozenset()
+    rare: frozenset[Signal] = frozenset()
     begins_with_traffic: bool = False
 
     @property
@@ -156,11 +171,10 @@ class EngineMetrics:
             frozenset({*signals, *self.means}),
             frozenset(self.histograms),
             self.begins_with_traffic,
-            frozenset(self.totals),
         )
 
     def _always(self, told: Signal | LatencyKind) -> bool:
-        if told in self.sometimes:
+        if told in self.sometimes or told in self.rare:
             return False
         return not self.versions or all(self.families(told, version) for version in self.versions)
 
@@ -180,16 +194,48 @@ class EngineMetrics:
             yield from self.rates.get(told, ())
             yield from (mean.total for mean in self.means.get(told, ()))
 
-    def release(self, shown: Iterable[Metric]) -> str:
-        """Versions that have all of these metrics, in words: ``0.6 to 0.11``, ``0.16 or later``; empty if any has."""
-        families = list(shown)
-        fitting = [version for version in self.versions if all(metric.in_version(version) for metric in families)]
-        if not fitting or len(fitting) == len(self.versions):
-            return ""
-        first, last = fitting[0], fitting[-1]
-        if last == self.versions[-1]:
-            return f"{first} or later"
-        return first if first == last else f"{first} to {last}"
+    def evidence(self) -> frozenset[Metric]:
+        """Metrics of some versions only: which of them a pod shows tells its version."""
+        families = (
+            *self.gauge_metrics(),
+            *self.flows(),
+            *(part_of(base, "_count") for base in self.histogram_metrics()),
+        )
+        return frozenset(metric for metric in families if metric.since or metric.until)
+
+    def release(self, shown: frozenset[Metric], *, works: bool) -> Release:
+        """Which versions a pod can be of.
+
+        Args:
+            shown: what of `evidence` it shows.
+            works: requests are served, so that what its version has is there.
+        """
+        fitting = [version for version in self.versions if all(metric.in_version(version) for metric in shown)]
+        imitation = False
+        if works:
+            doubtful = {_family(metric) for told in (*self.sometimes, *self.rare) for metric in self._carriers(told)}
+            certain = {metric for metric in self.evidence() - shown if _family(metric) not in doubtful}
+            whole = [version for version in fitting if not any(metric.in_version(version) for metric in certain)]
+            imitation = not whole
+            fitting = whole or fitting
+        fitting = fitting or list(self.versions)
+        lacks = {
+            told
+            for told in (*Signal, *Counter, *LatencyKind)
+            if told not in GPU_SIGNALS
+            and (
+                not any(self.families(told, version) for version in fitting)
+                or (works and told in self.sometimes)
+                or (imitation and told not in self.rare and self._without(told, shown))
+            )
+        }
+        return Release(_span(fitting, self.versions), frozenset(lacks))
+
+    def _without(self, told: Told, shown: frozenset[Metric]) -> bool:
+        """Whether all that could carry it would be evidence, and none of it is shown."""
+        families = {_family(metric) for metric in shown}
+        carriers = list(self._carriers(told))
+        return bool(carriers) and all((one.since or one.until) and _family(one) not in families for one in carriers)
 
     def gauge_metrics(self) -> tuple[Metric, ...]:
         """Every gauge that is asked for, once."""
@@ -208,6 +254,19 @@ class EngineMetrics:
     def histogram_metrics(self) -> tuple[Metric, ...]:
         """Every histogram family, once."""
         return _once(metric for metrics in self.histograms.values() for metric in metrics)
+
+
+def _family(metric: Metric) -> str:
+    return metric.name.removesuffix("_sum").removesuffix("_count")
+
+
+def _span(fitting: Sequence[str], versions: Sequence[str]) -> str:
+    first, last = fitting[0], fitting[-1]
+    if len(fitting) == len(versions):
+        return ""
+    if first == last:
+        return first
+    return f"{first} or later" if last == versions[-1] else f"{first} to {last}"
 
 
 def _once(metrics: Iterable[Metric]) -> tuple[Metric, ...]:

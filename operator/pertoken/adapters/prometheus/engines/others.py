@@ -36,7 +36,7 @@ TGI: Final = EngineMetrics(
         Counter.FINISHED_OUTPUT_TOKENS: _TGI_OUTPUT,
     },
     histograms={LatencyKind.TIME_PER_OUTPUT_TOKEN: (_TGI_PER_TOKEN,)},
-    sometimes=frozenset({Signal.REJECTIONS_PER_SECOND}),
+    rare=frozenset({Signal.REJECTIONS_PER_SECOND}),
 )
 
 _TRITON_REQUESTS: Final = "nv_trt_llm_request_metrics"

@@ -15,10 +15,10 @@ from pertoken.adapters.prometheus.engines.model import (
 )
 from pertoken.domain.signal import Counter, LatencyKind, Signal
 
-# Renamed in 0.11 (vllm#24110, removed by #32661): one observation per token, so the same figure under two names.
+# Renamed in 0.11, hidden from 0.12 on (vllm#24110): one observation per token, so the same figure under two names.
 _BETWEEN_TOKENS: Final = (
     Metric("vllm:inter_token_latency_seconds", since="0.11"),
-    Metric("vllm:time_per_output_token_seconds", until="0.15"),
+    Metric("vllm:time_per_output_token_seconds", until="0.12"),
 )
 _FIRST_TOKEN: Final = Metric("vllm:time_to_first_token_seconds")
 _PREFILL: Final = Metric("vllm:request_prefill_time_seconds")
@@ -40,10 +40,10 @@ VLLM: Final = EngineMetrics(
     gauges={
         Signal.RUNNING: (Gauge(Metric("vllm:num_requests_running")),),
         Signal.WAITING: (Gauge(Metric("vllm:num_requests_waiting")),),
-        # Renamed by vllm#18354; the old name went with #29330.
+        # Renamed by vllm#18354, hidden in 0.11, gone with #29330.
         Signal.KV_USAGE: (
             Gauge(Metric("vllm:kv_cache_usage_perc", since="0.9.2"), Across.MEAN),
-            Gauge(Metric("vllm:gpu_cache_usage_perc", until="0.12"), Across.MEAN),
+            Gauge(Metric("vllm:gpu_cache_usage_perc", until="0.11"), Across.MEAN),
         ),
     },
     rates={
