@@ -13,6 +13,7 @@ from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
 from pertoken.control.actuate import Actuator
 from pertoken.control.caps import CapReader
+from pertoken.control.claims import DeviceLists
 from pertoken.control.creation import CreationEvents
 from pertoken.control.cycle import Cycle
 from pertoken.control.fence import Fence
@@ -68,6 +69,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         rules=settings.rules(),
         settings=settings.planner(),
         creation=CreationEvents(reader, clock),
+        devices=DeviceLists(reader, clock),
     )
     cycle = Cycle(
         clock=clock,

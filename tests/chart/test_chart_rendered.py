@@ -236,6 +236,7 @@ def test_named_namespaces_get_roles(helm):
     ]
     assert {resource for _, resource, _ in cluster} == {
         *("acceleratorpools", "acceleratorpools/status", "nodes", "namespaces"),
+        *("deviceclasses", "resourceslices"),
     }
 
 

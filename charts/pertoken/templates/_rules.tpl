@@ -20,6 +20,10 @@
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch]
+# Devices that pods claim (dynamic resource allocation).
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaims, resourceclaimtemplates]
+  verbs: [get, list]
 {{- range $group, $kinds := include "pertoken.kindsByGroup" . | fromYaml }}
 - apiGroups: [{{ $group }}]
   resources: [{{ join ", " $kinds }}]

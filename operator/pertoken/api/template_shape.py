@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pertoken.api.errors import FieldError
 
-_POD_FIELDS: Final = {"nodeSelector": dict, "tolerations": list}
+_POD_FIELDS: Final = {"nodeSelector": dict, "tolerations": list, "resourceClaims": list}
 _TEXT_LISTS: Final = ("command", "args")
 _OBJECT_LISTS: Final = ("env", "ports")
 

@@ -33,6 +33,7 @@ class WorkloadRequest:
         pool: the variant's pool; its node labels become the nodeSelector where the template has none. An empty
             `resource_name` leaves the GPU count unchecked (files that are checked without their pool).
         orphan: no owner reference, so that the objects outlive the InferenceService.
+        claimed: GPUs that the template's resource claims stand for; None where that is not known.
     """
 
     service: ServiceSpec
@@ -40,6 +41,7 @@ class WorkloadRequest:
     template: Json
     pool: PoolSpec
     orphan: bool = False
+    claimed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +123,14 @@ def without_replicas_yet(deployment: Json) -> Json:
 
 
 def _gpu_errors(request: WorkloadRequest, path: str) -> tuple[FieldError, ...]:
-    """The template's GPUs must be those that the parallelism needs."""
+    """The template's GPUs must be those that the parallelism needs; claims that are not known are left to be seen."""
     resource, wanted = request.pool.resource_name, request.variant.parallelism.gpus
-    if not resource:
+    claims = bool(request.template["spec"].get("resourceClaims"))
+    if not resource or (claims and request.claimed is None):
         return ()
     asked = [_requested(container, resource) for container in request.template["spec"]["containers"]]
     counts = [0 if amount is None else whole_number(amount) for amount in asked]
-    total = sum(count or 0 for count in counts)
+    total = sum(count or 0 for count in counts) + (request.claimed or 0)
     if total == wanted and None not in counts:
         return ()
     where = f'{path}.spec.containers[].resources.limits["{resource}"]'

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pertoken.control.claims import uses_of
 from pertoken.control.placement import node_taints, placement_rules
 from pertoken.control.pod_end import finished, finished_at
 from pertoken.control.quantities import epoch, whole_units
@@ -125,7 +126,7 @@ def _resolved(pod: PodFact, workload: WorkloadRef | None) -> PodFact:
 
 
 def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | None:
-    """One pod, or None for a pod without extended resources whose owner nobody scales (DaemonSet, Job, none).
+    """One pod, or None for a pod without extended resources or claims whose owner nobody scales (DaemonSet, Job, none).
 
     Args:
         obj: the Pod.
@@ -133,8 +134,8 @@ def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | Non
     """
     meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     requests = pod_requests(spec)
-    direct = _workload_of(obj)
-    if not requests and (direct is None or direct.kind in {"DaemonSet", "Job", "Node"}):
+    direct, claims = _workload_of(obj), uses_of(spec, status)
+    if not requests and not claims and (direct is None or direct.kind in {"DaemonSet", "Job", "Node"}):
         return None
     conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
@@ -163,6 +164,7 @@ def pod_fact(obj: Json, replicasets: ReplicaSets | None = None) -> PodFact | Non
         restarts=restarts,
         message=broken or _words_of_last_end(engine) or _words_of_scheduler(scheduled, spec),
         placement=placement_rules(spec),
+        claims=claims,
         group=str((meta.get("labels") or {}).get(LWS_GROUP_LABEL) or ""),
     )
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from pertoken.control.caps import CapReader
+from pertoken.control.claims import DeviceLists
 from pertoken.control.creation import CreationEvents
 from pertoken.control.inventory import Snapshot
 from pertoken.control.survey import Rules, Surveyed, survey
@@ -27,6 +28,7 @@ class Observer:
     Attributes:
         sources: metrics profile -> where its metrics come from.
         caps: reads batch caps out of other people's ConfigMaps.
+        devices: reads claims of devices; None to do without.
         creation: reads why pods are not made, of targets whose status does not say so; None to do without.
         rules: of the administrator.
     """
@@ -38,6 +40,7 @@ class Observer:
     rules: Rules
     settings: PlannerSettings
     creation: CreationEvents | None = None
+    devices: DeviceLists | None = None
 
     def measure(self) -> Mapping[str, MetricsSnapshot]:
         """What each metrics profile says now, all of them asked at once."""
@@ -48,7 +51,8 @@ class Observer:
     def survey(self, snapshot: Snapshot) -> Surveyed:
         """Who takes part in this cycle, with the scale targets and caps that no watch covers."""
         surveyed = survey(snapshot, self.rules, self._unwatched_targets(snapshot))
-        return replace(surveyed, read_caps=self.caps.read(surveyed.foreign_caps()))
+        accounts = self.devices.accounts() if self.devices is not None and surveyed.claims_devices() else None
+        return replace(surveyed, read_caps=self.caps.read(surveyed.foreign_caps()), accounts=accounts)
 
     def world(self, surveyed: Surveyed, metrics: Mapping[str, MetricsSnapshot]) -> World:
         """The world to plan on."""

@@ -20,6 +20,7 @@ from pertoken.api.workloads import (
 )
 from pertoken.control.cap_manifest import cap_document
 from pertoken.control.caps import claim_of
+from pertoken.control.claims import uses_of
 from pertoken.control.made import Looked, Maker, NameTaken, Wanted
 from pertoken.control.objects import Refusal, ServiceObject
 from pertoken.control.survey import Surveyed, faulty
@@ -27,7 +28,7 @@ from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Mode, ServiceSpec, VariantSpec
+from pertoken.domain.service import Mode, VariantSpec
 from pertoken.ports import AdapterError, Clock, ClusterReader, ClusterWriter, Json, Refused, Withheld
 from pertoken.raw.values import Malformed
 
@@ -90,7 +91,11 @@ class Keeper:
         spec = service.spec
         if spec is None or spec.mode is Mode.OFF:
             return
-        built = [(variant, _build(service, spec, variant, pools)) for variant in spec.variants if variant.owned]
+        built = [
+            (variant, _build(service, variant, pools[variant.pool], surveyed))
+            for variant in spec.variants
+            if variant.owned
+        ]
         if self.read_only or spec.paused or spec.mode is not Mode.AUTO:
             return
         for variant in spec.variants:
@@ -160,14 +165,26 @@ class Keeper:
             self._note(service, each)
 
 
-def _build(
-    service: ServiceObject, spec: ServiceSpec, variant: VariantSpec, pools: Mapping[str, PoolSpec]
-) -> OwnedWorkload:
+def _build(service: ServiceObject, variant: VariantSpec, pool: PoolSpec, surveyed: Surveyed) -> OwnedWorkload:
+    if service.spec is None:
+        raise Refused("the spec was not accepted")
     template = service.templates[variant.name]
-    built = build_workload(WorkloadRequest(spec, variant, template, pools[variant.pool], service.orphan))
+    claimed = _claimed(service, template, pool, surveyed)
+    built = build_workload(WorkloadRequest(service.spec, variant, template, pool, service.orphan, claimed))
     if isinstance(built, Rejected):
         raise Refused(built.message)
     return built
+
+
+def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: Surveyed) -> int | None:
+    """Units of the pool that a template's claims stand for; None where that is not known."""
+    accounts, pod = surveyed.accounts, template.get("spec")
+    if accounts is None or not isinstance(pod, Mapping):
+        return None
+    nodes = [node.name for node in surveyed.snapshot.nodes if pool.selects(node.labels)]
+    units = [accounts.of_use(service.key.namespace, use, pool.resource_name, nodes) for use in uses_of(pod)]
+    known = [each for each in units if each is not None]
+    return sum(known) if len(known) == len(units) else None
 
 
 def _repaired(found: Looked, document: CapDocument, claim: Claim) -> list[Looked]:

@@ -11,6 +11,7 @@ from pertoken.ports import Json
 
 CORDONED = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
 DEFAULT_SCHEDULER = "default-scheduler"
+CLAIMS_UNKNOWN = "resource claims (DRA)"  # until they are counted
 
 
 def node_taints(spec: Json) -> tuple[Taint, ...]:
@@ -96,4 +97,4 @@ def _unknown(spec: Json) -> Iterable[str]:
     if scheduler != DEFAULT_SCHEDULER:
         yield f"scheduler {scheduler}"
     if spec.get("resourceClaims"):
-        yield "resource claims (DRA)"
+        yield CLAIMS_UNKNOWN

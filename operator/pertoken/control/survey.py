@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pertoken.control.caps import Address, own_cap
+from pertoken.control.claims import Accounts
 from pertoken.control.facts import by_name
 from pertoken.control.inventory import Snapshot
 from pertoken.control.objects import CapObject, PoolObject, Refusal, ServiceObject
@@ -45,6 +47,7 @@ class Surveyed:
         snapshot: what was looked at.
         caps: ConfigMaps that say that they are pertoken's, by namespace and name.
         read_caps: caps that engines read from other people's ConfigMaps.
+        accounts: what counts claims of devices; None where nobody claims any, or that cannot be read.
         doubts: accepted services, by uid, of whose objects one cannot be read: they are planned, and nothing of them is
             changed.
     """
@@ -58,6 +61,7 @@ class Surveyed:
     caps: Mapping[tuple[str, str], CapObject]
     doubts: Mapping[str, Doubt] = field(default_factory=dict)
     read_caps: Mapping[Address, int] = field(default_factory=dict)
+    accounts: Accounts | None = None
 
     def foreign_caps(self) -> list[Address]:
         """Keys of ConfigMaps that are not pertoken's, from which engines of the accepted services read their cap."""
@@ -70,11 +74,32 @@ class Surveyed:
             and own_cap(service, variant, scalable, self.caps) is None
         ]
 
+    def claims_devices(self) -> bool:
+        """Whether devices may be claimed: a pod or a template does, or a pool's node tells no device by a plugin."""
+        snapshot = self.snapshot
+        pools = [pool.spec for pool in self.pools if pool.spec is not None]
+        return (
+            any(pod.claims for pod in snapshot.pods)
+            or any(fact.claims for fact in self.scalables.values())
+            or any(_claims(template) for service in self.services for template in service.templates.values())
+            or any(
+                not node.allocatable.get(pool.resource_name)
+                for pool in pools
+                for node in snapshot.nodes
+                if pool.selects(node.labels)
+            )
+        )
+
     def without(self, refused: Iterable[Refusal]) -> Surveyed:
         """The same with further services refused."""
         more = {refusal.uid: refusal for refusal in refused}
         kept = tuple(service for service in self.services if service.uid not in more)
         return replace(self, services=kept, refusals={**self.refusals, **more})
+
+
+def _claims(template: Any) -> bool:
+    spec = template.get("spec") if isinstance(template, Mapping) else None
+    return isinstance(spec, Mapping) and bool(spec.get("resourceClaims"))
 
 
 @dataclass(frozen=True, slots=True)

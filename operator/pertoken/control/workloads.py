@@ -11,11 +11,12 @@ from pertoken.api.naming import CAP_SUFFIX
 from pertoken.api.ownership import SERVICE_LABEL
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.releases import Release
+from pertoken.control.claims import uses_of
 from pertoken.control.creation import failure_of
 from pertoken.control.facts import ReplicaSetFact, engine_container, pod_requests
 from pertoken.control.placement import placement_rules
 from pertoken.control.quantities import epoch
-from pertoken.domain.cluster import BatchCap, PodFact, WorkloadFact
+from pertoken.domain.cluster import BatchCap, ClaimUse, PodFact, WorkloadFact
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.ports import Json
@@ -40,6 +41,7 @@ class ScalableFact:
     Attributes:
         replicas: spec.replicas (1 when unset, as the API server defaults it).
         pods: extended resources of every pod of one replica by its template (leader first); empty without a template.
+        claims: of devices, of every pod of one replica, in the same order.
         observed: the controller has seen the newest generation.
         rolled: by its own status, all existing pods are of the newest template.
         cap_key: ConfigMap key from which the engine reads its batch cap; None if it does not.
@@ -67,6 +69,7 @@ class ScalableFact:
     made_for: str = ""
     failed_at: float | None = None
     waits: bool = False
+    claims: tuple[tuple[ClaimUse, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Surroundings:
         resource: extended resource that `gpus_per_replica` counts.
         gpu: on which the pods run, if they have whole ones; None if that is not known.
         release: of the engine, as the user states it; None where the image is to tell.
+        claimed: units of `resource` that every pod of a replica claims; empty where none claims any.
     """
 
     pods: Iterable[PodFact] = ()
@@ -106,6 +110,7 @@ class Surroundings:
     resource: str = "nvidia.com/gpu"
     gpu: Gpu | None = None
     release: Release | None = None
+    claimed: tuple[int, ...] = ()
 
 
 def group_of(api_version: str) -> str:
@@ -117,13 +122,14 @@ def group_of(api_version: str) -> str:
 def scalable_fact(obj: Json) -> ScalableFact:
     """Parse any kind with spec.replicas and a pod template (or a LeaderWorkerSet's two)."""
     meta, spec = obj["metadata"], obj.get("spec") or {}
+    pods = _pods_of_a_replica(spec)
     container = _engine_container(_engine_pod_spec(spec))
     launch = read_launch(container)
     return ScalableFact(
         ref=WorkloadRef(obj["apiVersion"], obj["kind"], meta["namespace"], meta["name"]),
         uid=meta["uid"],
         replicas=count(spec.get("replicas"), "spec.replicas", default=1),
-        pods=_pods_of_a_replica(spec),
+        pods=tuple(pod_requests(pod) for pod in pods),
         observed=_observed(obj),
         rolled=_rolled(obj),
         cap_key=_cap_key(container) if launch.reads_cap else None,
@@ -134,6 +140,7 @@ def scalable_fact(obj: Json) -> ScalableFact:
         failure=failure_of((obj.get("status") or {}).get("conditions") or ()),
         made_for=_made_for(meta.get("labels") or {}),
         waits=_waits(obj),
+        claims=tuple(uses_of(pod) for pod in pods) if any("resourceClaims" in pod for pod in pods) else (),
     )
 
 
@@ -193,7 +200,8 @@ def _pod_gpus(target: ScalableFact, around: Surroundings) -> tuple[int, ...]:
 
     Injected requests show only in living pods: then the largest replica among those tells.
     """
-    planned = tuple(pod.get(around.resource, 0) for pod in target.pods)
+    claimed = around.claimed or (0,) * len(target.pods)
+    planned = tuple(pod.get(around.resource, 0) + more for pod, more in zip(target.pods, claimed, strict=True))
     if any(planned):
         return planned
     living = [pod for pod in around.pods if pod.workload == target.ref and not pod.ended]
@@ -204,14 +212,15 @@ def _pod_gpus(target: ScalableFact, around: Surroundings) -> tuple[int, ...]:
     return tuple(largest) + (0,) * (len(target.pods) - len(largest))
 
 
-def _pods_of_a_replica(spec: Json) -> tuple[Mapping[str, int], ...]:
+def _pods_of_a_replica(spec: Json) -> tuple[Json, ...]:
+    """Pod specs of one replica, the leader's first; none where the template does not tell them."""
     group = spec.get("leaderWorkerTemplate")
     if group is None and spec.get("worker"):
         return ()  # an LLMInferenceService over several nodes: its controller works out how many pods that are
     if group is None:
-        return (pod_requests(_pod_spec(spec["template"])),) if spec.get("template") else ()
-    worker = pod_requests(_pod_spec(group.get("workerTemplate")))
-    leader = pod_requests(_pod_spec(group.get("leaderTemplate"))) if group.get("leaderTemplate") else worker
+        return (_pod_spec(spec["template"]),) if spec.get("template") else ()
+    worker = _pod_spec(group.get("workerTemplate"))
+    leader = _pod_spec(group.get("leaderTemplate")) if group.get("leaderTemplate") else worker
     size = count(group.get("size"), "spec.leaderWorkerTemplate.size", default=1, most=MOST_PODS)
     return (leader, *[worker] * (max(1, size) - 1))
 

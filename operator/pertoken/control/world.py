@@ -11,12 +11,13 @@ from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.lookup import Catalog
 from pertoken.catalog.releases import stated_release
 from pertoken.control.caps import cap_in_use, own_cap
+from pertoken.control.claims import Accounts, counted_nodes, counted_pods, placed
 from pertoken.control.facts import by_name, resolve_pods
 from pertoken.control.objects import ServiceObject
 from pertoken.control.survey import Doubt, Surveyed
 from pertoken.control.unreadable import without_room, words
 from pertoken.control.workloads import ScalableFact, Surroundings, workload_fact
-from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
+from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.pool import PoolSpec
@@ -40,10 +41,16 @@ LLM_WORKLOADS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Device:
-    """What one unit of a pool's extended resource is; `gpu` is None where it is no whole one, or an unknown one."""
+    """What one unit of a pool's extended resource is.
+
+    Attributes:
+        gpu: None where it is no whole one, or an unknown one.
+        nodes: names of the pool's.
+    """
 
     resource: str
     gpu: Gpu | None
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -63,14 +70,21 @@ def build_world(
     makers = _labelled_targets(surveyed.services)
     pods = tuple(_relabelled(pod, makers) for pod in resolve_pods(snapshot.pods, replicasets))
     vanished = tuple(_relabelled(pod, makers) for pod in resolve_pods(snapshot.vanished_pods, replicasets))
+    pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
+    all_nodes = snapshot.nodes
+    if surveyed.accounts is not None:
+        resources = {spec.resource_name for spec in pools.values()}
+        names = [node.name for node in all_nodes]
+        all_nodes = counted_nodes(all_nodes, surveyed.accounts, resources)
+        pods = counted_pods(pods, surveyed.accounts, resources, names)
+        vanished = counted_pods(vanished, surveyed.accounts, resources, names)
     index = _Index()
     for pod in (*pods, *vanished):
         if pod.workload is not None:
             index.pods[pod.workload].append(pod)
-    nodes = without_room(sorted(snapshot.nodes, key=lambda node: node.name), snapshot.unreadable)
-    pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
+    nodes = without_room(sorted(all_nodes, key=lambda node: node.name), snapshot.unreadable)
     around = Surroundings(pods=pods, replicasets=snapshot.replicasets, autoscalers=snapshot.autoscalers)
-    devices = {name: _device(pool, catalog) for name, pool in pools.items()}
+    devices = {name: _device(pool, catalog, nodes) for name, pool in pools.items()}
     views = (_view(service, surveyed, devices, around, index) for service in surveyed.services)
     services = tuple(view for view in views if view is not None)
     return World(
@@ -173,6 +187,10 @@ def _workload(
     if scalable is None:
         return WorkloadMissing(variant.workload, _missing(service.spec, variant))
     address = None if scalable.cap_key is None else (service.key.namespace, scalable.cap_key)
+    claimed = _claimed(scalable, device, surveyed.accounts)
+    if claimed and surveyed.accounts is not None:
+        doubts = surveyed.accounts.doubts(service.key.namespace, [use for uses in scalable.claims for use in uses])
+        scalable = replace(scalable, placement=placed(scalable.placement, doubts))
     here = Surroundings(
         pods=around.pods,
         replicasets=around.replicasets,
@@ -181,14 +199,32 @@ def _workload(
         resource=device.resource,
         gpu=device.gpu,
         release=stated_release(variant.engine.value, variant.engine_version),
+        claimed=claimed or (),
     )
     return workload_fact(scalable, here)
 
 
-def _device(pool: PoolSpec, catalog: Catalog) -> _Device:
+def _device(pool: PoolSpec, catalog: Catalog, nodes: Iterable[NodeFact]) -> _Device:
     """A slice of a GPU has another memory than the whole one."""
     whole = pool.gpu_fraction == 1 and "mig" not in pool.resource_name
-    return _Device(pool.resource_name, catalog.known_gpu(pool.accelerator) if whole else None)
+    names = tuple(node.name for node in nodes if pool.selects(node.labels))
+    return _Device(pool.resource_name, catalog.known_gpu(pool.accelerator) if whole else None, names)
+
+
+def _claimed(scalable: ScalableFact, device: _Device, accounts: Accounts | None) -> tuple[int, ...] | None:
+    """Units that every pod of a replica claims; None where that is not known."""
+    if not scalable.claims:
+        return ()
+    if accounts is None:
+        return None
+    claimed = []
+    for uses in scalable.claims:
+        units = [accounts.of_use(scalable.ref.namespace, use, device.resource, device.nodes) for use in uses]
+        known = [each for each in units if each is not None]
+        if len(known) < len(units):
+            return None
+        claimed.append(sum(known))
+    return tuple(claimed)
 
 
 def _missing(spec: ServiceSpec | None, variant: VariantSpec) -> str:

@@ -31,11 +31,19 @@ class NodeFact:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimUse:
+    """A ResourceClaim that a pod uses, or the template that its own is made from; empty for what is not named."""
+
+    claim: str = ""
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PodFact:
     """One pod that requests GPUs or belongs to a service's workload.
 
     Attributes:
-        requests: extended resources, whole units, summed over containers.
+        requests: extended resources, whole units, summed over containers; with the devices of its claims.
         workload: the scalable workload that owns it, resolved through ReplicaSets; None if it has none.
         bound_at: when it got its node (PodScheduled=True), None while pending.
         engine_started_at: when the running engine container started; None before. A restarted container reads
@@ -50,6 +58,7 @@ class PodFact:
         crashed: the engine container is waiting in CrashLoopBackOff or the like, or has restarted since it started.
         message: words of Kubernetes for what keeps it from serving: the kubelet's, else the scheduler's.
         placement: on which nodes it may run, with what admission added to its template.
+        claims: of devices, by dynamic resource allocation.
         group: the replica that it is a part of, where that is a group of pods (LeaderWorkerSet); empty for others.
     """
 
@@ -73,6 +82,7 @@ class PodFact:
     message: str = ""
     placement: PlacementRules = ANYWHERE
     group: str = ""
+    claims: tuple[ClaimUse, ...] = ()
 
     @property
     def ready(self) -> bool:

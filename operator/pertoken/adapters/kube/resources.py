@@ -84,6 +84,18 @@ WATCHED: Mapping[str, WatchedKind] = {
 }
 
 
+# Listed at times, never watched: not every cluster serves them.
+DEVICES: Mapping[str, WatchedKind] = {
+    kind.plural: kind
+    for kind in (
+        WatchedKind("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False),
+        WatchedKind("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False),
+        WatchedKind("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim"),
+        WatchedKind("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate"),
+    )
+}
+
+
 def _path(parts: Iterable[str]) -> str:
     """Parts as segments of a path. Dots alone would be taken for a step up or none, however they are quoted."""
     segments = []
