@@ -189,6 +189,12 @@ def test_defaults_written_out_are_not_called_without_effect(service):
     assert accepted(service).not_acted_on == ()
 
 
+def test_a_metrics_profile_acts(service):
+    service["spec"]["metrics"] = {"profile": "team-b"}
+    assert accepted(service).not_acted_on == ()
+    assert accepted(service).spec.metrics_profile == "team-b"
+
+
 def test_all_mistakes_at_once(service):
     service["spec"]["objektive"] = {}
     service["spec"]["objective"]["cost"]["perMillionTokens"] = {"blended": 0.8}

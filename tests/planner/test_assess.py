@@ -30,7 +30,14 @@ def assessed(*variants, **state):
         (Variant(tells={Signal.WAITING: 16.0}), {}, Grade.PANIC, Verdict.TRUE, Reason.METRICS_FRESH, "2 pods"),
         (Variant(tells={Signal.WAITING: 8.0}), {}, Grade.NORMAL, Verdict.TRUE, Reason.METRICS_FRESH, "2 pods"),
         (Variant(), {"memory": {"panic_until": NOW + 1}}, Grade.PANIC, Verdict.TRUE, Reason.METRICS_FRESH, "2 pods"),
-        (Variant(), {"metrics_profile": "none"}, Grade.HOLD, Verdict.FALSE, Reason.METRICS_MISSING, "profile 'none'"),
+        (
+            Variant(),
+            {"metrics_profile": "none"},
+            Grade.HOLD,
+            Verdict.FALSE,
+            Reason.METRICS_MISSING,
+            "profile 'none'; the administrator set up default",
+        ),
         (
             Variant(),
             {"metrics": {"health": DOWN}},

@@ -79,6 +79,16 @@ def test_without_a_profile_there_is_no_snapshot():
     assert (state.snapshot, state.window, state.flowing) == (None, UNKNOWN_WINDOW_SECONDS, ())
 
 
+def test_a_service_is_seen_through_the_profile_that_it_names():
+    seen = world_of(metrics_profile="team-b")
+    shown = seen.metrics["default"]
+    seen = replace(seen, metrics={"default": replace(shown, pods={}), "team-b": replace(shown, window_seconds=120.0)})
+    state = gather(seen.services[0], seen, memory_of(), NOW)
+
+    assert (state.window, state.total(Signal.WAITING)) == (120.0, 0.0)
+    assert state.profiles == ("default", "team-b")
+
+
 def test_a_recreated_service_starts_without_memory():
     state = gathered(memory=memory_of(uid="another"))
 

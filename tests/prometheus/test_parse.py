@@ -18,6 +18,7 @@ from pertoken.adapters.prometheus.parse import (
     histograms,
     number,
     samples,
+    twins,
 )
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Histogram
@@ -185,6 +186,23 @@ def test_capacity_is_the_product_of_its_factors_where_it_is_not_told(labels, tok
 def test_servers_of_a_pod_are_told_apart_by_port(addresses, servers):
     read = [sample(value, instance=address) for address, value in addresses]
     assert by_server(read, LABELS, Tally()).get(POD, {}) == servers
+
+
+@pytest.mark.parametrize(
+    ("started", "same"),
+    [
+        ({"8000": 5.25}, {}),
+        ({"8000": 5.25, "8200": 5.26}, {}),
+        ({"8200": 5.25, "8000": 5.25}, {"8000": "8000", "8200": "8000"}),
+        ({"8000": 5.25, "8001": 6.0, "8002": 5.25}, {"8000": "8000", "8001": "8001", "8002": "8000"}),
+        ({}, {}),
+    ],
+)
+def test_ports_of_one_process(started, same):
+    assert twins({POD: started}) == ({POD: same} if same else {})
+    read = [sample(1.0 + index, instance=f"a:{port}") for index, port in enumerate(started)]
+    servers = by_server(read, LABELS, Tally(), {POD: same}).get(POD, {})
+    assert len(servers) == len(set(started.values()))
 
 
 def test_histograms_of_two_servers_add_up_at_the_edges_of_both():

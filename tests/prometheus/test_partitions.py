@@ -14,6 +14,7 @@ SPLIT, RANKS, QUIET = PodKey("a", "split-0"), PodKey("a", "ranks-0"), PodKey("a"
 SIM, TWO, MOVED, FROZEN, LOST = (PodKey("a", f"{name}-0") for name in ("sim", "two", "moved", "frozen", "lost"))
 ODD = PodKey("a", "odd-0")
 MIG, WHOLE, SPARE, STALE, BARE = (PodKey("a", f"{name}-gpu") for name in ("mig", "whole", "spare", "stale", "bare"))
+PROXIED = PodKey("a", "proxied-0")
 SLICED = [PodKey("a", f"sliced-{number}-gpu") for number in range(4)]
 
 
@@ -142,6 +143,9 @@ def prometheus(launcher, prometheus_programs, version, target, scenes):
     target.pages |= {"sglang": sglang_page, "gpus": gpus_page, f"scene-{version}": scene.page}
     target.pages[f"first-{version}"] = lambda age: scene.server("first", 1.0, age)
     target.pages[f"second-{version}"] = lambda age: scene.server("second", 0.5, age)
+    target.pages["proxied"] = lambda age: "\n".join(
+        [*vllm(PROXIED, age), line("process_start_time_seconds", 1790000000.25, PROXIED)]
+    )
     target.pages[f"moved-{version}"] = lambda age: scene.server("moved", 1.0, age, MOVED)
     jobs = [
         launcher.job("sglang", "sglang", target),
@@ -152,6 +156,8 @@ def prometheus(launcher, prometheus_programs, version, target, scenes):
         launcher.job("first", f"first-{version}", target, labels={"instance": "10.0.0.5:8000"}),
         launcher.job("again", f"first-{version}", target, labels={"instance": "10.0.0.5:8000", "app": "chat"}),
         launcher.job("second", f"second-{version}", target, labels={"instance": "10.0.0.5:8001"}),
+        launcher.job("direct", "proxied", target, labels={"instance": "10.0.0.8:8200"}),
+        launcher.job("proxy", "proxied", target, labels={"instance": "10.0.0.8:8000"}),
         launcher.job("moved", f"moved-{version}", target, labels={"instance": "10.0.0.9:8000"}),
         launcher.job("by-name", f"moved-{version}", target, labels={"instance": "moved-0"}),
     ]
@@ -226,6 +232,13 @@ def test_two_servers_in_a_pod_add_up_and_one_under_two_names_does_not(observe):
     assert pods[TWO].histograms[LatencyKind.INTER_TOKEN].cumulative == (near(450), near(600))
     assert pods[MOVED].values[Signal.GENERATION_TOKENS_PER_SECOND] == near(400)
     assert pods[MOVED].values[Signal.RUNNING] == 4
+
+
+def test_one_process_behind_two_ports_counts_once(observe):
+    pod = observe().pods[PROXIED]
+    assert pod.values[Signal.GENERATION_TOKENS_PER_SECOND] == near(400)
+    assert (pod.values[Signal.RUNNING], pod.values[Signal.KV_CAPACITY_TOKENS]) == (4, 1600)
+    assert pod.histograms[LatencyKind.INTER_TOKEN].cumulative == (near(300), near(400))
 
 
 def test_values_that_cannot_be_are_missing(observe):

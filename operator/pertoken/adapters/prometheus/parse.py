@@ -15,7 +15,9 @@ from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Histogram
 
 Value = TypeVar("Value")
+Twins = Mapping[PodKey, Mapping[str, str]]  # of each server of a pod, the one that it is
 
+NO_TWINS: Twins = {}
 LONGEST = 64  # characters of a number
 FLOAT_NOISE = 1e-6  # cumulative buckets may fall by this share of all events without meaning anything
 
@@ -136,7 +138,29 @@ def server_of(labels: Mapping[str, str]) -> str:
     return port if colon and port.isdecimal() else ""
 
 
-def by_server(read: Iterable[Sample], labels: PodLabels, tally: Tally) -> dict[PodKey, dict[str, float]]:
+def twins(started: Mapping[PodKey, Mapping[str, float]]) -> Twins:
+    """Servers of a pod that are one process under several ports: a proxy beside it passes its page on.
+
+    Args:
+        started: when the process behind each server began, exact to the clock tick; servers that do not tell are apart.
+    """
+    same: dict[PodKey, dict[str, str]] = {}
+    for pod, servers in started.items():
+        first: dict[float, str] = {}
+        named = {port: first.setdefault(begun, port) for port, begun in sorted(servers.items())}
+        if len(first) < len(named):
+            same[pod] = named
+    return same
+
+
+def _server_here(sample: Sample, pod: PodKey, same: Twins) -> str:
+    server = server_of(sample.labels)
+    return same.get(pod, {}).get(server, server)
+
+
+def by_server(
+    read: Iterable[Sample], labels: PodLabels, tally: Tally, same: Twins = NO_TWINS
+) -> dict[PodKey, dict[str, float]]:
     """One value per server of each pod; the same server under several addresses is one.
 
     Where some series carry a port and others none, those without are copies and left out.
@@ -148,7 +172,7 @@ def by_server(read: Iterable[Sample], labels: PodLabels, tally: Tally) -> dict[P
         pod = labels.of(sample, tally)
         if pod is None:
             continue
-        address, server = sample.labels.get(INSTANCE, ""), server_of(sample.labels)
+        address, server = sample.labels.get(INSTANCE, ""), _server_here(sample, pod, same)
         if (pod, address) in addresses:
             doubled.add(pod)
             tally.duplicates += 1
@@ -169,7 +193,12 @@ def by_model(read: Iterable[Sample], namespace: str, model: str, tally: Tally) -
 
 
 def capacities(
-    read: Iterable[Sample], labels: PodLabels, info: InfoLabel, ranks: tuple[str, ...], tally: Tally
+    read: Iterable[Sample],
+    labels: PodLabels,
+    info: InfoLabel,
+    ranks: tuple[str, ...],
+    tally: Tally,
+    same: Twins = NO_TWINS,
 ) -> dict[PodKey, float]:
     """KV-cache tokens per pod: the figure in the labels, added over servers and ranks.
 
@@ -181,7 +210,7 @@ def capacities(
         if pod is None:
             continue
         rank = tuple(sample.labels.get(label, "") for label in ranks)
-        shown = per_server[pod].setdefault(server_of(sample.labels), {}).setdefault(rank, set())
+        shown = per_server[pod].setdefault(_server_here(sample, pod, same), {}).setdefault(rank, set())
         shown.add(_figure(sample.labels, info))
     totals: dict[PodKey, float] = {}
     for pod, servers in per_server.items():
@@ -239,7 +268,9 @@ def histogram(buckets: Mapping[float, float]) -> Histogram | None:
     return Histogram(edges, tuple(levelled))
 
 
-def histograms(read: Iterable[Sample], labels: PodLabels, scale: float, tally: Tally) -> dict[PodKey, Histogram]:
+def histograms(
+    read: Iterable[Sample], labels: PodLabels, scale: float, tally: Tally, same: Twins = NO_TWINS
+) -> dict[PodKey, Histogram]:
     """One histogram per pod, servers added; edges are multiplied by `scale` to seconds.
 
     Two spellings of one edge (before and after an upgrade of Prometheus) are copies of one bucket: the higher holds.
@@ -253,7 +284,7 @@ def histograms(read: Iterable[Sample], labels: PodLabels, scale: float, tally: T
         if upper is None:
             tally.malformed += 1
             continue
-        rates = collected[pod].setdefault(server_of(sample.labels), {})
+        rates = collected[pod].setdefault(_server_here(sample, pod, same), {})
         rates[upper * scale] = max(rates.get(upper * scale, sample.value), sample.value)
     summed = {}
     for pod, servers in collected.items():

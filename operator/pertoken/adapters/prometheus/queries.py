@@ -40,6 +40,7 @@ AGE = "age"  # of an engine's samples: followed by ":" and the row's name
 AGE_BEFORE = "age_before_it_vanished"
 SAMPLES = "samples_in_window"
 SAMPLES_BEFORE = "samples_in_lookback"
+PROCESS = "process_started"
 BUSIEST = "busiest"  # most that ran or waited at any scrape of the window
 ENDED = "ended:"  # followed by the tag of a total: its last value within the look-back
 CAPACITY = "capacity:"  # followed by the label that holds the figure
@@ -152,6 +153,9 @@ def _age_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
         tagged(SAMPLES, f"max by ({by}) (count_over_time({shown}[{window}]))"),
         tagged(SAMPLES_BEFORE, f"max by ({by}) (count_over_time({shown}[{lookback}]))"),
     ]
+    # Two ports that show one process show one engine; not every engine tells when its process began.
+    started = _select(profile, Metric("process_start_time_seconds"))
+    terms.append(tagged(PROCESS, f"max by ({by}) ({started} and on ({by}) {shown})"))
     counted = {samples_tag(metric): _select(profile, metric) for metric in flows}
     terms += [tagged(tag, f"max by ({by}) (count_over_time({series}[{window}]))") for tag, series in counted.items()]
     if row.begins_with_traffic:

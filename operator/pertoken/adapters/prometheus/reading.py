@@ -57,6 +57,8 @@ class Reading:
         self._engine_labels = _labels(profile.engine.labels)
         self._gpu_labels = _labels(profile.gpu.labels)
         self._ages = self._tagged(plan.ages)
+        self._same: parse.Twins = parse.NO_TWINS
+        self._same = parse.twins(self._per_server(self._ages, queries.PROCESS))
         self._within: dict[PodKey, dict[str, float]] = {}
         self._halved: frozenset[PodKey] = frozenset()
 
@@ -91,7 +93,7 @@ class Reading:
         return parse.by_tag(read)
 
     def _per_server(self, read: Mapping[str, list[Sample]], tag: str) -> dict[PodKey, dict[str, float]]:
-        return parse.by_server(read.get(tag, ()), self._engine_labels, self.tally)
+        return parse.by_server(read.get(tag, ()), self._engine_labels, self.tally, self._same)
 
     def _read_ages(self) -> None:
         live: dict[PodKey, set[str]] = defaultdict(set)
@@ -123,7 +125,7 @@ class Reading:
             if row.capacity:
                 ranks = (self._profile.engine.rank,) if self._profile.engine.rank and row.ranks else row.ranks
                 series = read.get(queries.CAPACITY + row.capacity.label, ())
-                shown = parse.capacities(series, self._engine_labels, row.capacity, ranks, self.tally)
+                shown = parse.capacities(series, self._engine_labels, row.capacity, ranks, self.tally, self._same)
                 self._set(Signal.KV_CAPACITY_TOKENS, shown)
 
     def _gauge(self, read: Mapping[str, list[Sample]], gauge: Gauge) -> dict[PodKey, float]:
@@ -245,7 +247,7 @@ class Reading:
 
     def _histogram(self, read: Mapping[str, list[Sample]], base: Metric) -> dict[PodKey, Histogram]:
         series = read.get(promql.tag_of(base), ())
-        by_pod = parse.histograms(series, self._engine_labels, base.scale, self.tally)
+        by_pod = parse.histograms(series, self._engine_labels, base.scale, self.tally, self._same)
         covered = self._covered(dict.fromkeys(by_pod, 0.0), part_of(base, "_count"))
         return {pod: by_pod[pod] for pod in covered}
 
