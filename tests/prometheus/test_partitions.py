@@ -14,6 +14,7 @@ SPLIT, RANKS, QUIET = PodKey("a", "split-0"), PodKey("a", "ranks-0"), PodKey("a"
 SIM, TWO, MOVED, FROZEN, LOST = (PodKey("a", f"{name}-0") for name in ("sim", "two", "moved", "frozen", "lost"))
 ODD = PodKey("a", "odd-0")
 MIG, WHOLE, SPARE, STALE, BARE = (PodKey("a", f"{name}-gpu") for name in ("mig", "whole", "spare", "stale", "bare"))
+UNASKED, DROPPED = PodKey("a", "unasked-0"), PodKey("a", "dropped-0")
 PROXIED = PodKey("a", "proxied-0")
 SLICED = [PodKey("a", f"sliced-{number}-gpu") for number in range(4)]
 
@@ -143,6 +144,16 @@ def prometheus(launcher, prometheus_programs, version, target, scenes):
     target.pages |= {"sglang": sglang_page, "gpus": gpus_page, f"scene-{version}": scene.page}
     target.pages[f"first-{version}"] = lambda age: scene.server("first", 1.0, age)
     target.pages[f"second-{version}"] = lambda age: scene.server("second", 0.5, age)
+    target.pages["unasked"] = lambda _: "\n".join(
+        [
+            *(
+                line(f"vllm:num_requests_{state}", 0, pod)
+                for state in ("running", "waiting")
+                for pod in (UNASKED, DROPPED)
+            ),
+            line("vllm:prompt_tokens_total", 5, DROPPED),
+        ]
+    )
     target.pages["proxied"] = lambda age: "\n".join(
         [*vllm(PROXIED, age), line("process_start_time_seconds", 1790000000.25, PROXIED)]
     )
@@ -156,6 +167,7 @@ def prometheus(launcher, prometheus_programs, version, target, scenes):
         launcher.job("first", f"first-{version}", target, labels={"instance": "10.0.0.5:8000"}),
         launcher.job("again", f"first-{version}", target, labels={"instance": "10.0.0.5:8000", "app": "chat"}),
         launcher.job("second", f"second-{version}", target, labels={"instance": "10.0.0.5:8001"}),
+        launcher.job("unasked", "unasked", target),
         launcher.job("direct", "proxied", target, labels={"instance": "10.0.0.8:8200"}),
         launcher.job("proxy", "proxied", target, labels={"instance": "10.0.0.8:8000"}),
         launcher.job("moved", f"moved-{version}", target, labels={"instance": "10.0.0.9:8000"}),
@@ -216,6 +228,13 @@ def test_an_engine_that_no_request_has_reached_is_quiet_not_silent(observe):
     values = snapshot.pods[QUIET].values
     assert snapshot.offers["sglang"].signals <= values.keys()
     assert values[Signal.FINISHED_PER_SECOND] == values[Signal.GENERATION_TOKENS_PER_SECOND] == 0.0
+
+
+def test_an_imitation_that_shows_gauges_alone_has_not_been_asked(observe):
+    pods = observe().pods
+    asked = (Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND, Signal.FINISHED_PER_SECOND)
+    assert [pods[UNASKED].values.get(signal) for signal in asked] == [0.0, 0.0, 0.0]
+    assert [pods[DROPPED].values.get(signal) for signal in asked] == [0.0, None, None], "a counter that was dropped"
 
 
 def test_an_imitation_of_vllm_with_other_labels(observe):

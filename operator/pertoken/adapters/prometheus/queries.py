@@ -158,7 +158,7 @@ def _age_terms(profile: MetricsProfile, row: EngineMetrics) -> list[str]:
     terms.append(tagged(PROCESS, f"max by ({by}) ({started} and on ({by}) {shown})"))
     counted = {samples_tag(metric): _select(profile, metric) for metric in flows}
     terms += [tagged(tag, f"max by ({by}) (count_over_time({series}[{window}]))") for tag, series in counted.items()]
-    if row.begins_with_traffic:
+    if row.begins_with_traffic or row.bare_at_start:
         gauges = (gauge.metric for signal in LOADS for gauge in row.gauges.get(signal, ()))
         terms += [
             tagged(busiest_tag(gauge), f"max by ({by}) (max_over_time({_select(profile, gauge)}[{window}]))")

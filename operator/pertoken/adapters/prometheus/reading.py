@@ -185,8 +185,11 @@ class Reading:
 
     def _unborn(self, row: EngineMetrics, counted: set[PodKey]) -> set[PodKey]:
         """Pods whose counters are not there since no request ever came: an engine that was seen idle all the time."""
-        if not row.begins_with_traffic:
+        if not (row.begins_with_traffic or row.bare_at_start):
             return set()
+        if row.bare_at_start:
+            tags = (queries.samples_tag(metric) for metric in row.flows())
+            counted = counted.union(*(self._per_server(self._ages, tag) for tag in tags))
         busiest = [
             _combined(self._per_server(self._ages, queries.busiest_tag(gauge.metric)))
             for signal in queries.LOADS

@@ -141,6 +141,7 @@ class EngineMetrics:
         sometimes: what not every build of a version has: emulators lack it, or it hangs on an option.
         rare: what begins with a rare event, so that a page without it says nothing of the version.
         begins_with_traffic: counters and histograms appear with the first request.
+        bare_at_start: those of imitations do: a page without a single one is that of an engine that nobody asked yet.
     """
 
     name: str
@@ -158,6 +159,7 @@ class EngineMetrics:
     sometimes: frozenset[Signal | LatencyKind] = frozenset()
     rare: frozenset[Signal] = frozenset()
     begins_with_traffic: bool = False
+    bare_at_start: bool = False
 
     @property
     def offer(self) -> Offer:

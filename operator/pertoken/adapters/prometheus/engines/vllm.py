@@ -77,4 +77,5 @@ VLLM: Final = EngineMetrics(
     capacity=InfoLabel("vllm:cache_config_info", "kv_cache_size_tokens", ("num_gpu_blocks", "block_size")),
     # What emulators of vLLM (llm-d-inference-sim 0.10) and the first V1 engine do not expose.
     sometimes=frozenset({Signal.STEPS_PER_SECOND, Signal.PREEMPTIONS_PER_SECOND}),
+    bare_at_start=True,
 )
