@@ -213,6 +213,7 @@ def test_a_program_that_hides_the_engine_leaves_the_cap_to_be_confirmed(spec, ce
 
 def test_data_parallel_engines_each_have_the_cap():
     assert read_launch(container("--data-parallel-size=4")).settings(None).ranks == 4
+    assert read_launch(container("-dp", "4", "-tp=2")).settings(None).ranks == 4
     assert read_launch(container()).settings(None).ranks == 1
 
 

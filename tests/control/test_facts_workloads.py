@@ -118,6 +118,7 @@ def test_gpus_of_a_leader_worker_set_are_those_of_the_whole_group():
     group = {"size": 4, "leaderTemplate": template(8), "workerTemplate": template(4)}
     obj = workload("LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1", spec={"leaderWorkerTemplate": group})
     fact = workload_fact(scalable_fact(obj), Surroundings())
+    assert scalable_fact(obj).requests == {GPU: 8 + 3 * 4}
     assert (fact.gpus_per_replica, fact.pod_gpus) == (8 + 3 * 4, (8, 4, 4, 4))
     group.pop("leaderTemplate")
     assert workload_fact(scalable_fact(obj), Surroundings()).pod_gpus == (4, 4, 4, 4)
@@ -141,6 +142,28 @@ def test_a_leader_without_gpus_is_a_pod_of_its_group(leader, worker, size, gpus)
     fact = workload_fact(scalable_fact(obj), Surroundings())
     assert (fact.pod_gpus, fact.gpus_per_replica) == (gpus, sum(gpus))
     assert pods_per_replica(fact, (), GPU) == len(gpus)
+
+
+def test_groups_of_a_kind_that_tells_no_template_are_known_by_their_pods():
+    """An LLMInferenceService over several nodes: its controller makes a group of pods for every replica."""
+    llm = workload(
+        "LLMInferenceService", "serving.kserve.io/v1alpha1", spec={"template": None, "worker": {"containers": []}}
+    )
+    target = scalable_fact(llm)
+    pods = [
+        PodFact(
+            PodKey("prod", f"{group}-{index}"),
+            f"{group}-{index}",
+            {GPU: 8} if index else {},
+            workload=target.ref,
+            group=group,
+        )
+        for group in ("0", "1")
+        for index in range(3)
+    ]
+    fact = workload_fact(target, Surroundings(pods=pods))
+    assert (fact.gpus_per_replica, sorted(fact.pod_gpus)) == (16, [0, 8, 8])
+    assert workload_fact(target, Surroundings()).pod_gpus == ()
 
 
 def test_injected_requests_of_a_group_are_those_of_its_largest_replica():

@@ -39,6 +39,7 @@ ENGINE_FLAGS: Final = frozenset(
     }
 )
 RANK_FLAGS: Final = ("--data-parallel-size", "--dp-size", "--dp")
+_SHORT: Final = {"-dp": "--data-parallel-size", "-tp": "--tensor-parallel-size", "-pp": "--pipeline-parallel-size"}
 # With these, a default is no longer that of the table.
 SHIFTING_FLAGS: Final = {
     "max_sequences": ("--performance-mode",),
@@ -185,9 +186,10 @@ def sets(line: CommandLine, flag: str) -> bool:
 def _options(command: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
     """Flags in dashes with what follows them."""
     for index, word in enumerate(command):
-        if not word.startswith("--"):
-            continue
         name, given, value = word.partition("=")
+        name = _SHORT.get(name, name)
+        if not name.startswith("--"):
+            continue
         following = command[index + 1] if index + 1 < len(command) else None
         yield name.replace("_", "-"), value if given else following
 

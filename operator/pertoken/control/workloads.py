@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,14 @@ class ScalableFact:
     failed_at: float | None = None
     waits: bool = False
     claims: tuple[tuple[ClaimUse, ...], ...] = ()
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Extended resources of one replica by its template, all its pods together."""
+        total: Counter[str] = Counter()
+        for pod in self.pods:
+            total.update(pod)
+        return dict(total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         engine=target.launch.settings(around.gpu, around.cap, around.release),
         placement=target.placement,
         failure=_failure(target, around.pods),
-        pod_gpus=pod_gpus if target.pods else (),
+        pod_gpus=pod_gpus if target.pods or len(pod_gpus) > 1 else (),
         cap_certain=target.launch.certain,
     )
 
