@@ -34,6 +34,7 @@ class Metric:
         scale: factor to the unit of the signal (1e-3 for milliseconds, 0.01 for percent).
         since: first version that exposes it; empty: every one.
         until: first version that exposes it no more; empty: none.
+        imitated: a name that imitations alone have, and no version of the engine.
     """
 
     name: str
@@ -41,9 +42,12 @@ class Metric:
     scale: float = 1.0
     since: str = ""
     until: str = ""
+    imitated: bool = False
 
     def in_version(self, version: str) -> bool:
         """Whether this version exposes it."""
+        if self.imitated:
+            return False
         here = version_key(version)
         return not ((self.since and here < version_key(self.since)) or (self.until and here >= version_key(self.until)))
 
@@ -203,7 +207,7 @@ class EngineMetrics:
             *self.flows(),
             *(part_of(base, "_count") for base in self.histogram_metrics()),
         )
-        return frozenset(metric for metric in families if metric.since or metric.until)
+        return frozenset(metric for metric in families if metric.since or metric.until)  # imitated ones have neither
 
     def release(self, shown: frozenset[Metric], *, works: bool) -> Release:
         """Which versions a pod can be of.
@@ -236,7 +240,7 @@ class EngineMetrics:
     def _without(self, told: Told, shown: frozenset[Metric]) -> bool:
         """Whether all that could carry it would be evidence, and none of it is shown."""
         families = {_family(metric) for metric in shown}
-        carriers = list(self._carriers(told))
+        carriers = [metric for metric in self._carriers(told) if not metric.imitated]
         return bool(carriers) and all((one.since or one.until) and _family(one) not in families for one in carriers)
 
     def gauge_metrics(self) -> tuple[Metric, ...]:

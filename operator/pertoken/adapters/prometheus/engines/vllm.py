@@ -26,6 +26,7 @@ _PREFILL: Final = Metric("vllm:request_prefill_time_seconds")
 _CACHED: Final = (
     Metric("vllm:prompt_tokens_cached_total", since="0.16"),
     Metric("vllm:prefix_cache_hits_total", since="0.9.2"),
+    Metric("vllm:prefix_cache_hits", imitated=True),  # llm-d-inference-sim up to 0.10
 )
 _FINISHED: Final = (Metric("vllm:request_success_total"),)
 _FINISHED_INPUT: Final = (Metric("vllm:request_prompt_tokens_sum"),)
