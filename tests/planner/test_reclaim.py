@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import node, plant, pool_spec
+from lab import Deployment, node, plant, pool_spec, serving_since, variant_spec
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import SetReplicas, Verdict
@@ -104,6 +104,7 @@ def test_a_quarter_goes_at_a_time_and_both_are_told():
         ({"priority": 100}, 4, 8),
         ({"priority": 101}, 4, 8),
         ({"movable": False}, 4, 8),
+        ({"yields": False}, 4, 8),
         ({"last_cut_at": NOW - 1.0}, 4, 8),
         ({"last_cut_at": NOW - TUNING.reclaim.seconds}, 4, 6),
         ({"leaving": (0, 0, 0)}, 4, 7),
@@ -113,8 +114,9 @@ def test_a_quarter_goes_at_a_time_and_both_are_told():
     ],
     ids=[
         "no more than is missing", "at least one", "to nothing without a minimum", "variant minimum", "service minimum",
-        "equal priority", "higher priority", "not to be moved", "too soon", "soon enough", "three are on their way",
-        "all are on their way", "it shrinks by itself, not enough yet", "what it gives up by itself is enough",
+        "equal priority", "higher priority", "not to be moved", "metrics missing", "too soon", "soon enough",
+        "three are on their way", "all are on their way", "it shrinks by itself, not enough yet",
+        "what it gives up by itself is enough",
     ],
 )  # fmt: skip
 def test_how_much_a_loser_keeps(loser, wants, left):
@@ -271,6 +273,48 @@ def test_what_is_not_taken(low, priority):
 
     assert not [a for _, a in made.actions if isinstance(a, SetReplicas) and a.reason is Reason.RECLAIMED_FOR_PRIORITY]
     assert made.replicas("low") == 7
+
+
+def short_of_its_minimum(*, starting=False):
+    """Four GPUs: three loaded replicas of a low priority, and a high one that has one replica and must have two."""
+    made = plant("low", "high", rate=5.0, replicas=0, gpus=4)
+    made.rates["low"] = 30.0
+    made.services["high"] = replace(
+        made.services["high"], priority=1, variants=(variant_spec("high", min_replicas=2, max_replicas=2),)
+    )
+    made.services["low"] = replace(made.services["low"], variants=(variant_spec("low", min_replicas=0),))
+    for name, replicas in (("low", 3), ("high", 1)):
+        made.deployments[name] = Deployment(made.services[name].variants[0], replicas)
+    serving_since(made, made.now - 3600)
+    if starting:
+        for pod in made.living("low"):
+            pod.bound, pod.ready = made.now - 15.0, None
+    return made
+
+
+@pytest.mark.parametrize("gap", ["outage", "series_gone"])
+def test_who_serves_without_metrics_gives_nothing_up(gap):
+    made = short_of_its_minimum()
+    setattr(made, gap, True)
+    made.run(600)
+    assert made.replicas("low") == 3
+
+    setattr(made, gap, False)
+    made.run(30)
+    assert made.replicas("low") == 3  # a whole rate window is to be seen first
+    made.run(60)
+    assert made.replicas("low") == 2
+    assert [action.reason for _, action in made.actions if action.service.name == "low"] == [
+        Reason.RECLAIMED_FOR_PRIORITY
+    ]
+
+
+def test_pods_that_only_start_make_way_without_metrics():
+    made = short_of_its_minimum(starting=True)
+    made.start_seconds, made.series_gone = 900.0, True
+    made.run(60)
+
+    assert made.replicas("low") == 2
 
 
 def test_a_recommendation_takes_nothing():

@@ -51,9 +51,14 @@ class Assessment:
         return self.grade is Grade.NORMAL
 
     @property
+    def complete(self) -> bool:
+        """Whether all that serves has been seen for a whole rate window."""
+        return self.grade in (Grade.NORMAL, Grade.PANIC)
+
+    @property
     def may_change_cap(self) -> bool:
         """Whether a batch cap may change."""
-        return self.grade in (Grade.NORMAL, Grade.PANIC)
+        return self.complete
 
 
 NOT_ASSESSED: Final = Assessment(

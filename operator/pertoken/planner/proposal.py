@@ -30,7 +30,7 @@ class Status(Enum):
     WAITING = "waiting"  # its pods are on the way or refused: asking for more brings nothing
     BLOCKED = "blocked"  # a rollout, an unknown GPU count or a pool that backs off keeps it where it is
     HELD = "held"  # metrics do not allow to plan: what serves stays
-    GIVEN_UP = "given up"  # replicas go whatever is measured: nothing schedules them, or a higher priority needs them
+    GIVEN_UP = "given up"  # replicas go whatever demand is: nothing schedules them, or a higher priority needs them
     HANDS_OFF = "hands off"  # somebody else scales it
     OFF = "off"  # the user switched planning off
 

@@ -1,11 +1,11 @@
 """Strict priorities: what a higher priority lacks is taken from running replicas of lower ones in the same pool.
 
-A loser keeps its variants' and its service's minimum and what its namespace is guaranteed. The lowest priority goes
-first, from the node on which the winner's replica then fits; which pod really goes is the workload controller's choice,
-so that what was taken is counted anew in every cycle. What is on its way out already is counted as free, and nothing is
-taken that would not let a replica of the winner run. Between equal priorities nothing is taken. Who has given replicas
-up does not grow back before the higher priority has what it asks for, and that asks for less only after its own
-stabilization window.
+A loser keeps its variants' and its service's minimum and what its namespace is guaranteed, and everything while metrics
+of the replicas that serve are missing. The lowest priority goes first, from the node on which the winner's replica then
+fits; which pod really goes is the workload controller's choice, so that what was taken is counted anew in every cycle.
+What is on its way out already is counted as free, and nothing is taken that would not let a replica of the winner run.
+Between equal priorities nothing is taken. Who has given replicas up does not grow back before the higher priority has
+what it asks for, and that asks for less only after its own stabilization window.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def _victims(want: PoolShare, pool: _Pool, *, asked: bool) -> list[_Victim] | No
         pool: as it will be.
         asked: the replica does not count against ceilings and guarantees yet.
     """
-    losers = sorted((s for s in pool.shares if s.movable and s.priority < want.priority), key=_lowest_first)
+    below = (share for share in pool.shares if share.priority < want.priority)
+    losers = sorted((share for share in below if share.movable and share.yields), key=_lowest_first)
     loss = _on_best_node(want, pool, losers)
     if loss is None or not asked:
         return None if loss is None else loss.victims

@@ -31,6 +31,7 @@ class PoolShare:
         surge: extra replicas of a rolling cap change among `held` and `replicas`.
         last_cut_at: when replicas were taken away last, 0 for never.
         movable: pertoken scales it, and no rollout is under way.
+        yields: its service's metrics let a higher priority take replicas.
         acts: its wants count.
     """
 
@@ -49,6 +50,7 @@ class PoolShare:
     surge: int = 0
     last_cut_at: float = 0.0
     movable: bool = True
+    yields: bool = True
     acts: bool = True
 
     @property
@@ -132,5 +134,15 @@ def _share(proposal: Proposal, variant: VariantProposal, grant: Grant | None, po
         surge=surge,
         last_cut_at=command.at if command is not None and cut else 0.0,
         movable=grant is not None and workload.settled and workload.gpus_per_replica > 0,
+        yields=_yields(proposal),
         acts=grant is not None and workload.gpus_per_replica > 0,
     )
+
+
+def _yields(proposal: Proposal) -> bool:
+    """Whether a higher priority may take replicas: missing metrics forbid it, as they forbid any other scale-down.
+
+    Where no replica serves there is nothing to measure: pods that start, or crash, are no reason to let others wait.
+    """
+    assessment = proposal.assessment
+    return assessment.complete or (not assessment.holds and proposal.state.serving == 0)
