@@ -82,10 +82,20 @@ class Settings(BaseSettings):
     )
     cap_change_threshold: float = Field(default=0.2, ge=0)
     canary_seconds: float = Field(default=60.0, ge=0)
-    tolerance: float = Field(default=0.05, ge=0, lt=1)
-    headroom: float = Field(default=0.05, ge=0, lt=1)
+    tolerance: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="Change of demand that takes no replica away where they come late: full from 400 s, none to 200 s.",
+    )
+    headroom: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="Least addition to the demand expected where replicas come late: full from 400 s, none to 200 s.",
+    )
     attainment_margin: float = Field(
-        default=0.4,
+        default=0.2,
         ge=-1,
         lt=1,
         description="Share of the misses that an objective allows which plans leave unused; negative: plan for more.",

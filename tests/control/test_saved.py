@@ -21,6 +21,13 @@ def test_what_is_saved_comes_back_whole():
     assert from_json(to_json(NOTHING)) == NOTHING
 
 
+def begins_as(new, old):
+    """What was saved, with fields that came to be later at the ends of records."""
+    if isinstance(new, list) and isinstance(old, list) and len(new) >= len(old):
+        return all(begins_as(*pair) for pair in zip(new, old, strict=False))
+    return new == old
+
+
 @pytest.mark.parametrize("name", ["state_0_1.json", "state_2.json"])
 def test_what_version_2_saved_is_read_and_nothing_of_it_lost(name):
     """The files were written by the operator of 0.1, and by the last one that kept the ledgers in the planner."""
@@ -31,7 +38,7 @@ def test_what_version_2_saved_is_read_and_nothing_of_it_lost(name):
     assert again["memory"][0].keys() == again["ledger"][0].keys() == old["memory"][0].keys()
     for service, fields in old["memory"][0].items():
         kept, account = again["memory"][0][service], again["ledger"][0][service]
-        assert kept[:LEDGER] == fields[:LEDGER]
+        assert all(begins_as(new, old) for new, old in zip(kept[:LEDGER], fields[:LEDGER], strict=True))
         for variant, values in fields[VARIANTS].items():
             assert kept[LEDGER][variant][: len(values)] == values
         assert kept[VARIANTS : len(fields) - 1] == fields[VARIANTS + 1 :]

@@ -15,6 +15,7 @@ from pertoken.forecast.demand import (
     mean_request,
 )
 from pertoken.forecast.demand import forecast as forecast_of
+from pertoken.forecast.slo_knee import Aim
 from pertoken.forecast.tuning import FORECASTING
 
 CYCLE = 15.0
@@ -77,9 +78,14 @@ def test_the_mean_request_is_a_ratio_of_sums_so_a_lag_cancels():
     assert mean_request([], CYCLE) == (0.0, 0.0, 0.0)
 
 
+def aim(percentile, margin=0.0):
+    """The percentile, and a part of what may miss it left unused."""
+    return Aim(percentile, (percentile + margin * (100 - percentile)) / 100)
+
+
 def headroom(found):
     """Over the forecast, for the 95th percentile."""
-    return found.needed(0.0, 95, 0.0) / found.work - 1.0
+    return found.needed(0.0, aim(95)) / found.work - 1.0
 
 
 def test_a_flat_series_is_forecast_flat_and_needs_hardly_any_headroom():
@@ -88,7 +94,7 @@ def test_a_flat_series_is_forecast_flat_and_needs_hardly_any_headroom():
     assert found.work == pytest.approx(2000.0)
     assert found.trust > 0.9
     assert headroom(found) < 0.01
-    assert found.needed(0.1, 95, 0.0) == pytest.approx(2200.0)
+    assert found.needed(0.1, aim(95)) == pytest.approx(2200.0)
 
 
 def test_a_ramp_is_followed_by_the_trend():
@@ -124,13 +130,13 @@ def test_noise_shorter_than_a_requests_stay_averages_out():
 def test_the_margin_leaves_misses_unused():
     found = forecast(noisy(0.2), LEAD, CYCLE)
 
-    assert found.needed(0.0, 95, 0.5) > found.needed(0.0, 95, 0.0) > found.needed(0.0, 80, 0.0)
+    assert found.needed(0.0, aim(95, 0.5)) > found.needed(0.0, aim(95)) > found.needed(0.0, aim(80))
 
 
 def test_peaks_that_recur_are_planned_for_beyond_the_usual_ceiling():
     spiky = samples([4000.0 if i % 10 < 2 else 500.0 for i in range(HISTORY)])
 
-    assert forecast(spiky, 180.0, CYCLE).needed(0.0, 95, 0.0) > 3500.0
+    assert forecast(spiky, 180.0, CYCLE).needed(0.0, aim(95)) > 3500.0
 
 
 @pytest.mark.parametrize(("lead", "least", "most"), [(30.0, 0.0, 0.03), (120.0, 0.02, 0.06), (480.0, 0.08, 0.16)])
@@ -139,11 +145,11 @@ def test_before_errors_are_known_headroom_is_guessed_from_the_lead(lead, least, 
 
     assert found.trust == 0.0
     assert least < headroom(found) < most
-    assert found.needed(0.8, 95, 0.0) == pytest.approx(1800.0)
+    assert found.needed(0.8, aim(95)) == pytest.approx(1800.0)
 
 
 def test_nobody_plans_below_the_present():
-    assert Forecast(1000.0, 3000.0).needed(0.1, 95, 0.0) == 3000.0
+    assert Forecast(1000.0, 3000.0).needed(0.1, aim(95)) == 3000.0
 
 
 def test_no_samples_no_forecast():
@@ -162,7 +168,7 @@ def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, resi
 
     assert 0.0 <= found.work <= max(values) * FORECASTING.most_growth + 1e-6
     assert min(values) - 1e-6 <= found.present <= max(values) + 1e-6
-    assert found.present <= found.needed(0.0, 95, 0.4) <= max(found.ceiling, found.present) + 1e-6
+    assert found.present <= found.needed(0.0, aim(95, 0.4)) <= max(found.ceiling, found.present) + 1e-6
     assert 0.0 <= found.trust < 1.0
     assert sum(probability for _, probability in found.cases) == pytest.approx(1.0)
 
@@ -194,7 +200,7 @@ def test_spans_are_of_time_whatever_the_cycle(lead):
     assert fast.work == pytest.approx(usual.work, rel=0.03)
     assert fast.present == pytest.approx(usual.present, rel=0.03)
     assert fast.trust == pytest.approx(usual.trust, abs=0.02)
-    assert fast.needed(0.0, 95, 0.4) == pytest.approx(usual.needed(0.0, 95, 0.4), rel=0.03)
+    assert fast.needed(0.0, aim(95, 0.4)) == pytest.approx(usual.needed(0.0, aim(95, 0.4)), rel=0.03)
 
 
 def test_the_mean_request_is_of_the_same_time_whatever_the_cycle():

@@ -25,8 +25,17 @@ def of(made, kind):
     return [(at, action) for at, action in made.actions if isinstance(action, kind)]
 
 
+def beyond(made, most=128):
+    """The user allows less than the cap in use: it has to come down."""
+    service, deployment = made.services["chat"], made.deployments["chat"]
+    variant = replace(service.variants[0], batching=replace(service.variants[0].batching, max_sequences=most))
+    made.services["chat"], deployment.spec = replace(service, variants=(variant,)), variant
+    return made
+
+
 def full(cap=256, rate=15, **changes):
-    return plant(rate=rate, replicas=3, gpus=3, cap=cap, slow=1.18, **changes)
+    made = plant(rate=rate, replicas=3, gpus=3, cap=cap, slow=1.18, **changes)
+    return beyond(made) if cap == 256 else made
 
 
 def test_a_full_pool_is_rolled_pod_by_pod():
@@ -52,7 +61,7 @@ def test_the_first_pod_is_a_canary():
 
 
 def test_with_room_an_extra_replica_comes_first_and_goes_last():
-    made = plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18)
+    made = beyond(plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18))
     seen = watched(made, 1500)
 
     assert min(ready for ready, _ in seen) == 3
@@ -62,7 +71,7 @@ def test_with_room_an_extra_replica_comes_first_and_goes_last():
 
 
 def test_the_only_replica_without_room_is_not_interrupted():
-    made = plant(rate=3, replicas=1, gpus=1, cap=256, slow=1.18)
+    made = beyond(plant(rate=3, replicas=1, gpus=1, cap=256, slow=1.18))
     made.run(1200)
 
     assert made.actions == []
@@ -72,7 +81,7 @@ def test_the_only_replica_without_room_is_not_interrupted():
 
 
 def test_the_only_replica_with_room_is_rolled_without_a_gap():
-    made = plant(rate=3, replicas=1, gpus=2, cap=256, slow=1.18)
+    made = beyond(plant(rate=3, replicas=1, gpus=2, cap=256, slow=1.18))
     seen = watched(made, 1500)
 
     assert min(ready for ready, _ in seen) == 1
@@ -139,7 +148,7 @@ def test_changes_are_half_an_hour_apart():
 
 
 def test_scaling_up_goes_on_during_a_roll():
-    made = plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18)
+    made = beyond(plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18))
     while not of(made, SetBatchCap):
         made.step()
     made.rates["chat"] = 32
@@ -210,7 +219,7 @@ def test_the_cap_of_an_empty_workload_changes_at_once():
 
 
 def test_an_extra_replica_that_finds_no_place_is_given_up():
-    made = plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18)
+    made = beyond(plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18))
     while not of(made, SetReplicas):
         made.step()
     made.free_node_now = made.free_node

@@ -8,6 +8,7 @@ from lab import generic, plant, service_spec, variant_spec
 from pertoken.domain.metrics import Offer
 from pertoken.domain.plan import Verdict
 from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Batching, BatchingMode
 from pertoken.domain.signal import Counter, LatencyKind, Signal
 
 RATES = frozenset(signal for signal in Signal if signal.value.endswith("per_second")) | {
@@ -225,6 +226,8 @@ def test_a_generic_engine_without_utilization_holds():
 
 def test_metrics_lost_in_the_middle_of_a_roll_keep_the_extra_replica():
     made = plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18)
+    fixed = variant_spec(batching=Batching(BatchingMode.FIXED, max_sequences=96))
+    made.services["chat"], made.deployments["chat"].spec = service_spec(variants=(fixed,)), fixed
     for _ in range(100):
         made.step()
         roll = made.memory.services["llm/chat"].variants["a100"].roll

@@ -33,6 +33,7 @@ GROUPS = {
     "planner": planner.TUNING,
     "forecasting": forecast.FORECASTING,
     "knee": forecast.KNEE,
+    "budget": forecast.BUDGET,
     "accounting": accounting.TUNING,
     "sustained": performance.SUSTAINED,
     "calibrating": performance.CALIBRATING,

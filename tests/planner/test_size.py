@@ -50,11 +50,13 @@ def test_replicas_that_carry_the_demand(replicas, rate, count, reason):
     assert isinstance(found.trace[-1].detail, ModelSizing)
 
 
-def test_a_fall_within_the_tolerance_moves_nothing():
-    within = sized(Variant(replicas=3, rate=4.9), demand=(14.7,) * 41)
-    beyond = sized(Variant(replicas=3, rate=4.0), demand=(12.0,) * 41)
+@pytest.mark.parametrize(("start", "within"), [(120.0, 2), (420.0, 3)], ids=["replicas come soon", "they come late"])
+def test_a_fall_within_the_tolerance_moves_nothing_where_replicas_come_late(start, within):
+    late = {"start_seconds": start}
+    near = sized(Variant(replicas=3, rate=4.6), demand=(13.8,) * 41, settings=late)
+    beyond = sized(Variant(replicas=3, rate=3.6), demand=(10.8,) * 41, settings=late)
 
-    assert (counts(within), within.variants[0].reason) == ({"a100": 3}, Reason.WITHIN_TOLERANCE)
+    assert counts(near) == {"a100": within}
     assert (counts(beyond), beyond.variants[0].reason) == ({"a100": 2}, Reason.DEMAND_FELL)
 
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 from lab import variant_spec
-from states import H100, Variant, pod, proposal, service_state
+from states import H100, NOW, Variant, pod, proposal, service_state
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import Signal
+from pertoken.forecast.error_budget import ErrorBudget
 from pertoken.planner.assessment import Grade
 from pertoken.planner.proposal import Status
 from pertoken.planner.size.consolidate import consolidate, current_percentile
@@ -93,9 +94,19 @@ def test_to_zero_needs_no_latency():
 )
 def test_steps_tell_of_now_and_histograms_of_what_ended(inter_token, step, seconds):
     variant = Variant(latency={"inter_token": inter_token}, tells={Signal.STEP_SECONDS: step})
-    state = service_state(variant)
+    state = service_state(variant, settings={"attainment_margin": 0.0})
 
     assert current_percentile(state, state.inter_token) == pytest.approx(seconds, rel=0.01)
+
+
+def test_latency_is_judged_at_the_percentile_that_the_error_budget_asks_for():
+    unspent = {"budget": ErrorBudget(20_000.0, 0.0, NOW)}
+    variant = Variant(latency={"inter_token": 0.03}, tells={Signal.STEP_SECONDS: None})
+
+    eased = service_state(variant, memory=unspent)
+    usual = service_state(variant)
+
+    assert current_percentile(eased, eased.inter_token) < current_percentile(usual, usual.inter_token)
 
 
 def test_of_few_requests_there_is_no_percentile():

@@ -99,15 +99,22 @@ def test_stabilization(wanted, since, past, expected):
 @pytest.mark.parametrize(
     ("given", "lead", "proven", "window", "policy"),
     [
-        (Behavior(), 170.2, True, 171, (50, 171)),
+        (Behavior(), 170.2, True, 128, (50, 171)),
+        (Behavior(), 500.0, True, 500, (50, 500)),
         (Behavior(), 170.2, False, 300, (50, 171)),
         (Behavior(), 600.0, False, 600, (50, 600)),
         (DOWN_300, 60.0, True, 300, (100, 15)),
     ],
-    ids=["as long as a start-up", "five minutes until forecasts are proven", "slow starters", "what is said stands"],
+    ids=[
+        "three quarters of a start-up",
+        "as long as a late one",
+        "five minutes until forecasts are proven",
+        "slow starters",
+        "what is said stands",
+    ],
 )
 def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, lead, proven, window, policy):
-    found = resolved(given, lead, TUNING.stabilization, proven=proven).scale_down
+    found = resolved(given, lead, TUNING, proven=proven).scale_down
 
     assert found.window == window
     assert [(one.value, one.period_seconds) for one in found.policies] == [policy]
@@ -231,7 +238,7 @@ def test_a_lowered_maximum_is_reached_whatever_is_needed(behavior, wants, count,
     assert found[3][0].detail.words.startswith("maxReplicas of a100 is 3: 8 replicas come down")
 
 
-@pytest.mark.parametrize(("trust", "window"), [(TUNING.stabilization.proven_trust, 165), (0.0, 300)])
+@pytest.mark.parametrize(("trust", "window"), [(TUNING.stabilization.proven_trust, 124), (0.0, 300)])
 def test_the_behaviour_is_resolved_by_what_forecasts_are_worth(trust, window):
     asked = replace(proposal(behavior=Behavior()), sizing=SizingFigures(trust=trust))
 

@@ -40,6 +40,9 @@ class ModelSizing:
         forecast_headroom: share that what the forecast misses adds.
         knee: utilization at which the percentile is just kept.
         believed: share of the modelled capacity that full replicas were seen to deliver; None while none was full.
+        aim: share of requests that shall keep their objectives, from what is left of the error budget.
+        lately: share that kept them over the recent past.
+        apart: share that misses an objective whatever the load is.
     """
 
     requests_per_second: float
@@ -51,6 +54,9 @@ class ModelSizing:
     forecast_headroom: float
     knee: float
     believed: float | None = None
+    aim: float = 0.0
+    lately: float = 1.0
+    apart: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,9 @@ class PlannerSettings:
             first one, unless the planner's tuning asks for less.
         cap_change_threshold: relative change of the cap below which a restart is never worth it.
         canary_seconds: how long the first pod with a new cap must serve well before the others follow.
-        tolerance: relative demand change that does not move replicas down.
-        headroom: share of the expected demand that is at least added for what the forecast misses.
+        tolerance: relative demand change that does not move replicas down where they come late (a lead of 400 s); less
+            on the way to it, nothing up to 200 s.
+        headroom: share of the expected demand that is at least added for what the forecast misses, by the same rule.
         attainment_margin: share of an objective's allowed misses that plans leave unused; below 0 they take more.
         start_seconds: expected time from pod creation to Ready until it has been observed.
         backlog_seconds: time in which a standing queue is to be worked off.
@@ -72,7 +73,7 @@ class PlannerSettings:
     canary_seconds: float = 60.0
     tolerance: float = 0.05
     headroom: float = 0.05
-    attainment_margin: float = 0.4
+    attainment_margin: float = 0.2
     start_seconds: float = 120.0
     backlog_seconds: float = 60.0
     min_index_requests: int = 20

@@ -22,7 +22,7 @@ import numpy as np
 
 from pertoken.forecast.slo_knee import Aim, work_to_carry
 from pertoken.forecast.tuning import FORECASTING, KNEE, NORMAL_CASES, Forecasting, Knee
-from pertoken.units import MICROSECONDS, PER_CENT, SECONDS_PER_MINUTE, TINY
+from pertoken.units import MICROSECONDS, SECONDS_PER_MINUTE, TINY
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -91,16 +91,14 @@ class Forecast:
     trust: float = 0.0
     ceiling: float = 0.0
 
-    def needed(self, least_headroom: float, percentile: int, margin: float, knee: Knee = KNEE) -> float:
+    def needed(self, least_headroom: float, aim: Aim, knee: Knee = KNEE) -> float:
         """Work to be ready for.
 
         Args:
             least_headroom: added to the forecast in any case.
-            percentile: of requests that shall keep the objectives.
-            margin: share of the misses allowed that planning leaves unused.
+            aim: share of the requests that shall keep the objectives.
             knee: numbers of the share over the load.
         """
-        aim = Aim(percentile, (percentile + margin * (PER_CENT - percentile)) / PER_CENT)
         by_cases = min(work_to_carry(self.cases, aim, knee), self.ceiling) if self.cases else 0.0
         return max(self.work * (1.0 + least_headroom), self.present, by_cases)
 
@@ -171,7 +169,7 @@ class Horizon:
         lead: seconds ahead.
         cycle: seconds between two samples.
         residence: seconds that a request is in the system. Fluctuations that are shorter average out in the batch, so
-            forecasts are judged by, and the present is, a mean over it.
+            experts see, forecasts are judged by, and the present is, a mean over it.
     """
 
     lead: float
@@ -193,10 +191,10 @@ def forecast(
     if not samples:
         return Forecast()
     series = np.array([sample.input_tokens * weight + sample.output_tokens for sample in samples])
-    experts = _experts(series, horizon, tuning)
+    felt = _mean(series, np.arange(1, len(series) + 1), _count(horizon.residence, horizon.cycle))
+    experts = _experts(felt, horizon, tuning)
     said, true = _outcomes(np.array([sample.at for sample in samples]), horizon, tuning)
     mixed = experts @ _weights(experts, (said, true), series, _Memory(horizon.cycle, tuning))
-    felt = _mean(series, np.arange(1, len(series) + 1), _count(horizon.residence, horizon.cycle))
     # Misses are relative to the level lately, not to the forecast alone: after a lull any burst would be infinite.
     level = np.maximum(mixed, np.cumsum(series) / np.arange(1, len(series) + 1))
     judged = level[said] > 0

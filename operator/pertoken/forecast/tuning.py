@@ -1,6 +1,6 @@
 """Every number that decides in the forecast and at the SLO knee, with its unit and where it comes from.
 
-Both groups are part of the planner's `Tuning`, which hands them in. Provenance as in `pertoken.planner.tuning`.
+All groups are part of the planner's `Tuning`, which hands them in. Provenance as in `pertoken.planner.tuning`.
 """
 
 from __future__ import annotations
@@ -56,17 +56,39 @@ class Knee:
         "measured on the Azure 2023 conversation trace, simulated fleets of 2 to 14 replicas (docs/adr/0005)",
     )
     prior_deviation: float = number(0.06, "of the modelled rate", "guess: how far services differ from the prior")
-    shown_deviation: float = number(0.075, "of the modelled rate", "guess: error of what one minute shows")
+    share_deviation: float = number(0.02, "share of requests, in one minute", "guess: error of the curve")
+    least_chance: float = number(0.01, "variance of one request's outcome", "guess: no misses among few prove little")
     drift_deviation: float = number(0.01, "of the modelled rate", "guess: traffic changes its ways within a minute")
     pull: float = number(0.008, "of the way to the prior per observed minute", "guess")
+    owed_rate: float = number(
+        0.04, "of the modelled rate, within a minute", "guess: where twice what is allowed misses"
+    )
     largest_step: float = number(0.15, "of the modelled rate", "guess: most that one cycle moves it by")
-    least: float = number(0.7, "of the modelled rate", "guess")
-    most: float = number(1.3, "of the modelled rate", "guess")
-    least_clear: float = number(0.02, "share of requests", "guess: fewer only say that the knee lies below")
-    most_clear: float = number(0.995, "share of requests", "guess: more only say that the knee lies above")
-    informative: float = number(0.6, "of the knee", "guess: misses at less load do not come from it")
+    least: float = number(0.6, "of the modelled rate", "guess")
+    most: float = number(1.6, "of the modelled rate", "guess")
+    most_surprise: float = number(2.0, "standard deviations", "guess: more is an accident, not the knee")
+    apart: float = number(0.005, "share of requests", "guess: misses that come with no load, before any are seen")
+    apart_deviation: float = number(0.015, "share of requests", "guess: how far services differ from it")
+    apart_drift: float = number(0.004, "share of requests, within a minute", "guess: traffic changes its ways")
+    most_apart: float = number(0.3, "share of requests", "guess")
     most_reserve: float = number(4.0, "times the busiest case", "guess: the search for capacity ends there")
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How the requests that may miss their objectives are spent (`pertoken.forecast.error_budget`)."""
+
+    half_life: float = number(1800.0, "s", "guess: memory of what was missed")
+    prior_seconds: float = number(600.0, "s of requests", "guess: taken to have missed what they may, at first")
+    most: float = number(0.1, "share of requests", "by contract: 90 % are kept in any ten minutes")
+    least: float = number(0.3, "of the misses allowed", "guess: an overspent budget is not earned back faster")
+    least_late: float = number(0.45, "of the misses allowed", "guess: the same where replicas come late")
+    reserve_late: float = number(0.5, "of the misses allowed", "guess: kept for ramps where replicas come late")
+    late_power: float = number(3.0, "exponent of what caution leaves", "guess: spending ends before caution is full")
+    soon: float = number(200.0, "s of lead", "guess: replicas come soon enough to mend an error")
+    late: float = number(400.0, "s of lead", "guess: errors last for longer than most ramps")
+
+
+BUDGET: Final = Budget()
 FORECASTING: Final = Forecasting()
 KNEE: Final = Knee()

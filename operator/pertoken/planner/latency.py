@@ -44,17 +44,13 @@ class LatencyEvidence:
         """The percentile of all pods; None without events."""
         return None if self.all_pods is None else quantile(self.all_pods, self.percentile / PER_CENT)
 
-    @property
-    def warmed_up_bounds(self) -> QuantileBounds | None:
-        """The percentile of warmed-up pods; None without events."""
-        return None if self.warmed_up is None else quantile(self.warmed_up, self.percentile / PER_CENT)
-
-    def measured(self, enough: float) -> float | None:
-        """The percentile of warmed-up pods in seconds; None with fewer than `enough` events.
+    def measured(self, enough: float, percentile: float | None = None) -> float | None:
+        """A percentile of warmed-up pods in seconds, the one that is owed if none is given; None with too few events.
 
         Where the objective lies inside the bucket that holds it, the lower edge is taken.
         """
-        bounds = self.warmed_up_bounds
+        share = (self.percentile if percentile is None else percentile) / PER_CENT
+        bounds = None if self.warmed_up is None else quantile(self.warmed_up, share)
         if bounds is None or self.events < enough:
             return None
         undecided = self.objective is not None and bounds.low < self.objective < bounds.high

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.forecast.demand import DemandSample
+from pertoken.forecast.error_budget import ErrorBudget
 from pertoken.forecast.slo_knee import SloKnee
 from pertoken.performance.calibrate import Calibration
 from pertoken.raw.codec import CodecError, decode, encode
@@ -180,6 +181,7 @@ class ServiceMemory:
         panic_until: no scale-down before.
         conflicted_until, conflict: hands off until, and from whom.
         told: names of the signals that not every engine has and that have been seen of this service.
+        budget: requests that missed their objectives lately.
     """
 
     uid: str
@@ -195,6 +197,7 @@ class ServiceMemory:
     conflict: str = ""
     variants: Mapping[str, VariantMemory] = field(default_factory=dict)
     told: tuple[str, ...] = ()
+    budget: ErrorBudget = field(default_factory=ErrorBudget)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Signal
 from pertoken.domain.world import PlannerSettings, ServiceView, VariantView
 from pertoken.forecast.demand import DemandSample
+from pertoken.forecast.error_budget import caution
 from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import EngineModel
 from pertoken.planner.latency import LatencyEvidence
@@ -267,6 +268,16 @@ class ServiceState:
         known = [v.memory.start_seconds for v in self.variants if v.memory.start_seconds is not None]
         start = max(known) if known else self.settings.start_seconds
         return start + self.settings.cycle_seconds + self.window / 2
+
+    @property
+    def caution(self) -> float:
+        """0 where replicas come soon, 1 where they come late."""
+        return caution(self.lead_seconds, self.tuning.budget)
+
+    @property
+    def knee(self) -> float:
+        """Utilization at which the percentile is just kept, as far as sizing relies on it."""
+        return self.memory.knee.trusted(self.caution, self.tuning.knee)
 
     @property
     def idle(self) -> bool:

@@ -2,7 +2,8 @@
 
 Where nothing is said of scaling down, it takes its time from the start-up: who gives a replica up and wants it back
 waits for, and pays, one start-up. So a lower recommendation must have held for that long (a rent-or-buy rule: never
-more than twice the cost of the best choice in hindsight), and at most half of the replicas go in that time.
+more than twice the cost of the best choice in hindsight), three quarters of it where replicas come soon, and at most
+half of the replicas go in that time.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from math import ceil
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy
 from pertoken.domain.trace import NO_DETAIL, Limit, Step
+from pertoken.forecast.error_budget import caution
 from pertoken.planner.assessment import Grade
 from pertoken.planner.hpa_rules import History, Limited, hold_back, limit_rate
 from pertoken.planner.proposal import Proposal, Status, VariantProposal, step
-from pertoken.planner.tuning import Stabilization
+from pertoken.planner.tuning import Tuning
 
 
 def stabilize(proposal: Proposal) -> Proposal:
     """The proposal with counts that move no faster than the service's behaviour allows."""
     state = proposal.state
     proven = proposal.sizing.trust >= state.tuning.stabilization.proven_trust
-    behavior = resolved(state.spec.behavior, state.lead_seconds, state.tuning.stabilization, proven=proven)
+    behavior = resolved(state.spec.behavior, state.lead_seconds, state.tuning, proven=proven)
     proposal = replace(proposal, behavior=behavior)
     if not proposal.planned:
         return proposal
@@ -35,7 +37,7 @@ def stabilize(proposal: Proposal) -> Proposal:
     return proposal.with_variants(variants, *steps)
 
 
-def resolved(behavior: Behavior, lead: float, tuning: Stabilization, *, proven: bool) -> Behavior:
+def resolved(behavior: Behavior, lead: float, tuning: Tuning, *, proven: bool) -> Behavior:
     """The behaviour with what the user left open.
 
     Args:
@@ -44,10 +46,12 @@ def resolved(behavior: Behavior, lead: float, tuning: Stabilization, *, proven: 
         tuning: what ships.
         proven: forecasts at this lead have come true often enough to be trusted.
     """
-    down = behavior.scale_down
-    window = ceil(lead if proven else max(lead, tuning.unproven_seconds))
+    down, stabilization = behavior.scale_down, tuning.stabilization
+    least = stabilization.least_window
+    shortened = lead * (least + (1.0 - least) * caution(lead, tuning.budget))
+    window = ceil(shortened if proven else max(lead, stabilization.unproven_seconds))
     seconds = window if down.stabilization_seconds is None else down.stabilization_seconds
-    half = ScalingPolicy(PolicyType.PERCENT, tuning.down_percent, max(1, ceil(lead)))
+    half = ScalingPolicy(PolicyType.PERCENT, stabilization.down_percent, max(1, ceil(lead)))
     return replace(behavior, scale_down=replace(down, stabilization_seconds=seconds, policies=down.policies or (half,)))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pertoken.forecast.tuning import FORECASTING, KNEE, Forecasting, Knee
+from pertoken.forecast.tuning import BUDGET, FORECASTING, KNEE, Budget, Forecasting, Knee
 from pertoken.numbers import number
 
 # Guards against absurd input, which decide nothing in use.
@@ -118,6 +118,7 @@ class Stabilization:
 
     unproven_seconds: float = number(300.0, "s", "convention: HPA's stabilization window")
     proven_trust: float = number(0.5, "of the forecast's cases", "guess: learnt, not guessed")
+    least_window: float = number(0.75, "of the lead", "guess: enough where replicas come soon")
     down_percent: int = number(
         50, "% per start-up", "convention: rent or buy, half may go in the time that one comes back"
     )
@@ -176,6 +177,7 @@ class Tuning:
 
     forecasting: Forecasting = FORECASTING
     knee: Knee = KNEE
+    budget: Budget = BUDGET
     evidence: Evidence = Evidence()
     panic: Panic = Panic()
     estimate: Estimate = Estimate()

@@ -66,7 +66,7 @@ def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: fl
         words = f"cap {cap.value} is never reached: the KV cache is full before latency is at risk"
         decision = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, words)
     else:
-        decision = _lower(cap, ideal, limit)
+        decision = _lower(cap, ideal, limit, mends=_tokens_late(state) or cap.value > batching.max_sequences)
     return _timing(decision, cap, variant, state) if decision.change else decision
 
 
@@ -158,7 +158,16 @@ def _fixed(cap: BatchCap, batching: Batching, state: ServiceState) -> CapDecisio
     return CapDecision(wanted, Reason.BATCH_FIXED, message, change=True)
 
 
-def _lower(cap: BatchCap, ideal: int, limit: int) -> CapDecision:
+def _tokens_late(state: ServiceState) -> bool:
+    """More answers have late tokens than the error budget allows in any window: else a lower cap mends nothing."""
+    kept = state.inter_token.share_kept
+    return kept is not None and kept[1] < 1.0 - state.tuning.budget.most
+
+
+def _lower(cap: BatchCap, ideal: int, limit: int, *, mends: bool) -> CapDecision:
+    if not mends:
+        message = f"cap {cap.value} is more than the {ideal} needed, but tokens are not late: no restart for it"
+        return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
     if cap.value <= SUSTAINED.cap_room * limit:
         message = f"cap {cap.value} is more than the {ideal} needed, but hardly beyond latency: no restart for it"
         return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
@@ -184,11 +193,19 @@ def _raise(
         message = f"{waiting:.0f} requests wait at a cap of {cap.value} while latency has room: {ideal}"
         return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
     saved = _replicas_saved(state, variant, change, load, need)
-    if saved >= 1:
+    if saved * state.settings.cap_interval_seconds > _restart_seconds(state, variant):
         message = f"cap {ideal} instead of {cap.value} saves {saved} replicas at this load"
         return CapDecision(ideal, Reason.BATCH_CAP_RAISED, message, change=True)
-    message = f"cap {ideal} would suit full load better than {cap.value}, but saves nothing now"
+    repays = "less than the restarts cost before the next change" if saved > 0 else "nothing now"
+    message = f"cap {ideal} would suit full load better than {cap.value}, but saves {repays}"
     return CapDecision(ideal, Reason.BATCH_CHANGE_NOT_WORTH_IT, message)
+
+
+def _restart_seconds(state: ServiceState, variant: VariantState) -> float:
+    """Replica-seconds that a roll costs: for each replica another one starts, and is watched as long as a canary."""
+    start = variant.memory.start_seconds
+    once = (state.settings.start_seconds if start is None else start) + state.settings.canary_seconds
+    return once * variant.steady
 
 
 def _replicas_saved(

@@ -47,7 +47,7 @@ def _least(state: ServiceState) -> tuple[Reachable | None, float | None]:
         engine = replace(variant.engine, cap=cap)
         point = sustainable_rate(engine, load, state.targets)
         if isinstance(point, Sustainable):
-            carried = variant.ranks * state.memory.knee.rounded
+            carried = variant.ranks * state.knee
             least = reachable(point, load, variant.usd_per_hour / carried)
             if least is not None:
                 reached.append(least)

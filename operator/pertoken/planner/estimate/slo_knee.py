@@ -32,7 +32,9 @@ def knee_after(state: ServiceState, assessment: Assessment) -> SloKnee:
         return knee
     # Busy cycles hold more requests.
     utilization = sum(past * past for past in met) / sum(met)
-    seen = Kept(utilization, kept, state.settings.cycle_seconds)
+    cycle = state.settings.cycle_seconds
+    events = min(latency.events for latency in state.latencies if latency.objective is not None)
+    seen = Kept(utilization, kept, cycle, events * cycle / state.window, memory.budget.share_missed)
     return learn(knee, seen, state.targets.percentile, tuning.knee)
 
 

@@ -1,7 +1,8 @@
 """Stage `estimate`: the service's memory with this cycle's observations in it.
 
-Order: variants (engine, start-up, queue), then idleness, the SLO knee, demand, and last the shape of requests, which
-is read off the demand. What cannot be seen in full teaches nothing; what is certainly there is handed on beside it.
+Order: variants (engine, start-up, queue), then idleness, the SLO knee and the error budget, then demand, and last the
+shape of requests, which is read off the demand. What cannot be seen in full teaches nothing; what is certainly there is
+handed on beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 from pertoken.planner.assessment import Assessment, Grade
 from pertoken.planner.estimate.demand import demand_at_least, history, sample
+from pertoken.planner.estimate.error_budget import budget_after
 from pertoken.planner.estimate.idleness import idle_since
 from pertoken.planner.estimate.request_shape import first_shape, shape_after
 from pertoken.planner.estimate.slo_knee import knee_after
@@ -41,7 +43,7 @@ def _learnt(state: ServiceState, assessment: Assessment) -> ServiceMemory:
     if assessment.holds:
         return memory
     idle = idle_since(state) if assessment.allows(Purpose.IDLE) else None
-    memory = replace(memory, idle_since=idle, knee=knee_after(state, assessment))
+    memory = replace(memory, idle_since=idle, knee=knee_after(state, assessment), budget=budget_after(state))
     before = memory.shape or first_shape(state)
     if before is None or not assessment.allows(Purpose.DEMAND):
         return memory

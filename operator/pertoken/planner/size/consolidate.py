@@ -10,6 +10,7 @@ from pertoken.performance.steady import at_batch, at_rate
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.proposal import Proposal, Status, VariantProposal
 from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.size.aim import spending
 from pertoken.planner.size.expected import Expected
 from pertoken.units import TINY
 
@@ -71,12 +72,12 @@ class _Grown:
 
 
 def current_percentile(state: ServiceState, latency: LatencyEvidence) -> float | None:
-    """The percentile as it is now, in seconds; None with too few requests.
+    """The percentile that sizing aims at as it is now, in seconds; None with too few requests.
 
     Time per output token is counted when a request ends, so the histogram tells of the time since it began. The steps
     of the last window tell of now; where they are better, what was late is over.
     """
-    measured = latency.measured(state.tuning.evidence.enough_requests)
+    measured = latency.measured(state.tuning.evidence.enough_requests, spending(state).percentile)
     if measured is None or latency.kind is not LatencyKind.TIME_PER_OUTPUT_TOKEN:
         return measured
     present = [tail for variant in state.variants if (tail := _step_tail(state, variant)) is not None]

@@ -64,4 +64,4 @@ def _hard_limit(state: ServiceState, known: Expected, cost: CostObjective, rate:
     capacity = capacity_of(variant.engine, known.load, eased, variant.ranks)
     if capacity is None:
         return None
-    return ceil(rate / capacity.times(state.memory.knee.rounded).rate - TINY)
+    return ceil(rate / capacity.times(state.knee).rate - TINY)

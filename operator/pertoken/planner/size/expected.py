@@ -78,7 +78,7 @@ def _believed(
     """Capacities as far as the SLO knee and full replicas do not refute them, and what those delivered."""
     believed, delivered = {}, {}
     for variant in state.variants:
-        capacity = modelled[variant.name].times(state.memory.knee.rounded)
+        capacity = modelled[variant.name].times(state.knee)
         shown = delivered_of(state, variant, capacity, work_of(capacity, load))
         believed[variant.name] = capacity.times(round(share_of(shown, state.now, state.tuning.delivered), 2))
         if shown is not None:

@@ -8,6 +8,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import ModelSizing, Step
 from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal, step
 from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.size.aim import spending
 from pertoken.planner.size.capacity import share_of
 from pertoken.planner.size.consolidate import consolidate
 from pertoken.planner.size.economy import Counts, economize
@@ -25,11 +26,13 @@ class _Rates:
         expected: at the lead.
         needed: with head-room and what is worked off of the backlog.
         headroom: share that the forecast's misses add to what is expected.
+        aim: share of requests that shall keep their objectives.
     """
 
     expected: float
     needed: float
     headroom: float
+    aim: float
 
 
 def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
@@ -39,12 +42,12 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
     rate = known.rate(known.ahead.work)
     # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
     drain = max(0.0, state.backlog - state.serving) / max(settings.backlog_seconds, known.demand.lead_seconds)
-    percentile, margin = state.targets.percentile, settings.attainment_margin
-    needed = known.ahead.needed(settings.headroom, percentile, margin, state.tuning.knee)
+    spent = spending(state)
+    needed = known.ahead.needed(settings.headroom * spent.caution, spent.aim, state.tuning.knee)
     need = known.rate(needed) + drain
     asked = Counts(
         fill(known.order, known.capacities, need),
-        fill(known.order, known.capacities, need * (1.0 + settings.tolerance)),
+        fill(known.order, known.capacities, need * (1.0 + settings.tolerance * spent.caution)),
     )
     counts = economize(state, known, asked, rate)
     eased = counts.least != asked.least and sum(counts.least.values()) < sum(asked.least.values())
@@ -56,7 +59,7 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
         elif proposed.replicas < variant.steady and not (eased and proposal.assessment.may_shrink):
             proposed = consolidate(proposal, proposed, known, need)
         variants.append(proposed)
-    rates = _Rates(rate, need, headroom=needed / max(known.ahead.work, TINY) - 1.0)
+    rates = _Rates(rate, need, headroom=needed / max(known.ahead.work, TINY) - 1.0, aim=1.0 - spent.missing)
     steps = [_step(state, known, proposed, rates) for proposed in variants]
     sized = proposal.with_variants(variants, *steps)
     if not state.idle and not eased:
@@ -79,7 +82,7 @@ def _proposed(variant: VariantState, counts: Counts, known: Expected, drain: flo
 def _sizing(state: ServiceState, known: Expected, rate: float, need: float) -> SizingFigures:
     # Present load over the modelled sustainable rate: what is carried has the knee in it already.
     carried = known.carried
-    utilization = known.rate(known.ahead.present) / carried * state.memory.knee.rounded if carried > 0 else None
+    utilization = known.rate(known.ahead.present) / carried * state.knee if carried > 0 else None
     demand = replace(known.demand, forecast_output_tokens_per_second=rate * known.load.output_tokens)
     return SizingFigures(demand, need, utilization, known.ahead.trust, known.delivered)
 
@@ -99,7 +102,10 @@ def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates
         bound_by=capacity.point.binding,
         lead_seconds=known.demand.lead_seconds,
         forecast_headroom=rates.headroom,
-        knee=state.memory.knee.rounded,
+        knee=state.knee,
         believed=_believed(state, variant),
+        aim=rates.aim,
+        lately=1.0 - state.memory.budget.share_missed,
+        apart=state.memory.knee.apart,
     )
     return step("size", (variant.steady, proposed.replicas), proposed.reason, detail, variant=variant.name)
