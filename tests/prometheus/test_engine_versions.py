@@ -180,7 +180,8 @@ def test_signals_of_a_page(pods, name):
     requests = totals.get(Counter.FINISHED_REQUESTS)
     for counter, each in ((Counter.FINISHED_INPUT_TOKENS, 300), (Counter.FINISHED_OUTPUT_TOKENS, 130)):
         if counter in totals:
-            assert totals[counter] == pytest.approx(each * requests, rel=0.12), counter
+            # Two queries may see two scrapes of a page that is only seconds old.
+            assert totals[counter] == pytest.approx(each * requests, rel=0.3), counter
     if pod.per_token:
         assert pod.histograms[LatencyKind.TIME_PER_OUTPUT_TOKEN].cumulative[-1] == pytest.approx(3, rel=0.12)
 

@@ -119,7 +119,7 @@ def test_traffic_and_replicas_of_the_service_alone(past):
     assert found.counts[0][-10:-5] == pytest.approx([120.0] * 5, rel=0.02)
     assert {round(value) for value in found.replicas["a100"]} == {2, 3}  # a gap is no scale-down
     assert 4 <= found.held <= 6
-    assert found.unknown == 0
+    assert found.unknown <= 1  # the step in which the record ends may not be told
 
 
 def test_pods_that_answered_where_nothing_else_counts(past):
