@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         description="Least addition to the demand expected where replicas come late: full from 400 s, none to 200 s.",
     )
     attainment_margin: float = Field(
-        default=0.2,
+        default=0.3,
         ge=-1,
         lt=1,
         description="Share of the misses that an objective allows which plans leave unused; negative: plan for more.",

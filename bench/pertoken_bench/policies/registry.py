@@ -229,7 +229,7 @@ ROWS: Final[Mapping[str, PolicyRow]] = {
 
 PERTOKEN_GRID: Final[tuple[Settings, ...]] = tuple(
     {"attainment_margin": margin, "tolerance": tolerance}
-    for margin, tolerance in _cross((0.2, 0.05), (0.0, 0.2, 0.5), (0.0, 0.05, 0.1))
+    for margin, tolerance in _cross((0.3, 0.05), (0.0, 0.3, 0.5), (0.0, 0.05, 0.1))
 )
 """pertoken's own knobs (fields of `PlannerSettings`), searched by the same rule with the same number of trials."""
 

@@ -73,7 +73,7 @@ class PlannerSettings:
     canary_seconds: float = 60.0
     tolerance: float = 0.05
     headroom: float = 0.05
-    attainment_margin: float = 0.2
+    attainment_margin: float = 0.3
     start_seconds: float = 120.0
     backlog_seconds: float = 60.0
     min_index_requests: int = 20

@@ -79,7 +79,7 @@ class Budget:
     """How the requests that may miss their objectives are spent (`pertoken.forecast.error_budget`)."""
 
     half_life: float = number(1800.0, "s", "guess: memory of what was missed")
-    prior_seconds: float = number(600.0, "s of requests", "guess: taken to have missed what they may, at first")
+    prior_seconds: float = number(300.0, "s of requests", "guess: taken to have missed what they may, at first")
     most: float = number(0.1, "share of requests", "by contract: 90 % are kept in any ten minutes")
     least: float = number(0.3, "of the misses allowed", "guess: an overspent budget is not earned back faster")
     least_late: float = number(0.45, "of the misses allowed", "guess: the same where replicas come late")
