@@ -66,7 +66,7 @@ def test_gpus_are_found_by_all_their_names(name, expected):
         ("openai/gpt-oss-120b", "openai/gpt-oss-120b"),
         ("Qwen/Qwen3-8B/", "Qwen/Qwen3-8B"),
         (
-            "/root/.cache/huggingface/hub/models--Qwen--Qwen3-8B/snapshots/9c925d64d727",
+            "/home/me/.cache/huggingface/hub/models--Qwen--Qwen3-8B/snapshots/9c925d64d727",
             "Qwen/Qwen3-8B",
         ),
         ("/models/hub/models--RedHatAI--Qwen3-8B-FP8-dynamic/snapshots/main/", "Qwen/Qwen3-8B"),

@@ -3,7 +3,8 @@
 An objective at the 95th percentile allows every twentieth request to miss it. Who always sizes for less misses pays for
 what nobody has asked for; who has just missed more owes the difference. So sizing aims at what is left of the budget
 over the recent past (service level objectives as error budgets: Beyer et al., The Site Reliability Workbook, 2018, ch.
-5), within two limits: no more than a tenth of the requests in any ten minutes, and no race to earn back what is lost.
+5), within two limits: it never aims below nine tenths of the requests, and it does not race to earn back what is lost.
+What is attained in single minutes may be less than what was aimed at: bursts that no forecast shows are not in it.
 
 Where replicas come late an error lasts for as long: then less is spent, and more held back for a ramp (`caution`).
 """

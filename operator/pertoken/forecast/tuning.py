@@ -80,7 +80,7 @@ class Budget:
 
     half_life: float = number(1800.0, "s", "guess: memory of what was missed")
     prior_seconds: float = number(300.0, "s of requests", "guess: taken to have missed what they may, at first")
-    most: float = number(0.1, "share of requests", "by contract: 90 % are kept in any ten minutes")
+    most: float = number(0.1, "share of requests", "guess: less than 90 % is never aimed at")
     least: float = number(0.3, "of the misses allowed", "guess: an overspent budget is not earned back faster")
     least_late: float = number(0.45, "of the misses allowed", "guess: the same where replicas come late")
     reserve_late: float = number(0.5, "of the misses allowed", "guess: kept for ramps where replicas come late")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pertoken.forecast.error_budget import ErrorBudget, counted
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.service_state import ServiceState
@@ -16,14 +18,24 @@ def budget_after(state: ServiceState) -> ErrorBudget:
     budget, now = state.memory.budget, state.now
     since = now - budget.at if budget.at else state.settings.cycle_seconds
     owed = [latency for latency in state.latencies if latency.objective is not None]
-    shares = [share for latency in owed if (share := _missed(latency)) is not None]
-    if not owed or len(shares) < len(owed) or since < state.settings.cycle_seconds / 2:
+    told = [each for latency in owed if (each := _told(latency)) is not None]
+    if not owed or len(told) < len(owed) or since < state.settings.cycle_seconds / 2:
         return budget
-    seconds = min(since, state.window)
-    requests = max(0.0 if latency.all_pods is None else latency.all_pods.cumulative[-1] for latency in owed) * seconds
-    return counted(budget, requests, min(sum(shares), 1.0) * requests, now, state.tuning.budget)
+    requests = max(each.rate for each in told) * min(since, state.window)
+    missed = min(sum(each.missed for each in told), 1.0)
+    return counted(budget, requests, missed * requests, now, state.tuning.budget)
 
 
-def _missed(latency: LatencyEvidence) -> float | None:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Requests per second whose latency is told, and the share of them outside its objective."""
+
+    rate: float
+    missed: float
+
+
+def _told(latency: LatencyEvidence) -> _Told | None:
     kept = latency.share_kept
-    return None if kept is None else 1.0 - (kept[0] + kept[1]) / 2.0
+    if kept is None or latency.all_pods is None:
+        return None
+    return _Told(latency.all_pods.cumulative[-1], 1.0 - (kept[0] + kept[1]) / 2.0)
