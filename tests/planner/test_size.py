@@ -12,6 +12,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import EngineKind, LatencyObjective, ModelSpec
 from pertoken.domain.signal import Signal
 from pertoken.domain.trace import ModelSizing, SaturationSizing
+from pertoken.forecast.error_budget import ErrorBudget
 from pertoken.planner.assessment import Grade
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Stance, Status
@@ -171,3 +172,12 @@ def test_the_extra_replica_of_a_roll_is_held_without_metrics_only():
     found = size(replace(proposal(rolling), assessment=assessment(Grade.HOLD)))
 
     assert counts(found) == {"a100": 3}
+
+
+@pytest.mark.parametrize(
+    ("budget", "lately"), [(ErrorBudget(), None), (ErrorBudget(200.0, 10.0, NOW), 0.95)], ids=["untold", "told"]
+)
+def test_the_trace_says_what_was_kept_lately_and_nothing_where_no_latency_was_told(budget, lately):
+    found = sized(Variant(replicas=2), memory={"budget": budget})
+
+    assert next(step for step in found.trace if step.stage == "size").detail.lately == lately

@@ -41,7 +41,7 @@ class ModelSizing:
         knee: utilization at which the percentile is just kept.
         believed: share of the modelled capacity that full replicas were seen to deliver; None while none was full.
         aim: share of requests that shall keep their objectives, from what is left of the error budget.
-        lately: share that kept them over the recent past.
+        lately: share that kept them over the recent past; None where no latency has been told.
         apart: share that misses an objective whatever the load is.
     """
 
@@ -55,7 +55,7 @@ class ModelSizing:
     knee: float
     believed: float | None = None
     aim: float = 0.0
-    lately: float = 1.0
+    lately: float | None = None
     apart: float = 0.0
 
 

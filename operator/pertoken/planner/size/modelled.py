@@ -105,7 +105,7 @@ def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates
         knee=state.knee,
         believed=_believed(state, variant),
         aim=rates.aim,
-        lately=1.0 - state.memory.budget.share_missed,
+        lately=None if state.memory.budget.requests <= 0 else 1.0 - state.memory.budget.share_missed,
         apart=state.memory.knee.apart,
     )
     return step("size", (variant.steady, proposed.replicas), proposed.reason, detail, variant=variant.name)
