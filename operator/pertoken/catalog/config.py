@@ -8,15 +8,14 @@ from math import isfinite
 from typing import Any, Final
 
 from pertoken.catalog.bounds import CONTEXT, FFN, LAYERS, OF_CONFIG
+from pertoken.catalog.config_ignored import APART, irrelevant
 from pertoken.catalog.config_keys import (
-    APART,
     BY_LAYER,
     NEGATIVE_IS_NONE,
     OPTIONAL_WORDS,
     PATTERN_KEYS,
     SPELLINGS,
     TAKEN,
-    irrelevant,
 )
 from pertoken.raw.values import shown
 
