@@ -85,5 +85,5 @@ def _file(path: Path) -> Rows:
         return Rows(mistakes=(f"{path}: {line}{getattr(error, 'problem', None) or 'no YAML'}; expected YAML or JSON",))
     except (RecursionError, ValueError, TypeError, AttributeError):  # depth, 5,000 digits, a broken date
         return Rows(mistakes=(f"{path}: a value cannot be read; expected catalog rows as YAML or JSON",))
-    found = parse_rows(content)
-    return Rows(found.gpus, found.models, tuple(f"{path}: {mistake}" for mistake in found.mistakes))
+    rows = parse_rows(content)
+    return Rows(rows.gpus, rows.models, tuple(f"{path}: {mistake}" for mistake in rows.mistakes))

@@ -48,8 +48,8 @@ def from_config(model_id: str, facts: Iterable[tuple[str, Fact]]) -> Model | Unk
     Returns:
         `Unknown` naming the model when a needed figure is missing or not a positive number.
     """
-    made = read_facts(model_id, facts)
-    return made if isinstance(made, Model) else Unknown("model", model_id, ())
+    model = read_facts(model_id, facts)
+    return model if isinstance(model, Model) else Unknown("model", model_id, ())
 
 
 def read_facts(model_id: str, facts: Iterable[tuple[str, Fact]]) -> Model | Incomplete:
@@ -133,7 +133,7 @@ def _model(model_id: str, known: Config, source: str) -> Model:
     tables = (known.number("layer_vocab") or known.number("vocab") or 0) * per_layer * count if per_layer else 0
     if any(_largest(layer) > PARAMETERS for layer in layers) or tables > PARAMETERS:
         raise Unclear("num_hidden_layers", "more parameters than a model can have")
-    made = Model(
+    model = Model(
         id=model_id,
         layers=count,
         hidden=known.number("hidden") or 0,
@@ -153,7 +153,7 @@ def _model(model_id: str, known: Config, source: str) -> Model:
         layout=layers,
         doubts=doubts,
     )
-    return _summed(made, known, layers)
+    return _summed(model, known, layers)
 
 
 def _layers_by_part(layers: Iterable[Layer]) -> Mapping[str, int]:
@@ -201,11 +201,11 @@ def _beside(known: Config, layers: int) -> int:
 
 def _doubled(mixers: Mixers, feeds: Feeds) -> list[Layer]:
     """Each layer twice attends and twice has a dense feed-forward, and once has experts beside them."""
-    made = []
+    doubled = []
     for index, layer in enumerate(feeds.layers):
         half = Layer(1, mixers.attention(index, mixers.kinds[index]), dense=feeds.dense(index), feeds=True)
-        made += [half, half, replace(layer, dense=layer.shared)]
-    return made
+        doubled += [half, half, replace(layer, dense=layer.shared)]
+    return doubled
 
 
 def _together(layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -232,7 +232,7 @@ def _sparse_tokens(known: Config) -> int | None:
     return None if isinstance(nested, Mapping) else known.number("sparse_tokens")
 
 
-def _summed(made: Model, known: Config, layers: tuple[Layer, ...]) -> Model:
+def _summed(model: Model, known: Config, layers: tuple[Layer, ...]) -> Model:
     """The fields of a model that has its layers one by one: those of most layers, and sums."""
     attending = [layer for layer in layers if layer.attention]
     most = max(attending, key=lambda layer: (layer.attention.window is None, layer.count), default=None)  # type: ignore[union-attr]
@@ -240,16 +240,16 @@ def _summed(made: Model, known: Config, layers: tuple[Layer, ...]) -> Model:
     windowed = [layer for layer in attending if layer.attention and layer.attention.window]
     recurrent = [layer for layer in layers if layer.recurrent]
     routed = [layer for layer in layers if layer.experts]
-    experts = max((layer.experts for layer in routed if layer.experts), key=lambda one: one.count, default=None)
+    experts = max((layer.experts for layer in routed if layer.experts), key=lambda experts: experts.count, default=None)
     feeding = sum(layer.count for layer in layers if layer.feeds)
     moe = sum(layer.count for layer in routed)
     mixing = sum(layer.count for layer in recurrent)
     attends = sum(layer.count for layer in attending)
-    unit = (2 if ungated(known) else 3) * made.hidden
+    unit = (2 if ungated(known) else 3) * model.hidden
     shared = max((layer.shared for layer in routed), default=0)
     dense = max((layer.dense for layer in layers if layer.feeds and not layer.experts), default=0)
     return replace(
-        made,
+        model,
         heads=attention.heads if attention else known.number("heads") or 1,
         kv_heads=attention.kv_heads if attention else 0,
         head_dim=(attention.cached_width // 2) if attention else 1,
@@ -268,7 +268,7 @@ def _summed(made: Model, known: Config, layers: tuple[Layer, ...]) -> Model:
         linear_layers=mixing,
         linear_parameters=max((layer.recurrent.parameters for layer in recurrent if layer.recurrent), default=0),
         linear_state=max((layer.recurrent.state for layer in recurrent if layer.recurrent), default=0),
-        ffn_layers=None if feeding == made.layers else feeding,
-        attention_layers=None if attends == made.layers - mixing else attends,
-        gated=unit == 3 * made.hidden,
+        ffn_layers=None if feeding == model.layers else feeding,
+        attention_layers=None if attends == model.layers - mixing else attends,
+        gated=unit == 3 * model.hidden,
     )

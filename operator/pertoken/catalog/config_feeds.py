@@ -59,19 +59,19 @@ def read_feeds(known: Config, kinds: tuple[Kind, ...]) -> Feeds:
     widths = _dense_widths(known, layers)
     listed = any(kind in _LISTED for kind in kinds)
     routed = expert_layers(known, layers) if any(figures.experts) else (False,) * layers
-    made = []
+    feeds = []
     for index, kind in enumerate(kinds):
         if kind is Kind.NOTHING or (listed and kind not in _LISTED):
-            made.append(Layer(1))
+            feeds.append(Layer(1))
             continue
         has_experts = kind is Kind.EXPERTS if listed else routed[index]
         if has_experts and figures.experts[index]:
-            made.append(_routed(known, figures, index, unit))
+            feeds.append(_routed(known, figures, index, unit))
         else:
             if not widths[index]:
                 raise Unclear("intermediate_size", f"missing for layer {index}, which has no experts")
-            made.append(Layer(1, dense=unit * widths[index], feeds=True))
-    return Feeds(tuple(made), unit, widths)
+            feeds.append(Layer(1, dense=unit * widths[index], feeds=True))
+    return Feeds(tuple(feeds), unit, widths)
 
 
 def _figures(known: Config, layers: int) -> _Figures:
@@ -80,7 +80,7 @@ def _figures(known: Config, layers: int) -> _Figures:
         experts = (None,) * layers
     usual = known.each("ffn", layers)
     own = known.each("expert_ffn", layers)
-    width = tuple(one or other for one, other in zip(own, usual, strict=True))
+    width = tuple(stated or default for stated, default in zip(own, usual, strict=True))
     counts, shared = known.each("shared_experts", layers), known.each("shared_ffn", layers)
     if known.family(*_SHARED_IS_AN_EXPERT):
         counts = tuple(count or 1 for count in counts)
@@ -95,9 +95,11 @@ def _figures(known: Config, layers: int) -> _Figures:
 
 def _dense_widths(known: Config, layers: int) -> tuple[int, ...]:
     own, usual = known.each("dense_ffn", layers), known.each("ffn", layers)
-    widths = tuple(one or other or 0 for one, other in zip(own, usual, strict=True))
+    widths = tuple(stated or default or 0 for stated, default in zip(own, usual, strict=True))
     if known.family(*_SHARED_WHERE_NO_EXPERTS) and not known.number("experts"):
-        return tuple(one or other for one, other in zip(known.each("shared_ffn", layers), widths, strict=True))
+        return tuple(
+            stated or default for stated, default in zip(known.each("shared_ffn", layers), widths, strict=True)
+        )
     if known.flag("block_auto_adjust_ff_dim"):
         return tuple(_adjusted(known, width) for width in widths)
     if known.flag("use_double_wide_mlp"):
@@ -124,12 +126,12 @@ def _routed(known: Config, figures: _Figures, index: int, unit: int) -> Layer:
         chosen = max(1, round(chosen * count / (count + nothing)))
     matrices = unit // hidden
     narrow = known.number("expert_width")
-    one = matrices * (narrow or hidden) * width
+    expert = matrices * (narrow or hidden) * width
     shared = unit * figures.shared[index]
     dense = shared + (2 * hidden * narrow if narrow else 0)
     if known.family(*_BESIDE_EXPERTS):
         dense += unit * (known.number("ffn") or 0)
     router = hidden * (count + nothing)
     return Layer(
-        1, dense=dense, shared=shared, experts=Experts(count, min(chosen, count), one, router, width), feeds=True
+        1, dense=dense, shared=shared, experts=Experts(count, min(chosen, count), expert, router, width), feeds=True
     )

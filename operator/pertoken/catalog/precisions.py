@@ -89,5 +89,5 @@ def find_precision(name: str) -> Precision | None:
 
 def bytes_of(name: str) -> float:
     """Bytes per parameter; two where the format is unknown."""
-    found = find_precision(name)
-    return 2.0 if found is None else found.bytes
+    precision = find_precision(name)
+    return 2.0 if precision is None else precision.bytes

@@ -73,16 +73,16 @@ def release_of(image: str) -> Release | None:
 
 def stated_release(engine: str, version: str) -> Release | None:
     """The release that a user states; None where nothing, or no version, is stated."""
-    found = _STATED.fullmatch(version)
-    return None if found is None else Release(engine, (int(found[1]), int(found[2]), int(found[3] or 0)), certain=True)
+    match = _STATED.fullmatch(version)
+    return None if match is None else Release(engine, (int(match[1]), int(match[2]), int(match[3] or 0)), certain=True)
 
 
 def version_of(tag: str) -> Version | None:
     """The version that a tag tells; None for dates, words, and builds that no release has."""
-    found = _VERSION.fullmatch(tag)
-    if found is None or int(found[1]) >= FIRST_DATE_TAG:
+    match = _VERSION.fullmatch(tag)
+    if match is None or int(match[1]) >= FIRST_DATE_TAG:
         return None
-    return int(found[1]), int(found[2]), int(found[3])
+    return int(match[1]), int(match[2]), int(match[3])
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,15 +182,15 @@ def _configured(item: Mapping[str, Any]) -> Model:
     config = item["config"]
     if not isinstance(config, Mapping):
         raise _Mistake(f".config: {type(config).__name__}: expected the content of config.json")
-    made = from_mapping(_text(item, "id"), config, _text(item, "source"))
-    if isinstance(made, Incomplete):
-        raise _Mistake(f".config: {made.why}")
-    native = made.native_quantization
+    model = from_mapping(_text(item, "id"), config, _text(item, "source"))
+    if isinstance(model, Incomplete):
+        raise _Mistake(f".config: {model.why}")
+    native = model.native_quantization
     if "nativeQuantization" in item:
         native = _precision(item, "nativeQuantization")
-    parts = made.part_precisions if native == made.native_quantization else ()
+    parts = model.part_precisions if native == model.native_quantization else ()
     return replace(
-        made,
+        model,
         aliases=_texts(item, "aliases"),
         as_of=_text(item, "asOf"),
         native_quantization=native,
@@ -251,6 +251,6 @@ def _text(item: Mapping[str, Any], key: str) -> str:
 
 def _texts(item: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = item.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+    if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
         raise _Mistake(f".{key}: {shown(value)}: expected a list of texts")
     return tuple(value)

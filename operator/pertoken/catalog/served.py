@@ -101,8 +101,8 @@ def served(model: Model, gpu: Gpu, precision: str, engine: str = "", *, spread: 
         engine: ``vllm``, ``sglang``, ``trtllm``; any other name counts as the mean engine.
         spread: experts are spread over GPUs (expert parallelism) rather than sliced.
     """
-    found = find_precision(precision)
-    name = "bf16" if found is None or found.name == "fp16" else found.name
+    known = find_precision(precision)
+    name = "bf16" if known is None or known.name == "fp16" else known.name
     if name in {"int8", "w8a16"}:
         name = "fp8"
     if model.experts:

@@ -29,10 +29,10 @@ def _configured() -> Iterator[Model]:
         ValueError: a shipped configuration cannot be read.
     """
     for row in _data("models.json"):
-        made = from_mapping(row["id"], row["config"], row["source"])
-        if isinstance(made, Incomplete):
-            raise ValueError(str(made))  # noqa: TRY004 - the data is wrong, not its type
-        yield replace(made, aliases=tuple(row.get("aliases", ())), as_of=AS_OF)
+        model = from_mapping(row["id"], row["config"], row["source"])
+        if isinstance(model, Incomplete):
+            raise ValueError(str(model))  # noqa: TRY004 - the data is wrong, not its type
+        yield replace(model, aliases=tuple(row.get("aliases", ())), as_of=AS_OF)
 
 
 def _published(counts: Mapping[str, Mapping[str, Any]], model: Model) -> Published | None:

@@ -34,10 +34,10 @@ def own_cap(
     key = scalable.cap_key
     if key is None or key != ConfigKey(cap_name(variant.workload.name), CAP_VARIABLE):
         return None
-    found = caps.get((service.key.namespace, key.name))
-    if found is None or stranger(found.marks, claim_of(service, variant, scalable.uid)):
+    cap = caps.get((service.key.namespace, key.name))
+    if cap is None or stranger(cap.marks, claim_of(service, variant, scalable.uid)):
         return None
-    return found
+    return cap
 
 
 def cap_in_use(own: CapObject | None, address: Address | None, read: Mapping[Address, int]) -> BatchCap | None:
@@ -72,10 +72,10 @@ class CapReader:
     def _read(self, address: Address) -> int | None:
         namespace, key = address
         try:
-            found = self.reader.get(WorkloadRef("v1", "ConfigMap", namespace, key.name))
+            config_map = self.reader.get(WorkloadRef("v1", "ConfigMap", namespace, key.name))
         except NotFound:
             return None
         except AdapterError as error:
             LOGGER.warning("ConfigMap %s/%s cannot be read: %s", namespace, key.name, error)
             return None
-        return whole_number((found.get("data") or {}).get(key.key), MOST_SEQUENCES) or None
+        return whole_number((config_map.get("data") or {}).get(key.key), MOST_SEQUENCES) or None

@@ -99,7 +99,7 @@ _TEXT_METHODS: Final[Mapping[str, Callable[[str, str], bool]]] = {
     "contains": str.__contains__,
 }
 _QUANTITY_METHODS: Final[Mapping[str, Callable[[Decimal, Decimal], int | bool]]] = {
-    "compareTo": lambda one, other: (one > other) - (one < other),
+    "compareTo": lambda left, right: (left > right) - (left < right),
     "isGreaterThan": operator.gt,
     "isLessThan": operator.lt,
 }
@@ -267,9 +267,9 @@ def _item(value: Any, key: Any) -> Any:
         return opened
     if not isinstance(value, Mapping) or not isinstance(key, str):
         return Open.UNKNOWN
-    found = value.get(key, Open.ABSENT)
+    item = value.get(key, Open.ABSENT)
     holds_domains = all(isinstance(each, Mapping) for each in value.values())
-    return {} if found is Open.ABSENT and holds_domains and "." in key else found
+    return {} if item is Open.ABSENT and holds_domains and "." in key else item
 
 
 def _called(value: Any, name: str, arguments: list[Any]) -> Any:

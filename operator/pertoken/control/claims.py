@@ -127,10 +127,10 @@ class Accounts:
         return max(self._units(each, resource, nodes) for each in request.alternatives)
 
     def _matching(self, request: DeviceRequest, node: str) -> int:
-        found = self.devices.classes.get(request.device_class)
-        if found is None:
+        device_class = self.devices.classes.get(request.device_class)
+        if device_class is None:
             return 0
-        selectors = (*found.selectors, *request.selectors)
+        selectors = (*device_class.selectors, *request.selectors)
         return sum(
             1
             for device, _ in self._by_node.get(node, ())
@@ -145,10 +145,14 @@ class Accounts:
 
     def _named(self, request: DeviceRequest) -> frozenset[str]:
         name = request.device_class
-        found = self.devices.classes.get(name)
-        names = {name, f"{CLASS_RESOURCE}{name}"} | ({found.resource} if found and found.resource else set())
-        selectors = (*(found.selectors if found else ()), *request.selectors)
-        return frozenset(names) | (self._selected(selectors) if found else frozenset()) | _by_words(name, selectors)
+        device_class = self.devices.classes.get(name)
+        names = {name, f"{CLASS_RESOURCE}{name}"} | (
+            {device_class.resource} if device_class and device_class.resource else set()
+        )
+        selectors = (*(device_class.selectors if device_class else ()), *request.selectors)
+        return (
+            frozenset(names) | (self._selected(selectors) if device_class else frozenset()) | _by_words(name, selectors)
+        )
 
     def _selected(self, selectors: tuple[str, ...]) -> frozenset[str]:
         """What the first device that is selected is a unit of: a class is of one kind of device."""
@@ -300,13 +304,13 @@ class DeviceLists:
             LOGGER.warning("claims of devices cannot be read: %s", error)
 
     def _all(self, plural: str, parse: Callable[[Json], T]) -> list[T]:
-        found = []
+        parsed = []
         for obj in self.reader.list(plural).items:
             try:
-                found.append(parse(obj))
+                parsed.append(parse(obj))
             except Exception as error:  # noqa: BLE001 - users write these objects: one that is none must not end the cycle
                 LOGGER.warning("one of the %s cannot be read: %s", plural, error)
-        return found
+        return parsed
 
 
 def uses_of(spec: Mapping[str, Any], status: Mapping[str, Any] | None = None) -> tuple[ClaimUse, ...]:
@@ -316,13 +320,13 @@ def uses_of(spec: Mapping[str, Any], status: Mapping[str, Any] | None = None) ->
         spec: of a pod or a template.
         status: of the pod, None for a template.
     """
-    made = {
+    claims = {
         str(each.get("name")): str(each.get("resourceClaimName") or "")
         for each in (status or {}).get("resourceClaimStatuses") or ()
     }
     return tuple(
         ClaimUse(
-            claim=str(each.get("resourceClaimName") or "") or made.get(str(each.get("name")), ""),
+            claim=str(each.get("resourceClaimName") or "") or claims.get(str(each.get("name")), ""),
             template=str(each.get("resourceClaimTemplateName") or ""),
         )
         for each in spec.get("resourceClaims") or ()

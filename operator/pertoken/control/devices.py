@@ -152,13 +152,13 @@ def slice_of(obj: Json) -> Slice:
     """A ResourceSlice. Devices that no single node has (of a network) are left out, and those that a taint closes."""
     spec = _mapping(obj.get("spec"))
     pool, driver = _mapping(spec.get("pool")), str(spec.get("driver") or "")
-    found = []
+    devices = []
     for each in _list(spec.get("devices")):
         node = str(spec.get("nodeName") or each.get("nodeName") or "")
         if node and not _closed(each):
-            found.append(Device(node, _subject(driver, each)))
+            devices.append(Device(node, _subject(driver, each)))
     generation = count(pool.get("generation"), "spec.pool.generation", most=2**62)
-    return Slice(driver, str(pool.get("name") or ""), generation, tuple(found))
+    return Slice(driver, str(pool.get("name") or ""), generation, tuple(devices))
 
 
 def _request(entry: Json, before: str = "") -> DeviceRequest:

@@ -134,10 +134,10 @@ class Maker:
 
     def _create(self, wanted: Wanted) -> Json:
         try:
-            made = self.writer.create(wanted.new, FIELD_MANAGER)
+            created = self.writer.create(wanted.new, FIELD_MANAGER)
         except AlreadyExists as error:
             raise NameTaken(taken(wanted, "it has just been made by somebody else")) from error
-        return self._settled(made)
+        return self._settled(created)
 
     def _settled(self, live: Json) -> Json:
         """Fields that were set by a creation belong to the applier, else a later apply could not take one away."""

@@ -101,19 +101,26 @@ class Keeper:
         for variant in spec.variants:
             if not variant.owned:
                 self._keep_adopted_cap(service, variant, surveyed)
-        stale = [(variant, made) for variant, made in built if self._stale(variant, made, surveyed)]
+        stale = [(variant, workload) for variant, workload in built if self._stale(variant, workload, surveyed)]
         maker = Maker(self.reader, self.writer)
         # All or nothing: every name must be free or ours, and the server accept every object, before one is written.
         looked = [
-            (variant, made, maker.look(self._objects(service, variant, made)), self._cap(maker, service, variant, made))
-            for variant, made in stale
+            (
+                variant,
+                workload,
+                maker.look(self._objects(service, variant, workload)),
+                self._cap(maker, service, variant, workload),
+            )
+            for variant, workload in stale
         ]
-        changes = [(variant, made, [*caps, *maker.rehearse(objects)]) for variant, made, objects, caps in looked]
-        for variant, made, objects in changes:
+        changes = [
+            (variant, workload, [*caps, *maker.rehearse(objects)]) for variant, workload, objects, caps in looked
+        ]
+        for variant, workload, objects in changes:
             for each in objects:
                 maker.write(each)
                 self._note(service, each)
-            self._applied[str(variant.workload)] = (_digest(made), self.clock.monotonic())
+            self._applied[str(variant.workload)] = (_digest(workload), self.clock.monotonic())
 
     def _note(self, service: ServiceObject, each: Looked) -> None:
         if each.live is None and each.wanted.first is not None:
@@ -141,8 +148,8 @@ class Keeper:
             return []
         document = cap_document(service, variant, initial_cap(variant.batching), "")
         claim = Claim(service.key, variant.name, service.uid)
-        [found] = maker.look([Wanted(cap_config_map(document), claim)])
-        return _repaired(found, document, claim)
+        [cap_object] = maker.look([Wanted(cap_config_map(document), claim)])
+        return _repaired(cap_object, document, claim)
 
     def _keep_adopted_cap(self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed) -> None:
         """An adopted workload that reads a ConfigMap of the name that pertoken gives gets it, if the name is free."""
@@ -157,10 +164,10 @@ class Keeper:
         claim = claim_of(service, variant, scalable.uid)
         maker = Maker(self.reader, self.writer)
         try:
-            [found] = maker.look([Wanted(cap_config_map(document), claim)])
+            [cap_object] = maker.look([Wanted(cap_config_map(document), claim)])
         except NameTaken:
             return  # a user's own cap: it is read and shown, and left alone
-        for each in _repaired(found, document, claim):
+        for each in _repaired(cap_object, document, claim):
             maker.write(each)
             self._note(service, each)
 
@@ -187,15 +194,15 @@ def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: S
     return sum(known) if len(known) == len(units) else None
 
 
-def _repaired(found: Looked, document: CapDocument, claim: Claim) -> list[Looked]:
+def _repaired(cap_object: Looked, document: CapDocument, claim: Claim) -> list[Looked]:
     """A cap that is not there, that lost its label or that holds no number; the value of one that does is kept."""
-    if found.live is None:
-        return [found]
-    cap = _readable(found.live)
-    labelled = (found.live["metadata"].get("labels") or {}).get(LABEL) == "pertoken"
+    if cap_object.live is None:
+        return [cap_object]
+    cap = _readable(cap_object.live)
+    labelled = (cap_object.live["metadata"].get("labels") or {}).get(LABEL) == "pertoken"
     if cap is not None and labelled:
         return []
-    return [Looked(Wanted(cap_config_map(replace(document, cap=cap or document.cap)), claim), found.live)]
+    return [Looked(Wanted(cap_config_map(replace(document, cap=cap or document.cap)), claim), cap_object.live)]
 
 
 def _readable(config_map: Json) -> BatchCap | None:

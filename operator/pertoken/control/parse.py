@@ -29,7 +29,7 @@ T = TypeVar("T")
 def parse_service(obj: Json) -> ServiceObject:
     """An InferenceService; mistakes are kept as refusals, never raised."""
     meta = obj["metadata"]
-    found = _translated(translate_service, obj)
+    translated = _translated(translate_service, obj)
     common: dict[str, Any] = {
         "key": ServiceKey(meta["namespace"], meta["name"]),
         "uid": meta["uid"],
@@ -38,21 +38,21 @@ def parse_service(obj: Json) -> ServiceObject:
         "status": _status(obj),
         "created_at": epoch(meta.get("creationTimestamp")) or 0.0,
     }
-    if isinstance(found, Rejected):
-        return ServiceObject(**common, spec=None, refusals=tuple(str(error) for error in found.errors))
+    if isinstance(translated, Rejected):
+        return ServiceObject(**common, spec=None, refusals=tuple(str(error) for error in translated.errors))
     return ServiceObject(
         **common,
-        spec=found.spec,
-        not_acted_on=found.not_acted_on,
-        templates=found.templates,
-        orphan=found.orphan,
+        spec=translated.spec,
+        not_acted_on=translated.not_acted_on,
+        templates=translated.templates,
+        orphan=translated.orphan,
     )
 
 
 def parse_pool(obj: Json) -> PoolObject:
     """An AcceleratorPool, likewise."""
     meta = obj["metadata"]
-    found = _translated(translate_pool, obj)
+    translated = _translated(translate_pool, obj)
     common: dict[str, Any] = {
         "name": meta["name"],
         "uid": meta["uid"],
@@ -60,9 +60,9 @@ def parse_pool(obj: Json) -> PoolObject:
         "created_at": epoch(meta.get("creationTimestamp")) or 0.0,
         "status": _status(obj),
     }
-    if isinstance(found, Rejected):
-        return PoolObject(**common, spec=None, refusals=tuple(str(error) for error in found.errors))
-    return PoolObject(**common, spec=found.spec, not_acted_on=found.not_acted_on)
+    if isinstance(translated, Rejected):
+        return PoolObject(**common, spec=None, refusals=tuple(str(error) for error in translated.errors))
+    return PoolObject(**common, spec=translated.spec, not_acted_on=translated.not_acted_on)
 
 
 def _translated(translate: Callable[[Json], T | Rejected], obj: Json) -> T | Rejected:

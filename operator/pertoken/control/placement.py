@@ -36,7 +36,7 @@ def placement_rules(spec: Json, *, claims: bool = False) -> PlacementRules:
     required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
     return _shared(
         PlacementRules(
-            tolerations=tuple(_toleration(one) for one in spec.get("tolerations") or ()),
+            tolerations=tuple(_toleration(toleration) for toleration in spec.get("tolerations") or ()),
             node_selector=tuple(sorted((str(k), str(v)) for k, v in (spec.get("nodeSelector") or {}).items())),
             affinity=None if required is None else tuple(map(_term, required.get("nodeSelectorTerms") or ())),
             node_name=str(spec.get("nodeName") or ""),
@@ -52,12 +52,12 @@ def _shared(rules: PlacementRules) -> PlacementRules:
     return rules
 
 
-def _toleration(one: Json) -> Toleration:
+def _toleration(toleration: Json) -> Toleration:
     return Toleration(
-        str(one.get("key") or ""),
-        str(one.get("operator") or "Equal"),
-        str(one.get("value") or ""),
-        str(one.get("effect") or ""),
+        str(toleration.get("key") or ""),
+        str(toleration.get("operator") or "Equal"),
+        str(toleration.get("value") or ""),
+        str(toleration.get("effect") or ""),
     )
 
 
@@ -67,8 +67,12 @@ def _term(term: Json) -> NodeTerm:
 
 def _requirements(expressions: Any) -> tuple[Requirement, ...]:
     return tuple(
-        Requirement(str(one.get("key", "")), str(one.get("operator", "")), tuple(map(str, one.get("values") or ())))
-        for one in expressions or ()
+        Requirement(
+            str(expression.get("key", "")),
+            str(expression.get("operator", "")),
+            tuple(map(str, expression.get("values") or ())),
+        )
+        for expression in expressions or ()
     )
 
 
@@ -78,13 +82,15 @@ def _narrowing(spec: Json, affinity: Json, *, claims: bool) -> Iterable[str]:
         if (affinity.get(kind) or {}).get("requiredDuringSchedulingIgnoredDuringExecution"):
             yield f"required {words}"
     if any(
-        one.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
-        for one in spec.get("topologySpreadConstraints") or ()
+        constraint.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
+        for constraint in spec.get("topologySpreadConstraints") or ()
     ):
         yield "topology spread (DoNotSchedule)"
     if spec.get("schedulingGates"):
         yield "scheduling gates"
-    if claims or any("persistentVolumeClaim" in one or "ephemeral" in one for one in spec.get("volumes") or ()):
+    if claims or any(
+        "persistentVolumeClaim" in volume or "ephemeral" in volume for volume in spec.get("volumes") or ()
+    ):
         yield "volumes bound to a topology"
     containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
     if any(port.get("hostPort") for container in containers for port in container.get("ports") or ()):

@@ -46,11 +46,11 @@ def quantity(value: object) -> Decimal:
         ValueError: when it is no quantity.
     """
     text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
-    found = None if isinstance(value, bool) else _QUANTITY.fullmatch(text)
-    if found is None:
+    match = None if isinstance(value, bool) else _QUANTITY.fullmatch(text)
+    if match is None:
         raise ValueError(f"{shown(value)} is not a Kubernetes quantity")
-    number = Decimal(found["number"]).scaleb(int(found["power"] or 0)) * _SUFFIXES.get(
-        found["suffix"] or "", Decimal(1)
+    number = Decimal(match["number"]).scaleb(int(match["power"] or 0)) * _SUFFIXES.get(
+        match["suffix"] or "", Decimal(1)
     )
     if number > MOST_UNITS:
         raise ValueError(f"{shown(value)} is not a Kubernetes quantity")

@@ -204,9 +204,9 @@ def _condition_events(service: ServiceObject, before: Mapping[str, Any], status:
     """News of conditions that turned bad or good; the summary's only where no other condition tells the same."""
     old = {condition["type"]: condition for condition in before.get("conditions") or ()}
     told: set[str] = set()
-    found = {condition["type"]: condition for condition in status.get("conditions") or ()}
-    for kind in (*(kind for kind in found if kind != "Ready"), *(kind for kind in found if kind == "Ready")):
-        condition, earlier = found[kind], old.get(kind) or {}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    for kind in (*(kind for kind in conditions if kind != "Ready"), *(kind for kind in conditions if kind == "Ready")):
+        condition, earlier = conditions[kind], old.get(kind) or {}
         if earlier.get("reason") == condition["reason"] and earlier.get("status") == condition["status"]:
             continue
         noted = condition["reason"] in NOTED

@@ -111,14 +111,14 @@ class StateStore:
         """
         ref = WorkloadRef("v1", "ConfigMap", self.namespace, self.name)
         try:
-            found = self.reader.get(ref)
+            config_map = self.reader.get(ref)
         except NotFound:
             self._identity, self._looked = None, True
             return None
-        if not LABELS.items() <= (found["metadata"].get("labels") or {}).items():
+        if not LABELS.items() <= (config_map["metadata"].get("labels") or {}).items():
             raise Refused(f"{ref} is not pertoken's memory (it lacks the label component=state): rename or remove it")
-        self._know(found)
-        return found
+        self._know(config_map)
+        return config_map
 
     def _know(self, stored: Json) -> None:
         self._identity = {key: stored["metadata"][key] for key in ("uid", "resourceVersion")}

@@ -145,22 +145,22 @@ def survey(snapshot: Snapshot, rules: Rules, extra: Iterable[ScalableFact] = ())
 def _doubts(services: Iterable[ServiceObject], snapshot: Snapshot) -> dict[str, Doubt]:
     targets = {service.uid: [v.workload for v in service.spec.variants] if service.spec else [] for service in services}
     all_targets = {ref for refs in targets.values() for ref in refs}
-    found = in_doubt(snapshot.unreadable, all_targets, by_name(snapshot.replicasets))
+    blamed_for = in_doubt(snapshot.unreadable, all_targets, by_name(snapshot.replicasets))
     doubts = {}
     for uid, refs in targets.items():
-        blamed = next((found[ref] for ref in refs if ref in found), None)
+        blamed = next((blamed_for[ref] for ref in refs if ref in blamed_for), None)
         if blamed is not None:
             message = f"{blamed}; nothing is changed until it can be read"
             doubts[uid] = Doubt(Reason.OBJECT_UNREADABLE, message)
     return doubts
 
 
-def _pools(found: Iterable[PoolObject], nodes: Iterable[NodeFact]) -> tuple[tuple[PoolObject, ...], dict[str, Refusal]]:
+def _pools(pools: Iterable[PoolObject], nodes: Iterable[NodeFact]) -> tuple[tuple[PoolObject, ...], dict[str, Refusal]]:
     accepted: list[PoolObject] = []
     refusals: dict[str, Refusal] = {}
     taken: dict[tuple[str, str], str] = {}  # (node, resource) -> pool
     # The older pool keeps its nodes, so that a new one cannot push out what is in use.
-    for pool in sorted(found, key=lambda pool: (pool.created_at, pool.name)):
+    for pool in sorted(pools, key=lambda pool: (pool.created_at, pool.name)):
         if pool.spec is None:
             refusals[pool.uid] = Refusal(pool.uid, Reason.INVALID_SPEC, "; ".join(pool.refusals))
             continue

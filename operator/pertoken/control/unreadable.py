@@ -102,21 +102,21 @@ def words(error: Exception) -> str:
 
 
 def in_doubt(
-    found: Iterable[Unreadable], targets: Iterable[WorkloadRef], replicasets: ReplicaSets
+    unreadable: Iterable[Unreadable], targets: Iterable[WorkloadRef], replicasets: ReplicaSets
 ) -> dict[WorkloadRef, Unreadable]:
     """The scale targets of which not everything can be read, each with the first object that is to blame."""
-    blamed = sorted(found, key=lambda one: (one.plural, one.namespace, one.name, one.uid))
+    blamed = sorted(unreadable, key=lambda obj: (obj.plural, obj.namespace, obj.name, obj.uid))
     doubts: dict[WorkloadRef, Unreadable] = {}
     for target in targets if blamed else ():
-        one = next((each for each in blamed if each.concerns(target, replicasets)), None)
-        if one is not None:
-            doubts[target] = one
+        first = next((each for each in blamed if each.concerns(target, replicasets)), None)
+        if first is not None:
+            doubts[target] = first
     return doubts
 
 
-def without_room(nodes: Iterable[NodeFact], found: Iterable[Unreadable]) -> tuple[NodeFact, ...]:
+def without_room(nodes: Iterable[NodeFact], unreadable: Iterable[Unreadable]) -> tuple[NodeFact, ...]:
     """The nodes; one that holds a pod whose requests are not known gives no room."""
-    doubtful = {one.node for one in found if one.node}
+    doubtful = {obj.node for obj in unreadable if obj.node}
     return tuple(replace(node, schedulable=False) if node.name in doubtful else node for node in nodes)
 
 

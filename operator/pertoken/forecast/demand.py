@@ -259,8 +259,8 @@ def _mean(series: Floats, ends: Integers, span: int) -> Floats:
     """Means over the `span` values before each end; fewer at the start."""
     sums = np.concatenate(([0.0], np.cumsum(series)))
     begins = np.maximum(0, ends - span)
-    found: Floats = (sums[ends] - sums[begins]) / np.maximum(ends - begins, 1)
-    return found
+    means: Floats = (sums[ends] - sums[begins]) / np.maximum(ends - begins, 1)
+    return means
 
 
 def _outcomes(times: Floats, horizon: Horizon, tuning: Forecasting) -> tuple[Integers, Integers]:

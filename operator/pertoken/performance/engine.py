@@ -184,7 +184,7 @@ def engine_model(
     cached = bytes_of(kv_quantization or model.kv_quantization)
     per_token = kv_bytes_per_token(model, tensor, cached)
     attentions = [(layer.count, layer.attention) for layer in model.parts if layer.attention]
-    read_bytes = sum(times * one.cache_bytes(tensor, cached) for times, one in attentions)
+    read_bytes = sum(times * attention.cache_bytes(tensor, cached) for times, attention in attentions)
     peak = _peak_flops(gpu, precision) or gpu.flops_bf16
     fits = memory(model, gpu, parallelism, name, cached)
     plain = width.dense > bytes_of(name)  # only the experts are quantized
@@ -203,7 +203,9 @@ def engine_model(
         expert_ranks=ways / tensor,
         kv_bytes=per_token,
         state_bytes=state_bytes(model, tensor),
-        attention_flops=2.0 * sum(times * one.heads * one.cached_width for times, one in attentions) / tensor,
+        attention_flops=2.0
+        * sum(times * attention.heads * attention.cached_width for times, attention in attentions)
+        / tensor,
         layer_overhead=blocks * (efficiency.layer_seconds + (QUANTIZE_LAYER_SECONDS if precision.activations else 0.0))
         + model.moe_layers * MOE_LAYER_SECONDS
         + collectives.latency,
@@ -224,7 +226,7 @@ def engine_model(
         sparse_tokens=model.sparse_tokens,
         layers=blocks,
         gpus=parallelism.gpus,
-        indexer_bytes=float(sum(times * one.indexer_bytes for times, one in attentions)),
+        indexer_bytes=float(sum(times * attention.indexer_bytes for times, attention in attentions)),
         kv_reads=read_bytes / per_token if per_token else 1.0,
         measured=efficiency.measured,
     )

@@ -46,15 +46,16 @@ def count(model: Model) -> Parameters:
     """Parameters by use; biases and norms are left out."""
     parts = model.parts
     routed = [(layer.count, layer.experts) for layer in parts if layer.experts]
-    experts = sum(times * one.parameters * one.count for times, one in routed)
+    experts = sum(times * experts.parameters * experts.count for times, experts in routed)
     head = float(model.vocab * model.hidden)
     return Parameters(
         attention=float(sum(layer.count * layer.attention.parameters for layer in parts if layer.attention)),
         linear=float(sum(layer.count * layer.recurrent.parameters for layer in parts if layer.recurrent)),
         dense=float(sum(layer.count * layer.dense for layer in parts)),
-        one_expert=sum(times * one.parameters for times, one in routed) / max(1, sum(times for times, _ in routed)),
+        one_expert=sum(times * experts.parameters for times, experts in routed)
+        / max(1, sum(times for times, _ in routed)),
         experts=float(experts),
-        router=float(sum(times * one.router for times, one in routed)),
+        router=float(sum(times * experts.router for times, experts in routed)),
         head=head,
         embedding=0.0 if model.tied else head,
         tables=float(model.lookup_parameters),

@@ -53,17 +53,17 @@ def cap_proof(variant: VariantState, proof: CapProof | None, now: float, tuning:
 
 
 def _refutation(
-    variant: VariantState, measured: Iterable[tuple[PodFact, PodMetrics]], found: CapProof, tuning: Tuning
+    variant: VariantState, measured: Iterable[tuple[PodFact, PodMetrics]], fresh: CapProof, tuning: Tuning
 ) -> CapProof | None:
     for pod, metrics in measured:
         running, most = metrics.values.get(Signal.RUNNING), _most(variant, pod, tuning)
         if running is not None and most is not None and round(running) > most:
-            return CapProof(found.key, pod=pod.key.name, running=running, most=most, at=found.at)
+            return CapProof(fresh.key, pod=pod.key.name, running=running, most=most, at=fresh.at)
     return None
 
 
 def _confirmation(
-    variant: VariantState, measured: Iterable[tuple[PodFact, PodMetrics]], found: CapProof
+    variant: VariantState, measured: Iterable[tuple[PodFact, PodMetrics]], fresh: CapProof
 ) -> CapProof | None:
     """An engine that is full by count, while requests wait."""
     cap = variant.workload.cap
@@ -73,7 +73,7 @@ def _confirmation(
     for _, metrics in measured:
         running, waiting = metrics.values.get(Signal.RUNNING), metrics.values.get(Signal.WAITING)
         if running is not None and waiting is not None and waiting > 0 and round(running) == most:
-            return found
+            return fresh
     return None
 
 

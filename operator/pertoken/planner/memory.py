@@ -242,8 +242,11 @@ EMPTY: Final = Memory()
 def shortened(memory: Memory, cycles: int) -> Memory:
     """The same with the demand of the last `cycles` only: what forecasts missed is learnt anew, the rest stays."""
     services = {
-        name: replace(one, demand=one.demand[len(one.demand) - cycles :] if cycles < len(one.demand) else one.demand)
-        for name, one in memory.services.items()
+        name: replace(
+            service,
+            demand=service.demand[len(service.demand) - cycles :] if cycles < len(service.demand) else service.demand,
+        )
+        for name, service in memory.services.items()
     }
     return replace(memory, services=services)
 

@@ -133,7 +133,9 @@ def engine_lacks(state: ServiceState) -> tuple[EngineLack, ...]:
                     lacking.setdefault(need.name, {})[purpose] = None
     return tuple(
         EngineLack(
-            engine, tuple(lacking), tuple(dict.fromkeys(one for purposes in lacking.values() for one in purposes))
+            engine,
+            tuple(lacking),
+            tuple(dict.fromkeys(purpose for purposes in lacking.values() for purpose in purposes)),
         )
         for engine, lacking in by_engine.items()
         if lacking
@@ -146,7 +148,7 @@ def lacks_of(state: ServiceState) -> Lacks:
     Pods that became Ready within the rate window are not expected to have rates yet. Of a replica that spans several
     pods one has to tell. What the cost index lacks is told by the account.
     """
-    found: dict[Purpose, dict[str, list[str]]] = {purpose: {} for purpose in Purpose}
+    untold: dict[Purpose, dict[str, list[str]]] = {purpose: {} for purpose in Purpose}
     for variant in state.variants:
         settled = _settled(variant, state)
         expected, told_by = _expected(variant, settled)
@@ -157,10 +159,10 @@ def lacks_of(state: ServiceState) -> Lacks:
                     continue
                 telling = {key for key, metrics in told_by.items() if tells(need, metrics, _offer(state, metrics))}
                 if len(telling) < replicas:
-                    found[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
+                    untold[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
     lacks = {
         purpose: tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
-        for purpose, lacking in found.items()
+        for purpose, lacking in untold.items()
     }
     return {**lacks, Purpose.COST: state.cost.lacks}
 
@@ -179,8 +181,8 @@ def told(state: ServiceState) -> tuple[str, ...]:
 def words(lacks: Lacks) -> str:
     """What is missing, of whom, and what is therefore not decided; empty when nothing is missing."""
     by_lack: dict[Lack, list[Purpose]] = {}
-    for purpose, found in lacks.items():
-        for lack in found:
+    for purpose, untold in lacks.items():
+        for lack in untold:
             by_lack.setdefault(lack, []).append(purpose)
     if not by_lack:
         return ""

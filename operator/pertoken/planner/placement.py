@@ -62,8 +62,8 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
 def _holds(term: NodeTerm, node: NodeFact) -> bool:
     if not term.labels and not term.fields:
         return False
-    return all(_meets(one, node.labels.get(one.key)) for one in term.labels) and all(
-        one.key == NAME_FIELD and _meets(one, node.name) for one in term.fields
+    return all(_meets(requirement, node.labels.get(requirement.key)) for requirement in term.labels) and all(
+        requirement.key == NAME_FIELD and _meets(requirement, node.name) for requirement in term.fields
     )
 
 
@@ -78,17 +78,17 @@ def _meets(requirement: Requirement, value: str | None) -> bool:
         case Comparison.DOES_NOT_EXIST:
             return value is None
         case Comparison.GREATER | Comparison.LESS:
-            one = len(requirement.values) == 1
-            return one and value is not None and _compares(value, requirement.operator, requirement.values[0])
+            single = len(requirement.values) == 1
+            return single and value is not None and _compares(value, requirement.operator, requirement.values[0])
     return False
 
 
 def _compares(value: str, operator: str, limit: str) -> bool:
     """Numbers as the API server takes them: signed 64-bit integers; anything else never holds."""
-    found, bound = _integer(value), _integer(limit)
-    if found is None or bound is None:
+    number, bound = _integer(value), _integer(limit)
+    if number is None or bound is None:
         return False
-    return found > bound if operator == Comparison.GREATER else found < bound
+    return number > bound if operator == Comparison.GREATER else number < bound
 
 
 def _integer(text: str) -> int | None:

@@ -84,11 +84,11 @@ class PoolState:
 
     def open_to(self, where: PlacementRules) -> tuple[str, ...]:
         """Nodes that take pods with these rules, full ones included."""
-        found = self._open.get(where)
-        if found is None:
-            found = tuple(n for n in self.free if n not in self.nodes or not obstacle(self.nodes[n], where))
-            self._open[where] = found
-        return found
+        nodes = self._open.get(where)
+        if nodes is None:
+            nodes = tuple(n for n in self.free if n not in self.nodes or not obstacle(self.nodes[n], where))
+            self._open[where] = nodes
+        return nodes
 
     def refusal(self, gpus: int, rule: int, where: PlacementRules = ANYWHERE, pods: tuple[int, ...] = ()) -> str:
         """Why `gpus` more units cannot be given to a service under this rule; empty if they can.

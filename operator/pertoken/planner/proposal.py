@@ -197,7 +197,9 @@ class Proposal:
         """The same proposal on a newer state."""
         by_name = state.by_name
         return replace(
-            self, state=state, variants=tuple(replace(one, state=by_name[one.name]) for one in self.variants)
+            self,
+            state=state,
+            variants=tuple(replace(variant, state=by_name[variant.name]) for variant in self.variants),
         )
 
     def with_variants(self, variants: Iterable[VariantProposal], *steps: Step) -> Proposal:

@@ -97,5 +97,5 @@ def shared_power(read: Iterable[Sample], source: GpuSource, labels: PodLabels, t
 
 
 def _slices(profile: str) -> int:
-    found = _SLICES.search(profile)
-    return max(1, int(found.group(1))) if found and len(found.group(1)) < len("1000") else 1
+    match = _SLICES.search(profile)
+    return max(1, int(match.group(1))) if match and len(match.group(1)) < len("1000") else 1

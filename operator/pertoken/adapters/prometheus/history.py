@@ -136,7 +136,7 @@ def _traffic(row: EngineMetrics, asked: Asked, signal: Signal, step: float) -> s
     server = f"namespace, pod, {INSTANCE}"
     scrape = ", ".join((server, JOB, *REPLICA_LABELS))
     grown = (f"increase({_matched(metric, asked, row)}[{duration(step)}])" for metric in row.rates[signal])
-    return f"sum({' or '.join(f'max by ({server}) (sum by ({scrape}) ({one}))' for one in grown)})"
+    return f"sum({' or '.join(f'max by ({server}) (sum by ({scrape}) ({increase}))' for increase in grown)})"
 
 
 def _replicas(

@@ -141,16 +141,16 @@ def profiles(text: str, default: MetricsProfile) -> Mapping[str, MetricsProfile]
     """
     raw = _mapping(text)
     mistakes: list[str] = []
-    made: dict[str, MetricsProfile] = {}
+    named: dict[str, MetricsProfile] = {}
     # The default first: the others build on it.
     for name in sorted(raw, key=lambda name: (name != DEFAULT, str(name))):
         try:
-            made[name] = _profile(name, raw[name], made.get(DEFAULT, default))
+            named[name] = _profile(name, raw[name], named.get(DEFAULT, default))
         except ProfileError as error:
             mistakes.append(str(error))
     if mistakes:
         raise ProfileError(f"{SETTING}: " + "; ".join(mistakes))
-    return {DEFAULT: default} | made
+    return {DEFAULT: default} | named
 
 
 def _mapping(text: str) -> Mapping[str, Any]:
@@ -173,7 +173,7 @@ def _profile(name: Any, raw: Any, default: MetricsProfile) -> MetricsProfile:
     try:
         stated = ProfileFields.model_validate({} if raw is None else raw)
     except ValidationError as error:
-        raise ProfileError("; ".join(str(one) for one in model_errors(error, ProfileFields, name))) from None
+        raise ProfileError("; ".join(str(mistake) for mistake in model_errors(error, ProfileFields, name))) from None
     changes = {_FIELDS.get(field, field): value for field, value in stated.model_dump(exclude_unset=True).items()}
     base = default
     if "url" in changes and changes["url"] != default.url:

@@ -175,10 +175,10 @@ def _victims(want: PoolShare, pool: _Pool, *, asked: bool) -> list[_Victim] | No
         most = trial.rule(want.rule).max_gpus
         own_only = most is not None and trial.committed.get(want.rule, 0) + want.gpus > most
         open_to = ((s, seat) for s, seat in spare if s.rule == want.rule or not own_only)
-        extra = next((one for one in open_to if _may_lose(one[0], want, pool, loss)), None)
+        extra = next(((share, seat) for share, seat in open_to if _may_lose(share, want, pool, loss)), None)
         if extra is None:
             return None
-        spare = [one for one in spare if one[1] is not extra[1]]
+        spare = [(share, seat) for share, seat in spare if seat is not extra[1]]
         loss.add(*extra)
         _free(trial, *extra)
     return loss.victims

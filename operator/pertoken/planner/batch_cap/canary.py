@@ -59,8 +59,8 @@ def _breach(rolling: Rolling, new: list[PodFact]) -> str:
         or ours > objective
     ):
         return ""
-    it, without, owed = (f"{seconds * MILLISECONDS:.0f}" for seconds in (theirs, ours, objective))
-    return f"{it} ms between tokens with it, {without} ms without, objective {owed}"
+    with_cap, without_cap, owed = (f"{seconds * MILLISECONDS:.0f}" for seconds in (theirs, ours, objective))
+    return f"{with_cap} ms between tokens with it, {without_cap} ms without, objective {owed}"
 
 
 def season(rolling: Rolling) -> float:

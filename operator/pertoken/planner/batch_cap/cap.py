@@ -141,10 +141,10 @@ def ideal_cap(engine: Engine, load: Load, targets: Targets, limit: int, batching
 
     None when latency cannot be kept at any batch: then the cap is not what helps.
     """
-    found = sustainable_rate(replace(engine, cap=None), load, targets)
-    if not isinstance(found, Sustainable):
+    uncapped = sustainable_rate(replace(engine, cap=None), load, targets)
+    if not isinstance(uncapped, Sustainable):
         return None
-    wanted = min(graph_ceiling(SUSTAINED.cap_room * found.point.batch), limit)
+    wanted = min(graph_ceiling(SUSTAINED.cap_room * uncapped.point.batch), limit)
     return min(max(wanted, batching.min_sequences), batching.max_sequences)
 
 
@@ -223,15 +223,15 @@ def _replicas_saved(
     return counts[0] - counts[1]
 
 
-def _timing(found: CapDecision, cap: BatchCap, variant: VariantState, state: ServiceState) -> CapDecision:
+def _timing(decision: CapDecision, cap: BatchCap, variant: VariantState, state: ServiceState) -> CapDecision:
     """A change that is worth it may still come too soon, or be one that failed lately."""
     memory = variant.memory
-    if memory.blocked_cap == found.desired and state.now < memory.blocked_until:
+    if memory.blocked_cap == decision.desired and state.now < memory.blocked_until:
         minutes = (memory.blocked_until - state.now) / SECONDS_PER_MINUTE
-        message = f"cap {found.desired} was rolled back; not tried again for {minutes:.0f} min"
+        message = f"cap {decision.desired} was rolled back; not tried again for {minutes:.0f} min"
         return CapDecision(cap.value, Reason.BATCH_CHANGE_ROLLED_BACK, message)
     left = state.settings.cap_interval_seconds - (state.now - cap.changed_at)
     if cap.changed_at and left > 0:
-        message = f"{found.message}; next change possible in {left:.0f} s"
-        return CapDecision(found.desired, Reason.BATCH_CHANGE_TOO_SOON, message)
-    return found
+        message = f"{decision.message}; next change possible in {left:.0f} s"
+        return CapDecision(decision.desired, Reason.BATCH_CHANGE_TOO_SOON, message)
+    return decision

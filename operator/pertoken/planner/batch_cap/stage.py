@@ -77,7 +77,9 @@ def _calm(settlement: Settlement, variant: SettledVariant) -> bool:
 def _need(settlement: Settlement, variant: SettledVariant) -> float | None:
     """Requests per second that this variant shall carry: by its share of the capacity as sized."""
     proposal = settlement.proposal
-    carried = {one.name: one.sized * one.rate for one in proposal.variants if one.capacity is not None}
+    carried = {
+        variant.name: variant.sized * variant.rate for variant in proposal.variants if variant.capacity is not None
+    }
     total = sum(carried.values())
     if proposal.sizing.rate is None or total <= 0:
         return None

@@ -56,7 +56,9 @@ def _unreachable(variants: Sequence[VariantProposal]) -> str:
     missed = [variant.capacity.unreachable for variant in variants if variant.capacity is not None]
     if not missed or any(unreachable is None for unreachable in missed):
         return ""
-    best = min((unreachable for unreachable in missed if unreachable is not None), key=lambda one: one.seconds)
+    best = min(
+        (unreachable for unreachable in missed if unreachable is not None), key=lambda unreachable: unreachable.seconds
+    )
     return (
         f"a single request on an idle replica takes {best.seconds * MILLISECONDS:.0f} ms ({best.what}), "
         f"the objective is {best.objective * MILLISECONDS:.0f} ms: no number of replicas reaches it"

@@ -27,7 +27,9 @@ def conditions(settlement: Settlement) -> Settlement:
     """The settlement with its conditions."""
     proposal, state = settlement.proposal, settlement.state
     lacking, known = shortfalls(state), known_condition(state)
-    settlement = settlement.noting(*doubts(state), *(_not_running(one) for one in lacking if one.overdue))
+    settlement = settlement.noting(
+        *doubts(state), *(_not_running(shortfall) for shortfall in lacking if shortfall.overdue)
+    )
     cost = cost_figures(state, proposal.variants)
     judgements = {
         "TargetFound": target_condition(state, settlement.trace),

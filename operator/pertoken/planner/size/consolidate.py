@@ -54,7 +54,7 @@ def _latency_holds(state: ServiceState, variant: VariantState, known: Expected, 
         _Grown(state.inter_token, there.inter_token_tail / here.inter_token_tail),
         _Grown(state.ttft, there.ttft_tail / here.ttft_tail),
     )
-    return all(one.within(state) for one in grown)
+    return all(latency.within(state) for latency in grown)
 
 
 @dataclass(frozen=True, slots=True)

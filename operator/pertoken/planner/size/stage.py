@@ -32,7 +32,7 @@ def size(proposal: Proposal) -> Proposal:
         return replace(proposal.with_variants(held), sizing=SizingFigures(demand))
     known = expected(state, demand)
     sized = size_by_saturation(proposal, demand) if known is None else size_modelled(proposal, known)
-    return sized.with_variants(replace(one, sized=one.replicas) for one in sized.variants)
+    return sized.with_variants(replace(variant, sized=variant.replicas) for variant in sized.variants)
 
 
 def demand_figures(state: ServiceState) -> DemandFigures:

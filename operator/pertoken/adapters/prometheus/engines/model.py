@@ -241,7 +241,9 @@ class EngineMetrics:
         """Whether all that could carry it would be evidence, and none of it is shown."""
         families = {_family(metric) for metric in shown}
         carriers = [metric for metric in self._carriers(told) if not metric.imitated]
-        return bool(carriers) and all((one.since or one.until) and _family(one) not in families for one in carriers)
+        return bool(carriers) and all(
+            (metric.since or metric.until) and _family(metric) not in families for metric in carriers
+        )
 
     def gauge_metrics(self) -> tuple[Metric, ...]:
         """Every gauge that is asked for, once."""
