@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -141,6 +142,16 @@ def test_quantized_weights_read_less_and_leave_room():
 
 def test_published_precision_is_kept():
     assert engine("openai/gpt-oss-120b").weights_gib == pytest.approx(62, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "narrow"), [("h100-sxm", "", 2), ("a100-sxm-80gb", "", 1), ("a100-sxm-80gb", "fp8", 2)]
+)
+def test_a_checkpoints_own_narrow_cache_counts_where_the_gpu_has_the_type_or_a_flag_asks(gpu, asked, narrow):
+    model = SHIPPED.model("meta-llama/Llama-3.1-8B")
+    with_scheme = replace(model, kv_quantization="fp8")
+    plain = engine_model(model, SHIPPED.gpu(gpu), Parallelism()).kv_bytes
+    assert plain / engine_model(with_scheme, SHIPPED.gpu(gpu), Parallelism(), kv_quantization=asked).kv_bytes == narrow
 
 
 def test_weights_that_do_not_fit_leave_no_cache():

@@ -23,6 +23,7 @@ from pertoken.catalog.config_quantization import read_quantization
 from pertoken.catalog.layered import Layer
 from pertoken.catalog.models import Model
 from pertoken.catalog.unknown import Unknown
+from pertoken.raw.values import shown
 
 Fact = Any
 INLINE_CONFIG: Final = "config"
@@ -34,6 +35,7 @@ _TIED: Final = (
 )
 _UNTIED: Final = ("falcon_h1", "falcon_mamba")
 _DOUBLED: Final = ("longcat",)  # two attentions and two dense feed-forwards a layer
+_OF_ANOTHER_MAKE: Final = ("rwkv", "retnet", "xlstm", "llada", "dream", "sdar", "diffusion")
 _DEFAULT_CONTEXT: Final = 131072
 
 
@@ -82,6 +84,9 @@ class Incomplete:
 def from_mapping(model_id: str, config: Mapping[str, Any], source: str = "config.json") -> Model | Incomplete:
     """A catalog row from a whole `config.json`; a multimodal one is read at its language model, wherever it stands."""
     known = Config.of(config)
+    unlike = _unlike(known)
+    if unlike:
+        return Incomplete(model_id, ("model_type",), (unlike,))
     missing = _missing(known)
     if missing:
         return Incomplete(model_id, missing)
@@ -89,6 +94,17 @@ def from_mapping(model_id: str, config: Mapping[str, Any], source: str = "config
         return _model(model_id, known, source)
     except Unclear as unclear:
         return Incomplete(model_id, (unclear.key,), (str(unclear),))
+
+
+def _unlike(known: Config) -> str:
+    """Why a model is none that this reader is made for: it does not decode token by token from a cache or state."""
+    kind = shown(known.raw.get("model_type"))
+    if known.flag("is_encoder_decoder"):
+        return f"model_type: {kind}: an encoder and a decoder; expected a decoder alone"
+    if known.family(*_OF_ANOTHER_MAKE):
+        return f"model_type: {kind}: no attention, or generation by diffusion; not modelled"
+    experts = "" if _any(known, "experts") else known.hidden_experts()
+    return f"{experts}: not understood, and nothing else says how many experts there are" if experts else ""
 
 
 def _missing(known: Config) -> tuple[str, ...]:
@@ -142,7 +158,7 @@ def _model(model_id: str, known: Config, source: str) -> Model:
         head_dim=0,
         ffn=0,
         vocab=known.number("vocab") or 0,
-        tied=known.flag("tie_word_embeddings", default=known.family(*_TIED) and not known.family(*_UNTIED)),
+        tied=known.flag("tie_word_embeddings", default=_tied(known)),
         sparse_tokens=_sparse_tokens(known),
         lookup_parameters=tables,
         native_quantization=quantization.native,
@@ -154,6 +170,10 @@ def _model(model_id: str, known: Config, source: str) -> Model:
         doubts=doubts,
     )
     return _summed(model, known, layers)
+
+
+def _tied(known: Config) -> bool:
+    return known.flag("tied_embeddings", default=known.family(*_TIED) and not known.family(*_UNTIED))
 
 
 def _layers_by_part(layers: Iterable[Layer]) -> Mapping[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -11,7 +12,9 @@ from pertoken.catalog.bounds import CONTEXT, FFN, LAYERS, OF_CONFIG
 from pertoken.catalog.config_ignored import APART, irrelevant
 from pertoken.catalog.config_keys import (
     BY_LAYER,
+    FOUR_TIMES_WIDE,
     NEGATIVE_IS_NONE,
+    NESTED,
     OPTIONAL_WORDS,
     PATTERN_KEYS,
     SPELLINGS,
@@ -22,7 +25,14 @@ from pertoken.raw.values import shown
 TEXT_PARTS: Final = ("text_config", "llm_config", "language_config", "language_model", "thinker_config", "llm")
 DEEPEST: Final = 4
 MOST_KEYS: Final = 1_000
-_OF_THE_WHOLE: Final = ("quantization_config", "compression_config", "tie_word_embeddings", "vocab_size")
+_OF_THE_WHOLE: Final = (
+    "quantization_config",
+    "compression_config",
+    "quantization",
+    "tie_word_embeddings",
+    "vocab_size",
+)
+_OF_EXPERTS: Final = re.compile(r"(^|_)(moe|experts?)(_|$)")
 _MOST_LISTED: Final = max(FFN, CONTEXT)
 
 
@@ -53,7 +63,7 @@ class Config:
         """The language model's part, at whatever depth it stands."""
         path = _path_to_text(config, DEEPEST)
         if not path:
-            return cls(config, tuple(_apart(config)))
+            return cls(_completed(config), tuple(_apart(config)))
         apart: list[str] = []
         around: list[str] = []
         whole: dict[str, Any] = {}
@@ -66,7 +76,7 @@ class Config:
             around += _unknown(inner, name)
             inner = inner[name]
         apart += _apart(inner)
-        return cls({**whole, **inner}, tuple(dict.fromkeys(apart)), tuple(dict.fromkeys(around)))
+        return cls(_completed({**whole, **inner}), tuple(dict.fromkeys(apart)), tuple(dict.fromkeys(around)))
 
     def doubts(self) -> tuple[str, ...]:
         """Keys that are not understood, each with what that means."""
@@ -75,6 +85,14 @@ class Config:
             *(f"{key}: not understood; figures may be wrong by it" for key in unknown),
             *(f"{key}: its weights are not counted" for key in self.apart),
         )
+
+    def hidden_experts(self) -> str:
+        """A key that nobody understands and that speaks of experts; empty where there is none.
+
+        Counted as dense, such a model would be far too small.
+        """
+        several = (key for key in _unknown(self.raw, "") if self.raw.get(key) not in (1, True))
+        return next((key for key in several if _OF_EXPERTS.search(key)), "")
 
     def unreadable(self) -> tuple[str, ...]:
         """Keys of known meaning whose value is no figure that a model can have."""
@@ -147,6 +165,21 @@ class Config:
     def every(self, name: str) -> int:
         """A whole number above 0 of a key without other spellings; 0 when absent."""
         return _figure(self.raw.get(name), _MOST_LISTED) or 0
+
+
+def _completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With figures that stand in objects of their own, and what a family has where its configuration says nothing."""
+    raw = dict(config)
+    for name, renamed in NESTED.items():
+        part = raw.get(name)
+        if isinstance(part, Mapping):
+            del raw[name]
+            inner = {renamed.get(str(key), str(key)): value for key, value in part.items()}
+            raw = {**inner, **raw}
+    width = next((_figure(raw.get(name), OF_CONFIG["hidden"]) for name in SPELLINGS["hidden"] if raw.get(name)), None)
+    if width and str(raw.get("model_type", "")) in FOUR_TIMES_WIDE and not any(raw.get(n) for n in SPELLINGS["ffn"]):
+        raw["intermediate_size"] = 4 * width
+    return raw
 
 
 def _figure(value: Any, most: int) -> int | None:

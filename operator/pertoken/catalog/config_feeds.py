@@ -12,8 +12,21 @@ from pertoken.catalog.layered import Experts, Layer
 
 # Families whose feed-forward has two matrices.
 _UNGATED: Final = ("gpt2", "gpt_bigcode", "gpt_neox", "gptj", "opt", "starcoder2", "bloom", "falcon", "nemotron", "phi")
+_UNGATED_TOO: Final = (
+    "gpt_neo",
+    "codegen",
+    "mpt",
+    "apertus",
+    "arcee",
+    "jais2",
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "xlm_",
+)
 _GATED: Final = ("phi3", "phi4", "phimoe", "phi-moe", "falcon_h1", "falcon3", "nemotron-nas", "nemotron_nas")
 _BESIDE_EXPERTS: Final = ("gemma4",)  # a dense feed-forward and experts in the same layer
+_BESIDE_FLAGS: Final = ("parallel_attn_mlp_res", "residual_moe")  # Arctic, Grok
 _SHARED_IS_AN_EXPERT: Final = ("llama4",)
 _SHARED_WHERE_NO_EXPERTS: Final = ("granitemoe",)
 _LISTED: Final = (Kind.FEED, Kind.EXPERTS)
@@ -21,7 +34,7 @@ _LISTED: Final = (Kind.FEED, Kind.EXPERTS)
 
 def ungated(known: Config) -> bool:
     """Whether a feed-forward has two matrices rather than three."""
-    return known.family(*_UNGATED) and not known.family(*_GATED)
+    return known.family(*_UNGATED, *_UNGATED_TOO) and not known.family(*_GATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +142,7 @@ def _routed(known: Config, figures: _Figures, index: int, unit: int) -> Layer:
     expert = matrices * (narrow or hidden) * width
     shared = unit * figures.shared[index]
     dense = shared + (2 * hidden * narrow if narrow else 0)
-    if known.family(*_BESIDE_EXPERTS):
+    if known.family(*_BESIDE_EXPERTS) or any(known.flag(name) for name in _BESIDE_FLAGS):
         dense += unit * (known.number("ffn") or 0)
     router = hidden * (count + nothing)
     return Layer(

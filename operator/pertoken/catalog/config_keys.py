@@ -18,16 +18,26 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
         "multi_query_group_num",
         "num_attention_groups",
         "num_kv_groups",
+        "num_key_value_heads_per_layer",
+        "kv_n_heads",
     ),
     "head_dim": ("head_dim", "attention_head_dim", "kv_channels", "d_head"),
     "ffn": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "hidden_dim", "block_ff_dim", "d_ff"),
     "dense_ffn": ("intermediate_size_mlp", "dense_intermediate_size"),
     "vocab": ("vocab_size", "padded_vocab_size"),
     "context": ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx"),
-    "experts": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"),
+    "experts": (
+        "num_experts",
+        "num_local_experts",
+        "n_routed_experts",
+        "moe_num_experts",
+        "num_moe_experts",
+        "n_experts",
+    ),
     "experts_per_token": (
         "num_experts_per_tok",
         "num_experts_per_token",
+        "n_experts_per_token",
         "experts_per_token",
         "moe_topk",
         "moe_top_k",
@@ -42,6 +52,7 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
         "moe_ffn_hidden_size",
         "expert_ffn_hidden_size",
         "moe_expert_ffn_hidden_size",
+        "expert_hidden_dim",
     ),
     "expert_width": ("moe_latent_size", "routed_expert_hidden_size"),
     "shared_experts": (
@@ -94,7 +105,7 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "linear_key_dim": ("linear_key_head_dim",),
     "linear_value_dim": ("linear_value_head_dim",),
     "recurrent_width": ("lru_width", "mamba_d_ssm", "mamba_intermediate_size"),
-    "mamba_heads": ("mamba_num_heads", "mamba_n_heads"),
+    "mamba_heads": ("mamba_num_heads", "mamba_n_heads", "n_mamba_heads"),
     "mamba_head_dim": ("mamba_head_dim", "mamba_d_head"),
     "groups": ("mamba_n_groups", "n_groups", "mamba_ngroups"),
     "state": ("ssm_state_size", "mamba_d_state", "state_size"),
@@ -120,6 +131,18 @@ BY_LAYER: Final = frozenset(
 # A figure that may say "none" by a negative number or a word.
 OPTIONAL_WORDS: Final = {"dt_rank": ("auto",)}
 NEGATIVE_IS_NONE: Final = frozenset({"window", "conv"})
+
+# Objects of their own that hold figures of the whole, and what some of those are called outside of them.
+NESTED: Final[dict[str, dict[str, str]]] = {
+    "attn_config": {},
+    "attention_config": {},
+    "ffn_config": {},
+    "mlp_config": {},
+    "moe": {"top_k": "moe_top_k"},
+    "moe_config": {"top_k": "moe_top_k", "topk": "moe_topk"},
+}
+# Model types whose feed-forward is four times as wide as the model unless they say otherwise.
+FOUR_TIMES_WIDE: Final = frozenset({"gpt2", "gptj", "gpt_neo", "gpt_bigcode", "bloom", "codegen", "falcon", "mpt"})
 
 # Keys that other modules of the reader take: patterns, which layers have experts, quantization, flags, nested parts.
 PATTERN_KEYS: Final = (
@@ -180,6 +203,15 @@ TAKEN: Final = frozenset(
         "use_moe",
         "zero_expert_type",
         "quantization_config",
+        "quantization",
+        "is_encoder_decoder",
+        "tied_embeddings",
+        "layer_group_size",
+        "global_attn_every_n_layers",
+        "moe_layer_frequency",
+        "route_every_n",
+        "parallel_attn_mlp_res",
+        "residual_moe",
         "compression_config",
         "indexer_types",
         "use_cla",

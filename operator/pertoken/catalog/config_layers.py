@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,8 +35,8 @@ _WORDS: Final = {
     Kind.WINDOW: "l s w sliding sliding_attention sliding_window_attention sliding_window local local_attention"
     " chunked chunked_attention swa window window_attention",
     Kind.LINEAR: "linear linear_attention gla gdn kda gated_deltanet gated_delta_net lightning lightning_attention"
-    " linear_attn kimi_delta_attention",
-    Kind.MAMBA: "m mamba mamba1 mamba2 ssm",
+    " linear_attn kimi_delta_attention deltanet delta_net",
+    Kind.MAMBA: "m m1 m2 mamba mamba1 mamba2 ssm",
     Kind.CONV: "c conv short_conv shortconv",
     Kind.GATED_RECURRENT: "r recurrent rglru rg_lru",
     Kind.BOTH: "h hybrid parallel parallel_hybrid",
@@ -52,6 +53,8 @@ _NUMBERS: Final[Mapping[str, tuple[Kind, Kind]]] = {
     "layer_types": (Kind.FULL, Kind.WINDOW),
     "attention_types": (Kind.FULL, Kind.WINDOW),
 }
+_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_MOST_LETTERS: Final = 64
 _OTHERS_ARE: Final[Mapping[str, Kind]] = {  # lists of the indices of layers with full attention
     "attn_layer_indices": Kind.MAMBA,
     "full_attention_layers": Kind.LINEAR,
@@ -60,6 +63,7 @@ _OTHERS_ARE: Final[Mapping[str, Kind]] = {  # lists of the indices of layers wit
     "global_attn_idx": Kind.WINDOW,
 }
 _REPEATED: Final = frozenset({"sliding_window_pattern", "layer_pattern", "block_types", "attention_types"})
+_NUMBER_OF_LAYERS: Final = frozenset({"sliding_window_pattern"})
 _RECURRENT_KEYS: Final = ("linear_value_heads", "state")
 # Families that have a window in one layer of so many, or in every one, without saying so.
 _GLOBAL_EVERY: Final = (
@@ -68,7 +72,17 @@ _GLOBAL_EVERY: Final = (
     (("gemma3", "gemma4"), 6),
     (("llama4", "cohere2", "exaone4", "olmo3"), 4),
 )
-_ALL_WINDOWED: Final = ("mistral", "mixtral", "ministral", "starcoder2", "phi3", "phimoe", "phi4", "phi-msft")
+_ALL_WINDOWED: Final = (
+    "mistral",
+    "mixtral",
+    "ministral",
+    "starcoder2",
+    "phi3",
+    "phimoe",
+    "phi4mm",
+    "phi4_",
+    "phi-msft",
+)
 _WINDOW_BY_FLAG: Final = ("qwen2", "qwen3")  # without `use_sliding_window` there is none
 _PARALLEL: Final = ("falcon_h1", "hymba")
 
@@ -109,6 +123,8 @@ def _pattern(config: Config, key: str, layers: int, doubts: list[str]) -> tuple[
         items = list(value)
         if key == "block_types" and any(isinstance(item, list) for item in items):
             raise Unclear(key, "nested lists; expected one word a layer")
+    elif value and not (key in _NUMBER_OF_LAYERS and isinstance(value, int)):
+        raise Unclear(key, f"{shown(value)}: expected a list or a text with a kind for each layer")
     else:
         return ()
     if not items:
@@ -132,7 +148,8 @@ def _separated(text: str) -> bool:
 def _kind(key: str, item: Any, doubts: list[str]) -> Kind:
     if isinstance(item, bool | int) and item in (0, 1) and key in _NUMBERS:
         return _NUMBERS[key][int(item)]
-    word = item.strip().lower().replace("-", "_").replace(" ", "_") if isinstance(item, str) else ""
+    text = _CAPITAL.sub("_", item.strip()[:_MOST_LETTERS]) if isinstance(item, str) else ""
+    word = text.lower().replace("-", "_").replace(" ", "_")
     word = "-" if word == "_" else word
     if word in WORDS:
         return WORDS[word]
@@ -207,6 +224,10 @@ def _kimi(nested: Mapping[str, Any], layers: int) -> tuple[Kind, ...]:
 
 
 def _by_interval(config: Config, layers: int) -> tuple[Kind, ...]:
+    group = config.every("layer_group_size")
+    if group > 1:  # Ling and Ring: linear attention but for the last of each group and what is left at the end
+        whole = layers // group * group
+        return tuple(Kind.FULL if (i + 1) % group == 0 or i >= whole else Kind.LINEAR for i in range(layers))
     every = config.every("full_attention_interval") or config.every("attn_layer_period")
     if not every or not any(config.number(key) for key in _RECURRENT_KEYS):
         return ()
@@ -234,7 +255,7 @@ def _by_window(config: Config, layers: int) -> Kinds:
 
 def _by_family(config: Config, layers: int, full: Kinds) -> Kinds:
     implied = next((every for names, every in _GLOBAL_EVERY if config.family(*names)), 0)
-    every = config.every("sliding_window_pattern") or implied
+    every = config.every("sliding_window_pattern") or config.every("global_attn_every_n_layers") or implied
     if every:
         return Kinds(tuple(Kind.FULL if (index + 1) % every == 0 else Kind.WINDOW for index in range(layers)))
     if config.family(*_ALL_WINDOWED) or config.flag("use_sliding_window"):
@@ -281,6 +302,8 @@ _EVERY: Final = (
     "expert_layer_period",
     "moe_layer_interval",
     "moe_layer_freq",
+    "moe_layer_frequency",
+    "route_every_n",
 )
 
 

@@ -6,7 +6,7 @@ by tensor, by their names (`config_quantization_tensors`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,14 +16,24 @@ from pertoken.catalog.config_quantization_methods import (
     BYTE,
     NARROW,
     PLAIN,
+    PLAIN_UNLESS_GROUPED,
     Reading,
     by_method,
     by_word,
     method_of,
 )
-from pertoken.catalog.config_quantization_tensors import MOST_NAMES, PARTS, parts_left_out, parts_named
+from pertoken.catalog.config_quantization_tensors import (
+    MOST_NAMES,
+    PARTS,
+    is_small,
+    parts_left_out,
+    parts_mostly_named,
+    parts_named,
+)
 from pertoken.raw.values import shown
 
+SCHEMES: Final = ("quantization_config", "compression_config", "quantization")
+_OVERRIDES: Final = ("dynamic", "extra_config", "layer_quant_config")
 # A microscaling block has 32 numbers, one of nvfp4 16.
 _MX_GROUP: Final = 32
 
@@ -55,7 +65,7 @@ def read_quantization(config: Config, layers: Mapping[str, int]) -> Quantization
         layers: how many layers have each of `PARTS`.
     """
     has_experts = layers.get("experts", 0) > 0
-    stated = config.raw.get("quantization_config") or config.raw.get("compression_config")
+    stated = next((config.raw[key] for key in SCHEMES if config.raw.get(key)), None)
     if stated is None:
         return _by_dtype(config)
     if not isinstance(stated, Mapping):
@@ -65,6 +75,8 @@ def read_quantization(config: Config, layers: Mapping[str, int]) -> Quantization
     whole = {**inner, **stated} if isinstance(inner, Mapping) else stated
     parts = _parts(whole, reading, has_experts=has_experts)
     cache = _cache(whole, reading)
+    for part, precision in _overridden(whole, layers, reading):
+        parts[part] = _wider(parts[part], precision)
     for part in parts_left_out(whole, layers):
         parts[part] = PLAIN
     narrow = config.raw.get("expert_dtype")
@@ -92,8 +104,10 @@ def _parts(config: Mapping[str, Any], reading: Reading, *, has_experts: bool) ->
         return _by_groups(config, groups, reading)
     if "quant_algo" in config:
         return _by_algorithm(config, reading)
+    if method in PLAIN_UNLESS_GROUPED:
+        return _ungrouped(config, reading)
     precision = by_method(config, method, reading)
-    if method in {"mxfp4", "experts_int8"} and has_experts:  # these formats are of experts alone
+    if method in {"mxfp4", "gpt_oss_mxfp4", "experts_int8"} and has_experts:  # these formats are of experts alone
         return {**dict.fromkeys(PARTS, PLAIN), "experts": precision}
     if method == "w4afp8":
         return {**dict.fromkeys(PARTS, "fp8"), "experts": "int4"}
@@ -108,6 +122,46 @@ def _by_algorithm(config: Mapping[str, Any], reading: Reading) -> dict[str, str]
     if str(algorithm).upper() == "MIXED_PRECISION":
         return _mixed(config, reading)
     return dict.fromkeys(PARTS, by_word(str(algorithm), "quant_algo", reading))
+
+
+def _ungrouped(config: Mapping[str, Any], reading: Reading) -> dict[str, str]:
+    """compressed-tensors without groups: a scheme of the cache alone, or weights thinned out."""
+    if config.get("sparsity_config"):
+        reading.doubts.append("quantization_config.sparsity_config: counted as if nothing were left out")
+    return dict.fromkeys(PARTS, PLAIN)
+
+
+def _overridden(config: Mapping[str, Any], layers: Mapping[str, int], reading: Reading) -> Iterator[tuple[str, str]]:
+    """Parts that get a precision of their own by the names of tensors (GPTQModel, AutoRound, MLX, Quark)."""
+    for key in _OVERRIDES:
+        entries = config.get(key)
+        if isinstance(entries, Mapping):
+            yield from _named_parts(entries, f"quantization_config.{key}", layers, reading)
+    if method_of(config) == "mlx":
+        entries = {name: entry for name, entry in config.items() if isinstance(entry, Mapping) or entry is False}
+        yield from _named_parts(entries, "quantization_config", layers, reading)
+
+
+def _named_parts(
+    entries: Mapping[str, Any], where: str, layers: Mapping[str, int], reading: Reading
+) -> Iterator[tuple[str, str]]:
+    by_precision: dict[str, list[str]] = {}
+    for name, entry in list(entries.items())[:MOST_NAMES]:
+        text = str(name)
+        if is_small(text):
+            continue
+        bits = entry.get("bits", entry.get("weight_bits")) if isinstance(entry, Mapping) else None
+        if entry is not None and not parts_named([text], everywhere=False):
+            reading.doubts.append(f"{where}.{shown(text)}: not understood; counted like the rest")
+            continue
+        if text.startswith("-:") or entry is False:
+            by_precision.setdefault(PLAIN, []).append(text)
+        elif bits is not None:
+            by_precision.setdefault(reading.by_bits(bits, f"{where}.{shown(text)}"), []).append(text)
+        elif entry:
+            reading.doubts.append(f"{where}.{shown(text)}: not understood; counted like the rest")
+    for precision, names in by_precision.items():
+        yield from ((part, precision) for part in parts_mostly_named(names, layers))
 
 
 def _by_groups(config: Mapping[str, Any], groups: Mapping[str, Any], reading: Reading) -> dict[str, str]:

@@ -5,12 +5,20 @@ Regular expressions of a configuration are never run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 PARTS: Final = ("attention", "recurrent", "dense", "shared", "experts")
 MOST_NAMES: Final = 20_000
-_LEFT_OUT: Final = ("modules_to_not_convert", "ignore", "exclude_modules", "exclude", "ignored_layers", "skip_modules")
+_LEFT_OUT: Final = (
+    "modules_to_not_convert",
+    "ignore",
+    "exclude_modules",
+    "exclude",
+    "ignored_layers",
+    "skip_modules",
+    "llm_int8_skip_modules",
+)
 
 
 def parts_named(names: Any, *, everywhere: bool = True) -> frozenset[str]:
@@ -40,6 +48,12 @@ _TENSORS: Final = (
 )
 
 
+def is_small(name: str) -> bool:
+    """Whether a tensor's name is of what weighs little, is counted as bf16 anyway, or is not of the text model."""
+    text = name.lower()[:512]
+    return any(word in text for word in (*_TENSORS[0][0], *_TENSORS[1][0], "lm_head", "embed"))
+
+
 def _part(text: str) -> set[str]:
     if text.endswith(".gate"):
         return set()
@@ -48,17 +62,21 @@ def _part(text: str) -> set[str]:
 
 
 def parts_left_out(config: Mapping[str, Any], counts: Mapping[str, int]) -> Iterable[str]:
-    """Parts that stay plain: those of which half of the layers are named, or all by a pattern."""
+    """Parts that stay plain: those of which most is named."""
     for key in _LEFT_OUT:
         names = config.get(key)
-        if not isinstance(names, list | tuple):
-            continue
-        layers: dict[str, set[str]] = {}
-        for name in names[:MOST_NAMES]:
-            text = str(name).lower()[:512]
-            for part in _part(text):
-                number = next((piece for piece in text.replace("*", ".").split(".") if piece.isdecimal()), "all")
-                layers.setdefault(part, set()).add(number)
-        for part, numbers in layers.items():
-            if "all" in numbers or 2 * len(numbers) >= counts.get(part, 0) > 0:
-                yield part
+        if isinstance(names, list | tuple):
+            yield from parts_mostly_named(names, counts)
+
+
+def parts_mostly_named(names: Sequence[Any], counts: Mapping[str, int]) -> Iterable[str]:
+    """Parts of which half of the layers are named, or all by a pattern."""
+    layers: dict[str, set[str]] = {}
+    for name in names[:MOST_NAMES]:
+        text = str(name).lower()[:512].replace("\\", "")
+        for part in _part(text):
+            number = next((piece for piece in text.replace("*", ".").split(".") if piece.isdecimal()), "all")
+            layers.setdefault(part, set()).add(number)
+    for part, numbers in layers.items():
+        if "all" in numbers or 2 * len(numbers) >= counts.get(part, 0) > 0:
+            yield part

@@ -20,6 +20,7 @@ from pertoken.performance.memory import (
     memory,
     precision_of,
     state_bytes,
+    usual_cache,
     weight_bytes,
     window_bytes_per_token,
 )
@@ -172,7 +173,7 @@ def engine_model(
         gpu: catalog row.
         parallelism: of one replica.
         quantization: of the weights; models published in another precision than bf16 keep that one.
-        kv_quantization: of the KV cache, empty for what the checkpoint asks for, or bf16.
+        kv_quantization: of the KV cache, empty for what the checkpoint asks for where the GPU has the type, or bf16.
     """
     name = precision_of(model, quantization)
     precision, width = _runs_as(gpu, name), weight_bytes(model, name)
@@ -181,7 +182,7 @@ def engine_model(
     ways = max(tensor, parallelism.expert or 1)
     efficiency = gpu.efficiency
     collectives = _collectives(model, gpu, tensor)
-    cached = bytes_of(kv_quantization or model.kv_quantization)
+    cached = bytes_of(kv_quantization or usual_cache(model, gpu))
     per_token = kv_bytes_per_token(model, tensor, cached)
     attentions = [(layer.count, layer.attention) for layer in model.parts if layer.attention]
     read_bytes = sum(times * attention.cache_bytes(tensor, cached) for times, attention in attentions)

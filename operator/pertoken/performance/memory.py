@@ -85,7 +85,8 @@ def usual_cache(model: Model, gpu: Gpu) -> str:
     """Precision of the KV cache where none is said: the checkpoint's own scheme where the GPU has the type, else bf16.
 
     Weights of 8 or 4 bits do not narrow the cache: engines keep it at 16 bits unless the checkpoint carries a scheme
-    for it or a flag says so.
+    for it or a flag says so. GPUs without the type can store it too (vLLM#24577, on A100), but only some attention
+    kernels do: there it takes a flag.
     """
     narrow = model.kv_quantization
     return narrow if narrow and gpu.flops_fp8 is not None else "bf16"
