@@ -6,7 +6,7 @@ import pytest
 
 from pertoken.catalog.architecture import from_mapping
 from pertoken.catalog.lookup import SHIPPED
-from pertoken.performance.memory import context_bytes_per_token, count, kv_bytes_per_token
+from pertoken.performance.memory import active_parameters, context_bytes_per_token, count, kv_bytes_per_token
 
 QWEN3_MOE = {
     "architectures": ["Qwen3MoeForCausalLM"],
@@ -263,3 +263,11 @@ def test_what_would_be_counted_as_less_than_it_is_is_refused(keys, named):
 
     assert named in str(refused)
     assert refused.unclear
+
+
+def test_tables_of_token_sequences_weigh_and_are_not_read():
+    plain = from_mapping("mine", {**SMALL, "vocab_size": 131072})
+    model = from_mapping("mine", {**SMALL, "vocab_size": 131072, "oe_vocab_size_ratio": 78})
+
+    assert count(model).total - count(plain).total == 78 * 131072 * 4096
+    assert active_parameters(model) == active_parameters(plain)

@@ -145,8 +145,7 @@ def _model(model_id: str, known: Config, source: str) -> Model:
     if quantization.errors:
         raise Unclear("quantization", "; ".join(quantization.errors))
     doubts = (*known.doubts(), *kinds.doubts, *quantization.doubts)
-    per_layer = known.number("layer_input") or 0
-    tables = (known.number("layer_vocab") or known.number("vocab") or 0) * per_layer * count if per_layer else 0
+    tables = _tables(known, count)
     if any(_largest(layer) > PARAMETERS for layer in layers) or tables > PARAMETERS:
         raise Unclear("num_hidden_layers", "more parameters than a model can have")
     model = Model(
@@ -170,6 +169,17 @@ def _model(model_id: str, known: Config, source: str) -> Model:
         doubts=doubts,
     )
     return _summed(model, known, layers)
+
+
+def _tables(known: Config, layers: int) -> int:
+    """Parameters of tables of which a token reads a few rows: embeddings per layer, and of sequences of tokens.
+
+    LongCat-Flash-Lite's tables of n-grams have so many times the vocabulary's rows, in all as wide as the model
+    (arXiv 2601.21204).
+    """
+    per_layer, vocabulary = known.number("layer_input") or 0, known.number("vocab") or 0
+    by_layer = (known.number("layer_vocab") or vocabulary) * per_layer * layers
+    return by_layer + (known.number("ngram_tables") or 0) * vocabulary * (known.number("hidden") or 0)
 
 
 def _tied(known: Config) -> bool:

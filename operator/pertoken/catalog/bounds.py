@@ -58,6 +58,7 @@ OF_CONFIG: Final[Mapping[str, int]] = {
     "cache_share_factor": LAYERS,
     "layer_input": WIDTH,
     "layer_vocab": VOCABULARY,
+    "ngram_tables": 4_096,
     "altup": 64,
     "laurel": WIDTH,
     "linear_value_heads": HEADS,

@@ -291,6 +291,7 @@ def expert_layers(config: Config, layers: int) -> tuple[bool, ...]:
 
 _FIRST: Final = (
     "first_k_dense_replace",
+    "first_last_k_dense_replace",
     "num_dense_layers",
     "n_dense_layers",
     "moe_layer_start_index",
@@ -309,8 +310,9 @@ _EVERY: Final = (
 
 def _listed_experts(config: Config, layers: int) -> tuple[bool, ...]:
     words = config.listed("mlp_layer_types")
-    flags = config.listed("moe_layer_freq")
-    for key, items in (("mlp_layer_types", words), ("moe_layer_freq", flags)):
+    key_of_flags = next((key for key in ("moe_layer_freq", "is_moe_layer") if config.listed(key)), "moe_layer_freq")
+    flags = config.listed(key_of_flags)
+    for key, items in (("mlp_layer_types", words), (key_of_flags, flags)):
         if items and len(items) != layers:
             raise Unclear(key, f"{len(items)} items; expected one for each of {layers} layers")
     if words:

@@ -15,10 +15,16 @@ _NOISE: Final = frozenset(
         "amd",
         "ampere",
         "blackwell",
+        "center",
+        "data",
+        "datacenter",
         "dgx",
         "edition",
         "geforce",
+        "generation",
         "gpu",
+        "graphics",
+        "habana",
         "hbm2",
         "hbm2e",
         "hbm3",
@@ -46,6 +52,8 @@ _NOISE: Final = frozenset(
 )
 _SAME: Final = {"nvlink": "sxm", "sxm2": "sxm", "sxm3": "sxm", "sxm4": "sxm", "sxm5": "sxm", "sxm6": "sxm"}
 _COUNT: Final = re.compile(r"^\d+x-?(?=[a-z])")
+_COUNTED: Final = re.compile(r"\d+x")
+_MARKS: Final = re.compile(r"\((?:r|tm|c)\)|[®™]")
 _MIG: Final = re.compile(r"(?:^|[-_. ])(?:mig-)?(?:\d+c\.)?(\d)g\.(\d{1,3})gb(?:[.+-](?:me|gfx|all))*$")
 COMPUTE_SLICES: Final = 7
 MEMORY_SLICES: Final = 8
@@ -58,16 +66,16 @@ def plain(name: str) -> str:
 
 def gpu_key(name: str) -> str:
     """A GPU's name without vendor, number of GPUs and the device plugin's sharing suffix."""
-    text = plain(name).removesuffix("-shared").removeprefix("nvidia-")
+    text = plain(_MARKS.sub("", name.lower())).removesuffix("-shared").removeprefix("nvidia-")
     return _COUNT.sub("", text)
 
 
 def bare_key(name: str) -> str:
-    """The words of a name that say which GPU it is, in their order."""
-    text = _COUNT.sub("", plain(name).removeprefix("nvidia-")).removeprefix("nvidia.com-")
+    """The words of a name that say which GPU it is, in whatever order."""
+    text = _COUNT.sub("", plain(_MARKS.sub("", name.lower())).removeprefix("nvidia-")).removeprefix("nvidia.com-")
     text = re.sub(r"(?<=\d)-(?=gb\b)", "", text)
-    words = (_SAME.get(word, word) for word in text.split("-") if word not in _NOISE)
-    return "-".join(dict.fromkeys(words))
+    words = {_SAME.get(word, word) for word in text.split("-") if word not in _NOISE and not _COUNTED.fullmatch(word)}
+    return "-".join(sorted(words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class Slice:
 
 def mig_slice(name: str) -> Slice | None:
     """The profile that a name ends in (``…-MIG-3g.40gb``, ``nvidia.com/mig-1g.10gb``); None when there is none."""
-    text = plain(name)
+    text = plain(name).removesuffix("-shared")
     match = _MIG.search(text)
     if match is None or not 1 <= int(match[1]) <= COMPUTE_SLICES or not int(match[2]):
         return None

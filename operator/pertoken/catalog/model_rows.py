@@ -806,6 +806,7 @@ _OTHERS: Final = (
         128,
         22528,
         50304,
+        tied=True,
         gated=False,
         context=8192,
         aliases=("granite_13b",),
