@@ -243,22 +243,22 @@ def bench(
             for name in policies
         ]
         outcomes = _run_all(todo, progress)
-    by_policy = {name: tuple(one for one in outcomes if one.policy == name) for name in dict.fromkeys(policies)}
+    by_policy = {name: tuple(score for score in outcomes if score.policy == name) for name in dict.fromkeys(policies)}
     rows = []
-    for name, found in by_policy.items():
-        row = over_seeds(found)
+    for name, scores in by_policy.items():
+        row = over_seeds(scores)
         row["settings"] = dict(chosen.get(name, {}))
         rows.append(row)
     return Result(scenario, tuple(rows), by_policy, tuple(trials))
 
 
 def _run_all(todo: Sequence[Job], progress: Progress | None) -> list[RunScore]:
-    found: list[RunScore] = []
+    scores: list[RunScore] = []
     for outcome in joblib.Parallel(return_as="generator")(joblib.delayed(run_job)(job) for job in todo):
-        found.append(outcome)
+        scores.append(outcome)
         if progress is not None:
-            progress(len(found), len(todo), f"{outcome.policy}, seed {outcome.seed}")
-    return found
+            progress(len(scores), len(todo), f"{outcome.policy}, seed {outcome.seed}")
+    return scores
 
 
 def _tune_all(
@@ -282,14 +282,14 @@ def _tune_all(
     log: list[dict[str, Any]] = []
     for name in policies:
         base = name.removesuffix(TUNED)
-        found = tuning.tune(base, entry(base).grid, partial(_mean, by_trial, base), required)
-        chosen[name] = found.settings
-        log += found.log()
+        best = tuning.tune(base, entry(base).grid, partial(_mean, by_trial, base), required)
+        chosen[name] = best.settings
+        log += best.log()
     return chosen, log
 
 
 def _mean(by_trial: Mapping[tuple[str, str], Sequence[RunScore]], policy: str, settings: Settings) -> tuning.TrialScore:
-    found = by_trial[policy, repr(dict(settings))]
-    usd = [float(one.figures["usd"]) for one in found]
-    share = [float(one.figures["slo_attainment"]) for one in found]
+    scores = by_trial[policy, repr(dict(settings))]
+    usd = [float(score.figures["usd"]) for score in scores]
+    share = [float(score.figures["slo_attainment"]) for score in scores]
     return tuning.TrialScore(sum(usd) / len(usd), sum(share) / len(share))

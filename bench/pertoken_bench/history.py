@@ -193,8 +193,8 @@ def scenario_of(
         truth=Truth(),
         timing=Timing(cold_start=replay.cold_start),
         scrape=ScrapeConfig(),
-        initial={f"{name}/{variant}": found[0][1] for variant, found in steps.items()},
-        recorded={(name, variant): found for variant, found in steps.items()},
+        initial={f"{name}/{variant}": changes[0][1] for variant, changes in steps.items()},
+        recorded={(name, variant): changes for variant, changes in steps.items()},
         description=f"recorded traffic of {service.key}",
     )
 
@@ -206,23 +206,23 @@ def without_tables(scenario: Scenario) -> list[str]:
         TableMissingError: the catalog cannot stand in either.
     """
     pools = {pool.name: pool for pool in scenario.pools}
-    found = []
+    places = []
     for service in scenario.services:
         for variant in service.variants:
             _, measured = times_of(service.model, variant, pools[variant.pool].accelerator)
             if not measured:
-                found.append(f"{service.key.name}/{variant.name}")
-    return found
+                places.append(f"{service.key.name}/{variant.name}")
+    return places
 
 
 def _steps(history: History, variant: str) -> list[tuple[float, int]]:
     """Whole replicas over time; the means of a bin are rounded."""
     counts = np.rint(history.replicas[variant]).astype(int).tolist()
-    found: list[tuple[float, int]] = [(0.0, counts[0])]
+    changes: list[tuple[float, int]] = [(0.0, counts[0])]
     for moment, count in zip(history.times[1:-1] - history.times[0], counts[1:], strict=True):
-        if count != found[-1][1]:
-            found.append((float(moment), count))
-    return found
+        if count != changes[-1][1]:
+            changes.append((float(moment), count))
+    return changes
 
 
 def _sized(pool: PoolSpec, service: ServiceSpec, history: History) -> PoolSpec:
@@ -263,7 +263,7 @@ def _recorded(row: Mapping[str, Any], result: Result, history: History) -> dict[
     usd = math.fsum(hours[name] * usd_per_hour(variant, scenario.pools) for name, variant in variants.items())
     tokens = float(history.input_tokens.sum() + history.output_tokens.sum())
     simulated = row["usd"]["mean"]
-    bound = [one.bound_usd for one in result.outcomes[ACTUAL]]
+    bound = [score.bound_usd for score in result.outcomes[ACTUAL]]
     good = row["usd_per_million_good_tokens"]["mean"]
     figures = {
         "usd": usd,

@@ -53,7 +53,9 @@ class Run:
         self.fleet = Fleet(prepared.trace, prepared.config)
         workloads, nodes = inventory(prepared, replicas)
         self.cluster = Cluster(self.fleet, workloads, nodes, scenario.timing)
-        edges = {one.key.name: found for one, found in zip(scenario.services, prepared.config.edges, strict=True)}
+        edges = {
+            service.key.name: bounds for service, bounds in zip(scenario.services, prepared.config.edges, strict=True)
+        }
         self.metrics = Prometheus(self.cluster, edges, scenario.scrape)
         self._record = _Record()
         self.clock = SimulatedClock()
@@ -122,7 +124,7 @@ class Run:
 
     def _tick(self) -> None:
         orders = self.policy.decide(self.observation())
-        by_place = {(one.service.key.name, one.spec.name): one for one in self.cluster.workloads}
+        by_place = {(workload.service.key.name, workload.spec.name): workload for workload in self.cluster.workloads}
         for place in sorted(orders):
             self._carry_out(by_place[place], orders[place])
         self.cluster.reconcile(self.clock.seconds)
@@ -151,7 +153,9 @@ class Run:
         services = {}
         for index, spec in enumerate(scenario.services):
             own = [workload for workload in self.cluster.workloads if workload.service_index == index]
-            services[spec.key.name] = ServiceSeen(spec, {one.spec.name: self._variant(one) for one in own})
+            services[spec.key.name] = ServiceSeen(
+                spec, {workload.spec.name: self._variant(workload) for workload in own}
+            )
         free: dict[str, int] = {pool.name: 0 for pool in scenario.pools}
         for node in self.cluster.nodes:
             free[node.pool] += node.gpus - node.used

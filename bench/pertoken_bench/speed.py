@@ -42,8 +42,8 @@ CASES = (
 def scaled(scenario: Scenario, factor: float) -> Scenario:
     """With this multiple of every service's arrivals, and pools that are large enough."""
     traffic = {
-        name: replace(one, cut=replace(one.cut, rate_scale=one.cut.rate_scale * factor))
-        for name, one in scenario.traffic.items()
+        name: replace(source, cut=replace(source.cut, rate_scale=source.cut.rate_scale * factor))
+        for name, source in scenario.traffic.items()
     }
     pools = tuple(replace(pool, capacity_gpus=round((pool.capacity_gpus or 8) * factor)) for pool in scenario.pools)
     return replace(scenario, traffic=traffic, pools=pools)

@@ -67,10 +67,10 @@ def _published_checksum(release: Release) -> str:
     wanted = _name(release.url)
     named = [line for line in lines if line.split()[1:] and line.split()[1].lstrip("*") == wanted]
     candidates = named or (lines if len(lines) == 1 else [])
-    found = _SHA256.search(candidates[0]) if candidates else None
-    if found is None:
+    checksum = _SHA256.search(candidates[0]) if candidates else None
+    if checksum is None:
         raise ChecksumMismatch(f"{release.checksum_url} has no SHA-256 for {wanted}")
-    return found.group()
+    return checksum.group()
 
 
 def _download(url: str, target: Path) -> str:

@@ -27,10 +27,10 @@ def go_command() -> str:
     Raises:
         BuildFailed: it is not installed.
     """
-    found = shutil.which("go")
-    if found is None:
+    installed = shutil.which("go")
+    if installed is None:
         raise BuildFailed("install Go 1.26 or newer (https://go.dev/dl) and put `go` on the PATH")
-    return found
+    return installed
 
 
 def go_environment() -> dict[str, str]:

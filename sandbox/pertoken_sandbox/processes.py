@@ -306,5 +306,5 @@ def _rss_bytes(pid: int) -> int | None:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    found = next((line for line in lines if line.startswith("VmRSS:")), None)
-    return None if found is None else int(found.split()[1]) * 1024
+    resident = next((line for line in lines if line.startswith("VmRSS:")), None)
+    return None if resident is None else int(resident.split()[1]) * 1024

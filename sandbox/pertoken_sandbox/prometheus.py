@@ -201,5 +201,5 @@ class PrometheusServer:
 def major_version(binary: Path) -> int:
     """Major version of a Prometheus server; 3 when a build does not know its own (plain ``go install``)."""
     done = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=True)
-    found = _MAJOR.search(done.stdout + done.stderr)
-    return int(found.group(1)) if found else 3
+    match = _MAJOR.search(done.stdout + done.stderr)
+    return int(match.group(1)) if match else 3

@@ -99,11 +99,11 @@ def _run_past(asked: Asked, policies: Sequence[str], options: Options) -> None:
 
     names = ("actual", *(name for name in policies if name != "actual"))
     with workspace() as folder:
-        found = past(asked, Path(folder))
-        result = _simulate(found.scenario, names, options, f"--history {asked.history}")
-    rows = with_record(result, found.history)
+        replayed = past(asked, Path(folder))
+        result = _simulate(replayed.scenario, names, options, f"--history {asked.history}")
+    rows = with_record(result, replayed.history)
     _hand_out(replace(result, rows=rows), options)
-    show(rows, found.scenario.name, options.output)
+    show(rows, replayed.scenario.name, options.output)
     if options.output is Output.TABLE:
         print(summary(rows))
 

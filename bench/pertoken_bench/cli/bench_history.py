@@ -56,7 +56,7 @@ def manifests(file: Path) -> tuple[ServiceSpec, tuple[PoolSpec, ...]]:
     except (OSError, UnicodeDecodeError) as error:
         refuse(f"--service {file}: cannot be read: {getattr(error, 'strerror', None) or 'no UTF-8 text'}")
     checked = check({str(file): text}, SHIPPED)
-    mistakes = [str(one) for one in checked.findings if one.severity is Severity.ERROR]
+    mistakes = [str(finding) for finding in checked.findings if finding.severity is Severity.ERROR]
     if mistakes:
         refuse(*mistakes)
     if len(checked.services) != 1:
@@ -122,20 +122,20 @@ def from_prometheus(asked: Asked, service: ServiceSpec) -> History:
         asked.days,
     )
     try:
-        found = ranges.read_history(MetricsProfile(asked.url), wanted)
+        record = ranges.read_history(MetricsProfile(asked.url), wanted)
     except ProfileError as error:
         refuse(f"--prometheus-url {asked.url}: {error}")
     except ranges.HistoryUnavailable as error:
         refuse(f"--history prometheus: {error}")
-    say(f"{len(found.starts)} steps from {asked.url}; replicas from {found.source}")
-    if found.unknown:
-        say(f"{found.unknown} of them have no traffic on record though replicas existed: taken for none")
-    if found.held:
-        say(f"{found.held} of them have no replica count on record: taken to be as before")
+    say(f"{len(record.starts)} steps from {asked.url}; replicas from {record.source}")
+    if record.unknown:
+        say(f"{record.unknown} of them have no traffic on record though replicas existed: taken for none")
+    if record.held:
+        say(f"{record.held} of them have no replica count on record: taken to be as before")
     return history_of(
-        np.array(found.starts),
-        [np.array(column) for column in found.counts],
-        {name: np.array(values) for name, values in found.replicas.items()},
+        np.array(record.starts),
+        [np.array(column) for column in record.counts],
+        {name: np.array(values) for name, values in record.replicas.items()},
     )
 
 

@@ -168,8 +168,8 @@ class ApiServer:
 
     def _replicasets(self) -> Iterator[_Shown]:
         for workload in self.cluster.workloads:
-            for made in documents.replicasets(workload):
-                yield _Shown(made.uid, made, partial(documents.replicaset_document, made))
+            for replicaset in documents.replicasets(workload):
+                yield _Shown(replicaset.uid, replicaset, partial(documents.replicaset_document, replicaset))
 
     def _nodes(self) -> Iterator[_Shown]:
         resources = {workload.pool.name: workload.pool.resource_name for workload in self.cluster.workloads}

@@ -153,20 +153,20 @@ def replicasets(workload: Workload) -> Iterator[ReplicaSet]:
         yield ReplicaSet(ref.namespace, name, ref.name, template, asked, pods[template])
 
 
-def replicaset_document(made: ReplicaSet) -> Json:
+def replicaset_document(replicaset: ReplicaSet) -> Json:
     """A ReplicaSet under its Deployment."""
     return {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
         "metadata": {
-            "name": made.name,
-            "namespace": made.namespace,
-            "uid": made.uid,
-            "annotations": {REVISION: str(made.template)},
-            "ownerReferences": [_controller("Deployment", made.deployment)],
+            "name": replicaset.name,
+            "namespace": replicaset.namespace,
+            "uid": replicaset.uid,
+            "annotations": {REVISION: str(replicaset.template)},
+            "ownerReferences": [_controller("Deployment", replicaset.deployment)],
         },
-        "spec": {"replicas": made.asked},
-        "status": {"replicas": made.pods},
+        "spec": {"replicas": replicaset.asked},
+        "status": {"replicas": replicaset.pods},
     }
 
 

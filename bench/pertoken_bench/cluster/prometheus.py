@@ -119,13 +119,15 @@ class Prometheus:
                 if pod.slot is not None:
                     self._sample(name, pod, workload, now)
         for name, series in self._series.items():
-            for one in series:
-                one.ended = one.ended or one.pod.slot is None
+            for pod_series in series:
+                pod_series.ended = pod_series.ended or pod_series.pod.slot is None
             keep = now - KEEP_SECONDS
-            for one in series:
-                if one.ended:
-                    self._by_uid.pop(one.pod.uid, None)
-            self._series[name] = [one for one in series if not one.ended or one.times[-1] > keep]
+            for pod_series in series:
+                if pod_series.ended:
+                    self._by_uid.pop(pod_series.pod.uid, None)
+            self._series[name] = [
+                pod_series for pod_series in series if not pod_series.ended or pod_series.times[-1] > keep
+            ]
             held = self._held[name]
             held.append((now, float(state.services[self._index[name], at.V_HELD])))
             del held[:-4]
@@ -170,7 +172,7 @@ class Prometheus:
 
     def series(self) -> Iterator[tuple[str, Series]]:
         """Every pod's samples, with the service's name."""
-        return ((name, one) for name, series in self._series.items() for one in series)
+        return ((name, pod_series) for name, series in self._series.items() for pod_series in series)
 
     # -- queries ---------------------------------------------------------------------------------------------------
 
@@ -180,45 +182,53 @@ class Prometheus:
 
     def _answering(self, service: str) -> list[Series]:
         """Series with a newest sample; those of ended pods are stale at once."""
-        return [one for one in self._series[service] if not one.ended and one.times and one.times[0] <= self._until]
+        return [
+            series
+            for series in self._series[service]
+            if not series.ended and series.times and series.times[0] <= self._until
+        ]
 
-    def latest_row(self, one: Series) -> int:
+    def latest_row(self, series: Series) -> int:
         """Index of the newest sample that can be queried; -1 before the first."""
-        return bisect_right(one.times, self._until) - 1
+        return bisect_right(series.times, self._until) - 1
 
     def latest(self, service: str, gauge: Gauge) -> Mapping[str, float]:
         """Newest sample of each pod that still answers."""
         column = _GAUGES.index(gauge)
-        return {one.pod.name: one.gauges[self.latest_row(one)][column] for one in self._answering(service)}
+        return {series.pod.name: series.gauges[self.latest_row(series)][column] for series in self._answering(service)}
 
     def mean(self, service: str, gauge: Gauge, seconds: float) -> Mapping[str, float]:
         """``avg_over_time(gauge[seconds])`` of each pod that still answers."""
-        column, found = _GAUGES.index(gauge), {}
-        for one in self._answering(service):
-            first, last = one.within(self._now - seconds, self._until)
+        column, means = _GAUGES.index(gauge), {}
+        for series in self._answering(service):
+            first, last = series.within(self._now - seconds, self._until)
             if last > first:
-                found[one.pod.name] = sum(row[column] for row in one.gauges[first:last]) / (last - first)
-        return found
+                means[series.pod.name] = sum(row[column] for row in series.gauges[first:last]) / (last - first)
+        return means
 
     def total(self, service: str, total: Total) -> Mapping[str, float]:
         """Newest value of a counter of each pod that still answers."""
         column = _COLUMNS[total] - at.N_ARRIVED
-        return {one.pod.name: float(one.rows[self.latest_row(one)][column]) for one in self._answering(service)}
+        return {
+            series.pod.name: float(series.rows[self.latest_row(series)][column]) for series in self._answering(service)
+        }
 
     def rate(self, service: str, total: Total, seconds: float) -> Mapping[str, float]:
         """``rate(counter[seconds])`` per second; needs two samples in the window."""
         column = _COLUMNS[total] - at.N_ARRIVED
-        rows = ((one, self.rates(one, seconds)) for one in self._series[service])
-        return {one.pod.name: float(row[column]) for one, row in rows if row is not None}
+        rows = ((series, self.rates(series, seconds)) for series in self._series[service])
+        return {series.pod.name: float(row[column]) for series, row in rows if row is not None}
 
     def histogram(self, service: str, kind: LatencyKind, seconds: float) -> Mapping[str, Histogram]:
         """Rates of the buckets over the window (events per second, cumulative over edges)."""
-        rows = ((one, self.rates(one, seconds)) for one in self._series[service])
-        return {one.pod.name: self.buckets(service, kind, row) for one, row in rows if row is not None}
+        rows = ((series, self.rates(series, seconds)) for series in self._series[service])
+        return {series.pod.name: self.buckets(service, kind, row) for series, row in rows if row is not None}
 
     def age(self, service: str) -> Mapping[str, float]:
         """Seconds since the newest sample of each pod that still answers."""
-        return {one.pod.name: self._now - one.times[self.latest_row(one)] for one in self._answering(service)}
+        return {
+            series.pod.name: self._now - series.times[self.latest_row(series)] for series in self._answering(service)
+        }
 
     def gateway_queue(self, service: str) -> float:
         """Requests that the gateway holds because no replica is Ready, at the last scrape."""
@@ -248,13 +258,13 @@ class Prometheus:
         share = (moment - t0) / (t1 - t0)
         return moment, w0 + share * (w1 - w0), n0 + share * (n1 - n0)
 
-    def rates(self, one: Series, seconds: float) -> Row | None:
+    def rates(self, series: Series, seconds: float) -> Row | None:
         """``rate()`` of every counter and bucket of one pod; None with fewer than two samples in the window."""
-        first, last = one.within(self._now - seconds, self._until)
+        first, last = series.within(self._now - seconds, self._until)
         if last - first < 2:
             return None
-        start, end = one.times[first], one.times[last - 1]
-        before, after = one.rows[first], one.rows[last - 1]
+        start, end = series.times[first], series.times[last - 1]
+        before, after = series.rows[first], series.rows[last - 1]
         sampled = end - start
         distance = sampled / (last - first - 1)
         reach = distance * EXTRAPOLATE

@@ -37,12 +37,12 @@ class Writer:
     def evict(self, pod: PodKey, uid: str) -> None:
         """Evict exactly this pod, if its workload's disruption budget allows it."""
         self.fence.check()
-        found = self.server.pod(pod)
-        if str(found.uid) != uid:
-            raise Conflict(f"pod {pod} has been replaced: its uid is {found.uid}, not {uid}")
-        workload = found.workload
+        running = self.server.pod(pod)
+        if str(running.uid) != uid:
+            raise Conflict(f"pod {pod} has been replaced: its uid is {running.uid}, not {uid}")
+        workload = running.workload
         ready = sum(each.ready_at is not None for each in workload.staying())
-        if found.ready_at is not None and ready <= workload.least_available:
+        if running.ready_at is not None and ready <= workload.least_available:
             raise Refused(f"pod {pod}: its disruption budget keeps {workload.least_available} pods available")
         self.server.cluster.evict(workload, [pod.name], self.server.clock.seconds)
 
@@ -52,15 +52,15 @@ class Writer:
         key = _address(manifest)
         if key in self.server.config_maps:
             raise AlreadyExists(f"ConfigMap {'/'.join(key)} exists")
-        made = self._stored(manifest, f"configmap-{'-'.join(key)}", field_manager, "Update")
-        return made if dry_run else self._keep(made)
+        created = self._stored(manifest, f"configmap-{'-'.join(key)}", field_manager, "Update")
+        return created if dry_run else self._keep(created)
 
     def apply(self, manifest: Json, field_manager: str, *, dry_run: bool = False) -> Json:
         """Apply over one ConfigMap of exactly this uid and version."""
         self.fence.check()
         stands = self._at(manifest)
-        made = self._stored(manifest, stands["metadata"]["uid"], field_manager, "Apply")
-        return made if dry_run else self._keep(made)
+        applied = self._stored(manifest, stands["metadata"]["uid"], field_manager, "Apply")
+        return applied if dry_run else self._keep(applied)
 
     def own_fields(self, live: Json, managed_fields: Sequence[Json]) -> Json:
         """Replace the record of who owns which field."""

@@ -23,16 +23,16 @@ def mixed(value: int) -> int:
 
 
 @compiled
-def uniform(seed: int, one: int, two: int) -> float:
+def uniform(seed: int, first: int, second: int) -> float:
     """A number in (0, 1) that depends on nothing but its arguments."""
-    return (mixed(mixed(mixed(seed) + one) + two) + 0.5) / 9223372036854775808.0
+    return (mixed(mixed(mixed(seed) + first) + second) + 0.5) / 9223372036854775808.0
 
 
 @compiled
-def normal(seed: int, one: int, two: int) -> float:
+def normal(seed: int, first: int, second: int) -> float:
     """A standard normal number that depends on nothing but its arguments (Box-Muller)."""
-    radius = math.sqrt(-2.0 * math.log(uniform(seed, one, two)))
-    return radius * math.cos(2.0 * math.pi * uniform(seed + 1, one, two))
+    radius = math.sqrt(-2.0 * math.log(uniform(seed, first, second)))
+    return radius * math.cos(2.0 * math.pi * uniform(seed + 1, first, second))
 
 
 @compiled

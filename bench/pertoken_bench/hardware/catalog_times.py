@@ -59,7 +59,7 @@ def bent(times: StepTimes) -> StepTimes:
 def _tilted(table: Table, factor: float, tilt: float) -> Table:
     middle = (len(table.rows) - 1) / 2.0
     factors = [factor * (1.0 + tilt * (index - middle) / middle) for index in range(len(table.rows))]
-    rows = (tuple(value * one for value in row) for row, one in zip(table.ms, factors, strict=True))
+    rows = (tuple(value * factor for value in row) for row, factor in zip(table.ms, factors, strict=True))
     return replace(table, ms=tuple(rows))
 
 

@@ -112,8 +112,8 @@ def step_times(model: str, gpu: str, tensor: int) -> StepTimes:
     Raises:
         TableMissingError: nothing fits; the message lists what exists for the model.
     """
-    found = SHIPPED.gpu(gpu)
-    gpu_id = gpu if isinstance(found, Unknown) else found.id
+    row = SHIPPED.gpu(gpu)
+    gpu_id = gpu if isinstance(row, Unknown) else row.id
     same = [table for table in all_step_times() if _architecture(table.model) == _architecture(model)]
     for table in same:
         if table.gpu == gpu_id and table.tensor == tensor:

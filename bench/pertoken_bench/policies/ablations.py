@@ -64,7 +64,7 @@ class CountsRequests:
 
     def __call__(self, world: World) -> World:
         """The world as a planner sees it that counts requests."""
-        return replace(world, metrics={name: self._snapshot(found) for name, found in world.metrics.items()})
+        return replace(world, metrics={name: self._snapshot(metrics) for name, metrics in world.metrics.items()})
 
     def _snapshot(self, snapshot: MetricsSnapshot) -> MetricsSnapshot:
         for pod in snapshot.pods.values():

@@ -57,8 +57,8 @@ def clairvoyant(prepared: Prepared) -> Schedule:
     joint = Schedule(steps)
     reference = _tried(prepared, static)
     for schedule in (joint, _without_losers(prepared, joint, static)):
-        found = _tried(prepared, schedule)
-        if found.better_than(reference):
+        score = _tried(prepared, schedule)
+        if score.better_than(reference):
             return schedule
     return static
 
@@ -101,13 +101,13 @@ def _static_schedule(statics: Mapping[Place, int]) -> Schedule:
 def _need(prepared: Prepared, statics: Mapping[Place, int]) -> _Need:
     """The only service of a scenario, on the variant that its static fleet uses most."""
     service = prepared.scenario.services[0]
-    variant = max(service.variants, key=lambda one: statics[service.key.name, one.name])
-    one = alone(prepared, 0, variant)
+    variant = max(service.variants, key=lambda variant: statics[service.key.name, variant.name])
+    by_itself = alone(prepared, 0, variant)
     bins = math.ceil(prepared.end / BIN_SECONDS)
-    seconds = request_seconds(prepared, 0, variant, one.trace)
-    span = decode_seconds(prepared, 0, variant, one.trace)
-    load = _spread(one.trace.arrival, span, seconds, bins)
-    return _Need(one.place, load, variant.min_replicas, variant.max_replicas)
+    seconds = request_seconds(prepared, 0, variant, by_itself.trace)
+    span = decode_seconds(prepared, 0, variant, by_itself.trace)
+    load = _spread(by_itself.trace.arrival, span, seconds, bins)
+    return _Need(by_itself.place, load, variant.min_replicas, variant.max_replicas)
 
 
 def _spread(arrival: Floats, span: Floats, seconds: Floats, bins: int) -> Floats:
@@ -134,15 +134,15 @@ class _Search:
     def best(self) -> Schedule:
         """The tightest utilization that keeps the objective, trimmed."""
         tight, loose = 1.6, 0.15
-        found = self._counts(loose)
+        cheapest = self._counts(loose)
         for _ in range(BISECTIONS):
             middle = math.sqrt(tight * loose)
             counts = self._counts(middle)
             if self._keeps(counts):
-                loose, found = middle, counts
+                loose, cheapest = middle, counts
             else:
                 tight = middle
-        return self._schedule(self._trimmed(found))
+        return self._schedule(self._trimmed(cheapest))
 
     def _counts(self, utilization: float) -> Counts:
         """Replicas per bin: the work of the neighbouring bins at this utilization; short valleys stay filled."""

@@ -82,12 +82,12 @@ def by_value(current: int, ready: int, value: float, target: float, tolerance: f
 
 def combine(current: int, proposals: Iterable[int | None]) -> int | None:
     """The largest proposal; None (hold) when all metrics are invalid, or some are and the rest would scale down."""
-    found = list(proposals)
-    valid = [proposal for proposal in found if proposal is not None]
+    counts = list(proposals)
+    valid = [proposal for proposal in counts if proposal is not None]
     if not valid:
         return None
     wanted = max(valid)
-    return None if len(valid) < len(found) and wanted < current else wanted
+    return None if len(valid) < len(counts) and wanted < current else wanted
 
 
 def _ceil(value: float) -> int:

@@ -164,12 +164,12 @@ class SloLaw:
         """Larger of both latencies' percentiles over their objectives; no traffic counts as 0."""
         latency = view.service.spec.latency
         shares = [
-            found / objective
+            measured / objective
             for kind, objective in (
                 (LatencyKind.TTFT, latency.ttft_seconds),
                 (LatencyKind.TIME_PER_OUTPUT_TOKEN, latency.inter_token_seconds),
             )
-            if objective and (found := self._percentile(view, kind)) is not None
+            if objective and (measured := self._percentile(view, kind)) is not None
         ]
         return max(shares, default=0.0)
 

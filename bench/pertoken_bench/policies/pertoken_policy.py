@@ -92,7 +92,7 @@ def pertoken(knobs: Knobs) -> Pertoken:
         ValueError: no such field.
     """
     defaults = PlannerSettings()
-    known = {one.name: type(getattr(defaults, one.name)) for one in fields(PlannerSettings)}
+    known = {setting.name: type(getattr(defaults, setting.name)) for setting in fields(PlannerSettings)}
     unknown = [name for name in knobs if name not in known]
     if unknown:
         raise ValueError(f"knob {unknown[0]!r} of pertoken: expected one of {', '.join(known)}")

@@ -64,10 +64,10 @@ def capacity(engine: Engine, load: Load, targets: Targets) -> float | None:
 
     None when nothing is left.
     """
-    found = sustainable_rate(engine, load.rounded(), targets)
-    if isinstance(found, Sustainable):
-        return found.rate
-    eased = best_effort_rate(engine, load.rounded(), targets, found.what)
+    sustained = sustainable_rate(engine, load.rounded(), targets)
+    if isinstance(sustained, Sustainable):
+        return sustained.rate
+    eased = best_effort_rate(engine, load.rounded(), targets, sustained.what)
     return eased.rate if isinstance(eased, Sustainable) else None
 
 

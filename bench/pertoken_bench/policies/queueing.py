@@ -243,10 +243,10 @@ class Analyzer:
             return high
         for _ in range(STEPS):
             middle = (low + high) / 2
-            found = value(middle)
-            if abs(found - target) <= PRECISION * target:
+            reached = value(middle)
+            if abs(reached - target) <= PRECISION * target:
                 return middle
-            if found < target:
+            if reached < target:
                 low = middle
             else:
                 high = middle

@@ -81,7 +81,7 @@ def _cross(default: Knobs, *values: Knobs) -> tuple[Knobs, ...]:
 
 def _pairs(default: Knobs, pairs: Sequence[Knobs], values: Knobs) -> tuple[Knobs, ...]:
     """Knobs that belong together, crossed with a further one."""
-    return tuple(found for pair, value in product(pairs, values) if (found := (*pair, value)) != default)
+    return tuple(settings for pair, value in product(pairs, values) if (settings := (*pair, value)) != default)
 
 
 _HOLD: Final = (60.0, 300.0, 600.0)  # below, at and above Kubernetes' five minutes
@@ -257,14 +257,14 @@ def with_knobs(default: Any, settings: Settings) -> Any:
 
 def knobs_of(settings: Any) -> dict[str, float]:
     """Every number of the settings by name; a name in several nested ones stands for all of them."""
-    found: dict[str, float] = {}
+    knobs: dict[str, float] = {}
     for item in fields(settings):
         value = getattr(settings, item.name)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            found[item.name] = value
+            knobs[item.name] = value
         elif _nested(value):
-            found.update(knobs_of(value))
-    return found
+            knobs.update(knobs_of(value))
+    return knobs
 
 
 def _nested(value: Any) -> bool:
@@ -273,13 +273,13 @@ def _nested(value: Any) -> bool:
 
 def entries(profile: Profile = UNCALIBRATED) -> dict[str, PolicyEntry]:
     """All policies by name, further variants as ``name:suffix``; those with a performance model get this profile."""
-    found: dict[str, PolicyEntry] = {}
+    by_name: dict[str, PolicyEntry] = {}
     for name, row in ROWS.items():
-        found[name] = PolicyEntry(name, _maker(row, row.default, profile), row.grid, row.source)
+        by_name[name] = PolicyEntry(name, _maker(row, row.default, profile), row.grid, row.source)
         for suffix, other in row.others.items():
             full = f"{name}:{suffix}"
-            found[full] = PolicyEntry(full, _maker(row, other, profile), row.grid, row.source)
-    return found
+            by_name[full] = PolicyEntry(full, _maker(row, other, profile), row.grid, row.source)
+    return by_name
 
 
 def _maker(row: PolicyRow, default: Any, profile: Profile) -> Callable[[Settings], Policy]:

@@ -167,7 +167,7 @@ def _inventory(server: ApiServer) -> Inventory:
     services = {workload.service.key: service_object(workload.service) for workload in workloads}
     fixed: dict[str, list[dict[str, Any]]] = {
         kinds.pools.plural: [{"metadata": {"uid": pool.uid}, PARSED: pool} for pool in pools.values()],
-        kinds.services.plural: [{"metadata": {"uid": made.uid}, PARSED: made} for made in services.values()],
+        kinds.services.plural: [{"metadata": {"uid": service.uid}, PARSED: service} for service in services.values()],
     }
     for plural in inventory.plurals:
         inventory.finish_resync(inventory.begin_resync(plural), fixed.get(plural, ()))

@@ -55,59 +55,68 @@ def alone(prepared: Prepared, index: int, variant: VariantSpec, until: float = m
     return Alone(prepared, index, prepared.scenario.services[index], variant, trace)
 
 
-def good(one: Alone, replicas: int) -> Mask:
+def good(by_itself: Alone, replicas: int) -> Mask:
     """Which requests a static fleet serves within the objectives."""
-    prepared = one.prepared
+    prepared = by_itself.prepared
     config = replace(
         prepared.config,
-        kinds=[prepared.config.kinds[prepared.kinds[one.index, one.variant.name]]],
-        objectives=[prepared.config.objectives[one.index]],
-        edges=[prepared.config.edges[one.index]],
+        kinds=[prepared.config.kinds[prepared.kinds[by_itself.index, by_itself.variant.name]]],
+        objectives=[prepared.config.objectives[by_itself.index]],
+        edges=[prepared.config.edges[by_itself.index]],
         slots=replicas,
-        max_cap=one.variant.batching.max_sequences,
+        max_cap=by_itself.variant.batching.max_sequences,
         record=True,
     )
-    fleet = Fleet(one.trace, config)
+    fleet = Fleet(by_itself.trace, config)
     for uid in range(1, replicas + 1):
-        fleet.start(0, 0, uid, one.variant.batching.max_sequences, -3000.0)
-    fleet.advance(float(one.trace.arrival[-1]) + GRACE_SECONDS)
+        fleet.start(0, 0, uid, by_itself.variant.batching.max_sequences, -3000.0)
+    fleet.advance(float(by_itself.trace.arrival[-1]) + GRACE_SECONDS)
     first, last = fleet.state.record[:, 0], fleet.state.record[:, 1]
     objective = config.objectives[0]
-    between = (last - first) / np.maximum(one.trace.output_tokens - 1, 1)
-    within: Mask = (first - one.trace.arrival <= objective.ttft) & (between <= objective.between) & np.isfinite(last)
+    between = (last - first) / np.maximum(by_itself.trace.output_tokens - 1, 1)
+    within: Mask = (
+        (first - by_itself.trace.arrival <= objective.ttft) & (between <= objective.between) & np.isfinite(last)
+    )
     return within
 
 
-def keeps_overall(one: Alone, within: Mask) -> bool:
+def keeps_overall(by_itself: Alone, within: Mask) -> bool:
     """The objective holds over all scored requests."""
-    scored = one.trace.arrival >= min(one.prepared.scenario.warmup, float(one.trace.arrival[-1]))
-    return bool(within[scored].mean() >= one.required)
+    scored = by_itself.trace.arrival >= min(by_itself.prepared.scenario.warmup, float(by_itself.trace.arrival[-1]))
+    return bool(within[scored].mean() >= by_itself.required)
 
 
-def keeps_everywhere(one: Alone, within: Mask) -> bool:
+def keeps_everywhere(by_itself: Alone, within: Mask) -> bool:
     """The objective holds overall and in every window of ten minutes."""
-    if not keeps_overall(one, within):
+    if not keeps_overall(by_itself, within):
         return False
-    window = (one.trace.arrival // WINDOW_SECONDS).astype(np.int64)
+    window = (by_itself.trace.arrival // WINDOW_SECONDS).astype(np.int64)
     count = np.bincount(window)
     share = np.bincount(window, weights=within) / np.maximum(count, 1)
-    return bool((share[count >= FEW] >= one.required).all())
+    return bool((share[count >= FEW] >= by_itself.required).all())
 
 
-def smallest(one: Alone, keeps: Callable[[Alone, Mask], bool], most: int) -> int | None:
+def smallest(by_itself: Alone, keeps: Callable[[Alone, Mask], bool], most: int) -> int | None:
     """Fewest replicas that keep the objective; None if `most` do not. 0 for a service without requests."""
-    if not len(one.trace):
+    if not len(by_itself.trace):
         return 0
     tried: dict[int, bool] = {}
 
     def holds(replicas: int) -> bool:
         if replicas not in tried:
-            tried[replicas] = keeps(one, good(one, replicas))
+            tried[replicas] = keeps(by_itself, good(by_itself, replicas))
         return tried[replicas]
 
-    span = max(float(one.trace.arrival[-1] - one.trace.arrival[0]), 60.0)
+    span = max(float(by_itself.trace.arrival[-1] - by_itself.trace.arrival[0]), 60.0)
     guess = max(
-        1, min(most, math.ceil(float(request_seconds(one.prepared, one.index, one.variant, one.trace).sum()) / span))
+        1,
+        min(
+            most,
+            math.ceil(
+                float(request_seconds(by_itself.prepared, by_itself.index, by_itself.variant, by_itself.trace).sum())
+                / span
+            ),
+        ),
     )
     low, high = 0, guess
     while not holds(high):
@@ -125,7 +134,7 @@ def fleet_for(prepared: Prepared, keeps: Callable[[Alone, Mask], bool], until: f
     scenario = prepared.scenario
     free = {pool.name: pool.capacity_gpus or 0 for pool in scenario.pools}
     prices = {pool.name: float(pool.price_per_gpu_hour or 0) for pool in scenario.pools}
-    found: dict[Place, int] = {}
+    fleet: dict[Place, int] = {}
     order = sorted(range(len(scenario.services)), key=lambda i: (-scenario.services[i].priority, i))
     for index in order:
         service = scenario.services[index]
@@ -133,7 +142,7 @@ def fleet_for(prepared: Prepared, keeps: Callable[[Alone, Mask], bool], until: f
         for variant in service.variants:
             gpus = variant.parallelism.gpus
             room = min(variant.max_replicas, free[variant.pool] // gpus)
-            found[service.key.name, variant.name] = min(variant.min_replicas, room)
+            fleet[service.key.name, variant.name] = min(variant.min_replicas, room)
             if room > 0:
                 count = smallest(alone(prepared, index, variant, until), keeps, room)
                 cost = math.inf if count is None else count * gpus * prices[variant.pool]
@@ -141,18 +150,18 @@ def fleet_for(prepared: Prepared, keeps: Callable[[Alone, Mask], bool], until: f
         options.sort(key=lambda option: option[:2])
         for cost, _, variant, count in options[: 1 if options and options[0][0] < math.inf else None]:
             place = service.key.name, variant.name
-            found[place] = max(count, found[place])
+            fleet[place] = max(count, fleet[place])
             if cost < math.inf:
                 break
         for variant in service.variants:
-            free[variant.pool] -= found[service.key.name, variant.name] * variant.parallelism.gpus
-    return found
+            free[variant.pool] -= fleet[service.key.name, variant.name] * variant.parallelism.gpus
+    return fleet
 
 
 def initial_replicas(prepared: Prepared) -> dict[str, int]:
     """Replicas at the start, the same for every policy: what keeps the first ten minutes, unless the scenario says."""
     until = max(INITIAL_SECONDS, prepared.scenario.warmup)
-    found = fleet_for(prepared, keeps_overall, until)
-    return {f"{service}/{variant}": count for (service, variant), count in found.items()} | dict(
+    fleet = fleet_for(prepared, keeps_overall, until)
+    return {f"{service}/{variant}": count for (service, variant), count in fleet.items()} | dict(
         prepared.scenario.initial
     )

@@ -32,10 +32,10 @@ class Choice:
 
 def cost_aware(required: float, spare: float, variants: Sequence[Choice]) -> dict[str, int]:
     """The default optimizer: no limit on GPUs."""
-    found = {v.name: v.current for v in variants}
+    replicas = {v.name: v.current for v in variants}
     if required > 0:
-        return found | _grow(required, variants)
-    return found | shrink(spare, variants)
+        return replicas | _grow(required, variants)
+    return replicas | shrink(spare, variants)
 
 
 def _by_price(variants: Sequence[Choice]) -> list[Choice]:
@@ -43,30 +43,30 @@ def _by_price(variants: Sequence[Choice]) -> list[Choice]:
 
 
 def _grow(required: float, variants: Sequence[Choice]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    grown: dict[str, int] = {}
     for variant in _by_price(variants):
         if required <= 0:
             break
         added = int(min(ceil(required / variant.capacity), variant.room))
-        found[variant.name] = variant.current + added
+        grown[variant.name] = variant.current + added
         required -= added * variant.capacity
-    return found
+    return grown
 
 
 def shrink(spare: float, variants: Sequence[Choice]) -> dict[str, int]:
     """Remove the dearest first; the cheapest keeps one replica unless a dearer variant has some."""
-    found = {v.name: v.current for v in variants}
+    replicas = {v.name: v.current for v in variants}
     ordered = sorted(variants, key=lambda v: (-v.cost, v.capacity, v.name))
     for variant in ordered:
         if spare <= 0 or variant.capacity <= 0:
             continue
         least = variant.least
-        if variant is ordered[-1] and not any(found[v.name] > 0 for v in ordered[:-1]):
+        if variant is ordered[-1] and not any(replicas[v.name] > 0 for v in ordered[:-1]):
             least = max(least, 1)
         removed = min(floor(spare / variant.capacity), max(0, variant.current - least))
-        found[variant.name] -= removed
+        replicas[variant.name] -= removed
         spare -= removed * variant.capacity
-    return found
+    return replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def greedy_by_score(needs: Sequence[Need], free: Mapping[str, int]) -> dict[str,
         free: GPUs by accelerator; a type without an entry has none.
     """
     left = dict(free)
-    found = {v.name: v.current for need in needs for v in need.variants}
+    replicas = {v.name: v.current for need in needs for v in need.variants}
     open_needs = {need.name: need.required for need in needs if need.required > 0}
     by_name = {need.name: need for need in needs}
     while open_needs:
@@ -99,28 +99,28 @@ def greedy_by_score(needs: Sequence[Need], free: Mapping[str, int]) -> dict[str,
         ask = open_needs[name] if len(values) == 1 else (values[name] - mean) / need.weight
         if ask <= 0:  # all are equal: serve this one a replica's worth
             ask = min(open_needs[name], min((v.capacity for v in need.variants if v.capacity > 0), default=0.0))
-        served = _serve(ask, need, found, left)
+        served = _serve(ask, need, replicas, left)
         open_needs[name] -= served
         if open_needs[name] <= 0 or served <= 0 or (len(values) > 1 and open_needs[name] * need.weight > mean):
             del open_needs[name]
     for need in needs:
         if need.required <= 0:
-            found.update(shrink(need.spare, need.variants))
-    return found
+            replicas.update(shrink(need.spare, need.variants))
+    return replicas
 
 
-def _serve(ask: float, need: Need, found: dict[str, int], left: dict[str, int]) -> float:
+def _serve(ask: float, need: Need, replicas: dict[str, int], left: dict[str, int]) -> float:
     """Add replicas for `ask` tokens from the GPUs left; returns the tokens gained."""
     gained = 0.0
     for variant in _by_price(need.variants):
         if ask <= gained:
             break
         size = max(variant.gpus, 1)
-        room = inf if variant.most is None else variant.most - found[variant.name]
+        room = inf if variant.most is None else variant.most - replicas[variant.name]
         added = int(min(ceil((ask - gained) / variant.capacity), left.get(variant.accelerator, 0) // size, room))
         if added <= 0:
             continue
-        found[variant.name] += added
+        replicas[variant.name] += added
         left[variant.accelerator] -= added * size
         gained += added * variant.capacity
     return gained

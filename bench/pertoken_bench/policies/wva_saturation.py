@@ -88,18 +88,18 @@ class VariantState:
 
 def targets(verdict: Saturation, variants: Sequence[VariantState]) -> dict[str, int]:
     """One step: +1 on the cheapest variant or -1 on the dearest; the whole model is held while any is in transition."""
-    found = {v.name: v.desired if v.desired not in {0, v.current} else v.current for v in variants}
+    replicas = {v.name: v.desired if v.desired not in {0, v.current} else v.current for v in variants}
     if any(v.pending > 0 or v.desired not in {0, v.current} for v in variants):
-        return {v.name: v.clamp(found[v.name]) for v in variants}
+        return {v.name: v.clamp(replicas[v.name]) for v in variants}
     if verdict.up:
         cheapest = min(variants, key=lambda v: (v.cost, v.name))
-        found[cheapest.name] += 1
+        replicas[cheapest.name] += 1
     elif verdict.down_safe:
-        able = [v for v in variants if found[v.name] > 1]
+        able = [v for v in variants if replicas[v.name] > 1]
         if able:
             dearest = max(able, key=lambda v: (v.cost, v.name))
-            found[dearest.name] -= 1
-    return {v.name: v.clamp(found[v.name]) for v in variants}
+            replicas[dearest.name] -= 1
+    return {v.name: v.clamp(replicas[v.name]) for v in variants}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,10 @@ class Limited:
 
 def limit(asks: Iterable[Ask], free: int) -> Limited:
     """Grant scale-ups from the free GPUs in the order of saturation; `minReplicas` is granted whatever is free."""
-    found = list(asks)
-    granted = {ask.name: ask.target for ask in found}
+    asked = list(asks)
+    granted = {ask.name: ask.target for ask in asked}
     limited = set()
-    for ask in sorted((a for a in found if a.target > a.current), key=lambda a: (a.spare, a.cost)):
+    for ask in sorted((a for a in asked if a.target > a.current), key=lambda a: (a.spare, a.cost)):
         size = max(ask.gpus, 1)
         wanted = ask.target if ask.most is None else min(ask.target, ask.most)
         given = min(wanted - ask.current, max(free, 0) // size)
@@ -153,10 +153,10 @@ class Kept:
 
 def enforce(decisions: Sequence[Kept], requests: float, *, to_zero: bool) -> dict[str, int]:
     """Zero for all after a retention period without requests, where allowed; else at least one on the cheapest."""
-    found = {d.name: d.target for d in decisions}
+    replicas = {d.name: d.target for d in decisions}
     if to_zero and requests <= 0:
-        return dict.fromkeys(found, 0)
-    if found and not any(found.values()):
+        return dict.fromkeys(replicas, 0)
+    if replicas and not any(replicas.values()):
         cheapest = min(decisions, key=lambda d: (d.cost, d.name))
-        found[cheapest.name] = 1
-    return found
+        replicas[cheapest.name] = 1
+    return replicas

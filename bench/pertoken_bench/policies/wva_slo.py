@@ -87,9 +87,9 @@ def move_value(old: Allocation, new: Allocation) -> float:
     return MOVE_PENALTY * (old.cost + new.cost) + difference
 
 
-def cheapest(old: Allocation | None, found: Sequence[Allocation]) -> Allocation:
+def cheapest(old: Allocation | None, allocations: Sequence[Allocation]) -> Allocation:
     """The allocation of least value (of least cost where nothing runs yet)."""
-    return min(found, key=lambda new: (new.cost if old is None else move_value(old, new), new.accelerator))
+    return min(allocations, key=lambda new: (new.cost if old is None else move_value(old, new), new.accelerator))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,11 @@ class WvaSlo:
         return view.clamp(1) if held or follower.published.get(view.variant.spec.name, 0) > 0 else view.least
 
     def _publish(self, name: str, follower: Follower, views: Sequence[View]) -> None:
-        lengths = [found for view in views if (found := view.lengths(LENGTH_SECONDS)) is not None]
+        lengths = [length for view in views if (length := view.lengths(LENGTH_SECONDS)) is not None]
         if not lengths:
             return
-        prompt = sum(found[0] for found in lengths) / len(lengths)
-        answer = sum(found[1] for found in lengths) / len(lengths)
+        prompt = sum(length[0] for length in lengths) / len(lengths)
+        answer = sum(length[1] for length in lengths) / len(lengths)
         latency = views[0].service.spec.latency
         objectives = Objectives(
             1e3 * self.settings.share * (latency.ttft_seconds or 0.0),

@@ -24,20 +24,20 @@ def main(
 ) -> None:
     """Write docs/benchmarks.md and its pictures."""
     if not render:
-        results(cache, [one for one in only.split(",") if one], jobs)
-    found = cached(cache)
-    if "all" not in found:
+        results(cache, [name for name in only.split(",") if name], jobs)
+    kept = cached(cache)
+    if "all" not in kept:
         raise typer.BadParameter(f"{cache}: no results of the section `all` yet; run without --render")
     images = ROOT / "docs" / "images"
     for name, stem in PICTURED:
-        if name in found:
-            one = found[name]
-            save(scatter(one["rows"], one["required"], one["description"]), images / f"bench-{stem}.svg")
-    if "larger" in found:
-        one = found["larger"]
-        title = f"{one['description']}, seed 0"
-        save(timelines(one["timelines"], SHOWN, title), images / "bench-azure-conv-16-replicas.svg")
-    (ROOT / "docs" / "benchmarks.md").write_text(page(found), encoding="utf-8")
+        if name in kept:
+            section = kept[name]
+            save(scatter(section["rows"], section["required"], section["description"]), images / f"bench-{stem}.svg")
+    if "larger" in kept:
+        section = kept["larger"]
+        title = f"{section['description']}, seed 0"
+        save(timelines(section["timelines"], SHOWN, title), images / "bench-azure-conv-16-replicas.svg")
+    (ROOT / "docs" / "benchmarks.md").write_text(page(kept), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ def page(results: Results) -> str:
 def _main_section(results: Results, name: str, title: str, picture: str) -> Iterator[str]:
     if name not in results:
         return
-    one = results[name]
-    yield f"## {title}\n\n`bench/scenarios/{one['scenario']}.yaml`: {one['description']}.\n"
+    section = results[name]
+    yield f"## {title}\n\n`bench/scenarios/{section['scenario']}.yaml`: {section['description']}.\n"
     yield f"![cost against attainment](images/{picture})\n"
-    yield table(one["rows"], one["required"])
+    yield table(section["rows"], section["required"])
 
 
 def table(rows: Sequence[Row], required: float) -> str:
@@ -108,16 +108,16 @@ def by_name(rows: Iterable[Row]) -> dict[str, Row]:
 def _tuned(results: Results) -> Iterator[str]:
     if "tuned" not in results:
         return
-    one = results["tuned"]
+    section = results["tuned"]
     yield (
         "## Tuned\n\nEach policy's grid of eight settings and its defaults were tried on the first third of the hour; "
         "the cheapest that kept the objective there (else the best attainment) is scored on the rest, beside the "
-        f"defaults on the same rest. {one['trials']} trials in all, the same number for each policy.\n"
+        f"defaults on the same rest. {section['trials']} trials in all, the same number for each policy.\n"
     )
-    yield table(one["rows"], one["required"])
+    yield table(section["rows"], section["required"])
     chosen = [
         f"`{row['policy']}`: {', '.join(f'{knob} {value:g}' for knob, value in row['settings'].items()) or 'defaults'}"
-        for row in one["rows"]
+        for row in section["rows"]
         if row["policy"].endswith(":tuned")
     ]
     yield f"Chosen: {'; '.join(chosen)}.\n"
@@ -138,9 +138,9 @@ def _ablations(results: Results) -> Iterator[str]:
 
 
 def _ablation_words(rows: Sequence[Row], required: float) -> Iterator[str]:
-    found = by_name(rows)
-    own = found["pertoken"]
-    for name, row in found.items():
+    row_of = by_name(rows)
+    own = row_of["pertoken"]
+    for name, row in row_of.items():
         if name == "pertoken":
             continue
         usd = row["usd"]["mean"] / own["usd"]["mean"] - 1.0
@@ -151,8 +151,8 @@ def _ablation_words(rows: Sequence[Row], required: float) -> Iterator[str]:
 
 
 def _apart(row: Row, other: Row, name: str) -> bool:
-    one, two = row[name]["interval"], other[name]["interval"]
-    return bool(one and two and (one[0] > two[1] or two[0] > one[1]))
+    first, second = row[name]["interval"], other[name]["interval"]
+    return bool(first and second and (first[0] > second[1] or second[0] > first[1]))
 
 
 def _regret(results: Results) -> Iterator[str]:
@@ -195,21 +195,21 @@ def _regret(results: Results) -> Iterator[str]:
 
 
 def _others(results: Results) -> Iterator[str]:
-    found = [one for name, one in results.items() if name.startswith("other-")]
-    if not found:
+    others = [section for name, section in results.items() if name.startswith("other-")]
+    if not others:
         return
-    names = [row["policy"] for row in found[0]["rows"]]
+    names = [row["policy"] for row in others[0]["rows"]]
     yield (
-        f"## Other scenarios\n\nUSD and share of requests within the objectives, {found[0]['seeds']} seeds; objectives "
-        "missed in italics. `static-best` knows the trace.\n"
+        "## Other scenarios\n\nUSD and share of requests within the objectives, "
+        f"{others[0]['seeds']} seeds; objectives missed in italics. `static-best` knows the trace.\n"
     )
     yield f"| scenario | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
-    for one in found:
+    for section in others:
         cells = []
-        for row in one["rows"]:
+        for row in section["rows"]:
             text = f"{row['usd']['mean']:.2f}, {(row['slo_attainment']['mean'] or 0.0):.2%}"
-            cells.append(text if keeps(row, one["required"]) else f"*{text}*")
-        yield f"| `{one['scenario']}` | {' | '.join(cells)} |"
+            cells.append(text if keeps(row, section["required"]) else f"*{text}*")
+        yield f"| `{section['scenario']}` | {' | '.join(cells)} |"
     yield ""
 
 
@@ -220,17 +220,17 @@ def _losses(results: Results) -> Iterator[str]:
         "asked for (or, where pertoken does not, as much); objectives that pertoken misses and who keeps them. The "
         "fixed fleets know the trace, the others do not.\n"
     )
-    for name, one in results.items():
+    for name, section in results.items():
         if name in {"ablations", "instant"}:
             continue
-        rows = by_name(one["rows"])
+        rows = by_name(section["rows"])
         if "pertoken" in rows:
-            yield from _lost(rows, one)
+            yield from _lost(rows, section)
     yield ""
 
 
-def _lost(rows: Mapping[str, Row], one: Mapping[str, Any]) -> Iterator[str]:
-    own, required = rows["pertoken"], one["required"]
+def _lost(rows: Mapping[str, Row], section: Mapping[str, Any]) -> Iterator[str]:
+    own, required = rows["pertoken"], section["required"]
     mine, usd = own["slo_attainment"]["mean"] or 0.0, own["usd"]["mean"]
     kept = mine >= required
     worse: list[str] = [] if kept else [f"misses the objective ({mine:.2%} of {required:.0%})"]
@@ -244,13 +244,17 @@ def _lost(rows: Mapping[str, Row], one: Mapping[str, Any]) -> Iterator[str]:
         elif not kept and share >= required:
             worse.append(f"`{name}` keeps it for {row['usd']['mean'] / usd - 1.0:.1%} more")
     if worse:
-        yield (f"- `{one['scenario']}`{' (last two thirds)' if one.get('trials') else ''}: " + "; ".join(worse) + ".")
+        yield (
+            f"- `{section['scenario']}`{' (last two thirds)' if section.get('trials') else ''}: "
+            + "; ".join(worse)
+            + "."
+        )
 
 
 def _made(results: Results) -> str:
-    seconds = sum(one["seconds"] for one in results.values())
+    seconds = sum(section["seconds"] for section in results.values())
     everyone = results["all"]
-    codes = sorted({one["digest"] for one in results.values()})
+    codes = sorted({section["digest"] for section in results.values()})
     return (
         f"## How it was made\n\nAll {len(everyone['rows'])} policies x {everyone['seeds']} seeds on the hour of "
         f"`{everyone['scenario']}` took {everyone['seconds']:.0f} s on {everyone['jobs']} process"

@@ -67,13 +67,13 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Policies that no other beats in both cost and attainment, cheapest first."""
     known = [row for row in rows if row["usd"]["mean"] is not None and row["slo_attainment"]["mean"] is not None]
     ordered = sorted(known, key=lambda row: (row["usd"]["mean"], -row["slo_attainment"]["mean"], row["policy"]))
-    found: list[str] = []
+    front: list[str] = []
     best = -math.inf
     for row in ordered:
         if row["slo_attainment"]["mean"] > best:
             best = row["slo_attainment"]["mean"]
-            found.append(row["policy"])
-    return tuple(found)
+            front.append(row["policy"])
+    return tuple(front)
 
 
 def _required(result: Result) -> float:

@@ -83,20 +83,20 @@ def _labelled(points: Mapping[str, tuple[float, float]]) -> list[tuple[str, tupl
     return placed
 
 
-def timelines(found: Mapping[str, Any], policies: Sequence[str], title: str) -> Figure:
+def timelines(by_policy: Mapping[str, Any], policies: Sequence[str], title: str) -> Figure:
     """Demand above, Ready replicas of several policies below; seed 0."""
     figure = Figure(figsize=(9.5, 5.0), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.4))
-    shown = [name for name in policies if name in found]
-    first = found[shown[0]]
+    shown = [name for name in policies if name in by_policy]
+    first = by_policy[shown[0]]
     above.plot([t / 60.0 for t in first["times"]], first["demand"], color="0.3", linewidth=0.8)
     above.set_ylabel("requests/s")
     above.set_title(title, fontsize=10)
     for name in shown:
-        one = found[name]
-        total = [sum(counts) for counts in zip(*one["ready"].values(), strict=True)]
+        timeline = by_policy[name]
+        total = [sum(counts) for counts in zip(*timeline["ready"].values(), strict=True)]
         width = 1.8 if name == "pertoken" else 1.0
-        below.step([t / 60.0 for t in one["times"]], total, where="post", label=name, linewidth=width)
+        below.step([t / 60.0 for t in timeline["times"]], total, where="post", label=name, linewidth=width)
     below.set_ylabel("Ready replicas")
     below.set_xlabel("minutes")
     below.set_yscale("log", base=2)

@@ -79,7 +79,7 @@ def code_digest() -> str:
 def results(cache: Path, only: Sequence[str], jobs: int) -> dict[str, dict[str, Any]]:
     """Rows and timelines by section; what the cache holds of the same code is not run again."""
     digest = code_digest()
-    found: dict[str, dict[str, Any]] = {}
+    by_section: dict[str, dict[str, Any]] = {}
     for section in sections():
         if only and not any(section.name.startswith(prefix) for prefix in only):
             continue
@@ -89,8 +89,8 @@ def results(cache: Path, only: Sequence[str], jobs: int) -> dict[str, dict[str, 
             kept = _run(section, jobs) | {"digest": digest}
             cache.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(kept))
-        found[section.name] = kept
-    return found
+        by_section[section.name] = kept
+    return by_section
 
 
 def cached(cache: Path) -> dict[str, dict[str, Any]]:
@@ -109,11 +109,11 @@ def _run(section: Section, jobs: int) -> dict[str, Any]:
     sys.stderr.write(f"{section.name}: {seconds:.0f} s, {time.process_time() - cpu:.0f} s of CPU in this process\n")
     timelines = {
         name: {
-            "times": one[0].timeline.times,
-            "demand": one[0].timeline.demand,
-            "ready": {place: list(values) for place, values in one[0].timeline.ready.items()},
+            "times": scores[0].timeline.times,
+            "demand": scores[0].timeline.demand,
+            "ready": {place: list(values) for place, values in scores[0].timeline.ready.items()},
         }
-        for name, one in result.outcomes.items()
+        for name, scores in result.outcomes.items()
     }
     required = max(service.latency.percentile for service in scenario.services) / 100.0
     return {

@@ -61,10 +61,14 @@ def prepare(scenario: Scenario, seed: int) -> Prepared:
         TraceError: a trace cannot be used.
         TableMissingError: no step times for a variant's model and GPU.
     """
-    traces = [_trace(scenario.traffic[one.key.name], index, seed) for index, one in enumerate(scenario.services)]
+    traces = [
+        _trace(scenario.traffic[service.key.name], index, seed) for index, service in enumerate(scenario.services)
+    ]
     trace = merged(traces)
-    durations = [one.cut.duration_seconds for one in scenario.traffic.values()]
-    known = [one.offset + length for one, length in zip(scenario.traffic.values(), durations, strict=True) if length]
+    durations = [traffic.cut.duration_seconds for traffic in scenario.traffic.values()]
+    known = [
+        traffic.offset + length for traffic, length in zip(scenario.traffic.values(), durations, strict=True) if length
+    ]
     end = max(float(trace.arrival[-1]) + TAIL_SECONDS, *known) if known else float(trace.arrival[-1]) + TAIL_SECONDS
     if scenario.warmup >= end:
         raise TraceError(f"warmupSeconds {scenario.warmup:g}: the traffic lasts only {end:.0f} s")

@@ -150,7 +150,7 @@ class Scenario:
 
 def strictly(scenario: Scenario) -> Scenario:
     """The same scenario, whose traces are refused where a row is no request."""
-    traffic = {name: replace(one, cut=replace(one.cut, strict=True)) for name, one in scenario.traffic.items()}
+    traffic = {name: replace(source, cut=replace(source.cut, strict=True)) for name, source in scenario.traffic.items()}
     return replace(scenario, traffic=traffic)
 
 
@@ -180,16 +180,16 @@ def parse(content: Mapping[str, Any], path: Path) -> Scenario:
     try:
         model = ScenarioModel.model_validate(content)
     except ValidationError as error:
-        raise ScenarioError([_mistake(path, one) for one in error.errors(include_url=False)]) from None
+        raise ScenarioError([_mistake(path, mistake) for mistake in error.errors(include_url=False)]) from None
     manifests, mistakes = _manifests(model, path)
     checked = check(manifests, SHIPPED)
-    mistakes += [str(one) for one in checked.findings if one.severity is Severity.ERROR]
+    mistakes += [str(finding) for finding in checked.findings if finding.severity is Severity.ERROR]
     services = tuple(accepted.spec for accepted in checked.services)
     pools = tuple(accepted.spec for accepted in checked.pools)
     mistakes += _cross_mistakes(model, path, services, pools)
     traffic = {name: _traffic(trace, path) for name, trace in model.traces.items()}
-    for name, one in traffic.items():
-        for kind, file in (("file", one.path), ("lengths", one.lengths)):
+    for name, source in traffic.items():
+        for kind, file in (("file", source.path), ("lengths", source.lengths)):
             if file is not None and not file.is_file():
                 mistakes.append(f"{path}: traces.{name}.{kind}: {file}: there is no such file")
     if mistakes:

@@ -53,7 +53,7 @@ def measure(policy: str, fleet: Fleet, cluster: Cluster, bounds: Mapping[int, fl
     totals = {column: float(reals[:, column].sum()) for column in range(at.R_REQUESTS, at.F_EDGES)}
     requests = totals[at.R_REQUESTS]
     bill = cluster.bill.values()
-    usd = sum(one.usd for one in bill)
+    usd = sum(charge.usd for charge in bill)
     tokens = totals[at.R_INPUT] + totals[at.R_OUTPUT]
     bound = sum(bounds.values())
     bins = reals[:, at.F_BINS :].reshape(len(reals), 2, at.LATENCY_BINS).sum(axis=0)
@@ -68,8 +68,8 @@ def measure(policy: str, fleet: Fleet, cluster: Cluster, bounds: Mapping[int, fl
         "slo_attainment": totals[at.R_GOOD] / requests if requests else math.nan,
         "ttft_ms": _quantiles(bins[0]),
         "itl_ms": _quantiles(bins[1]),
-        "replica_hours": sum(one.replica_seconds for one in bill) / 3600.0,
-        "gpu_hours": sum(one.gpu_seconds for one in bill) / 3600.0,
+        "replica_hours": sum(charge.replica_seconds for charge in bill) / 3600.0,
+        "gpu_hours": sum(charge.gpu_seconds for charge in bill) / 3600.0,
         "scale_events": float(cluster.scale_events),
         "batch_changes": float(cluster.batch_changes),
         "unfinished": requests - totals[at.R_FINISHED],
@@ -87,11 +87,11 @@ def _quantiles(bins: Reals) -> dict[str, float]:
     if total <= 0:
         return {f"p{q}": math.nan for q in QUANTILES}
     cumulative = np.cumsum(bins)
-    found = {}
+    quantiles = {}
     for q in QUANTILES:
         index = int(np.searchsorted(cumulative, q / 100.0 * total))
-        found[f"p{q}"] = float(at.LATENCY_FIRST * at.LATENCY_RATIO ** (index - 0.5) * 1000.0)
-    return found
+        quantiles[f"p{q}"] = float(at.LATENCY_FIRST * at.LATENCY_RATIO ** (index - 0.5) * 1000.0)
+    return quantiles
 
 
 def over_seeds(outcomes: Sequence[RunScore]) -> dict[str, Any]:
@@ -100,25 +100,25 @@ def over_seeds(outcomes: Sequence[RunScore]) -> dict[str, Any]:
     merged: dict[str, Any] = {"policy": first.policy}
     for name, value in first.figures.items():
         if isinstance(value, Mapping):
-            merged[name] = {part: _interval([one.figures[name][part] for one in outcomes]) for part in value}
+            merged[name] = {part: _interval([score.figures[name][part] for score in outcomes]) for part in value}
         else:
-            merged[name] = _interval([float(one.figures[name]) for one in outcomes])
+            merged[name] = _interval([float(score.figures[name]) for score in outcomes])
     merged["services"] = {
-        service: {name: _interval([one.services[service][name] for one in outcomes]) for name in figures}
+        service: {name: _interval([score.services[service][name] for score in outcomes]) for name in figures}
         for service, figures in first.services.items()
     }
-    merged["seeds"] = [one.seed for one in outcomes]
+    merged["seeds"] = [score.seed for score in outcomes]
     return merged
 
 
 def _interval(values: Sequence[float]) -> dict[str, Any]:
     """Mean and the 95 % interval of Student's t; no interval for one seed. What is not a number becomes null."""
-    found = [value for value in values if math.isfinite(value)]
-    if len(found) < len(values) or not found:
+    known = [value for value in values if math.isfinite(value)]
+    if len(known) < len(values) or not known:
         return {"mean": None, "interval": None}
-    mean = math.fsum(found) / len(found)
-    if len(found) == 1:
+    mean = math.fsum(known) / len(known)
+    if len(known) == 1:
         return {"mean": mean, "interval": None}
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in found) / (len(found) - 1))
-    half = float(student.ppf(0.5 + CONFIDENCE / 2.0, len(found) - 1)) * spread / math.sqrt(len(found))
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (len(known) - 1))
+    half = float(student.ppf(0.5 + CONFIDENCE / 2.0, len(known) - 1)) * spread / math.sqrt(len(known))
     return {"mean": mean, "interval": [mean - half, mean + half]}

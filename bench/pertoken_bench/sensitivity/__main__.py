@@ -27,9 +27,9 @@ def main(
         sys.stderr.write(f"\r{done} of {of} runs")
         sys.stderr.flush()
 
-    found = sensitivity(QUICK if quick else ALL, (0,), jobs, progress)
+    result = sensitivity(QUICK if quick else ALL, (0,), jobs, progress)
     sys.stderr.write("\n")
-    output.write_text(page(found, quick=quick), encoding="utf-8")
+    output.write_text(page(result, quick=quick), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,20 +29,20 @@ _NOT_VARIED: Final = (
 )
 
 
-def page(found: Sensitivity, *, quick: bool) -> str:
+def page(result: Sensitivity, *, quick: bool) -> str:
     """The whole page."""
-    return _HEAD + "\n".join([*_method(found, quick=quick), *_varied(found), *_quiet(found), *_listed()]) + "\n"
+    return _HEAD + "\n".join([*_method(result, quick=quick), *_varied(result), *_quiet(result), *_listed()]) + "\n"
 
 
-def _method(found: Sensitivity, *, quick: bool) -> Iterator[str]:
-    parts = ", ".join(f"`{piece.scenario}` ({piece.seconds:.0f} s)" for piece in found.pieces)
+def _method(result: Sensitivity, *, quick: bool) -> Iterator[str]:
+    parts = ", ".join(f"`{piece.scenario}` ({piece.seconds:.0f} s)" for piece in result.pieces)
     yield "## What half and double do"
     yield ""
     if quick:
         yield "Made with `make tuning ARGS=--quick`: few pieces and one seed, so only large effects show."
         yield ""
     yield "Each number of the planner and the forecast at half and at double, against the shipped numbers with the same"
-    yield f"arrivals, on the first part of {parts}; seeds: {', '.join(str(seed) for seed in found.seeds)}."
+    yield f"arrivals, on the first part of {parts}; seeds: {', '.join(str(seed) for seed in result.seeds)}."
     yield (
         "A cell is the change of the bill in per cent / of the requests within their objectives in points, "
         "mean over the"
@@ -56,34 +56,34 @@ def _method(found: Sensitivity, *, quick: bool) -> Iterator[str]:
     yield ""
     yield "| piece | USD, % | attained, points |"
     yield "| --- | ---: | ---: |"
-    for name, noise in found.noise.items():
+    for name, noise in result.noise.items():
         yield f"| {name} | ±{noise.usd:.1f} | ±{noise.attained:.1f} |"
-    mean = overall(found.noise)
+    mean = overall(result.noise)
     yield f"| mean over the pieces | ±{mean.usd:.1f} | ±{mean.attained:.1f} |"
     yield ""
 
 
-def _varied(found: Sensitivity) -> Iterator[str]:
+def _varied(result: Sensitivity) -> Iterator[str]:
     for group, numbers in _groups(numbers_of(TUNING)):
         yield f"### {group}"
         yield ""
         yield "| number | value | unit | from | half | double |"
         yield "| --- | ---: | --- | --- | ---: | ---: |"
         for number in numbers:
-            by_value = {variation.value: variation for variation in found.variations[number.path]}
+            by_value = {variation.value: variation for variation in result.variations[number.path]}
             half = next((each for value, each in by_value.items() if value < number.value), None)
             double = next((each for value, each in by_value.items() if value > number.value), None)
-            cells = (*_cells(number), _effect(found, half), _effect(found, double))
+            cells = (*_cells(number), _effect(result, half), _effect(result, double))
             yield f"| {' | '.join(cells)} |"
         yield ""
 
 
-def _effect(found: Sensitivity, variation: Variation | None) -> str:
+def _effect(result: Sensitivity, variation: Variation | None) -> str:
     if variation is None:
         return "-"
     change = variation.overall
     words = f"{_signed(change.usd)} / {_signed(change.attained)}"
-    beyond = any(each.beyond(found.noise[name]) for name, each in variation.by_piece.items())
+    beyond = any(each.beyond(result.noise[name]) for name, each in variation.by_piece.items())
     return f"**{words}**" if beyond else words
 
 
@@ -92,12 +92,13 @@ def _signed(value: float) -> str:
     return "0" if text in ("+0.0", "-0.0") else text
 
 
-def _quiet(found: Sensitivity) -> Iterator[str]:
+def _quiet(result: Sensitivity) -> Iterator[str]:
     """Numbers that change nothing beyond noise."""
-    quiet = [path for path in found.variations if not found.matters(path)]
+    quiet = [path for path in result.variations if not result.matters(path)]
     yield "## Within noise"
     yield ""
-    yield f"{len(quiet)} of {len(found.variations)} numbers change nothing beyond noise in these pieces, which does not"
+    known = len(result.variations)
+    yield f"{len(quiet)} of {known} numbers change nothing beyond noise in these pieces, which does not"
     yield "say that they are not needed: many guard against faults, outages and other managers, which no piece has."
     yield ""
     for group, paths in groupby(quiet, key=lambda path: path[0]):

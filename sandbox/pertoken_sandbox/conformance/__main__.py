@@ -110,7 +110,7 @@ def _keep(kept: Kept) -> None:
     record = {
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),  # noqa: TID251 - the report is dated
         "vllm": environment.VERSION,
-        "cases": {name: [asdict(one) for one in both] for name, both in kept.items()},
+        "cases": {name: [asdict(outcome) for outcome in both] for name, both in kept.items()},
     }
     RESULTS.write_text(json.dumps(_rounded(record), indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
 
@@ -119,9 +119,9 @@ def _rounded(value: object) -> object:
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     return value
 
 

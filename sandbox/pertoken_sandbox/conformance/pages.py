@@ -15,7 +15,7 @@ def families(page: str) -> dict[str, str]:
 
 def totals(page: str) -> dict[str, float]:
     """Values by sample name, summed over all labels."""
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for name, value in _SAMPLE.findall(page):
-        found[name] = found.get(name, 0.0) + float(value)
-    return found
+        sums[name] = sums.get(name, 0.0) + float(value)
+    return sums

@@ -12,20 +12,20 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance.md"
 
 Figure = tuple[str, Callable[[CaseOutcome], float], str]
 FIGURES: Sequence[Figure] = (
-    ("running, time-mean of the gauge", lambda one: one.running, "{:.2f}"),
-    ("waiting, time-mean of the gauge", lambda one: one.waiting, "{:.2f}"),
-    ("decoding, time-mean by Little's law", lambda one: one.decoding, "{:.2f}"),
-    ("steps that yielded tokens", lambda one: one.counts.steps, "{:.0f}"),
-    ("preemptions", lambda one: one.counts.preemptions, "{:.0f}"),
-    ("prompt tokens", lambda one: one.counts.prompt_tokens, "{:.0f}"),
-    ("generated tokens", lambda one: one.counts.generated_tokens, "{:.0f}"),
-    ("prefix hits, tokens", lambda one: one.counts.prefix_hits, "{:.0f}"),
-    ("queue time before first admission, s in all", lambda one: one.counts.queue_seconds, "{:.1f}"),
-    ("TTFT p50, ms", lambda one: one.latency.ttft(50), "{:.0f}"),
-    ("TTFT p95, ms", lambda one: one.latency.ttft(95), "{:.0f}"),
-    ("inter-token latency p50, ms", lambda one: one.latency.itl(50), "{:.2f}"),
-    ("inter-token latency p95, ms", lambda one: one.latency.itl(95), "{:.2f}"),
-    ("last token, s", lambda one: one.seconds, "{:.1f}"),
+    ("running, time-mean of the gauge", lambda outcome: outcome.running, "{:.2f}"),
+    ("waiting, time-mean of the gauge", lambda outcome: outcome.waiting, "{:.2f}"),
+    ("decoding, time-mean by Little's law", lambda outcome: outcome.decoding, "{:.2f}"),
+    ("steps that yielded tokens", lambda outcome: outcome.counts.steps, "{:.0f}"),
+    ("preemptions", lambda outcome: outcome.counts.preemptions, "{:.0f}"),
+    ("prompt tokens", lambda outcome: outcome.counts.prompt_tokens, "{:.0f}"),
+    ("generated tokens", lambda outcome: outcome.counts.generated_tokens, "{:.0f}"),
+    ("prefix hits, tokens", lambda outcome: outcome.counts.prefix_hits, "{:.0f}"),
+    ("queue time before first admission, s in all", lambda outcome: outcome.counts.queue_seconds, "{:.1f}"),
+    ("TTFT p50, ms", lambda outcome: outcome.latency.ttft(50), "{:.0f}"),
+    ("TTFT p95, ms", lambda outcome: outcome.latency.ttft(95), "{:.0f}"),
+    ("inter-token latency p50, ms", lambda outcome: outcome.latency.itl(50), "{:.2f}"),
+    ("inter-token latency p95, ms", lambda outcome: outcome.latency.itl(95), "{:.2f}"),
+    ("last token, s", lambda outcome: outcome.seconds, "{:.1f}"),
 )
 # In a page of the real vLLM and left out of the emulated one on purpose.
 NOT_EMULATED = ("vllm:estimated_",)
@@ -43,19 +43,19 @@ def comparison(outcomes: Mapping[str, Sequence[CaseOutcome]]) -> str:
 
 def _table(engines: Sequence[CaseOutcome]) -> str:
     base_engine, *others = engines
-    header = ["", base_engine.engine] + [text for one in others for text in (one.engine, "ratio")]
+    header = ["", base_engine.engine] + [text for engine in others for text in (engine.engine, "ratio")]
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
     for title, read, form in FIGURES:
         base = read(base_engine)
         cells = [title, form.format(base)]
-        for one in others:
-            cells += [form.format(read(one)), _ratio(read(one), base)]
+        for engine in others:
+            cells += [form.format(read(engine)), _ratio(read(engine), base)]
         lines.append("| " + " | ".join(cells) + " |")
     lines.extend(
-        f"\nIn {one.engine}, steps began {one.late_ms[0]:.0f} ms after their modelled start in the mean "
-        f"(p95 {one.late_ms[1]:.0f} ms)."
-        for one in engines
-        if one.late_ms is not None
+        f"\nIn {engine.engine}, steps began {engine.late_ms[0]:.0f} ms after their modelled start in the mean "
+        f"(p95 {engine.late_ms[1]:.0f} ms)."
+        for engine in engines
+        if engine.late_ms is not None
     )
     return "\n".join(lines) + "\n"
 
@@ -92,8 +92,8 @@ def write_section(name: str, text: str, document: Path = DOCUMENT) -> None:
     """
     begin, end = f"<!-- {name}: generated -->\n", f"<!-- {name}: end -->"
     content = document.read_text(encoding="utf-8")
-    head, found, rest = content.partition(begin)
+    head, opening, rest = content.partition(begin)
     _, found_end, tail = rest.partition(end)
-    if not (found and found_end):
+    if not (opening and found_end):
         raise ValueError(f"{document}: no place for {name}: expected {begin.strip()} and {end}")
     document.write_text(f"{head}{begin}{text.rstrip()}\n{end}{tail}", encoding="utf-8")

@@ -121,8 +121,8 @@ def _run(case: Case, sent_at: Sequence[float], scheduler: Any, make: Callable[[i
                 between += _token(lives[int(name)], end)
         steps += any(done)
         names = list(output.num_scheduled_tokens)
-        made = outputs.ModelRunnerOutput(names, {name: place for place, name in enumerate(names)}, done)
-        for answer in scheduler.update_from_output(output, made).values():
+        runner_output = outputs.ModelRunnerOutput(names, {name: place for place, name in enumerate(names)}, done)
+        for answer in scheduler.update_from_output(output, runner_output).values():
             if answer.scheduler_stats is not None:
                 stats = answer.scheduler_stats.prefix_cache_stats
                 queries, hits = queries + stats.queries, hits + stats.hits

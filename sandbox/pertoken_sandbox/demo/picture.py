@@ -57,7 +57,7 @@ def draw(record: Record, lines: Lines, title: str, path: Path) -> None:
 
 
 def _curve(record: Record, value: Callable[[Sample], float | None]) -> tuple[list[float], list[float]]:
-    points = [(sample.seconds, found) for sample in record.samples if (found := value(sample)) is not None]
+    points = [(sample.seconds, shown) for sample in record.samples if (shown := value(sample)) is not None]
     return [x for x, _ in points], [y for _, y in points]
 
 

@@ -56,11 +56,11 @@ async def resolve_env(container: Json, pod: Json, read: ReadConfigMap) -> dict[s
     for source in container.get("envFrom") or []:
         reference = source.get("configMapRef")
         if reference:
-            found = await read(reference["name"])
-            if found is None and not reference.get("optional"):
+            config_map = await read(reference["name"])
+            if config_map is None and not reference.get("optional"):
                 raise ContainerConfigError(f'configmap "{reference["name"]}" not found')
             prefix = source.get("prefix") or ""
-            env.update({prefix + key: value for key, value in ((found or {}).get("data") or {}).items()})
+            env.update({prefix + key: value for key, value in ((config_map or {}).get("data") or {}).items()})
     for entry in container.get("env") or []:
         value = await _value(entry, pod, env, read)
         if value is not None:
@@ -80,12 +80,12 @@ async def _value(entry: Json, pod: Json, env: dict[str, str], read: ReadConfigMa
 
 
 async def _config_map_key(reference: Json, pod: Json, read: ReadConfigMap) -> str | None:
-    found = await read(reference["name"])
-    if found is None:
+    config_map = await read(reference["name"])
+    if config_map is None:
         if reference.get("optional"):
             return None
         raise ContainerConfigError(f'configmap "{reference["name"]}" not found')
-    value = (found.get("data") or {}).get(reference["key"])
+    value = (config_map.get("data") or {}).get(reference["key"])
     if value is None and not reference.get("optional"):
         where = f"{pod['metadata']['namespace']}/{reference['name']}"
         raise ContainerConfigError(f"couldn't find key {reference['key']} in ConfigMap {where}")

@@ -134,7 +134,7 @@ def parse_engine_args(words: Sequence[str]) -> EngineArgs:
     Raises:
         EngineArgsError: a value is missing or wrong, or no model is named.
     """
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     rest = _split_equals(words)
     position = 0
     while position < len(rest):
@@ -142,20 +142,20 @@ def parse_engine_args(words: Sequence[str]) -> EngineArgs:
         position += 1
         if word in _SWITCHES:
             name, value = _SWITCHES[word]
-            found[name] = value
+            arguments[name] = value
         elif word in _VALUES:
             if position >= len(rest):
                 raise EngineArgsError(f"argument {word}: expected one argument")
             name, parse = _VALUES[word]
-            found[name] = parse(word, rest[position])
+            arguments[name] = parse(word, rest[position])
             position += 1
         elif word == "serve" and position < len(rest) and not rest[position].startswith("-"):
-            found.setdefault("model", rest[position])
+            arguments.setdefault("model", rest[position])
             position += 1
-    if not found.get("model"):
+    if not arguments.get("model"):
         raise EngineArgsError("no model named: pass --model or `vllm serve MODEL`")
-    found.setdefault("served_model_name", found["model"])
-    return EngineArgs(**found)
+    arguments.setdefault("served_model_name", arguments["model"])
+    return EngineArgs(**arguments)
 
 
 def _split_equals(words: Sequence[str]) -> list[str]:

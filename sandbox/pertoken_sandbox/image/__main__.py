@@ -34,11 +34,11 @@ def main(
         sys.exit(BROKEN)
     image = layout.read(target.layout)
     layout.unpack(image, target.rootfs)
-    found = contents.problems(image, target.rootfs, build.REPOSITORY / "uv.lock")
-    for problem in found:
+    problems = contents.problems(image, target.rootfs, build.REPOSITORY / "uv.lock")
+    for problem in problems:
         say(f"image: {problem}")
     print(f"{target.archive}: {image.compressed_bytes / 2**20:.1f} MiB compressed, {image.digest}")
-    if found:
+    if problems:
         sys.exit(REFUSED)
 
 

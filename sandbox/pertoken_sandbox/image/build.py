@@ -71,7 +71,7 @@ def build(folder: Folder, *, fresh: bool = False) -> None:
         [
             *("build", "--isolation=chroot", "--layers", f"--from={base}", f"--tag={name}"),
             *mounts,
-            *(f"--build-arg={one}" for one in arguments),
+            *(f"--build-arg={argument}" for argument in arguments),
             str(REPOSITORY),
         ],
     )

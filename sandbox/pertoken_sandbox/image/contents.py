@@ -40,24 +40,27 @@ def needed(lock: Path, name: str = "pertoken") -> set[str]:
     packages: dict[str, list[dict[str, Any]]] = {}
     for package in tomllib.loads(lock.read_text(encoding="utf-8"))["package"]:
         packages.setdefault(package["name"], []).append(package)
-    found: set[tuple[str, str]] = set()  # with an extra of it, or none
+    with_extras: set[tuple[str, str]] = set()  # with an extra of it, or none
     waiting = [(name, "")]
     while waiting:
         asked = waiting.pop()
-        if asked in found:
+        if asked in with_extras:
             continue
-        found.add(asked)
+        with_extras.add(asked)
         for package in packages[asked[0]]:
             extras = package.get("optional-dependencies", {})
-            for one in extras.get(asked[1], []) if asked[1] else package.get("dependencies", []):
-                waiting += [(one["name"], extra) for extra in ("", *one.get("extra", ()))]
-    return {package for package, _ in found}
+            for dependency in extras.get(asked[1], []) if asked[1] else package.get("dependencies", []):
+                waiting += [(dependency["name"], extra) for extra in ("", *dependency.get("extra", ()))]
+    return {package for package, _ in with_extras}
 
 
 def installed(rootfs: Path) -> dict[str, Distribution]:
     """The distributions of the image's environment by their normalized name."""
     folders = [str(path) for path in (rootfs / ENVIRONMENT / "lib").glob("python3*/site-packages")]
-    return {one.metadata["Name"].lower().replace("_", "-"): one for one in distributions(path=folders)}
+    return {
+        distribution.metadata["Name"].lower().replace("_", "-"): distribution
+        for distribution in distributions(path=folders)
+    }
 
 
 def _size(image: Image) -> Iterator[str]:
@@ -84,7 +87,7 @@ def _distributions(rootfs: Path, lock: Path) -> Iterator[str]:
 def _writable(rootfs: Path) -> Iterator[str]:
     """Files of the environment that its own user could change: none should be, on any root file system."""
     for path in (rootfs / ENVIRONMENT).rglob("*"):
-        found = path.lstat()
-        if not stat.S_ISLNK(found.st_mode) and (found.st_uid or found.st_gid or found.st_mode & stat.S_IWOTH):
-            owner, mode = f"{found.st_uid}:{found.st_gid}", stat.filemode(found.st_mode)
+        status = path.lstat()
+        if not stat.S_ISLNK(status.st_mode) and (status.st_uid or status.st_gid or status.st_mode & stat.S_IWOTH):
+            owner, mode = f"{status.st_uid}:{status.st_gid}", stat.filemode(status.st_mode)
             yield f"/{path.relative_to(rootfs)} is {owner} {mode}; expected root alone to write it"

@@ -103,12 +103,12 @@ def _arguments(image: Image, container: dict[str, Any]) -> list[str]:
 
 def _environment(image: Image, pod: Pod, container: dict[str, Any]) -> dict[str, str]:
     """Of the image, then of the specification's ConfigMaps, then its own variables."""
-    found = dict(line.split("=", 1) for line in image.config.get("Env", ()))
+    environment = dict(line.split("=", 1) for line in image.config.get("Env", ()))
     for source in container.get("envFrom", ()):
-        found |= pod.settings[source["configMapRef"]["name"]]
+        environment |= pod.settings[source["configMapRef"]["name"]]
     for variable in container.get("env", ()):
-        found[variable["name"]] = variable["value"] if "value" in variable else _field(pod, variable["valueFrom"])
-    return found | pod.extra
+        environment[variable["name"]] = variable["value"] if "value" in variable else _field(pod, variable["valueFrom"])
+    return environment | pod.extra
 
 
 def _field(pod: Pod, source: dict[str, Any]) -> str:

@@ -77,13 +77,13 @@ def _report(runs: dict[str, LiveRun]) -> None:
 def _kept() -> dict[str, LiveRun]:
     if not RESULTS.is_file():
         return {}
-    return {name: LiveRun(**one) for name, one in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"].items()}
+    return {name: LiveRun(**run) for name, run in json.loads(RESULTS.read_text(encoding="utf-8"))["runs"].items()}
 
 
 def _keep(kept: dict[str, LiveRun]) -> None:
     record = {
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),  # noqa: TID251 - the report is dated
-        "runs": {name: asdict(one) for name, one in kept.items()},
+        "runs": {name: asdict(run) for name, run in kept.items()},
     }
     RESULTS.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
 

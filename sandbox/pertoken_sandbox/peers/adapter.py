@@ -102,8 +102,8 @@ class Adapter:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=QUERY_SECONDS)) as session,
             session.get(url) as answer,
         ):
-            found = await answer.json()
-        return web.json_response(value_list(namespace, metric, found))
+            payload = await answer.json()
+        return web.json_response(value_list(namespace, metric, payload))
 
 
 def main(

@@ -51,7 +51,7 @@ def await_available(cluster: Cluster, name: str) -> None:
     deadline = time.monotonic() + AVAILABLE_SECONDS
     while True:
         conditions = cluster.kubectl.json("get", "apiservice", name).get("status", {}).get("conditions", [])
-        state = next((one for one in conditions if one["type"] == "Available"), {"status": "Unknown"})
+        state = next((condition for condition in conditions if condition["type"] == "Available"), {"status": "Unknown"})
         if state["status"] == "True":
             return
         if time.monotonic() > deadline:

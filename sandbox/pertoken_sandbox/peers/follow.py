@@ -86,7 +86,9 @@ def scenario(folder: Path) -> Scenario:
     with path.open("w", encoding="utf-8", newline="") as sink:
         rows = csv.writer(sink)
         rows.writerow(("arrival_s", "input_tokens", "output_tokens"))
-        rows.writerows((one.at / SPEED, one.input_tokens, one.output_tokens) for one in load_arrivals(TRACE))
+        rows.writerows(
+            (arrival.at / SPEED, arrival.input_tokens, arrival.output_tokens) for arrival in load_arrivals(TRACE)
+        )
     return parse(
         {
             "name": "live-peers",

@@ -48,15 +48,15 @@ def following(runs: Mapping[str, LiveRun], followed: Mapping[str, Sequence[Follo
     ]
     for policy, seeds in followed.items():
         run = runs[policy]
-        mean = fmean(one.replica_hours for one in seeds)
-        least, most = min(one.replica_hours for one in seeds), max(one.replica_hours for one in seeds)
+        mean = fmean(run.replica_hours for run in seeds)
+        least, most = min(run.replica_hours for run in seeds), max(run.replica_hours for run in seeds)
         cells = (
             f"`{policy}`",
             f"{run.replica_hours:.3f}",
             f"{mean:.3f} ({least:.3f} to {most:.3f}, {len(seeds)})",
             f"{mean / run.replica_hours:.3f}",
             f"{run.attained:.1%}",
-            f"{fmean(one.attained for one in seeds):.1%}",
+            f"{fmean(run.attained for run in seeds):.1%}",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -50,8 +50,10 @@ def _kernels(path: Path, what: What) -> None:
         return
     rows = kernels.read(path)
     if what is What.FIT:
-        for gpu, found in kernels.refit(rows).items():
-            values = ", ".join(f"{f.name}={getattr(found, f.name):.3g}" for f in fields(found) if f.name != "basis")
+        for gpu, efficiency in kernels.refit(rows).items():
+            values = ", ".join(
+                f"{f.name}={getattr(efficiency, f.name):.3g}" for f in fields(efficiency) if f.name != "basis"
+            )
             say(f"{gpu}: {values}")
     elif what is What.LEAVE_ONE_OUT:
         kernels.leave_one_out(rows)

@@ -112,13 +112,13 @@ class ModelledRun:
 
 def judge(rows: Sequence[SimulatedRun]) -> list[ModelledRun]:
     """All but the lowest rate of each setting."""
-    found = []
+    modelled = []
     for group in grouped(rows, lambda row: row.setting).values():
         ordered = sorted(group, key=lambda row: row.rate)
         engine = learnt(ordered[0])
         higher = [replace(row, lowest_ttft=ordered[0].ttft) for row in ordered[1:]]
-        found += [ModelledRun(row, at_rate(engine, row.load, row.rate)) for row in higher]
-    return found
+        modelled += [ModelledRun(row, at_rate(engine, row.load, row.rate)) for row in higher]
+    return modelled
 
 
 def report(path: Path) -> None:
@@ -126,7 +126,7 @@ def report(path: Path) -> None:
     judged = judge(read(path))
     say("\n## Dynamics: the steady state in closed form")
     lines = []
-    steady = [(one.row, one.point) for one in judged if one.point is not None and not one.row.overloaded]
+    steady = [(run.row, run.point) for run in judged if run.point is not None and not run.row.overloaded]
     for low, high in ((0.0, BUSY[0]), BUSY, (0.0, BUSY[1]), (BUSY[1], 1.0)):
         group = [(row, point) for row, point in steady if low <= point.prefill_share < high]
         steps = [Miss(log(point.inter_token / row.inter_token), row.name) for row, point in group]
@@ -141,8 +141,8 @@ def report(path: Path) -> None:
         ("prefill share", "runs", "time per token %", "TTFT %", "tokens/s %"),
         lines,
     )
-    both = [one for one in judged if one.row.overloaded and one.point is None]
-    missed = [one.row.name for one in judged if one.row.overloaded and one.point is not None]
-    early = [one.row.name for one in judged if not one.row.overloaded and one.point is None]
+    both = [run for run in judged if run.row.overloaded and run.point is None]
+    missed = [run.row.name for run in judged if run.row.overloaded and run.point is not None]
+    early = [run.row.name for run in judged if not run.row.overloaded and run.point is None]
     say(f"\nOverloads: {len(both)} recognised; missed: {', '.join(missed) or 'none'}; "
         f"seen too early: {', '.join(early) or 'none'}")  # fmt: skip

@@ -93,8 +93,8 @@ def read(path: Path, backends: Sequence[str] = ("vllm",)) -> list[KernelRow]:
     """Rows that fit in memory, of these backends."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
-        found = [_row(raw) for raw in csv.DictReader(file) if _kept(raw, backends)]
-    return [row for row in found if row is not None]
+        kernel_rows = [_row(raw) for raw in csv.DictReader(file) if _kept(raw, backends)]
+    return [row for row in kernel_rows if row is not None]
 
 
 def _kept(raw: dict[str, str], backends: Sequence[str]) -> bool:
@@ -146,17 +146,17 @@ class Misses:
 
 def misses(rows: Sequence[KernelRow], engine_of: Callable[[KernelRow], EngineModel] = lambda row: row.engine) -> Misses:
     """Modelled against table."""
-    found = Misses([], [], [], [])
+    missed = Misses([], [], [], [])
     for row in rows:
         engine = engine_of(row)
-        found.decode.append(Miss(row.decode_miss(engine), row.name))
+        missed.decode.append(Miss(row.decode_miss(engine), row.name))
         if row.prefill > 0:
-            found.prefill.append(Miss(row.prefill_miss(engine), row.name))
+            missed.prefill.append(Miss(row.prefill_miss(engine), row.name))
         if row.kv_capacity > 0 and engine.kv_capacity > 0:
-            found.capacity.append(Miss(log(engine.kv_capacity / row.kv_capacity), row.name))
+            missed.capacity.append(Miss(log(engine.kv_capacity / row.kv_capacity), row.name))
         if row.weights_gib > 0:
-            found.weights.append(Miss(log(engine.weights_gib / row.weights_gib), row.name))
-    return found
+            missed.weights.append(Miss(log(engine.weights_gib / row.weights_gib), row.name))
+    return missed
 
 
 def kind(row: KernelRow) -> str:
@@ -177,22 +177,25 @@ def report(rows: Sequence[KernelRow]) -> None:
     ):
         cells = [(label(name), *_cells(group)) for name, group in grouped(judged, key).items()]
         table(title, ("group", *header), cells)
-    found = misses(judged)
-    say(f"\nWorst decode steps: {worst(found.decode, 8)}")
-    say(f"\nWorst prefills: {worst(found.prefill, 8)}")
+    missed = misses(judged)
+    say(f"\nWorst decode steps: {worst(missed.decode, 8)}")
+    say(f"\nWorst prefills: {worst(missed.prefill, 8)}")
 
 
 def _cells(rows: Sequence[KernelRow]) -> tuple[str, ...]:
-    found = misses(rows)
-    return (str(len(rows)), *(figures(part) for part in (found.decode, found.prefill, found.capacity, found.weights)))
+    missed = misses(rows)
+    return (
+        str(len(rows)),
+        *(figures(part) for part in (missed.decode, missed.prefill, missed.capacity, missed.weights)),
+    )
 
 
 def fit_gpu(rows: Sequence[KernelRow], start: Efficiency) -> Efficiency:
     """Efficiencies of one GPU from its rows: most probable given Gaussian priors around `start`, outliers damped."""
     dense = [row for row in rows if not row.model.experts]
     expert = [row for row in rows if row.model.experts]
-    found = _fit(dense, start, FITTED) if dense else start
-    return _fit(expert, found, FITTED_EXPERTS) if expert else found
+    efficiency = _fit(dense, start, FITTED) if dense else start
+    return _fit(expert, efficiency, FITTED_EXPERTS) if expert else efficiency
 
 
 def _fit(rows: Sequence[KernelRow], start: Efficiency, names: dict[str, float]) -> Efficiency:
@@ -232,8 +235,8 @@ def leave_one_out(rows: Sequence[KernelRow]) -> None:
     judged = [row for row in rows if row.table_precision == "bfloat16"]
     lines, everything = [], {"dense": Misses([], [], [], []), "experts": Misses([], [], [], [])}
     for model, held in grouped(judged, lambda row: row.model.id).items():
-        found = refit([row for row in judged if row.model.id != model])
-        gpus = {row.gpu.id: replace(row.gpu, efficiency=found.get(row.gpu.id, Efficiency())) for row in held}
+        refitted = refit([row for row in judged if row.model.id != model])
+        gpus = {row.gpu.id: replace(row.gpu, efficiency=refitted.get(row.gpu.id, Efficiency())) for row in held}
         result = misses(
             held,
             lambda row, gpus=gpus: engine_model(  # type: ignore[misc]

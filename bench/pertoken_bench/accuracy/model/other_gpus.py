@@ -82,14 +82,14 @@ def _factors(rows: Sequence[MeasuredRun]) -> tuple[float, float]:
     own = rows[0].deployment.gpu.efficiency
     most = np.array([log(MOST / max(getattr(own, name) for name in names)) for names in (BY_MEMORY, BY_COMPUTE)])
     start = np.minimum(0.0, most - 0.01)
-    found = least_squares(misses, start, loss="soft_l1", max_nfev=20, bounds=(-2.0, most)).x
-    return float(np.exp(found[0])), float(np.exp(found[1]))
+    solution = least_squares(misses, start, loss="soft_l1", max_nfev=20, bounds=(-2.0, most)).x
+    return float(np.exp(solution[0])), float(np.exp(solution[1]))
 
 
 def fit_throughput(path: Path) -> dict[str, tuple[int, float]]:
     """Workloads and the factor of each GPU that MLPerf has and no kernel table, relative to its shipped figures."""
     ratios: dict[str, dict[str, float]] = defaultdict(dict)
-    offline = {place: found for place, found in _offline(path).items() if place[1] in WORKLOADS}
+    offline = {place: throughputs for place, throughputs in _offline(path).items() if place[1] in WORKLOADS}
     for (spelled, name), measured in offline.items():
         gpu = SHIPPED.gpu(spelled)
         modelled = None if isinstance(gpu, Unknown) else _throughput(gpu, WORKLOADS[name])
@@ -133,13 +133,13 @@ def _narrow(gpu: Gpu, name: str) -> bool:
 
 
 def _offline(path: Path) -> dict[tuple[str, str], list[float]]:
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    measured_at: dict[tuple[str, str], list[float]] = defaultdict(list)
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             measured = float(row["out_tok_s_per_gpu"] or 0)
             if measured and row["source"].startswith("MLPerf") and row["scenario"] == "Offline":
-                found[row["gpu"], row["model"]].append(measured)
-    return found
+                measured_at[row["gpu"], row["model"]].append(measured)
+    return measured_at
 
 
 def _throughput(gpu: Gpu, workload: Workload) -> float | None:
@@ -179,6 +179,6 @@ def print_fit(rows: Sequence[MeasuredRun], path: Path) -> None:
         say(f"{gpu_id}: {workloads} MLPerf workloads, x {factor:.3f}; {_words(moved.efficiency)}")
 
 
-def _words(found: Efficiency) -> str:
+def _words(efficiency: Efficiency) -> str:
     names = ("bandwidth", "kv_bandwidth", "compute", "attention", "expert_bandwidth", "expert_compute")
-    return ", ".join(f"{name} {getattr(found, name):.3f}" for name in names)
+    return ", ".join(f"{name} {getattr(efficiency, name):.3f}" for name in names)

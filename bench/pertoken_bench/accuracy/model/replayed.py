@@ -111,14 +111,14 @@ def learn(rows: Sequence[SimulatedRun]) -> StepFactors:
 
     def misses(values: np.ndarray) -> list[float]:
         corrected = _learnt(values)
-        found = list((values - 1.0) * np.array([0.01 / OVERHEAD_SPREAD, *[1.0 / GAIN_SPREAD] * 3]))
+        residuals = list((values - 1.0) * np.array([0.01 / OVERHEAD_SPREAD, *[1.0 / GAIN_SPREAD] * 3]))
         for row in rows:
             served = replay(row, corrected)
-            found += [
+            residuals += [
                 log(served.ttft / row.ttft) / TTFT_SPREAD,
                 log(served.inter_token / row.inter_token) / STEP_SPREAD,
             ]
-        return found
+        return residuals
 
     return _learnt(least_squares(misses, np.ones(4), diff_step=0.02).x)
 
@@ -150,7 +150,7 @@ class ReplayedRun:
 
 def judge(rows: Sequence[SimulatedRun]) -> tuple[list[ReplayedRun], dict[str, StepFactors]]:
     """All but the lowest rates, and what was learnt from those."""
-    found: list[ReplayedRun] = []
+    replayed: list[ReplayedRun] = []
     corrections: dict[str, StepFactors] = {}
     for deployment in grouped(rows, lambda row: row.setting[0]).values():
         shapes = [
@@ -162,8 +162,8 @@ def judge(rows: Sequence[SimulatedRun]) -> tuple[list[ReplayedRun], dict[str, St
         for lowest, *higher in shapes:
             for row in higher:
                 known = replace(row, lowest_ttft=lowest.ttft)
-                found.append(ReplayedRun(known, replay(row, learnt), row.inter_token / lowest.inter_token))
-    return found, corrections
+                replayed.append(ReplayedRun(known, replay(row, learnt), row.inter_token / lowest.inter_token))
+    return replayed, corrections
 
 
 def report(path: Path) -> None:
@@ -175,13 +175,13 @@ def report(path: Path) -> None:
             f"- {name}: {learnt.overhead * 1e3:+.1f} ms a step, decode {learnt.decode:.2f}, "
             f"prefill {learnt.prefill:.2f}, KV cache {learnt.cache:.2f}"
         )
-    steady = [one for one in judged if not one.row.overloaded and not one.overloaded]
+    steady = [run for run in judged if not run.row.overloaded and not run.overloaded]
     lines = []
     for low, high in GROWTHS:
-        group = [one for one in steady if low <= one.growth < high]
-        steps = [Miss(log(one.served.inter_token / one.row.inter_token), one.row.name) for one in group]
-        ttft = [Miss(log(one.served.ttft / one.row.ttft), one.row.name) for one in group]
-        tokens = [Miss(log(one.served.tokens_per_second / one.row.tokens_per_second), one.row.name) for one in group]
+        group = [run for run in steady if low <= run.growth < high]
+        steps = [Miss(log(run.served.inter_token / run.row.inter_token), run.row.name) for run in group]
+        ttft = [Miss(log(run.served.ttft / run.row.ttft), run.row.name) for run in group]
+        tokens = [Miss(log(run.served.tokens_per_second / run.row.tokens_per_second), run.row.name) for run in group]
         name = f"{low:g} to {high:g}" if high < inf else f"from {low:g}"
         lines.append((name, str(len(group)), figures(steps), figures(ttft), figures(tokens)))
         say(f"\nWorst {name}: {worst(steps, 3)}; TTFT {worst(ttft, 3)}; tokens/s {worst(tokens, 2)}")
@@ -190,8 +190,8 @@ def report(path: Path) -> None:
         ("growth", "runs", "time per token %", "TTFT %", "tokens/s %"),
         lines,
     )
-    both = [one for one in judged if one.row.overloaded and one.overloaded]
-    missed = [one.row.name for one in judged if one.row.overloaded and not one.overloaded]
-    early = [one.row.name for one in judged if one.overloaded and not one.row.overloaded]
+    both = [run for run in judged if run.row.overloaded and run.overloaded]
+    missed = [run.row.name for run in judged if run.row.overloaded and not run.overloaded]
+    early = [run.row.name for run in judged if run.overloaded and not run.row.overloaded]
     say(f"\nOverloads: {len(both)} recognised; missed: {', '.join(missed) or 'none'}; "
         f"seen too early: {', '.join(early) or 'none'}")  # fmt: skip

@@ -75,10 +75,10 @@ def kind(row: MeasuredRun) -> str:
 
 def terms_of(rows: Sequence[MeasuredRun]) -> Terms:
     """Evaluate the kernel model once."""
-    found = []
+    term_rows = []
     for row in rows:
         engine, clients = row.deployment.coefficients, row.deployment.share(row.clients)
-        found.append(
+        term_rows.append(
             (
                 mean_decode_step(engine, clients.concurrency, clients.context),
                 engine.layers,
@@ -90,7 +90,7 @@ def terms_of(rows: Sequence[MeasuredRun]) -> Terms:
                 row.inter_token,
             )
         )
-    columns = np.array(found).T
+    columns = np.array(term_rows).T
     return Terms([kind(row) for row in rows], [row.backend for row in rows], *columns)
 
 
@@ -112,7 +112,7 @@ def fit(terms: Terms) -> Parameters:
 def fit_engines(terms: Terms, parameters: Parameters) -> dict[str, np.ndarray]:
     """Factors of each engine on the three parts, the classes given."""
     parts = parameters.parts(terms)
-    found = {}
+    factors_of = {}
     for name in sorted(set(terms.engines)):
         mine = np.array([engine == name for engine in terms.engines])
         own, measured = [part[mine] for part in parts], terms.measured[mine]
@@ -121,8 +121,8 @@ def fit_engines(terms: Terms, parameters: Parameters) -> dict[str, np.ndarray]:
             total = sum(np.exp(factor) * part for factor, part in zip(x, own, strict=True))
             return np.concatenate([_damped(np.log(total / measured)), x / ENGINE_SPREAD])
 
-        found[name] = np.exp(least_squares(residuals, np.zeros(3)).x)
-    return found
+        factors_of[name] = np.exp(least_squares(residuals, np.zeros(3)).x)
+    return factors_of
 
 
 def _damped(misses: np.ndarray) -> np.ndarray:
@@ -133,15 +133,15 @@ def _damped(misses: np.ndarray) -> np.ndarray:
 def print_fit(rows: Sequence[MeasuredRun]) -> None:
     """Parameters as `catalog/served` holds them."""
     terms = terms_of(rows)
-    found = fit(terms)
-    for name, deviation in found.classes.items():
-        decode, layer, prefill = np.exp(found.mean[:3] + deviation)
+    parameters = fit(terms)
+    for name, deviation in parameters.classes.items():
+        decode, layer, prefill = np.exp(parameters.mean[:3] + deviation)
         say(f"{name}: decode {decode:.3f}, layer {layer * 1e6:.1f} us, prefill {prefill:.3f}")
     say(
-        f"prompt, per layer {np.exp(found.mean[3]) * 1e6:.0f} us; "
-        f"sparse, recurrent, spread {np.exp(found.special).round(2)}"
+        f"prompt, per layer {np.exp(parameters.mean[3]) * 1e6:.0f} us; "
+        f"sparse, recurrent, spread {np.exp(parameters.special).round(2)}"
     )
-    for name, factors in fit_engines(terms, found).items():
+    for name, factors in fit_engines(terms, parameters).items():
         say(f"{name}: decode, layer, prefill x {factors.round(3)}")
 
 
@@ -149,8 +149,10 @@ def leave_one_out(rows: Sequence[MeasuredRun]) -> None:
     """Refit without one model, and judge that model."""
     lines, everything = [], []
     for model, held in grouped(rows, lambda row: row.deployment.model.id).items():
-        found = fit(terms_of([row for row in rows if row.deployment.model.id != model]))
-        misses = [Miss(float(value), row.name) for value, row in zip(found.misses(terms_of(held)), held, strict=True)]
+        parameters = fit(terms_of([row for row in rows if row.deployment.model.id != model]))
+        misses = [
+            Miss(float(value), row.name) for value, row in zip(parameters.misses(terms_of(held)), held, strict=True)
+        ]
         everything += misses
         lines.append((label(model), str(len(held)), figures(misses)))
     lines.append(("all", str(len(everything)), figures(everything)))

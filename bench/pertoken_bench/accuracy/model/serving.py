@@ -216,8 +216,8 @@ def _prior(rows: Sequence[MeasuredRun]) -> tuple[str, str, str]:
 def calibrate(rows: Sequence[MeasuredRun]) -> ServedGains:
     """One deployment's gains from its rows, and the engine that it serves like."""
     deployment = rows[0].deployment
-    found = fit_best(deployment.coefficients, deployment.profiles, [row.point for row in rows])
-    return ServedGains(found.gains, found.profile)
+    best = fit_best(deployment.coefficients, deployment.profiles, [row.point for row in rows])
+    return ServedGains(best.gains, best.profile)
 
 
 def _calibrated(rows: Sequence[MeasuredRun]) -> None:
@@ -250,15 +250,15 @@ def _calibrated(rows: Sequence[MeasuredRun]) -> None:
 
 def _extrapolated(rows: Sequence[MeasuredRun]) -> None:
     """Calibrated at small concurrency, judged at large."""
-    found: dict[str, list[Miss]] = {"dense": [], "experts": []}
+    misses: dict[str, list[Miss]] = {"dense": [], "experts": []}
     for group in grouped(rows, lambda row: row.group).values():
         small = [row for row in group if row.clients.concurrency <= SMALL]
         large = [row for row in group if row.clients.concurrency >= LARGE]
         if len(small) >= CALIBRATED_WITH[0] and large:
             gains = calibrate(small)
-            found[kind(group[0])] += [row.step_miss(gains) for row in large]
+            misses[kind(group[0])] += [row.step_miss(gains) for row in large]
     table(
         f"Calibrated at up to {SMALL} clients, judged at {LARGE} and more",
         ("kind", "judged", "inter-token latency %"),
-        [(name, str(len(part)), figures(part)) for name, part in found.items()],
+        [(name, str(len(part)), figures(part)) for name, part in misses.items()],
     )

@@ -86,8 +86,8 @@ def token_seconds() -> tuple[float, float]:
     model, gpu = SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("h100-sxm")
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         raise SystemExit(f"catalog: {model}, {gpu}")
-    found = weights_at(Engine(engine_model(model, gpu, Parallelism())), Load(1155, 211), 16.0)
-    return found.input, found.output
+    weights = weights_at(Engine(engine_model(model, gpu, Parallelism())), Load(1155, 211), 16.0)
+    return weights.input, weights.output
 
 
 def replay(at: np.ndarray, service: np.ndarray, servers: int) -> np.ndarray:
@@ -135,7 +135,7 @@ def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float]
             for utilization in UTILIZATIONS:
                 speed = offered / (servers * utilization)
                 exact = replay(at, work / speed, servers)
-                found = waiting(record, Servers(servers, speed), burstiness)
+                waits = waiting(record, Servers(servers, speed), burstiness)
                 rows.append(
                     TableCell(
                         name,
@@ -144,9 +144,9 @@ def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float]
                         utilization,
                         float(work.mean()) / speed,
                         float(exact.mean()),
-                        found.mean,
+                        waits.mean,
                         float(np.percentile(exact, 95)),
-                        found.percentile(95),
+                        waits.percentile(95),
                     )
                 )
     return rows
