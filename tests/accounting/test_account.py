@@ -24,10 +24,10 @@ from pertoken.planner.pipeline import plan
 
 def still(**changes):
     """A cluster that nothing scales."""
-    made = plant(rate=6.0, replicas=3, act=False)
-    made.pools = [pool_spec(**changes)]
-    made.run(600)
-    return made
+    fleet = plant(rate=6.0, replicas=3, act=False)
+    fleet.pools = [pool_spec(**changes)]
+    fleet.run(600)
+    return fleet
 
 
 def account_of(made, name="chat"):
@@ -35,8 +35,8 @@ def account_of(made, name="chat"):
 
 
 def test_the_lines_of_a_bill_add_up():
-    made = still()
-    cost = made.decision().cost
+    fleet = still()
+    cost = fleet.decision().cost
     found = cost.attribution
     assert found is not None
 
@@ -49,7 +49,7 @@ def test_the_lines_of_a_bill_add_up():
 
 
 def test_the_statement_of_every_cycle_adds_up_to_the_bill():
-    made = plant(rate=6.0, replicas=3)
+    fleet = plant(rate=6.0, replicas=3)
     gaps = []
 
     def watch(lab, _):
@@ -60,29 +60,29 @@ def test_the_statement_of_every_cycle_adds_up_to_the_bill():
         prices = stated.loaded_prices
         gaps.append(abs(prices.usd(accounted.tokens) + stated.unloaded - accounted.bill.usd))
 
-    made.run(300, watch)
-    made.rates["chat"] = 40.0
-    made.run(600, watch)
-    made.rates["chat"] = 0.0
-    made.run(600, watch)
+    fleet.run(300, watch)
+    fleet.rates["chat"] = 40.0
+    fleet.run(600, watch)
+    fleet.rates["chat"] = 0.0
+    fleet.run(600, watch)
 
     assert max(gaps) <= Decimal("0.005")
 
 
 def test_starting_pods_are_a_line_of_their_own():
-    made = plant(rate=6.0, replicas=3)
-    made.run(300)
-    assert made.decision().cost.attribution.warming == 0.0
-    made.rates["chat"] = 40.0
-    made.run(300)
+    fleet = plant(rate=6.0, replicas=3)
+    fleet.run(300)
+    assert fleet.decision().cost.attribution.warming == 0.0
+    fleet.rates["chat"] = 40.0
+    fleet.run(300)
 
-    started = [pod for pod in made.pods if pod.created > START + 60]
-    expected = sum(min(pod.ready or made.now, made.now) - pod.bound for pod in started if pod.bound is not None)
-    lines = account_of(made).lines
+    started = [pod for pod in fleet.pods if pod.created > START + 60]
+    expected = sum(min(pod.ready or fleet.now, fleet.now) - pod.bound for pod in started if pod.bound is not None)
+    lines = account_of(fleet).lines
 
     assert expected > 0
     assert lines.warming / 3.6e9 == pytest.approx(expected * 2.00 / 3600, rel=0.15)
-    assert made.decision().cost.attribution.warming > 0
+    assert fleet.decision().cost.attribution.warming > 0
 
 
 def test_idle_pods_are_idle_and_busy_ones_are_not():
@@ -115,11 +115,11 @@ def test_the_bill_holds_what_the_provider_charges(changes, gpus):
 
 
 def test_services_share_what_nobody_holds():
-    made = plant("chat", "code", rate=6.0, replicas=1, act=False)
-    made.deployments["code"].replicas = 3
-    made.pools = [pool_spec(billing=Billing.PER_NODE)]
-    made.run(600)
-    chat, code = (made.decision(name).cost for name in ("chat", "code"))
+    fleet = plant("chat", "code", rate=6.0, replicas=1, act=False)
+    fleet.deployments["code"].replicas = 3
+    fleet.pools = [pool_spec(billing=Billing.PER_NODE)]
+    fleet.run(600)
+    chat, code = (fleet.decision(name).cost for name in ("chat", "code"))
 
     # One node of 8 GPUs: 1 + 3 are held, the other 4 go 1 : 3. The pods of `code` are bound from the first cycle on.
     assert chat.bill_usd + code.bill_usd == pytest.approx(8 * 2.00 * chat.window_seconds / 3600, rel=1e-6)
@@ -127,10 +127,10 @@ def test_services_share_what_nobody_holds():
 
 
 def test_without_a_price_list_the_attributed_prices_add_up_to_the_bill():
-    made = plant(rate=6.0, replicas=3, act=False)
-    made.services["chat"] = replace(made.services["chat"], cost=None)
-    made.run(600)
-    cost = made.decision().cost
+    fleet = plant(rate=6.0, replicas=3, act=False)
+    fleet.services["chat"] = replace(fleet.services["chat"], cost=None)
+    fleet.run(600)
+    cost = fleet.decision().cost
 
     assert cost.index is None
     assert (cost.input * cost.input_tokens + cost.output * cost.output_tokens) / 1e6 == pytest.approx(
@@ -140,10 +140,10 @@ def test_without_a_price_list_the_attributed_prices_add_up_to_the_bill():
 
 
 def test_without_a_model_the_price_list_says_how_work_is_spread():
-    made = plant(rate=6.0, replicas=3, act=False)
-    made.services["chat"] = generic(made.services["chat"])
-    made.run(600)
-    found = made.decision().cost.attribution
+    fleet = plant(rate=6.0, replicas=3, act=False)
+    fleet.services["chat"] = generic(fleet.services["chat"])
+    fleet.run(600)
+    found = fleet.decision().cost.attribution
 
     assert found.output == pytest.approx(found.input, rel=1e-3)  # the list has one price for all
     assert found.output_low == pytest.approx(found.output_high)
@@ -156,14 +156,14 @@ def test_without_a_gpu_price_nothing_is_said_of_money():
 
 
 def test_good_tokens_cost_more_than_tokens():
-    made = plant(rate=12.0, replicas=2, act=False)
-    made.run(120)
-    taken = made.ready("chat")[0].history[-1][0].inter_token
+    fleet = plant(rate=12.0, replicas=2, act=False)
+    fleet.run(120)
+    taken = fleet.ready("chat")[0].history[-1][0].inter_token
     objective = min(EDGES, key=lambda edge: abs(edge - taken))
-    made.services["chat"] = replace(made.services["chat"], latency=LatencyObjective(inter_token_seconds=objective))
-    made.run(480)
-    cost = made.decision().cost
-    points = [pod.history[-1][0].inter_token for pod in made.ready("chat")]
+    fleet.services["chat"] = replace(fleet.services["chat"], latency=LatencyObjective(inter_token_seconds=objective))
+    fleet.run(480)
+    cost = fleet.decision().cost
+    points = [pod.history[-1][0].inter_token for pod in fleet.ready("chat")]
     shares = [spread(point, 1.0) for point in points]
     good = sum(found.cumulative[EDGES.index(objective)] for found in shares) / len(shares)
 
@@ -173,11 +173,11 @@ def test_good_tokens_cost_more_than_tokens():
 
 
 def test_energy_is_told_where_the_power_of_all_pods_is():
-    made = plant(rate=6.0, replicas=2, act=False)
-    plain = made.values
-    made.values = lambda pod: {**plain(pod), Signal.POWER_WATTS: 400.0}
-    made.run(600)
-    cost = made.decision().cost
+    fleet = plant(rate=6.0, replicas=2, act=False)
+    plain = fleet.values
+    fleet.values = lambda pod: {**plain(pod), Signal.POWER_WATTS: 400.0}
+    fleet.run(600)
+    cost = fleet.decision().cost
 
     per_second = 2 * 400.0
     assert cost.joules_per_token == pytest.approx(per_second / (6.0 * 1200), rel=0.05)
@@ -185,11 +185,11 @@ def test_energy_is_told_where_the_power_of_all_pods_is():
 
 
 def test_the_account_survives_in_json():
-    made = still(billing=Billing.PER_NODE)
+    fleet = still(billing=Billing.PER_NODE)
 
-    again = from_json(to_json(made.ledger))
+    again = from_json(to_json(fleet.ledger))
 
-    assert again == made.ledger
+    assert again == fleet.ledger
     bucket = again.services["llm/chat"].buckets[-1]
     assert bucket.lines.unallocated > 0
     assert bucket.charged.output > 0
@@ -208,8 +208,8 @@ def test_lines_that_round_up_never_exceed_the_bill():
 
 
 def test_the_status_shows_the_lines():
-    made = still(billing=Billing.PER_NODE)
-    shown = service_status(made.services["chat"], made.decision(), StatusContext(made.now))["cost"]
+    fleet = still(billing=Billing.PER_NODE)
+    shown = service_status(fleet.services["chat"], fleet.decision(), StatusContext(fleet.now))["cost"]
 
     assert set(shown["attribution"]) >= {"input", "output", "outputLow", "outputHigh", "work", "idle", "unallocated"}
     assert shown["attribution"]["unallocated"] == "62"
@@ -218,26 +218,26 @@ def test_the_status_shows_the_lines():
 
 def test_failed_pods_cost_nothing_from_their_end():
     """A node that refuses every second pod leaves a heap of failed ones beside the three that serve."""
-    made = plant(rate=6.0, replicas=3, act=False)
-    made.run(60)
-    before = account_of(made).bill.usd
-    began = made.now
+    fleet = plant(rate=6.0, replicas=3, act=False)
+    fleet.run(60)
+    before = account_of(fleet).bill.usd
+    began = fleet.now
     for index in range(9):
-        made.pods.append(
-            Pod(f"failed-{index}", "chat", made.now, None, node="n0", bound=made.now, ended=made.now + 20 + index)
+        fleet.pods.append(
+            Pod(f"failed-{index}", "chat", fleet.now, None, node="n0", bound=fleet.now, ended=fleet.now + 20 + index)
         )
-    made.run(300)
+    fleet.run(300)
 
-    cost, figures = made.decision().cost, made.last.pools[0]
+    cost, figures = fleet.decision().cost, fleet.last.pools[0]
 
     assert cost.spend_per_hour == pytest.approx(3 * 2.00)
     assert figures.spend_per_hour_usd == pytest.approx(3 * 2.00)
     assert (figures.used, figures.free) == (3, 13)
     # The bill was posted last at the beginning of the last cycle.
-    until = made.now - made.settings.cycle_seconds
-    held = 3 * (until - began + made.settings.cycle_seconds) + sum(20 + index for index in range(9))
-    assert float(account_of(made).bill.usd - before) == pytest.approx(held * 2.00 / 3600)
-    assert made.decision().variants[0].ready == 3
+    until = fleet.now - fleet.settings.cycle_seconds
+    held = 3 * (until - began + fleet.settings.cycle_seconds) + sum(20 + index for index in range(9))
+    assert float(account_of(fleet).bill.usd - before) == pytest.approx(held * 2.00 / 3600)
+    assert fleet.decision().variants[0].ready == 3
 
 
 def test_a_bill_that_a_restart_goes_on_with_counts_an_ended_pod_once():
@@ -272,28 +272,28 @@ def broken(made, name):
 
 
 def test_an_account_that_fails_is_told_and_the_others_go_on():
-    made = plant("chat", "code", rate=6.0, replicas=2, act=False)
-    made.run(300)
-    ledger, costs = account(broken(made, "code"), made.ledger, made.now)
+    fleet = plant("chat", "code", rate=6.0, replicas=2, act=False)
+    fleet.run(300)
+    ledger, costs = account(broken(fleet, "code"), fleet.ledger, fleet.now)
     chat, code = costs[ServiceKey("llm", "chat")], costs[ServiceKey("llm", "code")]
 
     assert chat.fault == ""
-    assert ledger.services["llm/chat"].closed_at == made.now
+    assert ledger.services["llm/chat"].closed_at == fleet.now
     assert code.fault.startswith("TypeError")
-    assert ledger.services["llm/code"] == made.ledger.services["llm/code"]
+    assert ledger.services["llm/code"] == fleet.ledger.services["llm/code"]
 
-    made.step()
-    assert made.ledger.services["llm/code"].closed_at == made.now - made.settings.cycle_seconds
+    fleet.step()
+    assert fleet.ledger.services["llm/code"].closed_at == fleet.now - fleet.settings.cycle_seconds
 
 
 def test_a_plan_without_an_account_says_so_and_scales_all_the_same():
-    made = plant(rate=6.0, replicas=3)
-    made.run(300)
-    world = made.world()
-    _, costs = account(world, made.ledger, made.now)
-    whole, _ = plan(replace(world, costs=costs), made.memory, made.now)
+    fleet = plant(rate=6.0, replicas=3)
+    fleet.run(300)
+    world = fleet.world()
+    _, costs = account(world, fleet.ledger, fleet.now)
+    whole, _ = plan(replace(world, costs=costs), fleet.memory, fleet.now)
     key = ServiceKey("llm", "chat")
-    failed, _ = plan(replace(world, costs={key: no_account("ValueError: figure")}), made.memory, made.now)
+    failed, _ = plan(replace(world, costs={key: no_account("ValueError: figure")}), fleet.memory, fleet.now)
     judgement = failed.decisions[0].judgements["WithinCostTarget"]
 
     assert (judgement.verdict, judgement.reason) == (Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED)

@@ -21,14 +21,14 @@ LOAD = Load(2000, 300)
 
 def test_the_parts_are_the_means_of_both_orders():
     batch = 24.0
-    found = work(Engine(DENSE), LOAD, batch)
+    work_done = work(Engine(DENSE), LOAD, batch)
     alone, joined = prefill_time(DENSE, 2000), marginal_prefill_time(DENSE, 2000, batch)
     decode_alone = mean_decode_step(DENSE, batch, LOAD.resident) * LOAD.steps / batch
 
-    assert found.prefill_low == pytest.approx(joined)
-    assert found.prefill_high == pytest.approx(alone)
-    assert found.prefill == pytest.approx((alone + joined) / 2)
-    assert found.decode == pytest.approx((decode_alone + (decode_alone + joined - alone)) / 2)
+    assert work_done.prefill_low == pytest.approx(joined)
+    assert work_done.prefill_high == pytest.approx(alone)
+    assert work_done.prefill == pytest.approx((alone + joined) / 2)
+    assert work_done.decode == pytest.approx((decode_alone + (decode_alone + joined - alone)) / 2)
 
 
 def test_all_work_at_an_operating_point_is_the_engines_time():
@@ -47,24 +47,24 @@ loads = st.builds(Load, st.floats(1, 30000), st.floats(1, 4000), st.floats(0, 1)
 
 @given(model=st.sampled_from([DENSE, EXPERTS]), load=loads, batch=st.floats(0.01, 512))
 def test_shapley_lies_between_the_orders_and_gives_out_everything(model, load, batch):
-    found = work(Engine(model), load, batch)
+    work_done = work(Engine(model), load, batch)
 
-    assert 0 <= found.prefill_low <= found.prefill <= found.prefill_high <= found.together * (1 + 1e-12)
-    assert found.prefill + found.decode == pytest.approx(found.together)
-    assert 0 <= found.cached <= found.prefill * (1 + 1e-12)
-    per_token = weights(found, load)
+    assert 0 <= work_done.prefill_low <= work_done.prefill <= work_done.prefill_high <= work_done.together * (1 + 1e-12)
+    assert work_done.prefill + work_done.decode == pytest.approx(work_done.together)
+    assert 0 <= work_done.cached <= work_done.prefill * (1 + 1e-12)
+    per_token = weights(work_done, load)
     charged = (
         per_token.input * load.computed_tokens
         + per_token.cached_input * (load.input_tokens - load.computed_tokens)
         + per_token.output * load.output_tokens
     )
-    assert charged == pytest.approx(found.together, rel=1e-6)
+    assert charged == pytest.approx(work_done.together, rel=1e-6)
 
 
 def test_cached_input_is_cheaper_than_computed_and_not_free():
-    found = weights_at(Engine(DENSE), Load(8000, 200, 0.5), 16.0)
+    weights = weights_at(Engine(DENSE), Load(8000, 200, 0.5), 16.0)
 
-    assert 0 < found.cached_input < found.input / 2
+    assert 0 < weights.cached_input < weights.input / 2
 
 
 def test_output_costs_more_than_input_and_less_in_larger_batches():
@@ -76,10 +76,10 @@ def test_output_costs_more_than_input_and_less_in_larger_batches():
 
 
 def test_a_request_without_output_is_all_prefill():
-    found = work(Engine(DENSE), Load(500, 0), 4.0)
+    work_done = work(Engine(DENSE), Load(500, 0), 4.0)
 
-    assert found.decode == pytest.approx(0.0, abs=1e-12)
-    assert weights(found, Load(500, 0)).output == 0.0
+    assert work_done.decode == pytest.approx(0.0, abs=1e-12)
+    assert weights(work_done, Load(500, 0)).output == 0.0
 
 
 def test_the_ends_of_the_interval_move_the_prices_apart():

@@ -67,10 +67,10 @@ def test_a_share_of_a_gpu_costs_its_share():
 
 
 def test_without_price_the_time_is_known_and_the_money_is_not():
-    found = bill([pod(0)], replace(POOL, price_per_gpu_hour=None), 0, 10)
+    billed = bill([pod(0)], replace(POOL, price_per_gpu_hour=None), 0, 10)
 
-    assert found.gpu_seconds == 10
-    assert not found.priced
+    assert billed.gpu_seconds == 10
+    assert not billed.priced
     assert bill([pod(None)], replace(POOL, price_per_gpu_hour=None), 0, 10).priced
 
 
@@ -185,13 +185,13 @@ NODES = {"a": 8, "b": 8}
     ],
 )
 def test_what_nobody_held_is_charged_too(pool, pods, held, unallocated):
-    found = pool_bill(pool, holdings(pods, pool, 0, 100), NODES, 0, 100)
+    billed = pool_bill(pool, holdings(pods, pool, 0, 100), NODES, 0, 100)
 
-    assert found.unallocated.gpu_seconds == unallocated
+    assert billed.unallocated.gpu_seconds == unallocated
     if held is not None:
-        assert {name: part.gpu_seconds for name, part in found.held.items()} == held
-    parts = total_bill((*found.held.values(), found.unallocated))
-    assert parts == found.charged
+        assert {name: part.gpu_seconds for name, part in billed.held.items()} == held
+    parts = total_bill((*billed.held.values(), billed.unallocated))
+    assert parts == billed.charged
 
 
 held_pods = st.lists(

@@ -5,7 +5,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "cost.md"
 
 
 def test_the_worked_numbers_are_what_the_code_says():
-    found = doctest.testfile(str(DOCUMENT), module_relative=False, optionflags=doctest.REPORT_NDIFF)
+    tested = doctest.testfile(str(DOCUMENT), module_relative=False, optionflags=doctest.REPORT_NDIFF)
 
-    assert found.attempted > 15
-    assert found.failed == 0
+    assert tested.attempted > 15
+    assert tested.failed == 0

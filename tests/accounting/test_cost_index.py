@@ -39,24 +39,24 @@ def test_no_tokens_have_no_index():
 
 
 def test_the_least_cost_is_a_replica_at_its_sustainable_rate():
-    found = sustainable_rate(ENGINE, LOAD, Targets(0.04, 2.0))
-    assert isinstance(found, Sustainable)
-    least = reachable(found, LOAD, 2.0)
+    sustained = sustainable_rate(ENGINE, LOAD, Targets(0.04, 2.0))
+    assert isinstance(sustained, Sustainable)
+    least = reachable(sustained, LOAD, 2.0)
 
     assert least is not None
-    assert least.usd_per_request == pytest.approx(2.0 / 3600 / found.rate)
+    assert least.usd_per_request == pytest.approx(2.0 / 3600 / sustained.rate)
     assert least.blended == pytest.approx(least.usd_per_request / 1200 * 1e6)
     assert reachable_index(least, LOAD, PRICES) == pytest.approx(
         least.usd_per_request / ((1000 * 0.1 + 200 * 0.4) / 1e6)
     )
-    assert reachable(found, Load(0, 0), 2.0) is None
+    assert reachable(sustained, Load(0, 0), 2.0) is None
 
 
 def test_one_more_request_costs_less_than_the_average_one():
-    found = sustainable_rate(ENGINE, LOAD, Targets(0.04, 2.0))
-    assert isinstance(found, Sustainable)
-    least = reachable(found, LOAD, 2.0)
-    more = marginal(ENGINE, LOAD, found.point.batch, 2.0)
+    sustained = sustainable_rate(ENGINE, LOAD, Targets(0.04, 2.0))
+    assert isinstance(sustained, Sustainable)
+    least = reachable(sustained, LOAD, 2.0)
+    more = marginal(ENGINE, LOAD, sustained.point.batch, 2.0)
 
     assert least is not None
     assert more is not None

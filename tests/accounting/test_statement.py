@@ -50,44 +50,44 @@ def gap(found):
     ids=["all kinds", "no input", "no output", "all cached", "cached beyond input", "no tokens"],
 )
 def test_every_window_adds_up(tokens, charged):
-    found = statement(DAY, tokens, WEIGHTS)
+    priced = statement(DAY, tokens, WEIGHTS)
 
-    assert found.bill == DAY.total
-    assert gap(found) <= CENT_HALF
-    lines = {"input": found.input, "cached_input": found.cached_input, "output": found.output}
+    assert priced.bill == DAY.total
+    assert gap(priced) <= CENT_HALF
+    lines = {"input": priced.input, "cached_input": priced.cached_input, "output": priced.output}
     assert {name for name, line in lines.items() if line.usd_microhours} == charged
-    assert {name for name in lines if getattr(found.prices, name) is not None} == charged
-    assert (found.warming, found.unallocated) == (DAY.warming, DAY.unallocated)
+    assert {name for name in lines if getattr(priced.prices, name) is not None} == charged
+    assert (priced.warming, priced.unallocated) == (DAY.warming, DAY.unallocated)
 
 
 def test_without_tokens_everything_is_a_line():
-    found = statement(DAY, Tokens(), WEIGHTS)
+    priced = statement(DAY, Tokens(), WEIGHTS)
 
-    assert found.idle == DAY.work + DAY.idle
-    assert found.work == Bill()
-    assert found.unloaded == DAY.total.usd
+    assert priced.idle == DAY.work + DAY.idle
+    assert priced.work == Bill()
+    assert priced.unloaded == DAY.total.usd
 
 
 def test_tokens_without_weight_are_charged_alike():
-    found = statement(DAY, Tokens(1, 3e5, 0, 1e5), Weights(0.0, 0.0, 0.0))
+    priced = statement(DAY, Tokens(1, 3e5, 0, 1e5), Weights(0.0, 0.0, 0.0))
 
-    assert found.input.usd == pytest.approx(3 * found.output.usd)
+    assert priced.input.usd == pytest.approx(3 * priced.output.usd)
 
 
 def test_without_a_gpu_price_time_is_attributed_and_money_is_not():
     unpriced = Bill(3_600_000_000, priced=False)
-    found = statement(GpuTime(work=unpriced), Tokens(1, 1000, 0, 1000), WEIGHTS)
+    priced = statement(GpuTime(work=unpriced), Tokens(1, 1000, 0, 1000), WEIGHTS)
 
-    assert found.prices is None
-    assert found.bill.gpu_seconds == 3600
-    assert found.input.gpu_microseconds >= 0
+    assert priced.prices is None
+    assert priced.bill.gpu_seconds == 3600
+    assert priced.input.gpu_microseconds >= 0
 
 
 def test_loaded_prices_carry_the_overhead():
-    found = statement(DAY, Tokens(10, 1e6, 2e5, 3e5), WEIGHTS)
+    priced = statement(DAY, Tokens(10, 1e6, 2e5, 3e5), WEIGHTS)
 
-    assert float(found.loaded_prices.output / found.prices.output) == pytest.approx(2.0, rel=1e-4)
-    assert found.unloaded == 0
+    assert float(priced.loaded_prices.output / priced.prices.output) == pytest.approx(2.0, rel=1e-4)
+    assert priced.unloaded == 0
 
 
 @pytest.mark.parametrize("bad", [Tokens(1, -1.0), Tokens(1, 1, 1, float("nan")), Tokens(1, float("inf"))])
@@ -111,11 +111,11 @@ prices = st.decimals("0", "99.9999", places=4)
 def test_prices_add_up_to_the_bill_whatever_the_window(spent, price, counts, weighing):
     lines = GpuTime(*(Bill(time, time * price) for time in spent))
 
-    found = statement(lines, Tokens(1.0, *counts), Weights(*weighing))
+    priced = statement(lines, Tokens(1.0, *counts), Weights(*weighing))
 
-    assert found.bill == lines.total
-    assert gap(found) <= CENT_HALF
-    assert all(line.usd_microhours >= 0 for line in (found.input, found.cached_input, found.output))
+    assert priced.bill == lines.total
+    assert gap(priced) <= CENT_HALF
+    assert all(line.usd_microhours >= 0 for line in (priced.input, priced.cached_input, priced.output))
 
 
 def test_a_thousand_random_windows_add_up():
@@ -134,11 +134,11 @@ def test_a_thousand_random_windows_add_up():
         load = Load(random.uniform(1, 30000), random.uniform(1, 4000), random.random())
         point = weights_at(ENGINE, load, random.uniform(0.1, 200))
 
-        found = statement(lines, Tokens(1.0, new + cached, cached, output), point)
+        priced = statement(lines, Tokens(1.0, new + cached, cached, output), point)
 
-        assert found.bill == lines.total
-        assert gap(found) <= CENT_HALF
-        assert abs(found.bill.usd - lines.total.gpu_microseconds * price / Decimal(3_600_000_000)) <= Decimal("1e-15")
+        assert priced.bill == lines.total
+        assert gap(priced) <= CENT_HALF
+        assert abs(priced.bill.usd - lines.total.gpu_microseconds * price / Decimal(3_600_000_000)) <= Decimal("1e-15")
     assert seen == set(range(8))
 
 

@@ -32,9 +32,9 @@ def stored(kubectl: Kubectl, service, namespace: str):
 
 def test_defaults_of_the_server_are_those_of_python(crds, service, namespace):
     direct = translate_service({**service, "metadata": {"name": "chat", "namespace": namespace}})
-    found = stored(crds, service, namespace)
-    assert found.not_acted_on == ()
-    assert found.spec.uid
+    kept = stored(crds, service, namespace)
+    assert kept.not_acted_on == ()
+    assert kept.spec.uid
     for part in (
         "model",
         "variants",
@@ -46,7 +46,7 @@ def test_defaults_of_the_server_are_those_of_python(crds, service, namespace):
         "min_replicas",
         "idle_seconds",
     ):
-        assert getattr(found.spec, part) == getattr(direct.spec, part), part
+        assert getattr(kept.spec, part) == getattr(direct.spec, part), part
 
 
 def test_status_is_taken_whole_and_printed(crds, service, namespace):
@@ -83,13 +83,13 @@ def test_status_is_taken_whole_and_printed(crds, service, namespace):
 
 def test_owned_workload_comes_up_keeps_its_replicas_and_goes_with_its_service(crds, service, pool, namespace):
     """Applying without `replicas` must not take them back to the default of 1."""
-    found = stored(crds, service, namespace)
-    variant = found.spec.variants[0]
+    kept = stored(crds, service, namespace)
+    variant = kept.spec.variants[0]
     ref = variant.workload
-    request = WorkloadRequest(found.spec, variant, found.templates["a100"], translate_pool(pool).spec)
+    request = WorkloadRequest(kept.spec, variant, kept.templates["a100"], translate_pool(pool).spec)
     workload = build_workload(request)
-    owner = service_owner(found.spec)
-    cap = cap_config_map(CapDocument(found.spec.key, "a100", ref, initial_cap(variant.batching), owner))
+    owner = service_owner(kept.spec)
+    cap = cap_config_map(CapDocument(kept.spec.key, "a100", ref, initial_cap(variant.batching), owner))
     apply(crds, cap, "pertoken")
     first = {**workload.deployment, "spec": {**workload.deployment["spec"], "replicas": 3}}
     apply(crds, first, "pertoken", "--validate=strict")

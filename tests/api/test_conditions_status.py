@@ -65,10 +65,10 @@ def test_time_format():
 
 
 def test_every_condition_from_the_first_visit():
-    found = merge((), {}, NOW, 1)
-    assert [condition["type"] for condition in found] == list(SERVICE_CONDITIONS)
-    assert {condition["status"] for condition in found} == {"Unknown"}
-    assert all(condition["reason"] and condition["message"] for condition in found)
+    merged = merge((), {}, NOW, 1)
+    assert [condition["type"] for condition in merged] == list(SERVICE_CONDITIONS)
+    assert {condition["status"] for condition in merged} == {"Unknown"}
+    assert all(condition["reason"] and condition["message"] for condition in merged)
 
 
 def test_transition_time_moves_with_the_status_alone():

@@ -26,9 +26,9 @@ def container(*args: str, command: list[str] | None = None, image: str = VLLM, *
 
 
 def gpu(name: str) -> Any:
-    found = SHIPPED.gpu(name)
-    assert not isinstance(found, Unknown)
-    return found
+    row = SHIPPED.gpu(name)
+    assert not isinstance(row, Unknown)
+    return row
 
 
 def cap(spec: dict[str, Any]) -> int | None:

@@ -44,8 +44,8 @@ def _add_variant(**change: Any) -> Bend:
 
 def _both(*bends: Bend) -> Bend:
     def bend(obj: Json) -> None:
-        for one in bends:
-            one(obj)
+        for bend in bends:
+            bend(obj)
 
     return bend
 

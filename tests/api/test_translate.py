@@ -47,9 +47,9 @@ def test_adopted_service_only_recommends_until_told_otherwise(service):
     variant = service["spec"]["variants"][0]
     del variant["podTemplate"]
     variant["scaleTargetRef"] = {"kind": "StatefulSet", "name": "server"}
-    found = accepted(service).spec
-    assert found.mode is Mode.RECOMMEND
-    assert found.variants[0].workload == WorkloadRef("apps/v1", "StatefulSet", "demo", "server")
+    spec = accepted(service).spec
+    assert spec.mode is Mode.RECOMMEND
+    assert spec.variants[0].workload == WorkloadRef("apps/v1", "StatefulSet", "demo", "server")
     service["spec"]["mode"] = "Auto"
     assert accepted(service).spec.mode is Mode.AUTO
 
@@ -233,11 +233,11 @@ def test_pool(pool):
         provisioningSeconds=120,
         access=[{"namespaceSelector": {"matchLabels": {"team": "a"}}, "maxGPUs": 4}, {}],
     )
-    found = accepted_pool(pool).spec
-    assert found.price_per_gpu_hour == Decimal("1.29")
-    assert found.node_selector == (("nvidia.com/gpu.product", "NVIDIA-A100-SXM4-80GB"),)
-    assert (found.max_gpus, found.provisioning_seconds, found.capacity_gpus) == (8, 120, None)
-    assert [(rule.namespace_labels, rule.max_gpus) for rule in found.access] == [((("team", "a"),), 4), ((), None)]
+    spec = accepted_pool(pool).spec
+    assert spec.price_per_gpu_hour == Decimal("1.29")
+    assert spec.node_selector == (("nvidia.com/gpu.product", "NVIDIA-A100-SXM4-80GB"),)
+    assert (spec.max_gpus, spec.provisioning_seconds, spec.capacity_gpus) == (8, 120, None)
+    assert [(rule.namespace_labels, rule.max_gpus) for rule in spec.access] == [((("team", "a"),), 4), ((), None)]
 
 
 def test_pool_fields_without_effect(pool):

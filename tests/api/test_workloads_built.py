@@ -30,11 +30,11 @@ def engine_of(service):
 
 
 def build(service, pool, **more):
-    found = translate_service(service)
-    assert not isinstance(found, Rejected), found.message
-    variant = found.spec.variants[0]
+    translated = translate_service(service)
+    assert not isinstance(translated, Rejected), translated.message
+    variant = translated.spec.variants[0]
     wanted = translate_pool(pool).spec
-    return build_workload(WorkloadRequest(found.spec, variant, found.templates[variant.name], wanted, **more))
+    return build_workload(WorkloadRequest(translated.spec, variant, translated.templates[variant.name], wanted, **more))
 
 
 def built(service, pool, **more) -> OwnedWorkload:

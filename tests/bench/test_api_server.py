@@ -43,9 +43,9 @@ def prepared(seconds=300, rate=2, **changes):
 @pytest.fixture
 def run():
     """A cluster of three replicas that stands still at the trace's start."""
-    made = Run(prepared(), Schedule({}), {"chat/a100": 3})
-    made.cluster.begin()
-    return made
+    simulated = Run(prepared(), Schedule({}), {"chat/a100": 3})
+    simulated.cluster.begin()
+    return simulated
 
 
 @pytest.fixture
@@ -123,12 +123,12 @@ def test_a_config_map_is_written_over_only_as_it_was_read(run, writer):
         "metadata": {"name": cap_name("chat-a100"), "namespace": "bench"},
         "data": {CAP_VARIABLE: "64"},
     }
-    made = writer.create(manifest, FIELD_MANAGER)
+    created = writer.create(manifest, FIELD_MANAGER)
     with pytest.raises(AlreadyExists):
         writer.create(manifest, FIELD_MANAGER)
     assert run.cluster.workloads[0].cap.value == 64
 
-    identity = {name: made["metadata"][name] for name in ("uid", "resourceVersion")}
+    identity = {name: created["metadata"][name] for name in ("uid", "resourceVersion")}
     changed = {**manifest, "metadata": {**manifest["metadata"], **identity}, "data": {CAP_VARIABLE: "96"}}
     writer.apply(changed, FIELD_MANAGER, dry_run=True)
     assert run.cluster.workloads[0].cap.value == 64

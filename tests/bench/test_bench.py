@@ -187,11 +187,11 @@ def test_the_bound_is_no_empty_claim():
 
 def test_bound_grows_with_attainment_and_with_minimum_replicas():
     prepared = prepare(SHORT, 0)
-    found = bounds_of(prepared)[0]
-    at_shares = [least_usd(replace(found, floor=0.0), share, prepared.scored) for share in (0.0, 0.5, 0.9, 1.0)]
+    bound = bounds_of(prepared)[0]
+    at_shares = [least_usd(replace(bound, floor=0.0), share, prepared.scored) for share in (0.0, 0.5, 0.9, 1.0)]
     assert at_shares == sorted(at_shares)
     assert at_shares[0] == 0.0
-    assert least_usd(found, 0.0, prepared.scored) == pytest.approx(1.49 / 3600 * (prepared.end - 60))
+    assert least_usd(bound, 0.0, prepared.scored) == pytest.approx(1.49 / 3600 * (prepared.end - 60))
 
 
 def test_same_seed_same_bytes_in_one_process_or_two():
@@ -339,7 +339,7 @@ def test_ablations_take_one_thing_away():
     assert not blind.saved.memory.services["bench/chat"].variants["a100"].start_seconds
     assert blind.settings.start_seconds == 0
     worlds = watched(ABLATIONS["pertoken:requests"]()).worlds
-    real, shown = (one.metrics["default"].pods for one in worlds[-1])
+    real, shown = (world.metrics["default"].pods for world in worlds[-1])
     assert real.keys() == shown.keys()
     serving = {key: pod for key, pod in shown.items() if Signal.GENERATION_TOKENS_PER_SECOND in pod.values}
     ratios = {

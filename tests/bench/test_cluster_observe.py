@@ -219,8 +219,8 @@ def test_rates_extrapolate_as_prometheus_does(samples, now, window, expected):
     metrics = run.metrics
     metrics._config = replace(metrics._config, delay=0.0)
     metrics._now = float(now)
-    found = metrics.rates(series_of(samples), window)
-    assert (None if found is None else float(found[0])) == (None if expected is None else pytest.approx(expected))
+    rates = metrics.rates(series_of(samples), window)
+    assert (None if rates is None else float(rates[0])) == (None if expected is None else pytest.approx(expected))
 
 
 def test_samples_lag_and_lie_on_the_scrape_grid():

@@ -16,7 +16,7 @@ def test_latency_grows_with_load_as_in_an_independent_simulator():
     steady = [one for one in judged if not one.row.overloaded and not one.overloaded]
 
     assert len(learnt) == 4
-    assert all(0.75 < one.decode < 1.35 and 0.75 < one.prefill < 1.35 for one in learnt.values())
+    assert all(0.75 < value.decode < 1.35 and 0.75 < value.prefill < 1.35 for value in learnt.values())
     assert len(steady) >= 46
     assert median(abs(one.served.inter_token / one.row.inter_token - 1) for one in steady) < 0.03
     assert median(abs(one.served.ttft / one.row.ttft - 1) for one in steady) < 0.08

@@ -138,11 +138,11 @@ def assert_equal(fleet, requests, references):
     expected = np.array([(request.first_token_at, request.finished_at) for request in requests])
     np.testing.assert_allclose(fleet.state.record, expected, rtol=1e-6, atol=1e-9)
     counters = fleet.state.slots_f[: len(references)]
-    assert counters[:, at.N_PREEMPTED].tolist() == [one.preempted for one in references]
+    assert counters[:, at.N_PREEMPTED].tolist() == [reference.preempted for reference in references]
     assert counters[:, at.N_CACHED].sum() == sum(request.cached_tokens for request in requests)
-    np.testing.assert_allclose(counters[:, at.S_BUSY], [one.busy for one in references], rtol=1e-6)
+    np.testing.assert_allclose(counters[:, at.S_BUSY], [reference.busy for reference in references], rtol=1e-6)
     used = fleet.state.slots[: len(references), at.USED]
-    assert used.tolist() == [one.engine.used_blocks for one in references] == [0] * len(references)
+    assert used.tolist() == [reference.engine.used_blocks for reference in references] == [0] * len(references)
 
 
 def load(seed, count, gap, inputs=(1, 3000), outputs=(1, 400), blocks=0):

@@ -32,8 +32,8 @@ def run(gpu, clients):
 def test_factors_of_memory_and_arithmetic_are_found_apart():
     truth = other_gpus.scaled(B300, 0.75, 0.9)
     loads = [Clients(n, inputs, 256) for n in (1, 4, 16, 64, 128) for inputs in (256, 1024, 4096)]
-    found = other_gpus.fit_served([run(truth, load) for load in loads for _ in range(4)])
-    runs, by_memory, by_compute = found["b300-sxm"]
+    factors = other_gpus.fit_served([run(truth, load) for load in loads for _ in range(4)])
+    runs, by_memory, by_compute = factors["b300-sxm"]
     assert runs == 60
     assert by_memory == pytest.approx(0.75, rel=0.05)
     assert by_compute == pytest.approx(0.9, rel=0.1)

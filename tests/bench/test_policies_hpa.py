@@ -124,11 +124,11 @@ def test_removals_of_a_period_widen_what_may_be_added():
 def test_scale_down_one_pod_per_two_minutes_after_its_window():
     down = ScalingRules(180, (ScalingPolicy(PolicyType.PODS, 1, 120),))
     hpa = Hpa(HpaSettings(Behavior(DEFAULT_SCALE_UP, down)))
-    found = run(hpa, [5] + [1] * 24, 5)
+    outcome = run(hpa, [5] + [1] * 24, 5)
     # The first recommendation (5 at second 0) holds to second 165; then one pod at 180 and 300.
-    assert found[:12] == [5] * 12
-    assert found[12:20] == [4] * 8
-    assert found[20:25] == [3] * 5
+    assert outcome[:12] == [5] * 12
+    assert outcome[12:20] == [4] * 8
+    assert outcome[20:25] == [3] * 5
 
 
 def test_up_window_takes_the_least_recommendation():

@@ -113,11 +113,11 @@ def test_search_tries_defaults_and_grid_once_each_and_logs_all():
         tried.append(settings)
         return TrialScore(10.0 - len(tried), 0.99 if len(tried) < 5 else 0.5)
 
-    found = tune("hpa-queue", ENTRIES["hpa-queue"].grid, evaluate, 0.95)
+    tuned = tune("hpa-queue", ENTRIES["hpa-queue"].grid, evaluate, 0.95)
     assert tried == [{}, *ENTRIES["hpa-queue"].grid]
-    assert found.settings == tried[3]
-    assert found.kept
-    log = found.log()
+    assert tuned.settings == tried[3]
+    assert tuned.kept
+    log = tuned.log()
     assert len(log) == BUDGET
     assert [record["chosen"] for record in log].index(True) == 3
     assert {record["budget"] for record in log} == {BUDGET}

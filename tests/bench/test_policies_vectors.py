@@ -32,11 +32,11 @@ def replica(case: Case, analysis: queueing.Analysis = queueing.Analysis.MEAN) ->
 def prefill(case: Case, expected: float) -> None:
     # Upstream takes 0 output tokens here: the same as 1 but for the mean of the resident tokens.
     n, i = case["batch"], case["I"]
-    found = replica(case).prefill(n)
+    engine = replica(case).prefill(n)
     if i:
         with_one = case["alpha"] + n * (case["beta"] * (i + 1) / 2 + case["gamma"] * (i + 0.5))
-        found += case["alpha"] + n * (case["beta"] * i + case["gamma"] * i) - with_one
-    assert found == pytest.approx(expected, rel=1e-5)
+        engine += case["alpha"] + n * (case["beta"] * i + case["gamma"] * i) - with_one
+    assert engine == pytest.approx(expected, rel=1e-5)
 
 
 def decode(case: Case, expected: float) -> None:
@@ -90,8 +90,8 @@ def optimize(case: Case, expected: Case) -> None:
 def chunked(case: Case, expected: Case) -> None:
     queue = replica(case, queueing.Analysis.CHUNKED)
     assert queue.chunks(case["batch"]) == expected["chunks"]
-    found = queue.chunked(case["batch"], expected["chunks"])
-    times = (found.iteration, found.prefill, found.inter_token, found.service)
+    chunks = queue.chunked(case["batch"], expected["chunks"])
+    times = (chunks.iteration, chunks.prefill, chunks.inter_token, chunks.service)
     assert times == pytest.approx([expected[key] for key in ("t_iter", "prefill", "itl", "tau")], rel=1e-5)
 
 
@@ -115,16 +115,22 @@ def allocation(case: Case, expected: Case) -> None:
     offer = wva_slo.Offer(case["accelerator"], step(perf), batch, cost, case["min_replicas"])
     objectives = queueing.Objectives(case["slo_ttft"], case["slo_itl"], case["slo_tps"])
     size = queueing.RequestSize(case["I"], case["O"])
-    found = wva_slo.allocate(offer, case["rpm"] / 60, size, objectives)
-    assert found is not None
-    assert (found.replicas, batch, found.cost) == (expected["replicas"], expected["max_batch"], expected["cost"])
-    assert (found.inter_token, found.ttft) == pytest.approx((expected["itl"], expected["ttft_as_reported"]), rel=5e-3)
+    allocated = wva_slo.allocate(offer, case["rpm"] / 60, size, objectives)
+    assert allocated is not None
+    assert (allocated.replicas, batch, allocated.cost) == (
+        expected["replicas"],
+        expected["max_batch"],
+        expected["cost"],
+    )
+    assert (allocated.inter_token, allocated.ttft) == pytest.approx(
+        (expected["itl"], expected["ttft_as_reported"]), rel=5e-3
+    )
 
 
 def zero_load(case: Case, expected: Case) -> None:
     offer = wva_slo.Offer("gpu", queueing.StepTime(5, 0.2, 0), 16, case["acc_cost"], case["min_replicas"])
-    found = wva_slo.allocate(offer, 0.0, queueing.RequestSize(0, 1), queueing.Objectives(100, 100))
-    assert found == wva_slo.Allocation("gpu", expected["replicas"], expected["cost"])
+    allocated = wva_slo.allocate(offer, 0.0, queueing.RequestSize(0, 1), queueing.Objectives(100, 100))
+    assert allocated == wva_slo.Allocation("gpu", expected["replicas"], expected["cost"])
 
 
 def transition(case: Case, expected: float) -> None:
@@ -140,10 +146,10 @@ def v1_signals(case: Case, expected: Case) -> None:
         config["kvSpareTrigger"],
         config["queueSpareTrigger"],
     )
-    found = wva_saturation.analyze([wva_saturation.ReplicaLoad(kv, q) for kv, q in case["replicas"]], settings)
-    names = {"non_saturated": found.free, "spare_q": found.spare_queue}
+    analysis = wva_saturation.analyze([wva_saturation.ReplicaLoad(kv, q) for kv, q in case["replicas"]], settings)
+    names = {"non_saturated": analysis.free, "spare_q": analysis.spare_queue}
     for key, value in expected.items():
-        assert names.get(key, getattr(found, key, None)) == pytest.approx(value), key
+        assert names.get(key, getattr(analysis, key, None)) == pytest.approx(value), key
 
 
 def v1_targets(case: Case, expected: Case) -> None:
@@ -194,8 +200,8 @@ def v2_zero_replica(case: Case, expected: float) -> None:
     known = wva_tokens.ZeroReplica(
         live, case.get("effective"), flags, case.get("compatible_live"), case.get("kv_total")
     )
-    found = known.capacity(case.get("I", 0), case.get("O", 0), wva_tokens.TokenSettings())
-    assert found == pytest.approx(expected)
+    capacity = known.capacity(case.get("I", 0), case.get("O", 0), wva_tokens.TokenSettings())
+    assert capacity == pytest.approx(expected)
 
 
 def v2_waiting(case: Case, expected: float) -> None:
@@ -218,8 +224,8 @@ def v2_total_demand(case: Case, expected: Case) -> None:
 def v2_fallback(case: Case, expected: Case) -> None:
     only = case["role"] == "prefill"
     waiting = wva_tokens.waiting_tokens(case["q"], case["I"], case["O"], prefill_only=only)
-    found = wva_tokens.without_cache_info(case["stored"], case["kv"], waiting, wva_tokens.TokenSettings())
-    assert found == (expected["cap"], expected["demand"])
+    capacity = wva_tokens.without_cache_info(case["stored"], case["kv"], waiting, wva_tokens.TokenSettings())
+    assert capacity == (expected["cap"], expected["demand"])
 
 
 def v2_median(case: list[float], expected: int) -> None:
@@ -227,9 +233,9 @@ def v2_median(case: list[float], expected: int) -> None:
 
 
 def v2_threshold(case: Case, expected: Case) -> None:
-    found = wva_tokens.balance(case["demand"], case["supply"], case["anticipated"], wva_tokens.TokenSettings())
+    balanced = wva_tokens.balance(case["demand"], case["supply"], case["anticipated"], wva_tokens.TokenSettings())
     for key, value in expected.items():
-        assert getattr(found, key) == pytest.approx(value)
+        assert getattr(balanced, key) == pytest.approx(value)
 
 
 def choice(variant: Case) -> wva_allocate.Choice:
@@ -246,8 +252,8 @@ def choice(variant: Case) -> wva_allocate.Choice:
 
 
 def cost_aware(case: Case, expected: Case) -> None:
-    found = wva_allocate.cost_aware(case["required"], case["spare"], [choice(v) for v in case["variants"]])
-    assert {name: found[name] for name in expected} == expected
+    replicas = wva_allocate.cost_aware(case["required"], case["spare"], [choice(v) for v in case["variants"]])
+    assert {name: replicas[name] for name in expected} == expected
 
 
 def greedy(case: Case, expected: Case) -> None:
@@ -261,14 +267,14 @@ def greedy(case: Case, expected: Case) -> None:
         )
         for model in case["models"]
     ]
-    found = wva_allocate.greedy_by_score(needs, case["gpus"])
-    assert {name: found[name] for name in expected} == expected
+    replicas = wva_allocate.greedy_by_score(needs, case["gpus"])
+    assert {name: replicas[name] for name in expected} == expected
 
 
 def cost_fault(case: Case, expected: Case) -> None:
     choices = [choice(v) for v in case["variants"]]
-    found = wva_allocate.cost_aware(case["required"], case["spare"], choices)
-    paid = sum(found[c.name] * c.cost for c in choices)
+    replicas = wva_allocate.cost_aware(case["required"], case["spare"], choices)
+    paid = sum(replicas[c.name] * c.cost for c in choices)
     assert paid == expected["wva_cost"] >= expected["optimum_cost"]
 
 

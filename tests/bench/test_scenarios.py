@@ -110,10 +110,10 @@ def test_repeating_keeps_time_and_multiplies_requests():
 def test_prefix_ids_are_renumbered_and_kept_apart(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text("arrival_s,input_tokens,output_tokens,prefix_ids\n2,600,1,7 9\n1,600,1,7\n3,10,1,\n")
-    one = load_requests(file, Cut(), 0, 0)
-    assert one.prefix_at.tolist() == [0, 1, 3, 3]
-    assert one.prefix.tolist() == [0, 0, 1]
-    both = merged([one, load_requests(file, Cut(start_seconds=0.5), 1, 0)])
+    trace = load_requests(file, Cut(), 0, 0)
+    assert trace.prefix_at.tolist() == [0, 1, 3, 3]
+    assert trace.prefix.tolist() == [0, 0, 1]
+    both = merged([trace, load_requests(file, Cut(start_seconds=0.5), 1, 0)])
     assert both.arrival.tolist() == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
     assert both.prefix.tolist() == [2, 0, 2, 3, 0, 1]
 

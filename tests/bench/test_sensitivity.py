@@ -36,12 +36,12 @@ def test_what_is_no_number_is_refused(path):
 def test_noise_is_two_deviations_of_a_difference():
     scores = [CostAndAttainment(usd, attained) for usd, attained in ((99.0, 95.0), (101.0, 97.0))]
 
-    found = noise(scores, 1)
+    spread = noise(scores, 1)
 
-    assert found.usd == pytest.approx(4.0)
-    assert found.attained == pytest.approx(4.0)
-    assert Change(-4.1, 0.0).beyond(found)
-    assert not Change(3.9, -3.9).beyond(found)
+    assert spread.usd == pytest.approx(4.0)
+    assert spread.attained == pytest.approx(4.0)
+    assert Change(-4.1, 0.0).beyond(spread)
+    assert not Change(3.9, -3.9).beyond(spread)
 
 
 def test_the_page_lists_every_number_and_marks_what_is_more_than_noise():

@@ -68,12 +68,12 @@ def test_waiting_from_scrapes_is_that_of_the_requests(burst, servers, utilizatio
     seen = Servers(2, record.offered / (2 * 0.4))
     burstiness = fit_burstiness(record, Seen(seen, float(exact(at, work / seen.speed, 2).mean())))
 
-    found = waiting(record, Servers(servers, speed), burstiness)
+    waits = waiting(record, Servers(servers, speed), burstiness)
 
     replay = exact(at, work / speed, servers)
-    assert found.utilization == pytest.approx(utilization)
-    assert found.mean == pytest.approx(replay.mean(), rel=0.25)
-    assert found.percentile(95) == pytest.approx(np.percentile(replay, 95), rel=0.25)
+    assert waits.utilization == pytest.approx(utilization)
+    assert waits.mean == pytest.approx(replay.mean(), rel=0.25)
+    assert waits.percentile(95) == pytest.approx(np.percentile(replay, 95), rel=0.25)
 
 
 def test_bursts_below_the_scrape_are_learnt_from_the_queue_time():
@@ -94,10 +94,10 @@ def test_poisson_arrivals_wait_as_the_formula_says():
     at = np.sort(random.random(40_000) * 3600 * 2)
     record = scraped(at, random.exponential(1.0, len(at)))
 
-    found = waiting(record, Servers(1, record.offered / 0.5), 0.0)
+    waits = waiting(record, Servers(1, record.offered / 0.5), 0.0)
 
     service = 1.0 / (record.offered / 0.5)
-    assert found.mean == pytest.approx(head_of_line(1, 0.5, service, 1.0), rel=0.1)
+    assert waits.mean == pytest.approx(head_of_line(1, 0.5, service, 1.0), rel=0.1)
 
 
 arrivals = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 20)), min_size=1, max_size=40)
@@ -108,9 +108,9 @@ def test_the_queue_is_first_come_first_served(requests, servers, speed):
     ordered = sorted(requests)
     at, work = np.array([a for a, _ in ordered]), np.array([w for _, w in ordered])
 
-    found = queue(Arrivals(at, work), Servers(servers, speed))
+    served = queue(Arrivals(at, work), Servers(servers, speed))
 
-    assert found == pytest.approx(exact(at, work / speed, servers), abs=1e-9)
+    assert served == pytest.approx(exact(at, work / speed, servers), abs=1e-9)
 
 
 counts = st.lists(st.integers(0, 30), min_size=1, max_size=20)
@@ -121,25 +121,25 @@ def test_rebuilt_arrivals_have_the_recorded_counts_and_work(counts, burstiness, 
     work = tuple(2.0 * count for count in counts)
     record = Record(INTERVAL, tuple(map(float, counts)), work, (1.0, 2.0, 5.0))
 
-    found = rebuild(record, burstiness, copy=copy)
+    rebuilt = rebuild(record, burstiness, copy=copy)
 
-    slot = np.minimum((found.at // INTERVAL).astype(int), len(counts) - 1)
+    slot = np.minimum((rebuilt.at // INTERVAL).astype(int), len(counts) - 1)
     assert list(np.bincount(slot, minlength=len(counts))) == counts
-    assert np.bincount(slot, weights=found.work, minlength=len(counts)) == pytest.approx(work)
-    assert all(before <= after for before, after in pairwise(found.at))
+    assert np.bincount(slot, weights=rebuilt.work, minlength=len(counts)) == pytest.approx(work)
+    assert all(before <= after for before, after in pairwise(rebuilt.at))
     again = rebuild(record, burstiness, copy=copy)
-    assert np.array_equal(found.at, again.at)
-    assert np.array_equal(found.work, again.work)
+    assert np.array_equal(rebuilt.at, again.at)
+    assert np.array_equal(rebuilt.work, again.work)
 
 
 @given(rate=st.floats(0.2, 5))
 def test_a_forecast_scales_the_number_of_requests(rate):
     record = Record(INTERVAL, (40.0,) * 50, (8.0,) * 50)
 
-    found = rebuild(record, 0.01, rate)
+    rebuilt = rebuild(record, 0.01, rate)
 
-    assert len(found.at) == pytest.approx(2000 * rate, abs=51)
-    assert found.work.sum() == pytest.approx(400 * rate, rel=0.05, abs=1.0)
+    assert len(rebuilt.at) == pytest.approx(2000 * rate, abs=51)
+    assert rebuilt.work.sum() == pytest.approx(400 * rate, rel=0.05, abs=1.0)
 
 
 @given(intervals=st.integers(1, 5), halvings=st.integers(0, 6), burstiness=st.floats(0, 1))
@@ -172,11 +172,11 @@ def test_even_arrivals_wait_less_than_by_chance():
     record = scraped(at, work)
     servers = Servers(1, record.offered / 0.6)
 
-    found = waiting(record, servers)
+    waits = waiting(record, servers)
 
     assert regularity(record.requests) == pytest.approx(0.25, abs=0.15)
-    assert found.mean == pytest.approx(exact(at, work / servers.speed, 1).mean(), rel=0.25)
-    assert found.mean < 0.85 * head_of_line(1, 0.6, 1.0 / servers.speed, 1.0)
+    assert waits.mean == pytest.approx(exact(at, work / servers.speed, 1).mean(), rel=0.25)
+    assert waits.mean < 0.85 * head_of_line(1, 0.6, 1.0 / servers.speed, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_head_of_line_waiting_of_exponential_work(servers, utilization, wait):
 def test_an_empty_record_waits_for_nothing():
     empty = Record(INTERVAL, (0.0, 0.0), (0.0, 0.0))
 
-    found = waiting(empty, Servers(1))
+    waits = waiting(empty, Servers(1))
 
-    assert (found.mean, found.percentile(95)) == (0.0, 0.0)
+    assert (waits.mean, waits.percentile(95)) == (0.0, 0.0)
     assert fit_burstiness(empty, Seen(Servers(1), 0.0)) == prior_burstiness(empty)
 
 

@@ -24,24 +24,24 @@ def early(stack: Stack) -> Iterator[Lab]:
 
     Each is of the one test that asks for it by name; others leave them alone.
     """
-    made = _lab(stack)
-    pool = made.pool(nodes=[8])
-    made.load("early-a", requests_per_second=6, output_tokens=200, step_seconds=0.03, batch=64)
+    lab = _lab(stack)
+    pool = lab.pool(nodes=[8])
+    lab.load("early-a", requests_per_second=6, output_tokens=200, step_seconds=0.03, batch=64)
     batching = {"minSequences": 16, "maxSequences": 96}
-    made.service("early", owned(pool, minReplicas=2, maxReplicas=4, batching=batching))
-    made.load("roll-a", requests_per_second=3, output_tokens=200, step_seconds=0.03, batch=64)
+    lab.service("early", owned(pool, minReplicas=2, maxReplicas=4, batching=batching))
+    lab.load("roll-a", requests_per_second=3, output_tokens=200, step_seconds=0.03, batch=64)
     batching = {"mode": "Fixed", "maxSequences": 64}
-    made.service("roll", owned(pool, minReplicas=1, maxReplicas=4, batching=batching))
-    yield made
-    made.close()
+    lab.service("roll", owned(pool, minReplicas=1, maxReplicas=4, batching=batching))
+    yield lab
+    lab.close()
 
 
 @pytest.fixture
 def lab(stack: Stack) -> Iterator[Lab]:
     """A fresh namespace in which workloads may be owned."""
-    made = _lab(stack)
-    yield made
-    made.close()
+    lab = _lab(stack)
+    yield lab
+    lab.close()
 
 
 def _lab(stack: Stack) -> Lab:

@@ -33,9 +33,9 @@ def replica_set() -> dict[str, Any]:
 
 def nested(lab: Lab, name: str, pool: str, levels: int) -> str:
     """A service whose template is nested so deep that only its text can be handled here."""
-    made = service(name, owned(pool, pod={"volumes": "MARK"}))
-    made["metadata"]["namespace"] = f"{lab.namespace}-deep"
-    return json.dumps(made).replace('"MARK"', '{"a":' * levels + "1" + "}" * levels)
+    manifest = service(name, owned(pool, pod={"volumes": "MARK"}))
+    manifest["metadata"]["namespace"] = f"{lab.namespace}-deep"
+    return json.dumps(manifest).replace('"MARK"', '{"a":' * levels + "1" + "}" * levels)
 
 
 def accepted(lab: Lab, namespace: str, name: str) -> str:
@@ -96,7 +96,7 @@ def test_what_a_schema_can_bound_does_not_enter_the_cluster(lab: Lab, spec: dict
     figures = {"hiddenSize": 1, "numAttentionHeads": 1, "intermediateSize": 1, "vocabSize": 1}
     if "model" in spec:
         spec["model"]["architecture"].update(figures)
-    made = service("poison", adopted("chat", "pool"))
-    made["spec"].update(spec)
+    manifest = service("poison", adopted("chat", "pool"))
+    manifest["spec"].update(spec)
     with pytest.raises(KubectlFailed, match=field.replace(".", r"\.")):
-        lab.apply(made)
+        lab.apply(manifest)

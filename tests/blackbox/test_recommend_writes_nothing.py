@@ -21,9 +21,9 @@ def others(lab, mark: int) -> list[tuple[str, str, str]]:
 def paused(lab, name: str, *variants: Any, **spec: Any) -> None:
     from clusterlab import manifests  # noqa: PLC0415
 
-    made = manifests.service(name, *variants, **spec)
-    made["metadata"]["annotations"] = {"pertoken.dev/paused": "true"}
-    lab.apply(made)
+    manifest = manifests.service(name, *variants, **spec)
+    manifest["metadata"]["annotations"] = {"pertoken.dev/paused": "true"}
+    lab.apply(manifest)
 
 
 def test_without_leave_to_act_nothing_is_made_corrected_scaled_or_taken_over(lab):

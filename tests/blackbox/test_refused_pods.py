@@ -19,8 +19,8 @@ def quota(lab: Any, **hard: str) -> None:
 
 
 def stateful(name: str, pool: str, replicas: int) -> dict[str, Any]:
-    made = manifests.deployment(name, pool, replicas, [manifests.engine()])
-    return {**made, "kind": "StatefulSet", "spec": {**made["spec"], "podManagementPolicy": "Parallel"}}
+    manifest = manifests.deployment(name, pool, replicas, [manifests.engine()])
+    return {**manifest, "kind": "StatefulSet", "spec": {**manifest["spec"], "podManagementPolicy": "Parallel"}}
 
 
 def test_a_stateful_set_says_why_in_its_events_and_keeps_no_gpus(lab):

@@ -17,33 +17,35 @@ def test_an_api_request_costs_its_tokens():
 
 
 def test_a_replica_pays_when_its_hour_costs_less_than_the_requests_of_an_hour():
-    found = break_even(Fleet(rate=8.0, usd_per_hour=2.736), LOAD, API)  # 0.00076 USD/s
+    crossing = break_even(Fleet(rate=8.0, usd_per_hour=2.736), LOAD, API)  # 0.00076 USD/s
 
-    assert found.first == pytest.approx(4.0)
-    assert found.utilization == pytest.approx(0.5)
-    assert found.always == pytest.approx(4.0)  # two replicas pay from 8 req/s on, where the second is needed
+    assert crossing.first == pytest.approx(4.0)
+    assert crossing.utilization == pytest.approx(0.5)
+    assert crossing.always == pytest.approx(4.0)  # two replicas pay from 8 req/s on, where the second is needed
 
 
 def test_a_dear_replica_loses_again_when_the_next_one_is_added():
-    found = break_even(Fleet(rate=5.0, usd_per_hour=2.736), LOAD, API)
+    crossing = break_even(Fleet(rate=5.0, usd_per_hour=2.736), LOAD, API)
 
-    assert found.first == pytest.approx(4.0)
-    assert found.always == pytest.approx(16.0)  # the fourth pays from 16 on; the fifth is needed at 20, where it pays
+    assert crossing.first == pytest.approx(4.0)
+    assert crossing.always == pytest.approx(
+        16.0
+    )  # the fourth pays from 16 on; the fifth is needed at 20, where it pays
 
 
 @pytest.mark.parametrize(("rate", "factor"), [(3.9, 1.0), (7.0, 2.0)])
 def test_some_replicas_never_pay(rate, factor):
-    found = break_even(Fleet(rate, 2.736, factor), LOAD, API)
+    crossing = break_even(Fleet(rate, 2.736, factor), LOAD, API)
 
-    assert (found.first, found.always) == (None, None)
-    assert found.utilization > 1.0
+    assert (crossing.first, crossing.always) == (None, None)
+    assert crossing.utilization > 1.0
 
 
 def test_at_full_use_the_first_pays_and_the_fleet_does_not():
-    found = break_even(Fleet(4.0, 2.736), LOAD, API)
+    crossing = break_even(Fleet(4.0, 2.736), LOAD, API)
 
-    assert found.first == pytest.approx(4.0)
-    assert found.always is None
+    assert crossing.first == pytest.approx(4.0)
+    assert crossing.always is None
 
 
 def test_a_free_api_is_never_beaten():
@@ -62,14 +64,14 @@ def test_a_fleet_must_carry_something(fleet):
 @given(rate=st.floats(0.1, 100), hourly=st.floats(0.1, 50), factor=st.floats(1.0, 3.0), above=st.floats(1.0001, 20.0))
 def test_beyond_the_break_even_own_gpus_are_never_dearer(rate, hourly, factor, above):
     fleet = Fleet(rate, hourly, factor)
-    found = break_even(fleet, LOAD, API)
+    crossing = break_even(fleet, LOAD, API)
 
     def api(load):
-        return load * found.api_usd_per_request * 3600
+        return load * crossing.api_usd_per_request * 3600
 
-    if found.always is not None:
-        load = found.always * above
+    if crossing.always is not None:
+        load = crossing.always * above
         assert fleet.usd_per_hour_at(load) <= api(load) * (1 + 1e-6)
-    if found.first is not None and found.first > 0:
-        below = found.first / above
+    if crossing.first is not None and crossing.first > 0:
+        below = crossing.first / above
         assert fleet.usd_per_hour_at(below) > api(below)

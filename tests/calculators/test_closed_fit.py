@@ -28,12 +28,12 @@ def error(gains, points):
 @given(decode=st.floats(0.7, 1.5), prefill=st.floats(0.7, 1.5), ttft=st.floats(0.5, 2.5))
 def test_gains_that_made_the_points_are_found_again(decode, prefill, ttft):
     points = measured(ClosedGains(decode, prefill, ttft))
-    found = fit(ENGINE, SERVED, points)
+    fitted = fit(ENGINE, SERVED, points)
 
-    assert found.gains.decode == pytest.approx(decode, rel=0.06)
-    assert found.gains.ttft == pytest.approx(ttft, rel=0.12)
-    assert error(found.gains, points) <= max(0.02, error(AS_SERVED, points))
-    assert found.error_after <= found.error_before + 1e-9
+    assert fitted.gains.decode == pytest.approx(decode, rel=0.06)
+    assert fitted.gains.ttft == pytest.approx(ttft, rel=0.12)
+    assert error(fitted.gains, points) <= max(0.02, error(AS_SERVED, points))
+    assert fitted.error_after <= fitted.error_before + 1e-9
 
 
 def test_without_points_nothing_is_learnt():
@@ -43,12 +43,12 @@ def test_without_points_nothing_is_learnt():
 @pytest.mark.parametrize("factor", [0.01, 100.0])
 def test_gains_stay_within_their_bounds(factor):
     points = [replace(p, inter_token=p.inter_token * factor, ttft=p.ttft * factor) for p in measured(AS_SERVED)]
-    found = fit(ENGINE, SERVED, points)
+    fitted = fit(ENGINE, SERVED, points)
 
-    assert 0.5 <= found.gains.decode <= 2.0
-    assert 0.5 <= found.gains.prefill <= 2.0
-    assert 0.2 <= found.gains.ttft <= 5.0
-    assert found.outliers == len(points)
+    assert 0.5 <= fitted.gains.decode <= 2.0
+    assert 0.5 <= fitted.gains.prefill <= 2.0
+    assert 0.2 <= fitted.gains.ttft <= 5.0
+    assert fitted.outliers == len(points)
 
 
 def test_one_point_far_off_hardly_moves_the_others():
@@ -60,10 +60,10 @@ def test_one_point_far_off_hardly_moves_the_others():
 
 def test_growth_of_the_first_tokens_time_is_learnt():
     truth = ClosedGains(ttft=1.3, ttft_clients=0.3, ttft_input=0.2)
-    found = fit(ENGINE, SERVED, measured(truth)).gains
+    fitted = fit(ENGINE, SERVED, measured(truth)).gains
 
-    assert found.ttft_clients == pytest.approx(0.3, abs=0.08)
-    assert found.ttft_input == pytest.approx(0.2, abs=0.08)
+    assert fitted.ttft_clients == pytest.approx(0.3, abs=0.08)
+    assert fitted.ttft_input == pytest.approx(0.2, abs=0.08)
 
 
 def test_clients_that_do_not_wait_tell_that_the_cache_is_larger():
@@ -71,11 +71,11 @@ def test_clients_that_do_not_wait_tell_that_the_cache_is_larger():
     small = replace(ENGINE, kv_capacity=30_000.0)
     loads = [Clients(c, 2000, 500) for c in (4, 16, 32, 48)]
     points = measured(AS_SERVED, loads)
-    found = fit_best(small, {"": SERVED}, points)
+    fitted = fit_best(small, {"": SERVED}, points)
 
-    assert found.gains.capacity * small.kv_capacity >= 48 * 2250 * 0.9
-    assert found.error_after < 0.05
-    assert fit(small, SERVED, points).penalty > found.penalty
+    assert fitted.gains.capacity * small.kv_capacity >= 48 * 2250 * 0.9
+    assert fitted.error_after < 0.05
+    assert fit(small, SERVED, points).penalty > fitted.penalty
 
 
 def test_the_cache_is_left_alone_where_it_is_not_filled():

@@ -11,10 +11,10 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "model.md"
 
 
 def test_the_worked_number_is_computed_as_written():
-    found = doctest.testfile(str(DOCUMENT), module_relative=False, optionflags=doctest.REPORT_NDIFF)
+    tested = doctest.testfile(str(DOCUMENT), module_relative=False, optionflags=doctest.REPORT_NDIFF)
 
-    assert found.attempted > 8
-    assert found.failed == 0
+    assert tested.attempted > 8
+    assert tested.failed == 0
 
 
 def test_the_worked_number_is_what_estimate_says():

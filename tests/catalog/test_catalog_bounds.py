@@ -50,17 +50,17 @@ def test_every_figure_of_a_config_has_a_bound():
 @pytest.mark.parametrize("value", HOSTILE, ids=shown)
 @pytest.mark.parametrize("key", list(CONFIG))
 def test_a_needed_figure_out_of_bounds_is_named(key: str, value: object):
-    made = from_mapping("m", {**CONFIG, key: value})
-    assert isinstance(made, Incomplete)
-    assert made.missing == (key,)
+    model = from_mapping("m", {**CONFIG, key: value})
+    assert isinstance(model, Incomplete)
+    assert model.missing == (key,)
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=shown)
 @pytest.mark.parametrize("names", SPELLINGS.values(), ids=list(SPELLINGS))
 def test_no_figure_leaves_the_bounds(names: tuple[str, ...], value: object):
-    made = from_mapping("m", {**CONFIG, "hybrid_override_pattern": "M*-" * 2000, names[0]: value})
-    if isinstance(made, Model):
-        assert all((getattr(made, name) or 0) <= OF_MODEL[name] for name in NUMBERS)
+    model = from_mapping("m", {**CONFIG, "hybrid_override_pattern": "M*-" * 2000, names[0]: value})
+    if isinstance(model, Model):
+        assert all((getattr(model, name) or 0) <= OF_MODEL[name] for name in NUMBERS)
 
 
 @pytest.mark.parametrize("value", [one for one in HOSTILE if one is not None], ids=shown)

@@ -86,10 +86,10 @@ from pertoken.catalog.shipped_models import MODELS
     ],
 )
 def test_gpus_are_found_by_all_their_names(name, expected):
-    found = SHIPPED.gpu(name)
+    row = SHIPPED.gpu(name)
 
-    assert not isinstance(found, Unknown)
-    assert found.id == expected
+    assert not isinstance(row, Unknown)
+    assert row.id == expected
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_gpus_are_found_by_all_their_names(name, expected):
     ],
 )
 def test_models_are_found_by_all_their_names(name, expected):
-    found = SHIPPED.model(name)
+    row = SHIPPED.model(name)
 
-    assert not isinstance(found, Unknown)
-    assert found.id == expected
+    assert not isinstance(row, Unknown)
+    assert row.id == expected
 
 
 def test_a_slice_of_a_gpu_has_its_share():
@@ -227,10 +227,10 @@ def test_inline_architecture_equals_the_catalog_row():
         ("vocab_size", 128256),
     )
 
-    made = from_config("mine", facts)
+    model = from_config("mine", facts)
 
-    assert isinstance(made, Model)
-    assert (made.layers, made.kv_heads, made.head_dim, made.ffn) == (
+    assert isinstance(model, Model)
+    assert (model.layers, model.kv_heads, model.head_dim, model.ffn) == (
         row.layers,
         row.kv_heads,
         row.head_dim,
@@ -239,7 +239,7 @@ def test_inline_architecture_equals_the_catalog_row():
 
 
 def test_inline_experts_and_latent_attention():
-    made = from_config(
+    model = from_config(
         "moe",
         (
             ("num_hidden_layers", 61),
@@ -257,8 +257,8 @@ def test_inline_experts_and_latent_attention():
         ),
     )
 
-    assert isinstance(made, Model)
-    assert (made.moe_layers, made.kv_latent, made.shared_ffn, made.ffn) == (58, 576, 2048, 18432)
+    assert isinstance(model, Model)
+    assert (model.moe_layers, model.kv_latent, model.shared_ffn, model.ffn) == (58, 576, 2048, 18432)
 
 
 @pytest.mark.parametrize("facts", [(), (("num_hidden_layers", "32"),), (("num_hidden_layers", True),)])

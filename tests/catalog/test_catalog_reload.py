@@ -58,12 +58,12 @@ def test_unchanged_files_are_not_read_again(tmp_path):
 def test_a_changed_row_reaches_the_next_plan_of_a_variant_that_was_planned_before(tmp_path):
     folder = CatalogFolder(tmp_path)
     mount(tmp_path, "1", row(GPU, bandwidth=2000))
-    made = plant(rate=6.0, replicas=2, act=False, catalog=folder.catalog())
-    before = made.run(60).decisions[0].variants[0].capacity_per_replica
+    fleet = plant(rate=6.0, replicas=2, act=False, catalog=folder.catalog())
+    before = fleet.run(60).decisions[0].variants[0].capacity_per_replica
 
     mount(tmp_path, "2", row(GPU, bandwidth=1000))
-    made.catalog = folder.catalog()
-    after = made.step().decisions[0].variants[0].capacity_per_replica
+    fleet.catalog = folder.catalog()
+    after = fleet.step().decisions[0].variants[0].capacity_per_replica
 
     assert 0 < after < 0.8 * before
 

@@ -86,10 +86,10 @@ def test_a_models_config_and_its_fields_make_the_same_row():
     ],
 )
 def test_every_mistake_names_field_value_and_expectation(content, told):
-    found = parse_rows(content)
+    rows = parse_rows(content)
 
-    assert any(told in mistake for mistake in found.mistakes), found.mistakes
-    assert not found.models
+    assert any(told in mistake for mistake in rows.mistakes), rows.mistakes
+    assert not rows.models
 
 
 def test_a_wrong_row_does_not_take_the_others_with_it(tmp_path):

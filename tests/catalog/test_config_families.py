@@ -114,26 +114,26 @@ def test_recurrent_layers_cache_nothing_and_keep_a_state():
         "linear_value_head_dim": 128,
         "vocab_size": 151936,
     }
-    made = from_mapping("mine", hybrid)
+    model = from_mapping("mine", hybrid)
 
-    assert (made.attending, made.linear_layers) == (12, 36)
-    assert made.linear_state > 0
-    assert kv_bytes_per_token(made) == 2 * 12 * 2 * 256 * 2
-    assert count(made).total == pytest.approx(80e9, rel=0.03)  # published as 80B
+    assert (model.attending, model.linear_layers) == (12, 36)
+    assert model.linear_state > 0
+    assert kv_bytes_per_token(model) == 2 * 12 * 2 * 256 * 2
+    assert count(model).total == pytest.approx(80e9, rel=0.03)  # published as 80B
 
 
 def test_a_multimodal_config_is_read_at_its_text():
     inner = {key: value for key, value in MIXTRAL.items() if key != "model_type"}
-    made = from_mapping("mine", {"model_type": "llava", "vision_config": {"hidden_size": 1}, "text_config": inner})
+    model = from_mapping("mine", {"model_type": "llava", "vision_config": {"hidden_size": 1}, "text_config": inner})
 
-    assert made.hidden == 4096
+    assert model.hidden == 4096
 
 
 @pytest.mark.parametrize("change", [{"hidden_size": 0}, {"num_hidden_layers": None}, {"vocab_size": "many"}])
 def test_what_is_missing_is_named(change):
-    found = from_mapping("mine", {**MIXTRAL, **change})
+    model = from_mapping("mine", {**MIXTRAL, **change})
 
-    assert found.missing == (next(iter(change)),)
+    assert model.missing == (next(iter(change)),)
 
 
 SMALL = {

@@ -48,9 +48,9 @@ def published(name: str) -> dict[str, Any]:
 
 
 def read(config: dict[str, Any]) -> Model:
-    made = from_mapping("m", config)
-    assert isinstance(made, Model), made
-    return made
+    model = from_mapping("m", config)
+    assert isinstance(model, Model), model
+    return model
 
 
 def weights_gib(model: Model) -> float:

@@ -83,10 +83,10 @@ def write(path, rows, columns):
 def learn(run, tmp_path):
     def learnt(rows):
         observed = write(tmp_path / "observed.csv", rows, [*COLUMNS, "itl_ms", "ttft_ms"])
-        found = run("calibrate", observed, "-o", "json")
-        assert found.exit_code == 0, found.output
+        outcome = run("calibrate", observed, "-o", "json")
+        assert outcome.exit_code == 0, outcome.output
         path = tmp_path / "calibration.json"
-        path.write_text(found.stdout, encoding="utf-8")
+        path.write_text(outcome.stdout, encoding="utf-8")
         return path
 
     return learnt
@@ -95,9 +95,9 @@ def learn(run, tmp_path):
 @pytest.fixture
 def ask(run, tmp_path):
     def asked(rows, *options):
-        found = run("estimate", "--from-csv", write(tmp_path / "asked.csv", rows, COLUMNS), "-o", "csv", *options)
-        assert found.exit_code == 0, found.output
-        return list(csv.DictReader(io.StringIO(found.stdout)))
+        outcome = run("estimate", "--from-csv", write(tmp_path / "asked.csv", rows, COLUMNS), "-o", "csv", *options)
+        assert outcome.exit_code == 0, outcome.output
+        return list(csv.DictReader(io.StringIO(outcome.stdout)))
 
     return asked
 
@@ -117,11 +117,11 @@ def errors(rows, answers, column):
 
 def test_the_prior_is_within_its_budget(ask):
     rows = [row for group in deployments() for row in group]
-    found = errors(rows, ask(rows), "itl_ms")
+    misses = errors(rows, ask(rows), "itl_ms")
 
-    assert len(found) > 200
-    assert median(found) < 0.12
-    assert quantiles(found, n=10)[-1] < 0.36
+    assert len(misses) > 200
+    assert median(misses) < 0.12
+    assert quantiles(misses, n=10)[-1] < 0.36
 
 
 def test_a_few_points_bring_a_deployments_other_points_within_theirs(ask, learn):
@@ -165,9 +165,9 @@ def test_a_calibration_is_used_for_its_own_deployment_alone(ask, learn):
 def test_load_generators_results_say_the_same(run, tmp_path, content):
     path = tmp_path / "result.json"
     path.write_text(json.dumps(content))
-    found = run("calibrate", path, "-m", "llama-3.1-8b", "-g", "h100", "-o", "json")
-    assert found.exit_code == 0, found.output
-    (one,) = json.loads(found.stdout)["deployments"]
+    outcome = run("calibrate", path, "-m", "llama-3.1-8b", "-g", "h100", "-o", "json")
+    assert outcome.exit_code == 0, outcome.output
+    (one,) = json.loads(outcome.stdout)["deployments"]
 
     observed = write(
         tmp_path / "observed.csv",
@@ -190,8 +190,8 @@ def test_load_generators_results_say_the_same(run, tmp_path, content):
 def test_an_open_loops_clients_follow_from_littles_law(run, tmp_path):
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**VLLM, "request_rate": 6.45, "max_concurrency": None}))
-    found = run("calibrate", path, "-g", "h100", "-o", "json")
-    (one,) = json.loads(found.stdout)["deployments"]
+    outcome = run("calibrate", path, "-g", "h100", "-o", "json")
+    (one,) = json.loads(outcome.stdout)["deployments"]
     closed = tmp_path / "closed.json"
     closed.write_text(json.dumps({**VLLM, "max_concurrency": 400 / 62 * (0.12 + 255 * 0.0092)}))
     (same,) = json.loads(run("calibrate", closed, "-g", "h100", "-o", "json").stdout)["deployments"]
@@ -212,11 +212,11 @@ def test_an_open_loops_clients_follow_from_littles_law(run, tmp_path):
 def test_results_that_lack_a_figure_are_refused_by_its_name(run, tmp_path, content, told):
     path = tmp_path / "result.json"
     path.write_text(json.dumps(content))
-    found = run("calibrate", path, "-m", "llama-3.1-8b", "-g", "h100")
+    outcome = run("calibrate", path, "-m", "llama-3.1-8b", "-g", "h100")
 
-    assert found.exit_code == 2
-    assert f"{path}: " in found.stderr
-    assert told in found.stderr
+    assert outcome.exit_code == 2
+    assert f"{path}: " in outcome.stderr
+    assert told in outcome.stderr
 
 
 def test_all_wrong_rows_are_told_at_once(run, tmp_path):
@@ -224,11 +224,11 @@ def test_all_wrong_rows_are_told_at_once(run, tmp_path):
     path.write_text(
         ",".join([*COLUMNS, "itl_ms"]) + "\nllama-3.1-8b,h100,1,,16,1024,256,-3\nnothing,h100,1,,16,1024,256,9\n"
     )
-    found = run("calibrate", path)
+    outcome = run("calibrate", path)
 
-    assert found.exit_code == 2
-    assert "line 2: itl_ms: '-3'" in found.stderr
-    assert "line 3: unknown model 'nothing'" in found.stderr
+    assert outcome.exit_code == 2
+    assert "line 2: itl_ms: '-3'" in outcome.stderr
+    assert "line 3: unknown model 'nothing'" in outcome.stderr
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_damaged_calibration_is_refused(run, learn, change, told):
     content = json.loads(path.read_text())
     content["deployments"][0] |= change
     path.write_text(json.dumps(content))
-    found = run("estimate", "-m", "llama-3.1-8b", "-g", "h100", "--calibration", path)
+    outcome = run("estimate", "-m", "llama-3.1-8b", "-g", "h100", "--calibration", path)
 
-    assert found.exit_code == 2
-    assert told in found.stderr
+    assert outcome.exit_code == 2
+    assert told in outcome.stderr

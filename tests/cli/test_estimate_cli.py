@@ -44,9 +44,9 @@ def ask(run, tmp_path):
     def asked(lines, *options):
         path = tmp_path / "asked.csv"
         path.write_text("\n".join([",".join(ASKED), *lines]) + "\n", encoding="utf-8")
-        found = run("--from-csv", path, "-o", "csv", *options)
-        assert found.exit_code == 0, found.output
-        return list(csv.DictReader(io.StringIO(found.stdout)))
+        outcome = run("--from-csv", path, "-o", "csv", *options)
+        assert outcome.exit_code == 0, outcome.output
+        return list(csv.DictReader(io.StringIO(outcome.stdout)))
 
     return asked
 
@@ -108,14 +108,14 @@ def test_prices_times_tokens_are_the_bill_of_the_replica(ask):
 
 def test_the_cache_is_wide_beside_narrow_weights_unless_said(run):
     """VLLM's log of Llama-3.3-70B in fp8 on one H200 has 174,336 tokens."""
-    found = run("-m", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "-g", "h200", "-q", "fp8", "-o", "json")
-    assert json.loads(found.stdout)[0]["kv_capacity_tokens"] == pytest.approx(174_336, rel=0.03)
+    outcome = run("-m", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "-g", "h200", "-q", "fp8", "-o", "json")
+    assert json.loads(outcome.stdout)[0]["kv_capacity_tokens"] == pytest.approx(174_336, rel=0.03)
 
 
 def test_an_eight_bit_cache_holds_twice_as_much(run):
     def capacity(*options):
-        found = run("-m", "Qwen/Qwen3-32B", "-g", "h200", "-q", "fp8", "-o", "json", *options)
-        return json.loads(found.stdout)[0]["kv_capacity_tokens"]
+        outcome = run("-m", "Qwen/Qwen3-32B", "-g", "h200", "-q", "fp8", "-o", "json", *options)
+        return json.loads(outcome.stdout)[0]["kv_capacity_tokens"]
 
     assert capacity("--kv-quantization", "fp8") == pytest.approx(2 * capacity(), rel=1e-3)
 
@@ -146,10 +146,10 @@ def test_a_catalog_file_adds_gpus_and_models(run, tmp_path):
         "gpus:\n- {id: h100-lab, like: h100-sxm, memoryGib: 80, bandwidthGBps: 3350, tflops: {bf16: 989}, "
         "linkGBps: 450, linked: true, source: bench of ours, asOf: 2026-11-01}\n"
     )
-    found = run("-m", "llama-3.1-8b", "-g", "h100-lab", "--catalog", rows, "-o", "json")
+    outcome = run("-m", "llama-3.1-8b", "-g", "h100-lab", "--catalog", rows, "-o", "json")
 
-    assert found.exit_code == 0, found.output
-    assert json.loads(found.stdout)[0]["error"] == ""
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout)[0]["error"] == ""
 
 
 @pytest.mark.parametrize(
@@ -164,20 +164,20 @@ def test_a_catalog_file_adds_gpus_and_models(run, tmp_path):
     ],
 )
 def test_a_question_that_cannot_be_understood_is_one_line_and_exit_2(run, arguments, told):
-    found = run(*arguments)
+    outcome = run(*arguments)
 
-    assert found.exit_code == 2
-    assert told in found.stderr
-    assert "Traceback" not in found.output
+    assert outcome.exit_code == 2
+    assert told in outcome.stderr
+    assert "Traceback" not in outcome.output
 
 
 def test_missing_columns_are_named(run, tmp_path):
     path = tmp_path / "asked.csv"
     path.write_text("model,gpu\na,b\n")
-    found = run("--from-csv", path)
+    outcome = run("--from-csv", path)
 
-    assert found.exit_code == 2
-    assert "expected also tp, batch, input_tokens, output_tokens" in found.stderr
+    assert outcome.exit_code == 2
+    assert "expected also tp, batch, input_tokens, output_tokens" in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,51 +21,58 @@ def run():
 
 
 def answer(run, *args):
-    found = run(*args, "-o", "json")
-    assert found.exit_code == 0, found.output
-    return json.loads(found.stdout)
+    outcome = run(*args, "-o", "json")
+    assert outcome.exit_code == 0, outcome.output
+    return json.loads(outcome.stdout)
 
 
 @pytest.mark.parametrize("rate", ["0.05", "2", "20"])
 def test_full_prices_add_up_to_the_bill_of_the_replica(run, rate):
-    found = answer(run, "quote", *ON, "--rate", rate, "--cached", "0.25", "--basis", "full")
+    answered = answer(run, "quote", *ON, "--rate", rate, "--cached", "0.25", "--basis", "full")
 
     per_request = (
-        750 * found["input_cost_per_token"]
-        + 250 * found["cache_read_input_token_cost"]
-        + 200 * found["output_cost_per_token"]
+        750 * answered["input_cost_per_token"]
+        + 250 * answered["cache_read_input_token_cost"]
+        + 200 * answered["output_cost_per_token"]
     )
-    assert per_request == pytest.approx(found["usd_per_request_full"], rel=1e-4)
+    assert per_request == pytest.approx(answered["usd_per_request_full"], rel=1e-4)
     assert per_request == pytest.approx(3.0 / 3600 / float(rate), rel=1e-4)
 
 
 @pytest.mark.parametrize("rate", ["0.05", "2", "20"])
 def test_a_further_request_costs_less_than_its_share_and_that_less_than_the_bill(run, rate):
-    found = answer(run, "quote", *ON, "--rate", rate)
+    answered = answer(run, "quote", *ON, "--rate", rate)
 
-    assert 0 < found["usd_per_request_marginal"] <= found["usd_per_request_busy"] <= found["usd_per_request_full"]
-    low, high = found["output_cost_per_token_interval"]
+    assert (
+        0 < answered["usd_per_request_marginal"] <= answered["usd_per_request_busy"] <= answered["usd_per_request_full"]
+    )
+    low, high = answered["output_cost_per_token_interval"]
     shapley = answer(run, "quote", *ON, "--rate", rate, "--basis", "busy")["output_cost_per_token"]
     assert low <= shapley <= high
 
 
 def test_marginal_prices_add_up_to_the_marginal_request(run):
-    found = answer(run, "quote", *ON, "--rate", "4", "--cached", "0.5")
+    answered = answer(run, "quote", *ON, "--rate", "4", "--cached", "0.5")
 
-    assert found["basis"] == "marginal"
-    assert 0 < found["cache_read_input_token_cost"] < found["input_cost_per_token"] < found["output_cost_per_token"]
-    per_request = (
-        500 * found["input_cost_per_token"]
-        + 500 * found["cache_read_input_token_cost"]
-        + 200 * found["output_cost_per_token"]
+    assert answered["basis"] == "marginal"
+    assert (
+        0
+        < answered["cache_read_input_token_cost"]
+        < answered["input_cost_per_token"]
+        < answered["output_cost_per_token"]
     )
-    assert per_request == pytest.approx(found["usd_per_request_marginal"], rel=1e-4)
+    per_request = (
+        500 * answered["input_cost_per_token"]
+        + 500 * answered["cache_read_input_token_cost"]
+        + 200 * answered["output_cost_per_token"]
+    )
+    assert per_request == pytest.approx(answered["usd_per_request_marginal"], rel=1e-4)
 
 
 def test_without_a_rate_the_replica_is_used_to_the_full(run):
-    found = answer(run, "quote", *ON, "--itl", "30")
+    answered = answer(run, "quote", *ON, "--itl", "30")
 
-    assert found["usd_per_request_full"] == pytest.approx(found["usd_per_request_new_replica"], rel=1e-4)
+    assert answered["usd_per_request_full"] == pytest.approx(answered["usd_per_request_new_replica"], rel=1e-4)
 
 
 def test_the_table_explains_its_rows(run):
@@ -86,20 +93,20 @@ def test_the_table_explains_its_rows(run):
     ],
 )
 def test_refusals(run, args, code, words):
-    found = run("quote", *ON, *args)
+    outcome = run("quote", *ON, *args)
 
-    assert found.exit_code == code
-    assert words in found.stderr
-    assert found.stdout == ""
+    assert outcome.exit_code == code
+    assert words in outcome.stderr
+    assert outcome.stdout == ""
 
 
 def test_break_even_is_where_both_cost_the_same(run):
-    found = answer(run, "breakeven", *ON, "--api-input", "0.05", "--api-output", "0.10", "--itl", "30")
+    answered = answer(run, "breakeven", *ON, "--api-input", "0.05", "--api-output", "0.10", "--itl", "30")
 
     api = (1000 * 0.05 + 200 * 0.10) / 1e6
-    assert found["break_even_requests_per_second"] == pytest.approx(3.0 / 3600 / api, rel=1e-4)
-    assert found["break_even_tokens_per_second"] == pytest.approx(3.0 / 3600 / api * 1200, rel=1e-4)
-    for row in found["loads"]:
+    assert answered["break_even_requests_per_second"] == pytest.approx(3.0 / 3600 / api, rel=1e-4)
+    assert answered["break_even_tokens_per_second"] == pytest.approx(3.0 / 3600 / api * 1200, rel=1e-4)
+    for row in answered["loads"]:
         own, there = row["own_usd_per_million"], row["api_usd_per_million"]
         assert row["cheaper"] == ("own" if own <= there else "API")
         assert there == pytest.approx(api / 1200 * 1e6, rel=1e-4)
@@ -115,10 +122,10 @@ def test_peaks_make_own_gpus_dearer(run):
 
 
 def test_an_api_below_full_use_is_never_beaten(run):
-    found = run("breakeven", *ON, "--api-input", "0.001", "--api-output", "0.001")
+    outcome = run("breakeven", *ON, "--api-input", "0.001", "--api-output", "0.001")
 
-    assert found.exit_code == 1
-    assert "own GPUs never pay" in found.stdout
+    assert outcome.exit_code == 1
+    assert "own GPUs never pay" in outcome.stdout
 
 
 def test_cached_input_may_have_its_own_price(run):
@@ -139,11 +146,11 @@ def test_cached_input_may_have_its_own_price(run):
     ],
 )
 def test_break_even_refuses_bad_input_in_one_line(run, args, words):
-    found = run("breakeven", *ON, *args)
+    outcome = run("breakeven", *ON, *args)
 
-    assert found.exit_code == 2
-    assert words in found.stderr
-    assert len(found.stderr.splitlines()) == 1
+    assert outcome.exit_code == 2
+    assert words in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
 
 
 STATE = {
@@ -197,20 +204,22 @@ def state(tmp_path):
 
 
 def test_a_service_is_quoted_at_its_present_batch(run, state):
-    found = answer(run, "quote", "-f", state(), "--basis", "full")
+    answered = answer(run, "quote", "-f", state(), "--basis", "full")
 
-    assert found["batch"] == 24.0
-    assert "1000 input and 200 output tokens" in found["of"]
-    assert "3.00 USD per GPU-hour" in found["of"]
-    prior = answer(run, "quote", *ON, "--max-num-seqs", "96", "--rate", str(found["requests_per_second"]))
-    assert found["usd_per_request_marginal"] > 1.05 * prior["usd_per_request_marginal"]  # learnt: 25 % slower decodes
+    assert answered["batch"] == 24.0
+    assert "1000 input and 200 output tokens" in answered["of"]
+    assert "3.00 USD per GPU-hour" in answered["of"]
+    prior = answer(run, "quote", *ON, "--max-num-seqs", "96", "--rate", str(answered["requests_per_second"]))
+    assert (
+        answered["usd_per_request_marginal"] > 1.05 * prior["usd_per_request_marginal"]
+    )  # learnt: 25 % slower decodes
 
 
 def test_the_present_state_comes_from_standard_input_too(run, state):
     with open(state(), encoding="utf-8") as file:  # noqa: PTH123 - handed to the runner
-        found = run("quote", "-f", "-", "-o", "json", stdin=file.read())
+        outcome = run("quote", "-f", "-", "-o", "json", stdin=file.read())
 
-    assert json.loads(found.stdout)["batch"] == 24.0
+    assert json.loads(outcome.stdout)["batch"] == 24.0
 
 
 @pytest.mark.parametrize(
@@ -231,11 +240,11 @@ def test_the_present_state_comes_from_standard_input_too(run, state):
     ],
 )
 def test_what_the_present_state_lacks_is_named(run, state, change, args, words):
-    found = run("quote", "-f", state(change), *args)
+    outcome = run("quote", "-f", state(change), *args)
 
-    assert found.exit_code == 2, found.output
-    assert words in found.stderr
-    assert len(found.stderr.splitlines()) == 1
+    assert outcome.exit_code == 2, outcome.output
+    assert words in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("text", ["a: [1", "\x00", "just words", ""])
@@ -243,11 +252,11 @@ def test_files_that_hold_no_objects_are_refused(run, tmp_path, text):
     path = tmp_path / "bad.yaml"
     path.write_text(text, encoding="utf-8")
 
-    found = run("quote", "-f", str(path))
+    outcome = run("quote", "-f", str(path))
 
-    assert found.exit_code == 2
-    assert "Traceback" not in found.output
-    assert len(found.stderr.splitlines()) == 1
+    assert outcome.exit_code == 2
+    assert "Traceback" not in outcome.output
+    assert len(outcome.stderr.splitlines()) == 1
 
 
 def test_a_missing_file_and_a_missing_model_are_said(run, tmp_path):

@@ -75,13 +75,13 @@ INFERENCE_PERF = {
 def test_every_generators_run_is_read(run, kind, clients, model):
     assert format_of(run) is kind
     for asked in (Format.AUTO, kind):
-        found = measured([run], asked)
-        (point,) = found.points
+        runs = measured([run], asked)
+        (point,) = runs.points
         assert (point.clients.concurrency, point.clients.input_tokens, point.clients.output_tokens) == pytest.approx(
             (clients, 1000.0, 200.0)
         )
         assert (point.inter_token, point.ttft) == pytest.approx((0.0082, 0.06))
-        assert found.model == model
+        assert runs.model == model
 
 
 @pytest.mark.parametrize("join", ["\n", "", ",\n", "\r\n\r\n"], ids=["lines", "in a row", "commas", "blank lines"])
@@ -89,9 +89,9 @@ def test_every_generators_run_is_read(run, kind, clients, model):
 def test_appended_runs_are_all_read(tmp_path, join, suffix):
     path = tmp_path / f"results{suffix}"
     path.write_text("\ufeff" + join.join(json.dumps({**VLLM, "max_concurrency": n}) for n in (8, 32, 64)) + "\n")
-    found = measured(documents_of(path), Format.AUTO)
+    runs = measured(documents_of(path), Format.AUTO)
 
-    assert [point.clients.concurrency for point in found.points] == [8.0, 32.0, 64.0]
+    assert [point.clients.concurrency for point in runs.points] == [8.0, 32.0, 64.0]
 
 
 def test_an_array_of_runs_is_read_as_well(tmp_path):
@@ -117,10 +117,10 @@ def test_an_array_of_runs_is_read_as_well(tmp_path):
     ],
 )
 def test_a_run_that_measured_nothing_is_left_out_with_a_line(run, words):
-    found = measured([run, VLLM], Format.AUTO)
+    runs = measured([run, VLLM], Format.AUTO)
 
-    assert len(found.points) == 1
-    (line,) = found.left_out
+    assert len(runs.points) == 1
+    (line,) = runs.left_out
     assert words in line
 
 

@@ -36,17 +36,17 @@ SERVICE = {
 
 
 def test_a_row_takes_figures_and_verdicts_from_the_status():
-    found = row(SERVICE)
+    columns = row(SERVICE)
 
-    assert (found["replicas"], found["desiredReplicas"], found["costIndex"]) == (2, 3, "1.20")
-    assert (found["withinCostTarget"], found["withinLatencyTarget"], found["ready"]) == ("False", None, "True")
+    assert (columns["replicas"], columns["desiredReplicas"], columns["costIndex"]) == (2, 3, "1.20")
+    assert (columns["withinCostTarget"], columns["withinLatencyTarget"], columns["ready"]) == ("False", None, "True")
 
 
 def test_who_is_not_ready_is_told_why_first():
     lost = {"type": "Ready", "status": "False", "reason": "PrometheusUnreachable", "message": "no connection"}
-    found = row({**SERVICE, "status": {**SERVICE["status"], "conditions": [lost]}})
+    columns = row({**SERVICE, "status": {**SERVICE["status"], "conditions": [lost]}})
 
-    assert (row(SERVICE)["reason"], found["reason"]) == ("DemandRose", "PrometheusUnreachable")
+    assert (row(SERVICE)["reason"], columns["reason"]) == ("DemandRose", "PrometheusUnreachable")
 
 
 def test_an_object_without_status_makes_a_row_without_figures():

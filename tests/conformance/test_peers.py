@@ -34,7 +34,7 @@ def test_adapter_answers_as_the_custom_metrics_api_does():
     }
     values = adapter.value_list("shop", METRIC, answer)
     assert values["apiVersion"] == "custom.metrics.k8s.io/v1beta2"
-    assert [(one["describedObject"]["name"], one["value"]) for one in values["items"]] == [
+    assert [(item["describedObject"]["name"], item["value"]) for item in values["items"]] == [
         ("a-1", "7000m"),
         ("a-2", "500m"),
     ]

@@ -159,22 +159,22 @@ def results(*names: str, **more: Any) -> dict[str, Any]:
 
 def test_what_was_allocated_counts_rather_than_what_was_asked_for():
     spec = devices_of(first(request(1, "h100"), request(2, "a100")))
-    found = accounts(
+    claims = accounts(
         None,
         waiting={"spec": spec},
         second={"spec": spec, "status": results("r/a1", "r/a1")},
         every={"spec": devices_of(request(allocationMode="All")), "status": results("r", "r", "r")},
         watching={"spec": devices_of(request(1)), "status": results("r", adminAccess=True)},
     )
-    counted = {name: found.of_use("team", ClaimUse(name), GPU, NODES) for _, name in found.devices.claims}
+    counted = {name: claims.of_use("team", ClaimUse(name), GPU, NODES) for _, name in claims.devices.claims}
     assert counted == {"waiting": 2, "second": 2, "every": 3, "watching": 0}
 
 
 def test_what_is_not_known_is_none():
-    found = accounts(devices_of(request()))
-    assert found.of_use("team", ClaimUse("gone"), GPU, NODES) is None
-    assert found.of_use("team", ClaimUse("gone", "t"), GPU, NODES) == 1, "the claim is still to be made"
-    assert found.of_use("other", ClaimUse(template="t"), GPU, NODES) is None
+    claims = accounts(devices_of(request()))
+    assert claims.of_use("team", ClaimUse("gone"), GPU, NODES) is None
+    assert claims.of_use("team", ClaimUse("gone", "t"), GPU, NODES) == 1, "the claim is still to be made"
+    assert claims.of_use("other", ClaimUse(template="t"), GPU, NODES) is None
 
 
 def test_devices_of_nodes():
@@ -196,7 +196,7 @@ def claiming(name: str, *uses: ClaimUse, **more: Any) -> PodFact:
 
 
 def test_pods_hold_what_they_claim_and_a_shared_claim_once():
-    found = accounts(devices_of(request(2)), shared={"spec": devices_of(request(1)), "status": results("r")})
+    claims = accounts(devices_of(request(2)), shared={"spec": devices_of(request(1)), "status": results("r")})
     pods = [
         claiming("own", ClaimUse(template="t"), requests={GPU: 1}),
         claiming("second", ClaimUse("shared"), created_at=2.0),
@@ -204,7 +204,7 @@ def test_pods_hold_what_they_claim_and_a_shared_claim_once():
         claiming("unknown", ClaimUse("gone")),
         PodFact(PodKey("team", "plain"), "plain", {GPU: 4}),
     ]
-    counted = {each.uid: each for each in counted_pods(pods, found, (GPU,), NODES)}
+    counted = {each.uid: each for each in counted_pods(pods, claims, (GPU,), NODES)}
     assert {uid: dict(each.requests) for uid, each in counted.items()} == {
         "own": {GPU: 3}, "first": {GPU: 1}, "second": {}, "unknown": {}, "plain": {GPU: 4},
     }  # fmt: skip
@@ -239,10 +239,10 @@ class Reader:
 
     def list(self, plural: str) -> Listing:
         self.asked.append(plural)
-        found = self.lists.get(plural, [])
-        if isinstance(found, Exception):
-            raise found
-        return Listing(found)
+        kept_object = self.lists.get(plural, [])
+        if isinstance(kept_object, Exception):
+            raise kept_object
+        return Listing(kept_object)
 
 
 class Clock(StandingClock):
@@ -255,13 +255,13 @@ class Clock(StandingClock):
 def test_lists_are_read_once_in_a_while_and_one_bad_object_leaves_the_others(caplog):
     reader, clock = Reader({"deviceclasses": [*CLASSES, {"spec": 5}], "resourceslices": SLICES}), Clock()
     lists = DeviceLists(reader, clock)
-    found = lists.accounts()
-    assert found.on_node("n4", GPU) == 4
+    claims = lists.accounts()
+    assert claims.on_node("n4", GPU) == 4
     assert "one of the deviceclasses cannot be read" in caplog.text
-    assert (lists.accounts(), len(reader.asked)) == (found, 4)
+    assert (lists.accounts(), len(reader.asked)) == (claims, 4)
     clock.at += READ_SECONDS
     reader.lists["resourceslices"] = Unavailable("no answer")
-    assert lists.accounts() is found, "what was known stands"
+    assert lists.accounts() is claims, "what was known stands"
 
 
 @pytest.mark.parametrize("error", [NotFound("not served"), Forbidden("cannot list resource")])
@@ -283,10 +283,14 @@ def world(spec: dict[str, Any] | None, **node_status: Any) -> Any:
     }
     status = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": "96"}, **node_status}
     node = {"metadata": {"name": "n8", "uid": "u", "labels": {"gpu": "yes"}}, "status": status}
-    one = pod("chat-1-x")
-    one["spec"] |= {**target["spec"]["template"]["spec"], "nodeName": "n8"}
+    running_pod = pod("chat-1-x")
+    running_pod["spec"] |= {**target["spec"]["template"]["spec"], "nodeName": "n8"}
     inventory = filled(
-        deployments=[target], pods=[one], nodes=[node], inferenceservices=[service("chat")], acceleratorpools=[POOL]
+        deployments=[target],
+        pods=[running_pod],
+        nodes=[node],
+        inferenceservices=[service("chat")],
+        acceleratorpools=[POOL],
     )
     surveyed = survey(inventory.snapshot(), RULES)
     assert surveyed.claims_devices()
@@ -295,12 +299,12 @@ def world(spec: dict[str, Any] | None, **node_status: Any) -> Any:
 
 def test_claims_reach_the_planner_as_gpus():
     """A Deployment of one-GPU claims on a node whose GPUs are told by slices alone."""
-    found = world(devices_of(request(2)))
-    variant = found.services[0].variants[0]
+    built_world = world(devices_of(request(2)))
+    variant = built_world.services[0].variants[0]
     assert (variant.workload.gpus_per_replica, variant.workload.pod_gpus) == (2, (2,))
     assert variant.workload.placement.unknown == ()
-    assert found.pools[0].nodes[0].allocatable == {GPU: 8}
-    assert [dict(each.requests) for each in found.pods] == [{GPU: 2}]
+    assert built_world.pools[0].nodes[0].allocatable == {GPU: 8}
+    assert [dict(each.requests) for each in built_world.pods] == [{GPU: 2}]
 
 
 def test_constraints_and_selectors_are_told():

@@ -28,8 +28,8 @@ async def test_a_standby_and_an_inventory_that_is_not_whole_do_nothing():
 
 
 async def test_a_cycle_observes_plans_acts_and_remembers():
-    made = Cycling()
-    cycle = made.cycle()
+    cycling = Cycling()
+    cycle = cycling.cycle()
     result = await cycle.run_once(7)
 
     assert planned(result) == ["chat", "other"]
@@ -37,14 +37,14 @@ async def test_a_cycle_observes_plans_acts_and_remembers():
     assert set(result.metrics) == {"default"}
     assert set(result.summary.phases) == {"observe", "account", "plan", "act", "remember"}
     assert (result.summary.number, result.summary.ok, result.term) == (7, True, 1)
-    assert MEMORY in made.cluster.objects
+    assert MEMORY in cycling.cluster.objects
     assert set(cycle.saved.memory.services) == {"team/chat", "team/other"}
 
 
 async def test_a_row_in_the_catalogs_folder_reaches_the_next_plan_of_what_was_planned_before(tmp_path):
     pool = {**POOL, "spec": {**POOL["spec"], "accelerator": "abacus-9000"}}
-    made = Cycling(folder=tmp_path, inventory=filled(acceleratorpools=[pool]))
-    cycle = made.cycle()
+    cycling = Cycling(folder=tmp_path, inventory=filled(acceleratorpools=[pool]))
+    cycle = cycling.cycle()
     before = await cycle.run_once(1)
     (tmp_path / "rows.yaml").write_text(ROW)
     after = await cycle.run_once(2)
@@ -61,11 +61,11 @@ async def test_a_row_in_the_catalogs_folder_reaches_the_next_plan_of_what_was_pl
 
 
 async def test_writes_are_fenced_by_the_term_that_they_were_planned_in():
-    made = Cycling()
-    cycle = made.cycle()
+    cycling = Cycling()
+    cycle = cycling.cycle()
     await cycle.run_once(1)
     cycle.fence.check()
-    made.leader.term = 2
+    cycling.leader.term = 2
     with pytest.raises(Withheld):
         cycle.fence.check()
     await cycle.run_once(2)
@@ -73,87 +73,87 @@ async def test_writes_are_fenced_by_the_term_that_they_were_planned_in():
 
 
 async def test_a_new_term_begins_with_what_the_last_leader_saved():
-    made = Cycling()
-    cycle = made.cycle()
+    cycling = Cycling()
+    cycle = cycling.cycle()
     await cycle.run_once(1)
-    other = made.cycle()  # another process, which leads for a while
-    made.leader.term = 2
+    other = cycling.cycle()  # another process, which leads for a while
+    cycling.leader.term = 2
     await other.run_once(1)
     learnt = other.saved.memory.services["team/chat"]
     other.saved = replace(
         other.saved, memory=replace(other.saved.memory, services={"team/chat": replace(learnt, seen_since=5.0)})
     )
     await other.save()
-    made.leader.term = 3
+    cycling.leader.term = 3
     await cycle.run_once(2)
 
     assert cycle.saved.memory.services["team/chat"].seen_since == 5.0
 
 
 async def test_without_the_saved_state_no_term_begins():
-    made = Cycling()
-    cycle = made.cycle()
-    made.cluster.silent = Unavailable("no answer")
+    cycling = Cycling()
+    cycle = cycling.cycle()
+    cycling.cluster.silent = Unavailable("no answer")
     with pytest.raises(Unavailable):
         await cycle.run_once(1)
-    made.cluster.silent = None
+    cycling.cluster.silent = None
     assert (await cycle.run_once(2)).summary.number == 2
 
 
 async def test_nothing_is_saved_for_a_term_that_is_over_or_never_began():
-    made = Cycling()
-    cycle = made.cycle()
+    cycling = Cycling()
+    cycle = cycling.cycle()
     await cycle.save()
-    assert MEMORY not in made.cluster.objects
+    assert MEMORY not in cycling.cluster.objects
     await cycle.run_once(1)
-    version = made.cluster.objects[MEMORY]["metadata"]["resourceVersion"]
-    made.leader.term = 2
+    version = cycling.cluster.objects[MEMORY]["metadata"]["resourceVersion"]
+    cycling.leader.term = 2
     await cycle.save()
-    assert made.cluster.objects[MEMORY]["metadata"]["resourceVersion"] == version
+    assert cycling.cluster.objects[MEMORY]["metadata"]["resourceVersion"] == version
 
 
 async def test_a_service_that_is_refused_for_a_while_is_not_forgotten():
-    made = Cycling()
-    cycle = made.cycle()
+    cycling = Cycling()
+    cycle = cycling.cycle()
     await cycle.run_once(1)
     learnt = cycle.saved.memory.services["team/chat"]
-    made.inventory.put("inferenceservices", service("chat", variants=[]))
+    cycling.inventory.put("inferenceservices", service("chat", variants=[]))
     await cycle.run_once(2)
 
     assert cycle.saved.memory.services["team/chat"] == replace(learnt, fresh_since=None)
 
-    made.inventory.drop("inferenceservices", service("chat"))
+    cycling.inventory.drop("inferenceservices", service("chat"))
     await cycle.run_once(3)
     assert "team/chat" not in cycle.saved.memory.services
 
 
 async def test_what_was_just_made_asks_for_another_look():
-    made = Cycling(inventory=filled(inferenceservices=[owning()]))
-    result = await made.cycle().run_once(1)
+    cycling = Cycling(inventory=filled(inferenceservices=[owning()]))
+    result = await cycling.cycle().run_once(1)
 
-    assert "create Deployment mine-a" in made.cluster.writes
+    assert "create Deployment mine-a" in cycling.cluster.writes
     assert result.again
 
 
 async def test_a_workload_that_the_server_refuses_is_not_planned_this_time():
-    made = Cycling(inventory=filled(inferenceservices=[owning(), service("other")]))
-    made.cluster.fault = Conflict("somebody else was faster")
-    assert "mine" in planned(await made.cycle().run_once(1))
+    cycling = Cycling(inventory=filled(inferenceservices=[owning(), service("other")]))
+    cycling.cluster.fault = Conflict("somebody else was faster")
+    assert "mine" in planned(await cycling.cycle().run_once(1))
 
     bad = owning()
     bad["spec"]["variants"][0]["podTemplate"]["spec"]["containers"] = []
-    made = Cycling(inventory=filled(inferenceservices=[bad, service("other")]))
-    result = await made.cycle().run_once(1)
+    cycling = Cycling(inventory=filled(inferenceservices=[bad, service("other")]))
+    result = await cycling.cycle().run_once(1)
     assert planned(result) == ["other"]
     assert set(result.surveyed.refusals) == {"uid-mine"}
 
 
 async def test_an_unreachable_source_of_metrics_is_an_answer_and_a_fault_of_one_is_told():
-    made = Cycling()
-    assert not (await made.cycle().run_once(1)).metrics["default"].health.ok
-    made.source.fault = RuntimeError("a fault")
+    cycling = Cycling()
+    assert not (await cycling.cycle().run_once(1)).metrics["default"].health.ok
+    cycling.source.fault = RuntimeError("a fault")
     with pytest.raises(RuntimeError):
-        await made.cycle().run_once(2)
+        await cycling.cycle().run_once(2)
 
 
 def planned(result) -> list[str]:

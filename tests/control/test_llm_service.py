@@ -18,9 +18,9 @@ ALLOWED = Rules(frozenset({*RULES.target_kinds, "LLMInferenceService.serving.kse
 
 
 def labelled(name: str, component: str, of: str = "chat") -> dict[str, Any]:
-    made = pod(name, "chat-kserve")
-    made["metadata"]["labels"] = {"app.kubernetes.io/name": of, "app.kubernetes.io/component": component}
-    return made
+    running_pod = pod(name, "chat-kserve")
+    running_pod["metadata"]["labels"] = {"app.kubernetes.io/name": of, "app.kubernetes.io/component": component}
+    return running_pod
 
 
 def own_pods(target: dict[str, str], *pods: dict[str, Any]) -> list[str]:

@@ -29,10 +29,10 @@ class Reader:
 
     def get(self, ref: WorkloadRef) -> Json:
         self.asked.append(str(ref))
-        found = self.objects.get(ref.name, NotFound(ref.name))
-        if isinstance(found, Exception):
-            raise found
-        return found
+        kept_object = self.objects.get(ref.name, NotFound(ref.name))
+        if isinstance(kept_object, Exception):
+            raise kept_object
+        return kept_object
 
     def list(self, plural: str) -> Any:
         raise AssertionError(plural)
@@ -63,9 +63,9 @@ def stateful(name: str) -> Json:
 
 
 def asking(name: str) -> Json:
-    found = service(name)
-    found["spec"]["variants"][0]["scaleTargetRef"] = {**STATEFUL, "name": name}
-    return found
+    manifest = service(name)
+    manifest["spec"]["variants"][0]["scaleTargetRef"] = {**STATEFUL, "name": name}
+    return manifest
 
 
 def test_every_profile_is_asked():

@@ -88,9 +88,9 @@ def test_templates_and_pods_carry_their_rules():
         "metadata": {"namespace": "a", "name": "w-0", "uid": "p", "ownerReferences": [owner]},
         "spec": template["spec"],
     }
-    found = pod_fact(pod)
+    fact = pod_fact(pod)
 
     assert scalable_fact(workload).placement.node_name == "n"
     assert scalable_fact(workload).placement.narrowed_by == ("volumes bound to a topology",)
-    assert found is not None
-    assert found.placement.node_name == "n"
+    assert fact is not None
+    assert fact.placement.node_name == "n"

@@ -30,8 +30,8 @@ def put(inventory: Inventory, plural: str, obj: dict[str, Any]) -> Snapshot:
 
 
 def test_a_healthy_snapshot_is_not_in_doubt():
-    found = views(filled().snapshot())
-    assert all(isinstance(found[name].variants[0].workload, WorkloadFact) for name in ("chat", "other"))
+    shown = views(filled().snapshot())
+    assert all(isinstance(shown[name].variants[0].workload, WorkloadFact) for name in ("chat", "other"))
 
 
 @pytest.mark.parametrize(
@@ -56,20 +56,20 @@ def test_a_healthy_snapshot_is_not_in_doubt():
     ],
 )
 def test_what_belongs_to_a_service_and_cannot_be_read_holds_this_service(plural: str, obj: Any, field: str):
-    found = views(put(filled(), plural, obj))
-    held = found["chat"].variants[0].workload
+    shown = views(put(filled(), plural, obj))
+    held = shown["chat"].variants[0].workload
     assert isinstance(held, WorkloadMissing)
     assert held.reason is Reason.OBJECT_UNREADABLE
     assert field in held.why
     if plural != "horizontalpodautoscalers":  # of which not even the target is known
-        assert isinstance(found["other"].variants[0].workload, WorkloadFact)
+        assert isinstance(shown["other"].variants[0].workload, WorkloadFact)
 
 
 def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
     snapshot = put(filled(), "pods", pod("chat-1-x", containers=[{"resources": {}}]))
     world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
     made, _ = plan(world, EMPTY, 1_790_000_000.0)
-    decision = next(one for one in made.decisions if one.service.name == "chat")
+    decision = next(decision for decision in made.decisions if decision.service.name == "chat")
     assert [(variant.current, variant.desired) for variant in decision.variants] == [(2, 2)]
     assert decision.judgements["TargetFound"].reason is Reason.OBJECT_UNREADABLE
     assert (
@@ -83,7 +83,7 @@ def test_a_pod_that_becomes_unreadable_has_not_vanished_and_its_node_gives_no_ro
     snapshot = put(filled(), "pods", pod("chat-1-x", containers={}))
     assert not snapshot.vanished_pods
     world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
-    assert {one.name: one.schedulable for one in world.pools[0].nodes} == {"gpu-1": False, "gpu-2": True}
+    assert {node.name: node.schedulable for node in world.pools[0].nodes} == {"gpu-1": False, "gpu-2": True}
 
 
 def test_a_node_that_cannot_be_read_gives_no_room():
@@ -95,8 +95,8 @@ def test_a_pod_of_nobody_disturbs_nobody():
     stray = pod("chat-1-x", containers="none")
     del stray["metadata"]["ownerReferences"]
     stray["metadata"]["uid"] = "uid-stray"
-    found = views(put(filled(), "pods", stray))
-    assert isinstance(found["chat"].variants[0].workload, WorkloadFact)
+    shown = views(put(filled(), "pods", stray))
+    assert isinstance(shown["chat"].variants[0].workload, WorkloadFact)
 
 
 def test_a_cap_that_cannot_be_read_is_not_known():
@@ -157,4 +157,4 @@ def test_a_service_that_cannot_be_translated_hears_of_it_in_its_own_condition():
     snapshot = put(filled(), "inferenceservices", service("chat", variants=[variant]))
     surveyed = survey(snapshot, RULES)
     assert surveyed.refusals["uid-chat"].reason is Reason.INVALID_SPEC
-    assert [one.key.name for one in surveyed.services] == ["other"]
+    assert [service.key.name for service in surveyed.services] == ["other"]

@@ -69,9 +69,9 @@ def test_histograms_are_cumulative_and_consistent() -> None:
 
 def test_custom_buckets_replace_a_family() -> None:
     page, _ = page_after(3, {"inter_token_latency": (0.02, 0.04)})
-    found = families(page.render())
+    rendered = families(page.render())
     for name in ("vllm:inter_token_latency_seconds", "vllm:request_time_per_output_token_seconds"):
-        assert [s.labels["le"] for s in found[name].samples if "le" in s.labels] == ["0.02", "0.04", "+Inf"]
+        assert [s.labels["le"] for s in rendered[name].samples if "le" in s.labels] == ["0.02", "0.04", "+Inf"]
 
 
 def test_kv_capacity_is_told_as_vllm_tells_it() -> None:

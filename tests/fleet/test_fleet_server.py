@@ -69,13 +69,13 @@ class Fleet:
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    made = Fleet(tmp_path)
-    yield made
-    made.clients.services[0].stop()
-    for task in made.tasks:
+    emulated = Fleet(tmp_path)
+    yield emulated
+    emulated.clients.services[0].stop()
+    for task in emulated.tasks:
         task.cancel()
-    await asyncio.gather(*made.tasks, return_exceptions=True)
-    made.clients.log.close()
+    await asyncio.gather(*emulated.tasks, return_exceptions=True)
+    emulated.clients.log.close()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_reads_optional_columns_and_gzip(tmp_path: Path) -> None:
     first, second = load_arrivals(path)
     assert (first.at, first.prefix_ids) == (1.0, ())
     assert (second.at, second.prefix_ids) == (2.0, (0, 1))
-    assert [one.at for one in load_arrivals(path, Cut(model="m"))] == [2.0]
+    assert [load_arrival.at for load_arrival in load_arrivals(path, Cut(model="m"))] == [2.0]
 
 
 @pytest.mark.parametrize(

@@ -89,26 +89,26 @@ def headroom(found):
 
 
 def test_a_flat_series_is_forecast_flat_and_needs_hardly_any_headroom():
-    found = forecast(samples([2000.0] * HISTORY), LEAD, CYCLE)
+    expected = forecast(samples([2000.0] * HISTORY), LEAD, CYCLE)
 
-    assert found.work == pytest.approx(2000.0)
-    assert found.trust > 0.9
-    assert headroom(found) < 0.01
-    assert found.needed(0.1, aim(95)) == pytest.approx(2200.0)
+    assert expected.work == pytest.approx(2000.0)
+    assert expected.trust > 0.9
+    assert headroom(expected) < 0.01
+    assert expected.needed(0.1, aim(95)) == pytest.approx(2200.0)
 
 
 def test_a_ramp_is_followed_by_the_trend():
     rising = [1000.0 + 20.0 * i for i in range(LONG_ENOUGH)]
 
-    found = forecast(samples(rising), LEAD, CYCLE)
+    expected = forecast(samples(rising), LEAD, CYCLE)
 
-    assert rising[-1] < found.work <= rising[-1] + 20.0 * LEAD / CYCLE
+    assert rising[-1] < expected.work <= rising[-1] + 20.0 * LEAD / CYCLE
 
 
 def test_a_fall_is_followed_not_anticipated():
-    found = forecast(samples([2000.0] * 60 + [1000.0] * 15), LEAD, CYCLE)
+    expected = forecast(samples([2000.0] * 60 + [1000.0] * 15), LEAD, CYCLE)
 
-    assert 950.0 <= found.work <= 1250.0
+    assert 950.0 <= expected.work <= 1250.0
 
 
 def noisy(share):
@@ -128,9 +128,9 @@ def test_noise_shorter_than_a_requests_stay_averages_out():
 
 
 def test_the_margin_leaves_misses_unused():
-    found = forecast(noisy(0.2), LEAD, CYCLE)
+    expected = forecast(noisy(0.2), LEAD, CYCLE)
 
-    assert found.needed(0.0, aim(95, 0.5)) > found.needed(0.0, aim(95)) > found.needed(0.0, aim(80))
+    assert expected.needed(0.0, aim(95, 0.5)) > expected.needed(0.0, aim(95)) > expected.needed(0.0, aim(80))
 
 
 def test_peaks_that_recur_are_planned_for_beyond_the_usual_ceiling():
@@ -141,11 +141,11 @@ def test_peaks_that_recur_are_planned_for_beyond_the_usual_ceiling():
 
 @pytest.mark.parametrize(("lead", "least", "most"), [(30.0, 0.0, 0.03), (120.0, 0.02, 0.06), (480.0, 0.08, 0.16)])
 def test_before_errors_are_known_headroom_is_guessed_from_the_lead(lead, least, most):
-    found = forecast(samples([1000.0] * 5), lead, CYCLE)
+    expected = forecast(samples([1000.0] * 5), lead, CYCLE)
 
-    assert found.trust == 0.0
-    assert least < headroom(found) < most
-    assert found.needed(0.8, aim(95)) == pytest.approx(1800.0)
+    assert expected.trust == 0.0
+    assert least < headroom(expected) < most
+    assert expected.needed(0.8, aim(95)) == pytest.approx(1800.0)
 
 
 def test_nobody_plans_below_the_present():
@@ -164,13 +164,13 @@ def test_prompt_tokens_count_by_their_weight():
 
 @given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), residence=st.floats(0, 300))
 def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, residence):
-    found = forecast(samples(values), lead, CYCLE, residence=residence)
+    expected = forecast(samples(values), lead, CYCLE, residence=residence)
 
-    assert 0.0 <= found.work <= max(values) * FORECASTING.most_growth + 1e-6
-    assert min(values) - 1e-6 <= found.present <= max(values) + 1e-6
-    assert found.present <= found.needed(0.0, aim(95, 0.4)) <= max(found.ceiling, found.present) + 1e-6
-    assert 0.0 <= found.trust < 1.0
-    assert sum(probability for _, probability in found.cases) == pytest.approx(1.0)
+    assert 0.0 <= expected.work <= max(values) * FORECASTING.most_growth + 1e-6
+    assert min(values) - 1e-6 <= expected.present <= max(values) + 1e-6
+    assert expected.present <= expected.needed(0.0, aim(95, 0.4)) <= max(expected.ceiling, expected.present) + 1e-6
+    assert 0.0 <= expected.trust < 1.0
+    assert sum(probability for _, probability in expected.cases) == pytest.approx(1.0)
 
 
 @given(values=st.lists(st.floats(1, 1e4), min_size=2, max_size=60), factor=st.floats(0.1, 100))

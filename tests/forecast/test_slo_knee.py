@@ -47,10 +47,10 @@ def test_the_edge_is_found_from_shares_near_it_beside_misses_that_no_load_explai
 
 
 def test_misses_at_little_load_are_not_for_more_replicas_to_mend():
-    found = cycles(SloKnee(), kept(0.3, 0.9))
+    learnt = cycles(SloKnee(), kept(0.3, 0.9))
 
-    assert found.value == pytest.approx(KNEE.prior, abs=1e-3)
-    assert found.apart == pytest.approx(0.1, abs=0.01)
+    assert learnt.value == pytest.approx(KNEE.prior, abs=1e-3)
+    assert learnt.apart == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_misses_at_little_load_are_not_for_more_replicas_to_mend():
     ids=["owes", "within the budget", "nothing missed any more"],
 )
 def test_misses_below_the_knee_lower_it_only_while_more_is_missed_than_allowed(lately, now, falls):
-    found = cycles(SloKnee(), Kept(0.5, now, CYCLE, 60.0, lately), 40)
+    learnt = cycles(SloKnee(), Kept(0.5, now, CYCLE, 60.0, lately), 40)
 
-    assert (found.value < KNEE.prior - 0.1) is falls
+    assert (learnt.value < KNEE.prior - 0.1) is falls
 
 
 def test_an_idle_service_teaches_nothing_of_the_edge():
@@ -103,10 +103,10 @@ CASES = st.lists(st.tuples(st.floats(0.1, 1e4), st.floats(0.01, 1.0)), min_size=
 
 @given(cases=CASES, aim=st.floats(0.9, 0.99))
 def test_the_expected_share_is_what_was_aimed_at(cases, aim):
-    found = work_to_carry(cases, P, aim)
+    carried = work_to_carry(cases, P, aim)
 
     requests = sum(work * weight for work, weight in cases)
-    kept = sum(work * weight * float(expected_share(work / found, P)) for work, weight in cases)
+    kept = sum(work * weight * float(expected_share(work / carried, P)) for work, weight in cases)
     assert kept / requests == pytest.approx(aim, abs=1e-3)
 
 

@@ -60,9 +60,9 @@ def test_a_larger_image_or_another_user_is_refused(built: Built, tmp_path: Path)
     with fat.open("wb") as file:
         file.truncate(int(contents.LIMIT_MIB * 2**20))
     changed = replace(built.image, layers=(*built.image.layers, fat), config={**built.image.config, "User": "root"})
-    found = contents.problems(changed, built.rootfs, LOCK)
-    assert any("MiB compressed; expected at most 150" in problem for problem in found)
-    assert any("config.User: 'root'" in problem for problem in found)
+    named = contents.problems(changed, built.rootfs, LOCK)
+    assert any("MiB compressed; expected at most 150" in problem for problem in named)
+    assert any("config.User: 'root'" in problem for problem in named)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,6 @@ def clock() -> RealClock:
 
 @pytest.fixture
 def client(control_plane) -> Iterator[KubeClient]:
-    made = KubeClient(ClientOptions(kubeconfig=control_plane.kubeconfig))
-    yield made
-    made.close()
+    client = KubeClient(ClientOptions(kubeconfig=control_plane.kubeconfig))
+    yield client
+    client.close()

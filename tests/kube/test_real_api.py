@@ -39,9 +39,9 @@ def limited(control_plane, kubectl, namespace, tmp_path: Path) -> Iterator[KubeC
     """A client with the token of a service account that may do nothing."""
     kubectl("create", "serviceaccount", "nobody", "-n", namespace)
     path = control_plane.token_kubeconfig(namespace, "nobody", tmp_path / "nobody")
-    made = KubeClient(ClientOptions(kubeconfig=path))
-    yield made
-    made.close()
+    client = KubeClient(ClientOptions(kubeconfig=path))
+    yield client
+    client.close()
 
 
 def deployment(namespace: str, name: str = "chat", replicas: int = 2) -> dict[str, Any]:

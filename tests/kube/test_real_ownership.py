@@ -28,8 +28,8 @@ def uids(client, namespace) -> dict[str, str]:
     found = {}
     for name in ("chat", "other"):
         body = {"metadata": {"name": name}}
-        made = client.call(ApiRequest("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=body))
-        found[name] = made["metadata"]["uid"]
+        answer = client.call(ApiRequest("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=body))
+        found[name] = answer["metadata"]["uid"]
     return found
 
 
@@ -93,9 +93,9 @@ def test_what_was_created_can_lose_a_field_and_keeps_its_replicas(client, maker,
 
 
 def test_a_creation_that_was_cut_off_is_handed_over_later(client, maker, namespace, uid):
-    made = wanted(deployment(namespace, uid, "sidecar"), uid)
-    maker.writer.create(made.new, "pertoken")
-    settle(maker, made)
+    asked = wanted(deployment(namespace, uid, "sidecar"), uid)
+    maker.writer.create(asked.new, "pertoken")
+    settle(maker, asked)
     settle(maker, wanted(deployment(namespace, uid), uid))
     after = live(client, namespace)["spec"]
     assert [container["name"] for container in after["template"]["spec"]["containers"]] == ["engine"]

@@ -22,8 +22,8 @@ def service_account(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_in_a_pod_the_kubelets_address_is_used_not_the_clusters_dns(host, server, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
-    found = login_from(None, None)(kopf.OperatorSettings())
-    assert (found.server, found.token) == (server, "t")
+    login = login_from(None, None)(kopf.OperatorSettings())
+    assert (login.server, login.token) == (server, "t")
 
 
 @pytest.mark.usefixtures("service_account")

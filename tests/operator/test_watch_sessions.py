@@ -114,8 +114,8 @@ def test_the_informer_watches_every_kind_and_asks_for_lists_when_a_watch_broke_o
         stop.set()
 
     async def run() -> None:
-        made = Informer(inventory, Waker(), sync, lambda _: None, ("team",), asyncio.Event())
-        await made.run()
+        informer = Informer(inventory, Waker(), sync, lambda _: None, ("team",), asyncio.Event())
+        await informer.run()
 
     monkeypatch.setattr(informer, "run_informer", run_informer)
     asyncio.run(run())

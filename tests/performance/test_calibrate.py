@@ -17,14 +17,14 @@ def observe(slow, batch=16.0, **changes):
     """What an engine shows whose steps take `slow` times the catalog's; sequences see one batch more."""
     point = at_batch(Engine(MODEL, Gains(slow, slow)), LOAD, batch)
     seen = at_batch(Engine(MODEL, Gains(slow, slow)), LOAD, batch + 1)
-    made = Observation(
+    observed = Observation(
         step_seconds=seen.inter_token,
         batch=batch,
         request_rate=point.rate,
         load=LOAD,
         tokens=5000.0,
     )
-    return replace(made, **changes)
+    return replace(observed, **changes)
 
 
 def run(observations, state=None):

@@ -36,16 +36,16 @@ def histograms(draw, edges=EDGES):
     ],
 )
 def test_quantile_lies_between_the_edges_of_its_bucket(q, low, estimate, high):
-    found = quantile(SAMPLE, q)
-    assert found is not None
-    assert (found.low, found.high) == (low, high)
-    assert found.estimate == pytest.approx(estimate)
+    bounds = quantile(SAMPLE, q)
+    assert bounds is not None
+    assert (bounds.low, bounds.high) == (low, high)
+    assert bounds.estimate == pytest.approx(estimate)
 
 
 def test_empty_buckets_below_the_first_event_hold_no_quantile():
-    found = quantile(Histogram((0.1, 0.2, INF), (0.0, 5.0, 5.0)), 0.0)
-    assert found is not None
-    assert (found.low, found.high) == (0.1, 0.2)
+    bounds = quantile(Histogram((0.1, 0.2, INF), (0.0, 5.0, 5.0)), 0.0)
+    assert bounds is not None
+    assert (bounds.low, bounds.high) == (0.1, 0.2)
 
 
 @pytest.mark.parametrize("empty", [Histogram((), ()), Histogram((0.1, INF), (0.0, 0.0))])
@@ -92,12 +92,12 @@ def test_merging_without_a_common_open_bucket_gives_nothing():
 
 @given(histograms(), st.floats(0.0, 1.0))
 def test_bounds_enclose_the_estimate(sample, q):
-    found = quantile(sample, q)
-    if found is None:
+    bounds = quantile(sample, q)
+    if bounds is None:
         assert sample.cumulative[-1] == 0.0
     else:
-        assert found.low <= found.estimate <= found.high
-        assert found.high in sample.edges
+        assert bounds.low <= bounds.estimate <= bounds.high
+        assert bounds.high in sample.edges
 
 
 @given(histograms(), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
@@ -121,9 +121,9 @@ def test_shares_are_ordered_bounds_that_grow_with_the_limit(sample, one, other):
 
 @given(histograms(), st.floats(0.001, 1.0))
 def test_the_upper_bound_of_a_quantile_contains_its_share(sample, q):
-    found = quantile(sample, q)
-    if found:
-        assert share_within(sample, found.high)[0] >= q * (1 - 1e-9)
+    bounds = quantile(sample, q)
+    if bounds:
+        assert share_within(sample, bounds.high)[0] >= q * (1 - 1e-9)
 
 
 @given(EDGES.flatmap(lambda edges: st.lists(histograms(st.just(edges)), min_size=1, max_size=5)), st.floats(0.0, 1.0))
@@ -146,11 +146,11 @@ def test_merge_adds_events_and_its_quantile_lies_between_the_parts(parts, q):
 @given(st.lists(st.floats(0.0001, 100.0), min_size=1, max_size=60), EDGES, st.floats(0.0, 1.0), st.floats(0.0, 200.0))
 def test_bounds_hold_for_the_events_behind_a_histogram(events, edges, q, limit):
     sample = Histogram(tuple(edges), tuple(float(sum(event <= edge for event in events)) for edge in edges))
-    found = quantile(sample, q)
-    assert found is not None
+    bounds = quantile(sample, q)
+    assert bounds is not None
     rank = max(1, math.ceil(round(q * len(events), 9)))
     true = sorted(events)[rank - 1]
-    assert found.low * (1 - 1e-12) <= true <= found.high
+    assert bounds.low * (1 - 1e-12) <= true <= bounds.high
     least, most = share_within(sample, limit)
     share = sum(event <= limit for event in events) / len(events)
     assert least - 1e-12 <= share <= most + 1e-12

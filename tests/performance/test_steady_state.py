@@ -67,27 +67,27 @@ def test_an_idle_replica_has_the_latency_of_one_request():
     ids=["inter-token", "ttft", "cap", "nothing promised"],
 )
 def test_what_binds_is_named(targets, cap, binding):
-    found = sustainable_rate(replace(ENGINE, cap=cap), LOAD, targets)
+    sustained = sustainable_rate(replace(ENGINE, cap=cap), LOAD, targets)
 
-    assert isinstance(found, Sustainable)
-    assert found.binding == binding
+    assert isinstance(sustained, Sustainable)
+    assert sustained.binding == binding
 
 
 def test_a_small_cache_binds_and_its_overflow_room_is_kept():
-    found = sustainable_rate(replace(ENGINE, kv_capacity=20_000.0), LOAD, Targets())
+    sustained = sustainable_rate(replace(ENGINE, kv_capacity=20_000.0), LOAD, Targets())
 
-    assert isinstance(found, Sustainable)
-    assert found.binding == "kv"
-    assert found.point.batch * LOAD.resident < 20_000
+    assert isinstance(sustained, Sustainable)
+    assert sustained.binding == "kv"
+    assert sustained.point.batch * LOAD.resident < 20_000
 
 
 @pytest.mark.parametrize(("targets", "what"), [(Targets(0.005, None), "inter-token"), (Targets(None, 0.01), "ttft")])
 def test_an_objective_below_a_single_request_is_unreachable(targets, what):
-    found = sustainable_rate(ENGINE, LOAD, targets)
+    sustained = sustainable_rate(ENGINE, LOAD, targets)
 
-    assert isinstance(found, Unreachable)
-    assert found.what == what
-    assert found.seconds > found.objective
+    assert isinstance(sustained, Unreachable)
+    assert sustained.what == what
+    assert sustained.seconds > sustained.objective
     assert isinstance(best_effort_rate(ENGINE, LOAD, targets, what), Sustainable)
 
 
@@ -107,19 +107,19 @@ def test_a_looser_objective_never_lowers_the_rate(objective, more):
 def test_a_slower_engine_never_carries_more(gain):
     slow = replace(ENGINE, gains=Gains(gain, gain))
     normal = sustainable_rate(ENGINE, LOAD, Targets(0.06, 5.0))
-    found = sustainable_rate(slow, LOAD, Targets(0.06, 5.0))
+    sustained = sustainable_rate(slow, LOAD, Targets(0.06, 5.0))
 
     assert isinstance(normal, Sustainable)
-    assert isinstance(found, Sustainable)
-    assert found.rate <= normal.rate * (1 + 1e-6)
+    assert isinstance(sustained, Sustainable)
+    assert sustained.rate <= normal.rate * (1 + 1e-6)
 
 
 def test_the_tail_keeps_the_objective_at_the_sustainable_rate():
-    found = sustainable_rate(ENGINE, LOAD, TARGETS)
+    sustained = sustainable_rate(ENGINE, LOAD, TARGETS)
 
-    assert isinstance(found, Sustainable)
-    assert found.point.inter_token < found.point.inter_token_tail <= 0.04
-    assert found.point.ttft < found.point.ttft_tail <= 2.0
+    assert isinstance(sustained, Sustainable)
+    assert sustained.point.inter_token < sustained.point.inter_token_tail <= 0.04
+    assert sustained.point.ttft < sustained.point.ttft_tail <= 2.0
 
 
 def test_cached_prompts_raise_the_rate():
@@ -132,10 +132,10 @@ def test_cached_prompts_raise_the_rate():
 
 
 def test_embeddings_are_bound_by_compute():
-    found = sustainable_rate(ENGINE, Load(500, 1), Targets(None, 5.0))
+    sustained = sustainable_rate(ENGINE, Load(500, 1), Targets(None, 5.0))
 
-    assert isinstance(found, Sustainable)
-    assert found.point.prefill_share > 0.5
+    assert isinstance(sustained, Sustainable)
+    assert sustained.point.prefill_share > 0.5
 
 
 def test_resident_context_is_measured_or_derived():

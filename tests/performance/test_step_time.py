@@ -65,11 +65,11 @@ def kv_tokens(row):
     ids=["dense decode", "dense prefill", "KV capacity", "experts decode"],
 )
 def test_errors_against_measured_kernels(moe, modelled, measured, middle, tail):
-    found = errors(rows(moe), modelled, measured)
+    misses = errors(rows(moe), modelled, measured)
 
-    assert len(found) > 50
-    assert median(found) < middle
-    assert quantiles(found, n=10)[-1] < tail
+    assert len(misses) > 50
+    assert median(misses) < middle
+    assert quantiles(misses, n=10)[-1] < tail
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 3.0), (3.0, 1.0), (2.0, 2.0)])

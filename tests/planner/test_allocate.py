@@ -37,10 +37,10 @@ def granted(found, name):
 def test_what_one_pool_refuses_spills_over_to_the_next_variant():
     pools = {"a100": pool_state((1,)), "h100": pool_state((8,))}
     cheap, dear = option("cheap", wanted=4, rate=5.0), option("dear", "h100", wanted=0, rate=10.0)
-    found = give_out([request("chat", cheap, dear)], pools)
+    given = give_out([request("chat", cheap, dear)], pools)
 
-    assert granted(found, "chat") == {"cheap": 1, "dear": 2}
-    assert found[ServiceKey("llm", "chat")].shortfall == {"cheap": 3}
+    assert granted(given, "chat") == {"cheap": 1, "dear": 2}
+    assert given[ServiceKey("llm", "chat")].shortfall == {"cheap": 3}
 
 
 def test_spilling_stops_at_the_ceiling():
@@ -52,20 +52,20 @@ def test_spilling_stops_at_the_ceiling():
 
 def test_pools_that_are_missing_or_closed_give_nothing():
     closed = pool_state(access=(TEAM_A,))
-    found = give_out([request("chat", option("v"), option("w", "gone"))], {"a100": closed})
-    refused = found[ServiceKey("llm", "chat")].refused
+    given = give_out([request("chat", option("v"), option("w", "gone"))], {"a100": closed})
+    refused = given[ServiceKey("llm", "chat")].refused
 
-    assert granted(found, "chat") == {"v": 0, "w": 0}
+    assert granted(given, "chat") == {"v": 0, "w": 0}
     assert refused["v"].reason is Reason.ACCESS_DENIED
     assert "no access" in refused["v"].words
     assert "does not exist" in refused["w"].words
 
 
 def test_equal_priorities_share_by_need():
-    found = give_out([request("a", option(wanted=9)), request("b", option(wanted=3))], {"a100": pool_state((8,))})
+    given = give_out([request("a", option(wanted=9)), request("b", option(wanted=3))], {"a100": pool_state((8,))})
 
-    assert granted(found, "a")["v"] + granted(found, "b")["v"] == 8
-    assert granted(found, "b")["v"] in {2, 3}
+    assert granted(given, "a")["v"] + granted(given, "b")["v"] == 8
+    assert granted(given, "b")["v"] in {2, 3}
 
 
 @given(
@@ -137,10 +137,14 @@ def test_unknown_gpus_are_none_and_rates_come_from_the_model():
 def test_only_who_acts_takes_of_the_pools(stance, replicas):
     given_pool = pool_state((8,))
     allocation = Allocation((proposal(wants=[4], stance=stance, grade=Grade.NORMAL),), {"a100": given_pool})
-    found = allocate(allocation)
+    allocated = allocate(allocation)
 
-    assert found.grant_of(CHAT) == NOTHING_GRANTED if replicas is None else found.grant_of(CHAT).replicas["a100"] == 4
-    assert sum(found.pools["a100"].free.values()) == (8 if replicas is None else 6)
+    assert (
+        allocated.grant_of(CHAT) == NOTHING_GRANTED
+        if replicas is None
+        else allocated.grant_of(CHAT).replicas["a100"] == 4
+    )
+    assert sum(allocated.pools["a100"].free.values()) == (8 if replicas is None else 6)
     assert sum(given_pool.free.values()) == 8
 
 

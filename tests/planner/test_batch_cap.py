@@ -59,16 +59,16 @@ def test_the_ideal_is_a_captured_size_within_bounds():
 
 
 def decided(cap, rate, replicas=2, inter_token=0.04, cache=(None, 0.0), **batching):
-    made = plant(rate=rate, replicas=replicas, gpus=replicas, cap=cap, slow=1.1)
-    made.kv_capacity = cache[0]
+    fleet = plant(rate=rate, replicas=replicas, gpus=replicas, cap=cap, slow=1.1)
+    fleet.kv_capacity = cache[0]
     variants = (variant_spec(batching=Batching(**{"max_sequences": 512, **batching})),)
     latency = LatencyObjective(5.0, inter_token)
-    made.services["chat"] = service_spec(variants=variants, latency=latency, mode=Mode.RECOMMEND)
-    made.deployments["chat"].spec = variants[0]
-    made.run(600)
-    made.preemptions = cache[1]  # what preempts teaches no step times, so it begins late
-    made.step()
-    return made.decision().variants[0]
+    fleet.services["chat"] = service_spec(variants=variants, latency=latency, mode=Mode.RECOMMEND)
+    fleet.deployments["chat"].spec = variants[0]
+    fleet.run(600)
+    fleet.preemptions = cache[1]  # what preempts teaches no step times, so it begins late
+    fleet.step()
+    return fleet.decision().variants[0]
 
 
 def test_a_cap_that_suits_is_kept():
@@ -216,10 +216,13 @@ def test_one_variant_at_a_time_rolls():
     tells = {Signal.WAITING: 4.0, Signal.DECODING_SEQUENCES: 24.0}
     one = Variant(rate=4.0, tells=tells, workload={"cap": SMALL})
     other = replace(one, spec=variant_spec(name="b", pool="b"))
-    found = batch_cap(settlement(estimate(proposal(one, other)), pools={"a100": pool_state(), "b": pool_state()}))
+    capped = batch_cap(settlement(estimate(proposal(one, other)), pools={"a100": pool_state(), "b": pool_state()}))
 
-    assert [variant.roll.reason for variant in found.variants] == [Reason.BATCH_CHANGE_STARTED, Reason.BATCH_CAP_RAISED]
-    assert "another change is under way" in found.variants[1].roll.message
+    assert [variant.roll.reason for variant in capped.variants] == [
+        Reason.BATCH_CHANGE_STARTED,
+        Reason.BATCH_CAP_RAISED,
+    ]
+    assert "another change is under way" in capped.variants[1].roll.message
 
 
 def test_an_extra_replica_takes_its_room_in_the_pool():
@@ -249,10 +252,10 @@ def test_demand_that_rises_takes_the_extra_replica():
 
 
 def test_batching_bounds_are_respected():
-    made = plant(rate=15, replicas=3, gpus=3, cap=256, slow=1.18)
+    fleet = plant(rate=15, replicas=3, gpus=3, cap=256, slow=1.18)
     variants = (variant_spec(batching=Batching(min_sequences=96, max_sequences=128)),)
-    made.services["chat"] = service_spec(variants=variants)
-    made.deployments["chat"].spec = variants[0]
-    made.run(900)
+    fleet.services["chat"] = service_spec(variants=variants)
+    fleet.deployments["chat"].spec = variants[0]
+    fleet.run(900)
 
-    assert made.deployments["chat"].cap.value in range(96, 129)
+    assert fleet.deployments["chat"].cap.value in range(96, 129)

@@ -57,13 +57,13 @@ def seen(variant):
     ],
 )  # fmt: skip
 def test_more_running_than_the_cap_allows_refutes_it(variant, refuted):
-    found = seen(variant)
+    evidence = seen(variant)
 
-    assert (found.cap_refuted is not None) is refuted
+    assert (evidence.cap_refuted is not None) is refuted
     if refuted:
-        assert found.max_sequences is None
-        assert found.engine.cap is None
-        assert found.cap_refuted.pod == "a100-0"
+        assert evidence.max_sequences is None
+        assert evidence.engine.cap is None
+        assert evidence.cap_refuted.pod == "a100-0"
 
 
 def test_what_refuted_a_cap_stands_until_the_template_changes():
@@ -83,12 +83,12 @@ def test_what_refuted_a_cap_stands_until_the_template_changes():
     ("running", "waiting", "believed"), [(64.0, 3.0, True), (64.0, 0.0, False), (63.0, 3.0, False), (65.0, 3.0, False)]
 )
 def test_a_cap_behind_a_start_script_is_believed_once_an_engine_is_held_at_it(running, waiting, believed):
-    found = seen(shown(running, waiting, workload={"cap_certain": False}))
+    evidence = seen(shown(running, waiting, workload={"cap_certain": False}))
 
-    assert found.cap_believed is believed
-    assert found.max_sequences == (64 if believed else None)
+    assert evidence.cap_believed is believed
+    assert evidence.max_sequences == (64 if believed else None)
     if believed:
-        later = shown(3.0, workload={"cap_certain": False}, memory=found.memory)
+        later = shown(3.0, workload={"cap_certain": False}, memory=evidence.memory)
         assert seen(later).cap_believed
 
 

@@ -23,9 +23,9 @@ CATALOGS = (SHIPPED, SLOWER, LARGER, WITHOUT)
 
 def serving():
     """A service that has been planned for a minute."""
-    made = plant(rate=6.0, replicas=2, act=False)
-    made.run(60)
-    return made
+    fleet = plant(rate=6.0, replicas=2, act=False)
+    fleet.run(60)
+    return fleet
 
 
 def capacity(found):
@@ -34,31 +34,31 @@ def capacity(found):
 
 @pytest.mark.parametrize("changed", [SLOWER, LARGER], ids=["GPU", "model"])
 def test_a_changed_row_reaches_the_next_plan_of_a_variant_that_was_planned_before(changed):
-    made = serving()
-    world = made.world()
-    before, memory = plan(world, made.memory, made.now)
-    after, _ = plan(replace(world, catalog=changed), memory, made.now + 15.0)
+    fleet = serving()
+    world = fleet.world()
+    before, memory = plan(world, fleet.memory, fleet.now)
+    after, _ = plan(replace(world, catalog=changed), memory, fleet.now + 15.0)
 
     assert 0 < capacity(after) < 0.8 * capacity(before)
 
 
 def test_a_row_that_is_taken_away_is_unknown_in_the_next_plan():
-    made = serving()
-    world = made.world()
-    _, memory = plan(world, made.memory, made.now)
-    after, _ = plan(replace(world, catalog=WITHOUT), memory, made.now + 15.0)
+    fleet = serving()
+    world = fleet.world()
+    _, memory = plan(world, fleet.memory, fleet.now)
+    after, _ = plan(replace(world, catalog=WITHOUT), memory, fleet.now + 15.0)
 
     assert capacity(after) is None
     assert after.decisions[0].judgements["Accepted"].reason is Reason.UNKNOWN_ACCELERATOR
 
 
 def test_accepted_names_what_of_a_config_is_not_understood():
-    made = serving()
-    spec = made.services["chat"]
+    fleet = serving()
+    spec = fleet.services["chat"]
     figures = (("hidden_size", 4096), ("num_hidden_layers", 32), ("num_attention_heads", 32))
     facts = (*figures, ("intermediate_size", 14336), ("vocab_size", 128256), ("config", '{"memory_blocks": 4}'))
-    made.services["chat"] = replace(spec, model=replace(spec.model, architecture=facts))
-    after, _ = plan(made.world(), made.memory, made.now)
+    fleet.services["chat"] = replace(spec, model=replace(spec.model, architecture=facts))
+    after, _ = plan(fleet.world(), fleet.memory, fleet.now)
 
     accepted = after.decisions[0].judgements["Accepted"]
     assert accepted.reason is Reason.ACCEPTED
@@ -67,21 +67,21 @@ def test_accepted_names_what_of_a_config_is_not_understood():
 
 @pytest.mark.parametrize(("suffix", "told"), [("GGUF", True), ("GGUF:Q4_K_M", False)])
 def test_accepted_says_that_a_name_hides_its_quantization(suffix, told):
-    made = serving()
-    spec = made.services["chat"]
-    made.services["chat"] = replace(spec, model=replace(spec.model, id=f"unsloth/Llama-3.1-8B-Instruct-{suffix}"))
-    after, _ = plan(made.world(), made.memory, made.now)
+    fleet = serving()
+    spec = fleet.services["chat"]
+    fleet.services["chat"] = replace(spec, model=replace(spec.model, id=f"unsloth/Llama-3.1-8B-Instruct-{suffix}"))
+    after, _ = plan(fleet.world(), fleet.memory, fleet.now)
 
     accepted = after.decisions[0].judgements.get("Accepted")
     assert told is (accepted is not None and "hides the type of its GGUF files; counted as bf16" in accepted.message)
 
 
 def test_an_architecture_that_lacks_fields_is_planned_without_a_model():
-    made = serving()
-    spec = made.services["chat"]
+    fleet = serving()
+    spec = fleet.services["chat"]
     model = replace(spec.model, architecture=(("hidden_size", 4096),))
-    made.services["chat"] = replace(spec, model=model)
-    after, _ = plan(made.world(), made.memory, made.now)
+    fleet.services["chat"] = replace(spec, model=model)
+    after, _ = plan(fleet.world(), fleet.memory, fleet.now)
 
     assert capacity(after) is None
     assert after.decisions[0].reason is not Reason.PLANNING_FAILED
@@ -101,5 +101,5 @@ def test_equal_worlds_give_equal_plans_whatever_catalogs_were_used_in_between(st
 
 @pytest.fixture(scope="module")
 def start():
-    made = serving()
-    return made.world(), made.memory, made.now
+    fleet = serving()
+    return fleet.world(), fleet.memory, fleet.now

@@ -121,7 +121,7 @@ def test_a_generic_engine_needs_no_model_and_a_gpu_may_be_unknown():
 
     assert "Accepted" not in judged(Variant(variant_spec(engine=EngineKind.GENERIC)), model=model).judgements
     assert told(unknown, "Accepted") == (Verdict.TRUE, Reason.UNKNOWN_ACCELERATOR)
-    assert [one.after for one in unknown.trace if one.stage == "catalog"] == ["unknown"]
+    assert [step.after for step in unknown.trace if step.stage == "catalog"] == ["unknown"]
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,9 @@ def test_what_the_pools_keep_back_binds_the_most():
     )
 
     assert limits_of(trace) == [(Reason.POOL_EXHAUSTED, "no room"), (Reason.SCALE_UP_LIMITED, "the policy")]
-    found = conditions(settlement().noting(*trace))
-    assert told(found, "ScalingLimited") == (Verdict.TRUE, Reason.POOL_EXHAUSTED)
-    assert found.judgements["ScalingLimited"].message == "no room; the policy"
+    shown = conditions(settlement().noting(*trace))
+    assert told(shown, "ScalingLimited") == (Verdict.TRUE, Reason.POOL_EXHAUSTED)
+    assert shown.judgements["ScalingLimited"].message == "no room; the policy"
 
 
 def test_remarks_and_doubts_about_places():
@@ -203,7 +203,7 @@ def test_remarks_and_doubts_about_places():
     lowered = judged(priority=5, pools=access)
 
     assert "where pods of a100 fit is not known" in found.judgements["ScalingLimited"].message
-    assert [one.reason for one in found.trace if one.stage == "place"] == [Reason.PLACEMENT_UNKNOWN]
+    assert [step.reason for step in found.trace if step.stage == "place"] == [Reason.PLACEMENT_UNKNOWN]
     assert "priority 5 counts as 1 in pool a100" in lowered.judgements["ScalingLimited"].message
 
 
@@ -223,8 +223,8 @@ def test_remarks_and_doubts_about_places():
 )
 def test_no_index_is_made_of_what_is_not_known(account, lacks, reason):
     asked = proposal(account=account, grade=Grade.NORMAL)
-    found = conditions(settlement(replace(asked, assessment=replace(asked.assessment, lacks=lacks))))
+    shown = conditions(settlement(replace(asked, assessment=replace(asked.assessment, lacks=lacks))))
 
-    assert told(found, "WithinCostTarget") == (Verdict.UNKNOWN, reason)
-    faults = [one.detail for one in found.trace if isinstance(one.detail, Fault)]
+    assert told(shown, "WithinCostTarget") == (Verdict.UNKNOWN, reason)
+    faults = [step.detail for step in shown.trace if isinstance(step.detail, Fault)]
     assert faults == ([Fault("ZeroDivisionError")] if account.fault else [])

@@ -48,14 +48,14 @@ def waiting_pods(serving, waiting, seconds=3600.0):
 )
 def test_a_ceiling_on_spend(usd, wants, left):
     variants = Variant(), Variant(DEAR, replicas=0, pool=H100)
-    found = spend_limit(proposal(*variants, wants=wants, cost=capped(usd)))
+    limited = spend_limit(proposal(*variants, wants=wants, cost=capped(usd)))
     cut = sum(wants) - sum(left)
 
-    assert [variant.replicas for variant in found.variants] == left
-    assert [step.detail for step in found.trace] == (
+    assert [variant.replicas for variant in limited.variants] == left
+    assert [step.detail for step in limited.trace] == (
         [Limit(f"maxSpendPerHour {usd} USD leaves out {cut} replicas")] if cut else []
     )
-    assert [variant.reason for variant in found.variants if variant.replicas not in wants] == [
+    assert [variant.reason for variant in limited.variants if variant.replicas not in wants] == [
         Reason.SPEND_CAPPED for count in left if count not in wants
     ]
 

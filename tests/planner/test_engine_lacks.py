@@ -78,13 +78,13 @@ def test_nobody_asks_is_said_before_what_the_engine_lacks():
 
 def test_an_engine_that_is_scaled_by_saturation_needs_other_things():
     lacks = (Signal.WAITING, Signal.KV_USAGE, Signal.CACHED_PROMPT_TOKENS_PER_SECOND)
-    made = service_state(Variant(generic(service_state().spec).variants[0]))
-    (variant,) = made.variants
+    state = service_state(Variant(generic(service_state().spec).variants[0]))
+    (variant,) = state.variants
     pods = tuple(
         replace(pod, values={Signal.RUNNING: 3.0, Signal.GPU_UTILIZATION: 0.5}, engine="triton", lacks=frozenset(lacks))
         for pod in variant.measured
     )
-    (off,) = engine_lacks(replace(made, variants=(replace(variant, measured=pods),)))
+    (off,) = engine_lacks(replace(state, variants=(replace(variant, measured=pods),)))
     assert off.engine == "triton"
     assert off.purposes == (Purpose.QUEUE, Purpose.CACHE_USE)
 
@@ -106,9 +106,9 @@ def test_a_need_is_lacked_where_no_alternative_is_there(need, lacks, lacked):
 
 def test_an_old_engine_is_scaled_like_any_other():
     """Such as vLLM up to 0.9: no cached tokens, no refusals, no time per output token of requests."""
-    made = plant(rate=6.0, replicas=5)
+    fleet = plant(rate=6.0, replicas=5)
     hidden = {Signal.CACHED_PROMPT_TOKENS_PER_SECOND, Signal.REJECTIONS_PER_SECOND}
-    show = made.metrics
+    show = fleet.metrics
 
     def metrics():
         shown = show()
@@ -126,10 +126,10 @@ def test_an_old_engine_is_scaled_like_any_other():
         offer = Offer(frozenset(), frozenset(), frozenset(Signal), frozenset(LatencyKind))
         return replace(shown, offers={"vllm": offer}, pods=pods)
 
-    made.metrics = metrics
-    made.run(2400)
-    assert made.replicas() < 5
-    judgements = made.decision().judgements
+    fleet.metrics = metrics
+    fleet.run(2400)
+    assert fleet.replicas() < 5
+    judgements = fleet.decision().judgements
     available = judgements["MetricsAvailable"]
     assert (available.verdict, available.reason) == (Verdict.TRUE, Reason.ENGINE_LACKS_SIGNALS)
     assert "cached prompt tokens, refused requests" in available.message

@@ -241,8 +241,8 @@ def test_the_knee_is_learnt_only_from_what_is_sure():
 def test_what_is_known_of_a_variant_whose_target_is_gone_stays():
     state = service_state(Variant(), Variant(variant_spec(name="b"), memory=VariantMemory(start_seconds=77.0)))
     gone = replace(state, variants=state.variants[:1], missing=(("b", None),))
-    found = estimate(replace(begun(gone), assessment=proposal(grade=Grade.NORMAL).assessment)).state
+    estimated = estimate(replace(begun(gone), assessment=proposal(grade=Grade.NORMAL).assessment)).state
 
-    assert found.memory.variants["b"].start_seconds == 77.0
-    assert set(found.memory.variants) == {"a100", "b"}
-    assert found.spec.key == service_spec().key
+    assert estimated.memory.variants["b"].start_seconds == 77.0
+    assert set(estimated.memory.variants) == {"a100", "b"}
+    assert estimated.spec.key == service_spec().key

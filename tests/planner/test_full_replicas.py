@@ -33,33 +33,33 @@ def hidden_cap(made, cap):
 
 @pytest.mark.parametrize("cap", [8, 16])
 def test_engines_with_a_cap_that_nobody_knows_are_sized_by_what_they_deliver(cap):
-    made = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), cap)
-    made.run(1500)
+    fleet = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), cap)
+    fleet.run(1500)
     queues = []
-    made.run(3600, watch=lambda plant, _: queues.append(plant.queues["chat"]))
+    fleet.run(3600, watch=lambda plant, _: queues.append(plant.queues["chat"]))
     # Two replicas had 850 requests waiting; what is left is the try whether fewer replicas would do.
     assert max(queues) < 60
     assert sum(queues) / len(queues) < 15
-    carried = made.engine("chat", cap)
-    delivers = at_batch(carried, made.load, cap).rate * made.load.output_tokens
-    assert made.decision().variants[0].capacity_per_replica < 1.4 * delivers
+    carried = fleet.engine("chat", cap)
+    delivers = at_batch(carried, fleet.load, cap).rate * fleet.load.output_tokens
+    assert fleet.decision().variants[0].capacity_per_replica < 1.4 * delivers
 
 
 def test_a_growing_queue_adds_replicas_and_says_so():
-    made = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), 16)
+    fleet = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), 16)
     reasons = set()
-    made.run(600, watch=lambda plant, _: reasons.add(plant.decision().variants[0].reason))
+    fleet.run(600, watch=lambda plant, _: reasons.add(plant.decision().variants[0].reason))
     assert Reason.QUEUE_BACKLOG in reasons
-    assert made.replicas() >= 4
+    assert fleet.replicas() >= 4
 
 
 def test_a_model_that_holds_is_not_doubted():
-    made = plant(rate=14.0, replicas=4)
-    made.run(1200)
-    made.rates["chat"] = 60.0
-    made.run(1800)
-    memory = made.memory.services["llm/chat"].variants["a100"]
-    assert share_of(memory.delivered, made.now, TUNING.delivered) > 0.95
+    fleet = plant(rate=14.0, replicas=4)
+    fleet.run(1200)
+    fleet.rates["chat"] = 60.0
+    fleet.run(1800)
+    memory = fleet.memory.services["llm/chat"].variants["a100"]
+    assert share_of(memory.delivered, fleet.now, TUNING.delivered) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_doubt_is_forgotten(delivered, after, share):
 
 
 def test_a_standing_queue_that_is_not_told_proves_nothing():
-    made = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), 16)
-    show = made.metrics
+    fleet = hidden_cap(plant(rate=14.0, replicas=2, gpus=32), 16)
+    show = fleet.metrics
 
     def silent():
         shown = show()
@@ -90,9 +90,9 @@ def test_a_standing_queue_that_is_not_told_proves_nothing():
             },
         )
 
-    made.metrics = silent
-    made.run(900)
-    assert made.memory.services["llm/chat"].variants["a100"].delivered is None
+    fleet.metrics = silent
+    fleet.run(900)
+    assert fleet.memory.services["llm/chat"].variants["a100"].delivered is None
 
 
 @pytest.mark.parametrize(("sequences", "chunk"), [(16, None), (8, 1024), (None, 512)])

@@ -122,16 +122,16 @@ def test_a_pool_that_refused_is_remembered_by_variant():
 def test_what_a_replica_costs(pool, gpus, usd):
     seen = world_of(Variant(workload={"gpus_per_replica": gpus}))
     seen = replace(seen, pools=(PoolView(pool_spec(**pool), seen.pools[0].nodes),))
-    found = gather(seen.services[0], seen, EMPTY, NOW).variants[0]
+    gathered = gather(seen.services[0], seen, EMPTY, NOW).variants[0]
 
-    assert found.usd_per_hour == usd
+    assert gathered.usd_per_hour == usd
 
 
 def test_without_its_pool_a_variant_has_neither_price_nor_model():
     seen = replace(world_of(), pools=())
-    found = gather(seen.services[0], seen, EMPTY, NOW).variants[0]
+    gathered = gather(seen.services[0], seen, EMPTY, NOW).variants[0]
 
-    assert (found.pool, found.usd_per_hour, found.base_model, found.engine) == (None, None, None, None)
+    assert (gathered.pool, gathered.usd_per_hour, gathered.base_model, gathered.engine) == (None, None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -21,20 +21,20 @@ names = st.lists(st.sampled_from(["chat", "chat-large", "code", "mail"]), min_si
 @st.composite
 def plants(draw, cycles=some_cycles):
     chosen = draw(names)
-    made = plant(*chosen, gpus=draw(st.integers(4, 24)), slow=draw(st.floats(0.7, 1.6)))
+    fleet = plant(*chosen, gpus=draw(st.integers(4, 24)), slow=draw(st.floats(0.7, 1.6)))
     for name in chosen:
         least = draw(st.integers(0, 2))
         spec = variant_spec(name, min_replicas=least, max_replicas=draw(st.integers(max(1, least), 12)))
-        made.services[name] = service_spec(name, (spec,), priority=draw(st.integers(0, 2)))
-        made.deployments[name] = Deployment(spec, draw(st.integers(0, 4)))
-        made.rates[name] = draw(rates)
-    made.pods.clear()
-    serving_since(made, made.now - 3600)
+        fleet.services[name] = service_spec(name, (spec,), priority=draw(st.integers(0, 2)))
+        fleet.deployments[name] = Deployment(spec, draw(st.integers(0, 4)))
+        fleet.rates[name] = draw(rates)
+    fleet.pods.clear()
+    serving_since(fleet, fleet.now - 3600)
     for _ in range(draw(cycles)):
-        made.step()
+        fleet.step()
         for name in chosen:
-            made.rates[name] = max(0.0, made.rates[name] * draw(st.floats(0.8, 1.25)))
-    return made
+            fleet.rates[name] = max(0.0, fleet.rates[name] * draw(st.floats(0.8, 1.25)))
+    return fleet
 
 
 @LAWS
@@ -58,7 +58,7 @@ def test_scale_ups_never_exceed_the_pool(made):
         for action in found.actions
         if isinstance(action, SetReplicas) and action.desired > action.current
     )
-    capacity = sum(one.allocatable["nvidia.com/gpu"] for one in made.nodes)
+    capacity = sum(node.allocatable["nvidia.com/gpu"] for node in made.nodes)
 
     assert promised == 0 or held + promised <= capacity
 
@@ -130,11 +130,11 @@ def ordered_again(made):
 
 
 def test_a_first_calibration_under_overload_is_used_once():
-    made = plant("mail", rate=15.0, replicas=1, gpus=7, slow=1.25)
-    made.run(60)
-    assert not made.memory.service(made.services["mail"].key).variants["a100"].calibration.samples
+    fleet = plant("mail", rate=15.0, replicas=1, gpus=7, slow=1.25)
+    fleet.run(60)
+    assert not fleet.memory.service(fleet.services["mail"].key).variants["a100"].calibration.samples
 
-    assert ordered_again(made) == []
+    assert ordered_again(fleet) == []
 
 
 @LAWS
@@ -160,41 +160,41 @@ def test_every_bill_is_what_the_pods_cost(made):
 
 
 def test_a_broken_service_does_not_fail_the_others():
-    made = plant("chat", "code", rate=15, replicas=3)
-    made.run(60)
-    broken = replace(made.services["code"], behavior=None)
-    made.services["code"] = broken
-    made.run(300)
+    fleet = plant("chat", "code", rate=15, replicas=3)
+    fleet.run(60)
+    broken = replace(fleet.services["code"], behavior=None)
+    fleet.services["code"] = broken
+    fleet.run(300)
 
-    assert made.decision("chat").reason.value != "PlanningFailed"
-    assert made.decision("code").reason.value == "PlanningFailed"
-    assert made.replicas("code") == 3
+    assert fleet.decision("chat").reason.value != "PlanningFailed"
+    assert fleet.decision("code").reason.value == "PlanningFailed"
+    assert fleet.replicas("code") == 3
 
 
 def test_an_empty_world_plans_nothing():
-    made = plant()
-    world = replace(made.world(), services=(), pools=(), pods=())
+    fleet = plant()
+    world = replace(fleet.world(), services=(), pools=(), pods=())
 
     assert plan(world, EMPTY, 0.0)[0].actions == ()
 
 
 def test_a_replica_of_four_gpus_needs_four_on_one_node():
-    made = plant(rate=60, replicas=1)
-    made.nodes = [node("n0", 6), node("n1", 3), node("n2", 3)]
-    made.deployments["chat"].gpus = 4
-    made.pods.clear()
-    serving_since(made, made.now - 3600)
-    made.run(300)
+    fleet = plant(rate=60, replicas=1)
+    fleet.nodes = [node("n0", 6), node("n1", 3), node("n2", 3)]
+    fleet.deployments["chat"].gpus = 4
+    fleet.pods.clear()
+    serving_since(fleet, fleet.now - 3600)
+    fleet.run(300)
 
-    assert made.replicas() == 1
-    assert "no node with 4 free GPUs" in made.decision().message
+    assert fleet.replicas() == 1
+    assert "no node with 4 free GPUs" in fleet.decision().message
 
 
 def test_priority_comes_first_and_equals_share():
-    made = plant("first", "second", "third", rate=60, replicas=1, gpus=6)
-    made.services["first"] = replace(made.services["first"], priority=10)
-    made.run(300)
-    got = {name: made.replicas(name) for name in made.services}
+    fleet = plant("first", "second", "third", rate=60, replicas=1, gpus=6)
+    fleet.services["first"] = replace(fleet.services["first"], priority=10)
+    fleet.run(300)
+    got = {name: fleet.replicas(name) for name in fleet.services}
 
     assert got["first"] > max(got["second"], got["third"])
     assert abs(got["second"] - got["third"]) <= 1

@@ -16,13 +16,13 @@ ONE_A_MINUTE = (ScalingPolicy(PolicyType.PODS, 1, 60),)
 def lowered(policies, most, *, rate, select=SelectPolicy.MAX):
     """Replicas have served for ten minutes when the maximum is cut."""
     rules = ScalingRules(stabilization_seconds=0, policies=policies, select=select)
-    made = plant(replicas=6, rate=rate)
-    made.run(600)
-    before, spec = made.replicas(), made.services["chat"]
+    fleet = plant(replicas=6, rate=rate)
+    fleet.run(600)
+    before, spec = fleet.replicas(), fleet.services["chat"]
     variant = replace(spec.variants[0], max_replicas=most)
-    made.services["chat"] = replace(spec, variants=(variant,), behavior=Behavior(scale_down=rules))
-    made.deployments["chat"].spec = variant
-    return made, before
+    fleet.services["chat"] = replace(spec, variants=(variant,), behavior=Behavior(scale_down=rules))
+    fleet.deployments["chat"].spec = variant
+    return fleet, before
 
 
 @pytest.mark.parametrize("rate", [40.0, 400.0], ids=["as planned", "overload"])

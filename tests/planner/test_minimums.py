@@ -16,17 +16,17 @@ LONG_AGO = 3600.0
 
 def stuck_plant(*, replicas, serving, variant_least, service_least, rate=5.0):
     """`serving` pods run; the others have been unschedulable for an hour."""
-    made = plant(rate=rate, replicas=serving)
+    fleet = plant(rate=rate, replicas=serving)
     variants = (variant_spec(min_replicas=variant_least),)
-    made.services["chat"] = service_spec(variants=variants, min_replicas=service_least)
-    made.deployments["chat"].spec = variants[0]
-    made.deployments["chat"].replicas = replicas
-    made.free_node = lambda _gpus, _deployment: None
-    made.reconcile()
-    for pod in made.pods:
+    fleet.services["chat"] = service_spec(variants=variants, min_replicas=service_least)
+    fleet.deployments["chat"].spec = variants[0]
+    fleet.deployments["chat"].replicas = replicas
+    fleet.free_node = lambda _gpus, _deployment: None
+    fleet.reconcile()
+    for pod in fleet.pods:
         if pod.bound is None:
-            pod.unschedulable = made.now - LONG_AGO
-    return made
+            pod.unschedulable = fleet.now - LONG_AGO
+    return fleet
 
 
 @pytest.mark.parametrize(
@@ -41,26 +41,26 @@ def stuck_plant(*, replicas, serving, variant_least, service_least, rate=5.0):
     ids=["service", "variant", "service above variant", "what serves", "service above what serves"],
 )
 def test_withdrawal_stops_at_the_minimums(replicas, serving, variant_least, service_least, left):
-    made = stuck_plant(
+    fleet = stuck_plant(
         replicas=replicas, serving=serving, variant_least=variant_least, service_least=service_least, rate=60.0
     )
     lowest = []
-    made.run(120, lambda plant, _: lowest.append(plant.replicas()))
+    fleet.run(120, lambda plant, _: lowest.append(plant.replicas()))
 
     assert min(lowest) == left
 
 
 def test_nothing_is_added_while_pods_wait_at_the_minimum():
-    made = stuck_plant(replicas=2, serving=1, variant_least=2, service_least=1, rate=300.0)
-    made.run(60)
+    fleet = stuck_plant(replicas=2, serving=1, variant_least=2, service_least=1, rate=300.0)
+    fleet.run(60)
 
-    assert made.replicas() == 2
-    assert made.actions == []
+    assert fleet.replicas() == 2
+    assert fleet.actions == []
 
 
 def two_stuck(first, second):
-    made = stuck_plant(replicas=2, serving=0, variant_least=0, service_least=1)
-    variant = gather(made.world().services[0], made.world(), EMPTY, made.now).variants[0]
+    fleet = stuck_plant(replicas=2, serving=0, variant_least=0, service_least=1)
+    variant = gather(fleet.world().services[0], fleet.world(), EMPTY, fleet.now).variants[0]
     stuck = [
         VariantProposal(variant, count, Reason.UNSCHEDULABLE_WITHDRAWN, Status.GIVEN_UP) for count in (first, second)
     ]
@@ -87,25 +87,25 @@ def test_two_variants_that_withdraw_at_once_keep_the_services_minimum(first, sec
 @pytest.mark.parametrize(("surge", "count"), [(True, 0), (False, 1)])
 def test_the_extra_replica_of_a_roll_is_not_a_replica_too_many(surge, count):
     """With it, two serving pods of a base of two and one stuck pod: giving one up would take one that serves."""
-    made = stuck_plant(replicas=3, serving=2, variant_least=0, service_least=1)
-    state = gather(made.world().services[0], made.world(), EMPTY, made.now)
+    fleet = stuck_plant(replicas=3, serving=2, variant_least=0, service_least=1)
+    state = gather(fleet.world().services[0], fleet.world(), EMPTY, fleet.now)
     variant = state.variants[0]
-    variant = replace(variant, memory=replace(variant.memory, roll=Roll(made.now, 2, surge=surge)))
+    variant = replace(variant, memory=replace(variant.memory, roll=Roll(fleet.now, 2, surge=surge)))
 
     assert withdrawable(variant, unschedulable(state, variant)) == count
 
 
 def test_pods_that_no_node_takes_keep_nobody_else_from_the_pool():
-    made = plant("bad", "good", rate=5.0, replicas=1, gpus=16)
-    found = made.free_node
-    made.free_node = lambda gpus, deployment: (
-        None if deployment is made.deployments["bad"] and made.now > START else found(gpus, deployment)
+    fleet = plant("bad", "good", rate=5.0, replicas=1, gpus=16)
+    found = fleet.free_node
+    fleet.free_node = lambda gpus, deployment: (
+        None if deployment is fleet.deployments["bad"] and fleet.now > START else found(gpus, deployment)
     )
-    made.rates["bad"] = 60.0
-    made.run(1500)
-    assert made.decision("bad").reason in {Reason.POOL_BACKING_OFF, Reason.UNSCHEDULABLE_WITHDRAWN}
+    fleet.rates["bad"] = 60.0
+    fleet.run(1500)
+    assert fleet.decision("bad").reason in {Reason.POOL_BACKING_OFF, Reason.UNSCHEDULABLE_WITHDRAWN}
 
-    made.rates["good"] = 60.0
-    made.run(120)
+    fleet.rates["good"] = 60.0
+    fleet.run(120)
 
-    assert made.replicas("good") > 1
+    assert fleet.replicas("good") > 1

@@ -61,23 +61,23 @@ def busy(**changes):
     ids=lambda hidden: "-".join(sorted(hidden)) if len(hidden) < 4 else f"{len(hidden)} hidden",
 )
 def test_nothing_falls_and_nothing_is_learnt_while_a_needed_signal_is_missing(hidden):
-    made = busy()
-    made.run(900)
-    veil = Veil(made, signals=hidden & set(Signal), histograms=hidden & HISTOGRAMS)
-    before, memory = made.replicas(), made.memory.services["llm/chat"]
-    made.rates["chat"] = 20.0
+    fleet = busy()
+    fleet.run(900)
+    veil = Veil(fleet, signals=hidden & set(Signal), histograms=hidden & HISTOGRAMS)
+    before, memory = fleet.replicas(), fleet.memory.services["llm/chat"]
+    fleet.rates["chat"] = 20.0
     veil.on = True
     lowest = []
-    made.run(900, watch=lambda plant, _: lowest.append(plant.replicas()))
+    fleet.run(900, watch=lambda plant, _: lowest.append(plant.replicas()))
     assert min(lowest) >= before
-    after = made.memory.services["llm/chat"]
+    after = fleet.memory.services["llm/chat"]
     # What is missing leaves no zeros behind.
     missing = not hidden.isdisjoint(NEEDED)
     if missing:
         assert after.demand[-1].at <= memory.demand[-1].at
     assert after.shape.output_tokens == pytest.approx(memory.shape.output_tokens, rel=0.02)
     assert after.idle_since is None
-    judgement = made.decision().judgements["MetricsAvailable"]
+    judgement = fleet.decision().judgements["MetricsAvailable"]
     assert judgement.verdict is Verdict.FALSE
     if judgement.reason is not Reason.METRICS_MISSING:  # no pod tells anything
         assert judgement.reason is Reason.SIGNALS_MISSING
@@ -86,54 +86,54 @@ def test_nothing_falls_and_nothing_is_learnt_while_a_needed_signal_is_missing(hi
 
 @pytest.mark.parametrize("hidden", NEEDED)
 def test_one_pod_that_does_not_tell_is_named(hidden):
-    made = busy()
-    made.run(1200)
-    blind = made.ready("chat")[0].name
-    veil = Veil(made, signals=[hidden], pods={blind})
+    fleet = busy()
+    fleet.run(1200)
+    blind = fleet.ready("chat")[0].name
+    veil = Veil(fleet, signals=[hidden], pods={blind})
     veil.on = True
-    before = made.replicas()
-    made.rates["chat"] = 2.0
-    made.run(1800)
-    assert made.replicas() == before
-    message = made.decision().judgements["MetricsAvailable"].message
+    before = fleet.replicas()
+    fleet.rates["chat"] = 2.0
+    fleet.run(1800)
+    assert fleet.replicas() == before
+    message = fleet.decision().judgements["MetricsAvailable"].message
     assert f"of {blind}." in message
     assert "scale-down" in message
 
 
 def test_the_fleet_does_not_overshoot_when_signals_come_back():
-    made = busy()
-    made.run(1800)
-    before = made.replicas()
-    veil = Veil(made, signals=RATES, histograms=HISTOGRAMS)
+    fleet = busy()
+    fleet.run(1800)
+    before = fleet.replicas()
+    veil = Veil(fleet, signals=RATES, histograms=HISTOGRAMS)
     veil.on = True
-    made.run(900)
+    fleet.run(900)
     veil.on = False
     highest = []
-    made.run(1200, watch=lambda plant, _: highest.append(plant.replicas()))
+    fleet.run(1200, watch=lambda plant, _: highest.append(plant.replicas()))
     assert max(highest) <= before + 1
 
 
 def test_demand_that_is_seen_in_part_still_adds_replicas():
-    made = busy()
-    made.run(1200)
-    before = made.replicas()
-    veil = Veil(made, signals=[Signal.GENERATION_TOKENS_PER_SECOND], pods={made.ready("chat")[0].name})
+    fleet = busy()
+    fleet.run(1200)
+    before = fleet.replicas()
+    veil = Veil(fleet, signals=[Signal.GENERATION_TOKENS_PER_SECOND], pods={fleet.ready("chat")[0].name})
     veil.on = True
-    made.rates["chat"] = 70.0
-    made.run(600)
-    assert made.replicas() > before
+    fleet.rates["chat"] = 70.0
+    fleet.run(600)
+    assert fleet.replicas() > before
 
 
 @pytest.mark.parametrize("hidden", [NEEDED, tuple(Signal), (Signal.RUNNING,), (Signal.PROMPT_TOKENS_PER_SECOND,)])
 def test_a_service_whose_traffic_is_not_told_is_not_idle(hidden):
     spec = service_spec(min_replicas=0, variants=(variant_spec("chat", min_replicas=0),), idle_seconds=120)
-    made = plant(rate=10.0, replicas=2, services={"chat": spec})
-    made.deployments["chat"] = replace_spec(made.deployments["chat"], spec)
-    made.run(900)
-    Veil(made, signals=hidden, histograms=HISTOGRAMS).on = True
-    made.run(1800)
-    assert made.replicas() >= 1
-    assert made.decision().variants[0].reason is not Reason.IDLE
+    fleet = plant(rate=10.0, replicas=2, services={"chat": spec})
+    fleet.deployments["chat"] = replace_spec(fleet.deployments["chat"], spec)
+    fleet.run(900)
+    Veil(fleet, signals=hidden, histograms=HISTOGRAMS).on = True
+    fleet.run(1800)
+    assert fleet.replicas() >= 1
+    assert fleet.decision().variants[0].reason is not Reason.IDLE
 
 
 def replace_spec(deployment, spec):
@@ -143,19 +143,19 @@ def replace_spec(deployment, spec):
 
 def test_no_replicas_and_silent_engines_are_no_fault():
     spec = service_spec(min_replicas=0, variants=(variant_spec("chat", min_replicas=0),), idle_seconds=60)
-    made = plant(rate=0.0, replicas=1, services={"chat": spec})
-    made.deployments["chat"] = replace_spec(made.deployments["chat"], spec)
-    made.run(1800)
-    assert made.replicas() == 0
-    judgement = made.decision().judgements["MetricsAvailable"]
+    fleet = plant(rate=0.0, replicas=1, services={"chat": spec})
+    fleet.deployments["chat"] = replace_spec(fleet.deployments["chat"], spec)
+    fleet.run(1800)
+    assert fleet.replicas() == 0
+    judgement = fleet.decision().judgements["MetricsAvailable"]
     assert (judgement.verdict, judgement.reason) == (Verdict.TRUE, Reason.NO_TRAFFIC)
 
 
 def test_an_engine_that_never_had_latency_histograms_is_still_scaled():
-    made = plant(rate=6.0, replicas=5, with_histograms=False)
-    made.run(2400)
-    assert made.replicas() < 5
-    assert made.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
+    fleet = plant(rate=6.0, replicas=5, with_histograms=False)
+    fleet.run(2400)
+    assert fleet.replicas() < 5
+    assert fleet.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
 
 
 @pytest.mark.parametrize(
@@ -163,25 +163,25 @@ def test_an_engine_that_never_had_latency_histograms_is_still_scaled():
     [(Counter.FINISHED_OUTPUT_TOKENS,), (Counter.FINISHED_REQUESTS,), (Counter.FINISHED_INPUT_TOKENS,), tuple(Counter)],
 )
 def test_no_cost_index_is_made_of_tokens_that_nobody_tells(counters):
-    made = busy()
-    made.run(1800)
-    index = made.decision().cost.index
-    veil = Veil(made, counters=counters)
+    fleet = busy()
+    fleet.run(1800)
+    index = fleet.decision().cost.index
+    veil = Veil(fleet, counters=counters)
     veil.on = True
-    made.run(900)
-    decision = made.decision()
+    fleet.run(900)
+    decision = fleet.decision()
     assert decision.cost.index is None
     verdict = decision.judgements["WithinCostTarget"]
     assert (verdict.verdict, verdict.reason) == (Verdict.UNKNOWN, Reason.SIGNALS_MISSING)
     # The totals catch up as soon as they are told again.
     veil.on = False
-    made.run(60)
-    assert made.decision().cost.index == pytest.approx(index, rel=0.1)
+    fleet.run(60)
+    assert fleet.decision().cost.index == pytest.approx(index, rel=0.1)
 
 
 def test_cached_tokens_that_come_and_go_are_not_counted_twice():
-    made = busy()
-    show = made.metrics
+    fleet = busy()
+    show = fleet.metrics
     cached = {"on": True}
 
     def metrics():
@@ -201,63 +201,63 @@ def test_cached_tokens_that_come_and_go_are_not_counted_twice():
             },
         )
 
-    made.metrics = metrics
-    made.run(600)
+    fleet.metrics = metrics
+    fleet.run(600)
     cached["on"] = False
-    made.run(300)
+    fleet.run(300)
     cached["on"] = True
-    made.run(300)
-    cost = made.decision().cost
+    fleet.run(300)
+    cost = fleet.decision().cost
     assert cost.cached_input_tokens <= cost.input_tokens / 2 * 1.01
 
 
 def test_a_generic_engine_without_utilization_holds():
-    made = plant(rate=12.0, replicas=4)
-    made.services["chat"] = generic(made.services["chat"])
-    made.deployments["chat"] = replace_spec(made.deployments["chat"], made.services["chat"])
-    veil = Veil(made, signals=[Signal.GPU_UTILIZATION])
-    made.run(600)
-    before = made.replicas()
+    fleet = plant(rate=12.0, replicas=4)
+    fleet.services["chat"] = generic(fleet.services["chat"])
+    fleet.deployments["chat"] = replace_spec(fleet.deployments["chat"], fleet.services["chat"])
+    veil = Veil(fleet, signals=[Signal.GPU_UTILIZATION])
+    fleet.run(600)
+    before = fleet.replicas()
     veil.on = True
-    made.rates["chat"] = 0.5
-    made.run(1800)
-    assert made.replicas() == before
+    fleet.rates["chat"] = 0.5
+    fleet.run(1800)
+    assert fleet.replicas() == before
 
 
 def test_metrics_lost_in_the_middle_of_a_roll_keep_the_extra_replica():
-    made = plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18)
+    fleet = plant(rate=14, replicas=3, gpus=8, cap=256, slow=1.18)
     fixed = variant_spec(batching=Batching(BatchingMode.FIXED, max_sequences=96))
-    made.services["chat"], made.deployments["chat"].spec = service_spec(variants=(fixed,)), fixed
+    fleet.services["chat"], fleet.deployments["chat"].spec = service_spec(variants=(fixed,)), fixed
     for _ in range(100):
-        made.step()
-        roll = made.memory.services["llm/chat"].variants["a100"].roll
-        if roll is not None and roll.surge and made.replicas() > roll.base:
+        fleet.step()
+        roll = fleet.memory.services["llm/chat"].variants["a100"].roll
+        if roll is not None and roll.surge and fleet.replicas() > roll.base:
             break
     else:
         pytest.fail("no roll with an extra replica began")
-    with_surge = made.replicas()
-    made.outage = True
+    with_surge = fleet.replicas()
+    fleet.outage = True
     lowest = []
-    made.run(600, watch=lambda plant, _: lowest.append(plant.replicas()))
+    fleet.run(600, watch=lambda plant, _: lowest.append(plant.replicas()))
     assert min(lowest) == max(lowest) == with_surge
 
 
 @pytest.mark.parametrize(("queue", "falls"), [(0.0, True), (500.0, False)])
 def test_low_utilization_takes_no_replica_from_a_queue(queue, falls):
-    made = plant(rate=1.0, replicas=8)
-    made.services["chat"] = generic(made.services["chat"])
-    made.deployments["chat"] = replace_spec(made.deployments["chat"], made.services["chat"])
-    show = made.metrics
-    made.metrics = lambda: replace(show(), gateway_queue={("llm", "chat"): queue})
-    made.run(2400)
-    assert (made.replicas() < 8) is falls
+    fleet = plant(rate=1.0, replicas=8)
+    fleet.services["chat"] = generic(fleet.services["chat"])
+    fleet.deployments["chat"] = replace_spec(fleet.deployments["chat"], fleet.services["chat"])
+    show = fleet.metrics
+    fleet.metrics = lambda: replace(show(), gateway_queue={("llm", "chat"): queue})
+    fleet.run(2400)
+    assert (fleet.replicas() < 8) is falls
 
 
 def test_an_engine_that_never_has_a_signal_is_run_by_what_it_has():
-    made = plant(rate=3.0, replicas=6, with_histograms=False)
+    fleet = plant(rate=3.0, replicas=6, with_histograms=False)
     hidden = {Signal.PROMPT_TOKENS_PER_SECOND, Signal.CACHED_PROMPT_TOKENS_PER_SECOND}
-    Veil(made, signals=hidden).on = True
-    show = made.metrics
+    Veil(fleet, signals=hidden).on = True
+    show = fleet.metrics
     offer = Offer(ever=frozenset(Signal) - hidden)
 
     def metrics():
@@ -268,18 +268,18 @@ def test_an_engine_that_never_has_a_signal_is_run_by_what_it_has():
             pods={key: replace(pod, engine="old") for key, pod in shown.pods.items()},
         )
 
-    made.metrics = metrics
-    made.run(2400)
-    assert made.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
-    assert made.replicas() < 6
+    fleet.metrics = metrics
+    fleet.run(2400)
+    assert fleet.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
+    assert fleet.replicas() < 6
 
 
 @pytest.mark.parametrize(("begins", "busy", "falls"), [(True, False, True), (False, False, False), (True, True, False)])
 def test_a_pod_without_requests_yet_has_no_histograms_on_engines_that_begin_with_traffic(begins, busy, falls):
-    made = plant(rate=30.0, replicas=6)
-    made.run(900)
-    fresh = {pod.name for pod in made.ready("chat")[:2]}
-    show = made.metrics
+    fleet = plant(rate=30.0, replicas=6)
+    fleet.run(900)
+    fresh = {pod.name for pod in fleet.ready("chat")[:2]}
+    show = fleet.metrics
     offer = Offer(ever=frozenset(Signal), ever_histograms=HISTOGRAMS, begins_with_traffic=begins)
 
     def metrics():
@@ -291,8 +291,8 @@ def test_a_pod_without_requests_yet_has_no_histograms_on_engines_that_begin_with
             pods[key] = replace(veiled if key.name in fresh else pod, engine="row")
         return replace(shown, offers={"row": offer}, pods=pods)
 
-    made.metrics = metrics
-    before = made.replicas()
-    made.rates["chat"] = 0.5
-    made.run(1500)
-    assert (made.replicas() < before) is falls
+    fleet.metrics = metrics
+    before = fleet.replicas()
+    fleet.rates["chat"] = 0.5
+    fleet.run(1500)
+    assert (fleet.replicas() < before) is falls

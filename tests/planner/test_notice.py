@@ -92,11 +92,11 @@ def test_hands_stay_off_for_the_time_that_was_said(until, acts):
 )
 def test_what_was_commanded_is_compared_with_what_is_there(replicas, workload, applied, command, reverts):
     memory = VariantMemory(command=Command(NOW - 15.0, 2, 4, "kubectl", "1", applied))
-    found = variant_memory(Variant(replicas=replicas, memory=memory, workload=workload))
+    kept = variant_memory(Variant(replicas=replicas, memory=memory, workload=workload))
 
-    assert (found.command is not None) == command
-    assert found.reverts == (NOW,) * reverts
-    assert found.command is None or found.command.applied == (replicas == 4)
+    assert (kept.command is not None) == command
+    assert kept.reverts == (NOW,) * reverts
+    assert kept.command is None or kept.command.applied == (replicas == 4)
 
 
 @pytest.mark.parametrize(

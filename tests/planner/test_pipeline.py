@@ -126,7 +126,7 @@ def test_a_service_on_which_a_stage_fails_is_held_and_told_and_the_others_go_on(
     broken, whole = made.decisions
 
     assert (broken.service.name, broken.reason, broken.acts) == ("bad", Reason.PLANNING_FAILED, False)
-    assert [(one.current, one.desired, one.ready) for one in broken.variants] == [(2, 2, 2)]
+    assert [(variant.current, variant.desired, variant.ready) for variant in broken.variants] == [(2, 2, 2)]
     assert broken.judgements["AbleToScale"].verdict is Verdict.FALSE
     assert "nothing is changed" in broken.message
     fault = broken.trace[-1].detail
@@ -183,15 +183,15 @@ def test_services_and_pools_that_are_gone_are_forgotten():
 
 
 def test_actions_come_down_first():
-    made = plant("chat", "code", rate=5.0, replicas=2)
-    made.rates["code"] = 1.0
-    made.deployments["code"].replicas = 6
-    made.pods.clear()
-    serving_since(made, START - 3600)
-    made.run(450)
-    made.rates["chat"] = 60.0
+    fleet = plant("chat", "code", rate=5.0, replicas=2)
+    fleet.rates["code"] = 1.0
+    fleet.deployments["code"].replicas = 6
+    fleet.pods.clear()
+    serving_since(fleet, START - 3600)
+    fleet.run(450)
+    fleet.rates["chat"] = 60.0
     orders = []
-    made.run(
+    fleet.run(
         300,
         lambda _, found: orders.append([a.desired - a.current for a in found.actions if isinstance(a, SetReplicas)]),
     )

@@ -144,26 +144,26 @@ def test_what_cannot_be_known_is_not_refused_by_the_count_but_by_ceilings():
 
 
 def tainted(rules):
-    made = plant(rate=60, replicas=2, gpus=16)
-    made.nodes = [replace(one, taints=(SKU,)) for one in made.nodes]
-    spec = made.deployments["chat"].spec
-    made.deployments["chat"] = Deployment(spec, 2, manager="kubectl", placement=rules)
-    return made
+    fleet = plant(rate=60, replicas=2, gpus=16)
+    fleet.nodes = [replace(node, taints=(SKU,)) for node in fleet.nodes]
+    spec = fleet.deployments["chat"].spec
+    fleet.deployments["chat"] = Deployment(spec, 2, manager="kubectl", placement=rules)
+    return fleet
 
 
 def test_tolerant_pods_scale_on_tainted_nodes():
-    made = tainted(TOLERANT)
-    made.run(300)
+    fleet = tainted(TOLERANT)
+    fleet.run(300)
 
-    assert made.replicas() > 4
+    assert fleet.replicas() > 4
 
 
 def test_other_pods_do_not_and_the_taint_is_named():
-    made = tainted(ANYWHERE)
-    made.run(300)
-    limit = made.decision().judgements["ScalingLimited"]
+    fleet = tainted(ANYWHERE)
+    fleet.run(300)
+    limit = fleet.decision().judgements["ScalingLimited"]
 
-    assert made.replicas() == 2
+    assert fleet.replicas() == 2
     assert limit.reason is Reason.POOL_EXHAUSTED
     assert "taint sku=gpu:NoSchedule is not tolerated" in limit.message
 
@@ -180,9 +180,9 @@ def test_other_pods_do_not_and_the_taint_is_named():
     ids=["unknown", "upper bound"],
 )
 def test_doubts_about_places_are_told(rules, words):
-    made = plant(rate=5)
-    made.deployments["chat"].placement = rules
-    made.run(60)
+    fleet = plant(rate=5)
+    fleet.deployments["chat"].placement = rules
+    fleet.run(60)
 
-    assert words in made.decision().judgements["ScalingLimited"].message
-    assert any(step.reason is Reason.PLACEMENT_UNKNOWN for step in made.decision().trace)
+    assert words in fleet.decision().judgements["ScalingLimited"].message
+    assert any(step.reason is Reason.PLACEMENT_UNKNOWN for step in fleet.decision().trace)

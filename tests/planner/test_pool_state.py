@@ -78,9 +78,9 @@ def test_room_is_kept_for_the_groups_that_are_still_to_come():
     pods = [foreign(f"g0-{index}", "n", 1 if index else 0, group="0") for index in range(3)]
     workload = WorkloadFact(ref("chat-a100"), "u", 2, 2, pod_gpus=(0, 1, 1))
     service = ServiceView(service_spec(), (VariantView(variant_spec(), workload, tuple(pods)),))
-    found = pool_states(world_of([node("n", 8)], [], [service]))["a100"]
+    pool = pool_states(world_of([node("n", 8)], [], [service]))["a100"]
 
-    assert sum(found.free.values()) == 8 - 2 - 2
+    assert sum(pool.free.values()) == 8 - 2 - 2
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_no_room_is_kept_for_replicas_that_nobody_makes(failure, absent, free):
     service = owned(4, [foreign("q", "n", 1)])
     variant = service.variants[0]
     view = replace(service, variants=(replace(variant, workload=replace(variant.workload, failure=failure)),))
-    found = pool_states(world_of([node("n", 8)], [], [view]), absent)["a100"]
+    pool = pool_states(world_of([node("n", 8)], [], [view]), absent)["a100"]
 
-    assert sum(found.free.values()) == free
+    assert sum(pool.free.values()) == free
 
 
 def test_a_namespace_without_rule_has_no_access():
@@ -101,10 +101,10 @@ def test_a_namespace_without_rule_has_no_access():
 
 
 def foreign(name, on=None, gpus=1, **changes):
-    made = PodFact(
+    fact = PodFact(
         PodKey("other", name), f"uid-{name}", {"nvidia.com/gpu": gpus}, node=on, bound_at=None if on is None else 1.0
     )
-    return replace(made, **changes)
+    return replace(fact, **changes)
 
 
 def world_of(nodes, pods=(), services=(), **pool):
@@ -146,19 +146,19 @@ def owned(replicas, pods, gpus=1):
 
 def test_promised_and_pending_replicas_keep_their_room():
     pending = foreign("p", None, 2)
-    found = pool_states(world_of([node("n", 8)], [], [owned(3, [pending, foreign("q", "n", 2)], gpus=2)]))["a100"]
+    pool = pool_states(world_of([node("n", 8)], [], [owned(3, [pending, foreign("q", "n", 2)], gpus=2)]))["a100"]
 
-    assert sum(found.free.values()) == 2
-    assert (found.pending, found.held, found.used) == (2, 2, 2)
-    figures = found.figures()
+    assert sum(pool.free.values()) == 2
+    assert (pool.pending, pool.held, pool.used) == (2, 2, 2)
+    figures = pool.figures()
     assert (figures.total, figures.free, figures.placeable) == (8, 6, 2)
     assert figures.spend_per_hour_usd == 4.0
 
 
 def test_a_pool_without_nodes_counts_its_own_pods():
-    found = pool_states(world_of([], [], [owned(1, [foreign("q", "n", 2)])], capacity_gpus=8, node_selector=()))["a100"]
+    pool = pool_states(world_of([], [], [owned(1, [foreign("q", "n", 2)])], capacity_gpus=8, node_selector=()))["a100"]
 
-    assert (found.used, sum(found.free.values())) == (2, 6)
+    assert (pool.used, sum(pool.free.values())) == (2, 6)
 
 
 def test_a_copy_is_used_up_by_itself():

@@ -51,7 +51,7 @@ class Table:
 
     def settle(self, now=NOW):
         pools = {"a100": self.pool}
-        grants = give_out([one for one in self.requests if self._acts(one.service)], pools)
+        grants = give_out([request for request in self.requests if self._acts(request.service)], pools)
         shares = []
         for share, wanted in self.shares:
             grant = grants.get(share.service)
@@ -225,15 +225,15 @@ def test_a_higher_priority_never_waits_for_what_a_lower_one_is_not_owed(data):
 
 def rivals(*, low_rate, low_priority=0, high=None, low=None):
     """Both in one pool of eight GPUs, the low one holding seven of them."""
-    made = plant("high", "low", rate=5.0, replicas=1, gpus=8)
-    made.rates["low"] = low_rate
-    made.deployments["low"].replicas = 7
-    made.reconcile()
-    made.now += 120
-    made.reconcile()
-    made.services["high"] = replace(made.services["high"], priority=100, **(high or {}))
-    made.services["low"] = replace(made.services["low"], priority=low_priority, **(low or {}))
-    return made
+    fleet = plant("high", "low", rate=5.0, replicas=1, gpus=8)
+    fleet.rates["low"] = low_rate
+    fleet.deployments["low"].replicas = 7
+    fleet.reconcile()
+    fleet.now += 120
+    fleet.reconcile()
+    fleet.services["high"] = replace(fleet.services["high"], priority=100, **(high or {}))
+    fleet.services["low"] = replace(fleet.services["low"], priority=low_priority, **(low or {}))
+    return fleet
 
 
 def limit(made, name):
@@ -241,24 +241,24 @@ def limit(made, name):
 
 
 def test_a_loaded_service_takes_gpus_of_one_with_less_priority_and_gives_them_back():
-    made = rivals(low_rate=60.0)
-    made.run(300)
-    assert made.replicas("low") >= 6
-    made.rates["high"] = 60.0
+    fleet = rivals(low_rate=60.0)
+    fleet.run(300)
+    assert fleet.replicas("low") >= 6
+    fleet.rates["high"] = 60.0
     told = Counter()
 
     def watch(one, _):
         told[limit(one, "low").reason] += 1
         assert one.replicas("low") >= 1
 
-    made.run(600, watch)
-    grown = made.replicas("high")
+    fleet.run(600, watch)
+    grown = fleet.replicas("high")
     assert grown >= 4
     assert told[Reason.RECLAIMED_FOR_PRIORITY]
-    made.rates["high"] = 5.0
-    made.run(3600)
-    assert made.replicas("high") < grown
-    assert made.replicas("low") >= 5
+    fleet.rates["high"] = 5.0
+    fleet.run(3600)
+    assert fleet.replicas("high") < grown
+    assert fleet.replicas("low") >= 5
 
 
 @pytest.mark.parametrize(
@@ -267,93 +267,93 @@ def test_a_loaded_service_takes_gpus_of_one_with_less_priority_and_gives_them_ba
     ids=["equal priority", "recommending loser", "paused loser", "minimum"],
 )
 def test_what_is_not_taken(low, priority):
-    made = rivals(low_rate=70.0, low_priority=priority, low=low)
-    made.rates["high"] = 60.0
-    made.run(300)
+    fleet = rivals(low_rate=70.0, low_priority=priority, low=low)
+    fleet.rates["high"] = 60.0
+    fleet.run(300)
 
-    assert not [a for _, a in made.actions if isinstance(a, SetReplicas) and a.reason is Reason.RECLAIMED_FOR_PRIORITY]
-    assert made.replicas("low") == 7
+    assert not [a for _, a in fleet.actions if isinstance(a, SetReplicas) and a.reason is Reason.RECLAIMED_FOR_PRIORITY]
+    assert fleet.replicas("low") == 7
 
 
 def short_of_its_minimum(*, starting=False):
     """Four GPUs: three loaded replicas of a low priority, and a high one that has one replica and must have two."""
-    made = plant("low", "high", rate=5.0, replicas=0, gpus=4)
-    made.rates["low"] = 30.0
-    made.services["high"] = replace(
-        made.services["high"], priority=1, variants=(variant_spec("high", min_replicas=2, max_replicas=2),)
+    fleet = plant("low", "high", rate=5.0, replicas=0, gpus=4)
+    fleet.rates["low"] = 30.0
+    fleet.services["high"] = replace(
+        fleet.services["high"], priority=1, variants=(variant_spec("high", min_replicas=2, max_replicas=2),)
     )
-    made.services["low"] = replace(made.services["low"], variants=(variant_spec("low", min_replicas=0),))
+    fleet.services["low"] = replace(fleet.services["low"], variants=(variant_spec("low", min_replicas=0),))
     for name, replicas in (("low", 3), ("high", 1)):
-        made.deployments[name] = Deployment(made.services[name].variants[0], replicas)
-    serving_since(made, made.now - 3600)
+        fleet.deployments[name] = Deployment(fleet.services[name].variants[0], replicas)
+    serving_since(fleet, fleet.now - 3600)
     if starting:
-        for pod in made.living("low"):
-            pod.bound, pod.ready = made.now - 15.0, None
-    return made
+        for pod in fleet.living("low"):
+            pod.bound, pod.ready = fleet.now - 15.0, None
+    return fleet
 
 
 @pytest.mark.parametrize("gap", ["outage", "series_gone"])
 def test_who_serves_without_metrics_gives_nothing_up(gap):
-    made = short_of_its_minimum()
-    setattr(made, gap, True)
-    made.run(600)
-    assert made.replicas("low") == 3
+    fleet = short_of_its_minimum()
+    setattr(fleet, gap, True)
+    fleet.run(600)
+    assert fleet.replicas("low") == 3
 
-    setattr(made, gap, False)
-    made.run(30)
-    assert made.replicas("low") == 3  # a whole rate window is to be seen first
-    made.run(60)
-    assert made.replicas("low") == 2
-    assert [action.reason for _, action in made.actions if action.service.name == "low"] == [
+    setattr(fleet, gap, False)
+    fleet.run(30)
+    assert fleet.replicas("low") == 3  # a whole rate window is to be seen first
+    fleet.run(60)
+    assert fleet.replicas("low") == 2
+    assert [action.reason for _, action in fleet.actions if action.service.name == "low"] == [
         Reason.RECLAIMED_FOR_PRIORITY
     ]
 
 
 def test_pods_that_only_start_make_way_without_metrics():
-    made = short_of_its_minimum(starting=True)
-    made.start_seconds, made.series_gone = 900.0, True
-    made.run(60)
+    fleet = short_of_its_minimum(starting=True)
+    fleet.start_seconds, fleet.series_gone = 900.0, True
+    fleet.run(60)
 
-    assert made.replicas("low") == 2
+    assert fleet.replicas("low") == 2
 
 
 def test_a_recommendation_takes_nothing():
-    made = rivals(low_rate=70.0, high={"mode": Mode.RECOMMEND})
-    made.rates["high"] = 60.0
-    made.run(300)
+    fleet = rivals(low_rate=70.0, high={"mode": Mode.RECOMMEND})
+    fleet.rates["high"] = 60.0
+    fleet.run(300)
 
-    assert made.replicas("low") == 7
+    assert fleet.replicas("low") == 7
 
 
 def test_access_lowers_a_priority_and_says_so():
-    made = rivals(low_rate=70.0, low_priority=10)
-    made.pools = [pool_spec(access=(AccessRule(max_priority=10),))]
-    made.rates["high"] = 60.0
-    made.run(300)
+    fleet = rivals(low_rate=70.0, low_priority=10)
+    fleet.pools = [pool_spec(access=(AccessRule(max_priority=10),))]
+    fleet.rates["high"] = 60.0
+    fleet.run(300)
 
-    assert made.replicas("low") == 7
-    assert "priority 100 counts as 10 in pool a100 (maxPriority)" in limit(made, "high").message
+    assert fleet.replicas("low") == 7
+    assert "priority 100 counts as 10 in pool a100 (maxPriority)" in limit(fleet, "high").message
 
 
 def test_a_namespace_without_access_gets_nothing_and_is_told_even_when_it_asks_for_nothing():
-    made = plant(rate=60, replicas=2)
-    made.pools = [pool_spec(access=(AccessRule((("team", "a"),)),))]
-    made.run(300)
-    found = limit(made, "chat")
+    fleet = plant(rate=60, replicas=2)
+    fleet.pools = [pool_spec(access=(AccessRule((("team", "a"),)),))]
+    fleet.run(300)
+    limited = limit(fleet, "chat")
 
-    assert made.replicas() == 2
-    assert (found.verdict, found.reason) == (Verdict.TRUE, Reason.ACCESS_DENIED)
-    assert "namespace llm has no access to pool a100" in found.message
-    made.rates["chat"] = 10.0
-    made.run(900)
-    assert limit(made, "chat").reason is Reason.ACCESS_DENIED
+    assert fleet.replicas() == 2
+    assert (limited.verdict, limited.reason) == (Verdict.TRUE, Reason.ACCESS_DENIED)
+    assert "namespace llm has no access to pool a100" in limited.message
+    fleet.rates["chat"] = 10.0
+    fleet.run(900)
+    assert limit(fleet, "chat").reason is Reason.ACCESS_DENIED
 
 
 def test_a_minimum_is_a_request_like_any_other():
-    made = plant(rate=5, replicas=0, gpus=2)
-    made.services["chat"] = replace(made.services["chat"], min_replicas=4)
-    made.nodes = [node("n0", 2)]
-    made.run(120)
+    fleet = plant(rate=5, replicas=0, gpus=2)
+    fleet.services["chat"] = replace(fleet.services["chat"], min_replicas=4)
+    fleet.nodes = [node("n0", 2)]
+    fleet.run(120)
 
-    assert made.replicas() == 2
-    assert limit(made, "chat").reason is Reason.POOL_EXHAUSTED
+    assert fleet.replicas() == 2
+    assert limit(fleet, "chat").reason is Reason.POOL_EXHAUSTED

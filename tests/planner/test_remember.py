@@ -24,7 +24,7 @@ def remembered(wants=2, *, memory=None, late=False, roll=None, sizing=None, serv
     """The service's memory after a decision on two replicas."""
     variant = Variant(memory=memory or VariantMemory(), workload={"replicas_manager": "kubectl"})
     asked = replace(proposal(variant, wants=[wants], memory=service, **work), behavior=RULES)
-    asked = asked.with_variants([replace(one, late=late) for one in asked.variants])
+    asked = asked.with_variants([replace(variant, late=late) for variant in asked.variants])
     item = settlement(asked if sizing is None else replace(asked, sizing=sizing))
     if roll is not None:
         item = item.with_variants([replace(item.variants[0], roll=roll)])
@@ -90,11 +90,11 @@ def test_a_roll_and_a_cap_that_failed():
 def test_who_took_changes_back_is_left_alone_for_a_while():
     reverts = VariantMemory(reverts=(NOW - 3.0, NOW - 2.0, NOW - 1.0))
     stance = Stance(conflict=Reason.CONFLICTING_MANAGER, conflict_words="argocd did", taken_back=True)
-    found = remembered(memory=reverts, stance=stance)
+    kept = remembered(memory=reverts, stance=stance)
     later = remembered(stance=stance, service={"conflicted_until": NOW + 9.0, "conflict": "argocd did"})
 
-    assert (found.conflicted_until, found.conflict) == (NOW + TUNING.rails.hands_off_seconds, "argocd did")
-    assert found.variants["a100"].reverts == ()  # they count once
+    assert (kept.conflicted_until, kept.conflict) == (NOW + TUNING.rails.hands_off_seconds, "argocd did")
+    assert kept.variants["a100"].reverts == ()  # they count once
     assert later.conflicted_until == NOW + 9.0
 
 
@@ -121,6 +121,6 @@ def test_what_full_replicas_delivered():
 def test_a_variant_whose_target_is_gone_for_a_moment_is_not_forgotten():
     asked = proposal(Variant(), Variant(variant_spec(name="b"), memory=VariantMemory(start_seconds=77.0)))
     state = replace(asked.state, variants=asked.state.variants[:1], missing=(("b", None),))
-    found = remember(settlement(replace(asked, state=state, variants=asked.variants[:1])))
+    kept = remember(settlement(replace(asked, state=state, variants=asked.variants[:1])))
 
-    assert found.variants["b"].start_seconds == 77.0
+    assert kept.variants["b"].start_seconds == 77.0

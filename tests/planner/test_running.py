@@ -32,10 +32,10 @@ def held(**changes):
 
 
 def test_replicas_that_all_run_are_ready():
-    made = held()
-    made.run(120)
+    fleet = held()
+    fleet.run(120)
 
-    summary, able = conditions(made)
+    summary, able = conditions(fleet)
 
     assert summary.verdict is Verdict.TRUE
     assert able.verdict is Verdict.TRUE
@@ -65,44 +65,44 @@ def refuse(made, name="chat", words=QUOTA):
 
 
 def test_replicas_that_kubernetes_refuses_are_told_in_its_words_at_once():
-    made = held()
-    made.run(120)
-    refuse(made)
-    made.run(15)
+    fleet = held()
+    fleet.run(120)
+    refuse(fleet)
+    fleet.run(15)
 
-    summary, able = conditions(made)
+    summary, able = conditions(fleet)
 
     assert (summary.verdict, summary.reason) == (Verdict.FALSE, Reason.REPLICA_FAILURE)
     assert "2 of 7 replicas" in summary.message
     assert QUOTA in summary.message
     assert able.reason is Reason.REPLICA_FAILURE
-    assert made.decision().reason is Reason.REPLICA_FAILURE
-    assert made.decision().variants[0].reason is Reason.REPLICA_FAILURE
-    assert any(step.stage == "running" and step.detail == Told(QUOTA) for step in made.decision().trace)
+    assert fleet.decision().reason is Reason.REPLICA_FAILURE
+    assert fleet.decision().variants[0].reason is Reason.REPLICA_FAILURE
+    assert any(step.stage == "running" and step.detail == Told(QUOTA) for step in fleet.decision().trace)
 
 
 def test_no_more_is_asked_of_what_kubernetes_refuses():
-    made = plant(rate=6.0, replicas=2)
-    made.run(120)
-    refuse(made)
-    made.rates["chat"] = 120.0
-    made.run(300)
+    fleet = plant(rate=6.0, replicas=2)
+    fleet.run(120)
+    refuse(fleet)
+    fleet.rates["chat"] = 120.0
+    fleet.run(300)
 
-    assert made.replicas() == 7
-    assert made.decision().reason is Reason.REPLICA_FAILURE
-    assert QUOTA in made.decision().judgements["ScalingLimited"].message
+    assert fleet.replicas() == 7
+    assert fleet.decision().reason is Reason.REPLICA_FAILURE
+    assert QUOTA in fleet.decision().judgements["ScalingLimited"].message
 
 
 def test_a_controller_without_words_is_told_by_its_missing_pods():
-    made = held()
-    made.run(120)
-    refuse(made, words="")
-    made.run(30)
-    assert conditions(made)[0].verdict is Verdict.TRUE, "controllers take a moment"
-    made.restart()
-    made.run(90)
+    fleet = held()
+    fleet.run(120)
+    refuse(fleet, words="")
+    fleet.run(30)
+    assert conditions(fleet)[0].verdict is Verdict.TRUE, "controllers take a moment"
+    fleet.restart()
+    fleet.run(90)
 
-    summary, _ = conditions(made)
+    summary, _ = conditions(fleet)
 
     assert (summary.verdict, summary.reason) == (Verdict.FALSE, Reason.REPLICA_FAILURE)
     assert "5 have no pod" in summary.message
@@ -123,15 +123,15 @@ def test_a_controller_without_words_is_told_by_its_missing_pods():
 )
 @pytest.mark.parametrize("serving", [2, 0])
 def test_pods_that_do_not_serve(pod, reason, words, serving):
-    made = held()
-    made.run(120)  # a start-up of 60 s has been learnt
+    fleet = held()
+    fleet.run(120)  # a start-up of 60 s has been learnt
     if not serving:
-        made.pods.clear()
-    now = made.now
-    made.reconcile = lambda: None
-    made.deployments["chat"].replicas = serving + 1
+        fleet.pods.clear()
+    now = fleet.now
+    fleet.reconcile = lambda: None
+    fleet.deployments["chat"].replicas = serving + 1
     bound, unschedulable = pod.get("bound"), pod.get("unschedulable")
-    made.pods.append(
+    fleet.pods.append(
         Pod(
             "late",
             "chat",
@@ -144,10 +144,10 @@ def test_pods_that_do_not_serve(pod, reason, words, serving):
         )
     )
     if reason is Reason.WAITING_FOR_PODS and unschedulable is not None:
-        made.pods[-1].created = now - 200.0
-    made.step()
+        fleet.pods[-1].created = now - 200.0
+    fleet.step()
 
-    summary, able = conditions(made)
+    summary, able = conditions(fleet)
 
     assert able.reason is reason
     assert f"{serving} of {serving + 1} replicas of a100 run" in able.message
@@ -209,12 +209,12 @@ def test_what_kubernetes_refuses_to_one_variant_goes_to_the_next():
     ],
 )
 def test_an_unknown_model_is_accepted_and_not_ready(change, reason):
-    made = held()
-    made.services["chat"] = replace(made.services["chat"], **change)
-    made.run(120)
+    fleet = held()
+    fleet.services["chat"] = replace(fleet.services["chat"], **change)
+    fleet.run(120)
 
-    judgements = made.decision().judgements
-    summary, _ = conditions(made)
+    judgements = fleet.decision().judgements
+    summary, _ = conditions(fleet)
 
     if reason is None:
         assert "Accepted" not in judgements
@@ -223,7 +223,7 @@ def test_an_unknown_model_is_accepted_and_not_ready(change, reason):
     assert (summary.verdict, summary.reason) == (Verdict.FALSE, reason)
     assert "meta-llama/" in summary.message, "close names"
     assert "spec.model.architecture" in summary.message
-    assert made.decision().variants[0].desired >= 1, "it is run all the same"
+    assert fleet.decision().variants[0].desired >= 1, "it is run all the same"
 
 
 def in_pools(made, **changes):
@@ -233,18 +233,18 @@ def in_pools(made, **changes):
 
 
 def test_a_generic_engine_needs_no_model():
-    made = held()
-    made.services["chat"] = generic(made.services["chat"])
-    made.deployments["chat"] = Deployment(made.services["chat"].variants[0], 2, manager="kubectl")
-    found, _ = plan(in_pools(made, accelerator="abacus-9000"), made.memory, made.now)
+    fleet = held()
+    fleet.services["chat"] = generic(fleet.services["chat"])
+    fleet.deployments["chat"] = Deployment(fleet.services["chat"].variants[0], 2, manager="kubectl")
+    found, _ = plan(in_pools(fleet, accelerator="abacus-9000"), fleet.memory, fleet.now)
 
     assert "Accepted" not in found.decisions[0].judgements
 
 
 def test_an_unknown_accelerator_is_told_by_service_and_pool():
-    made = held()
-    made.run(60)
-    found, _ = plan(in_pools(made, accelerator="h100-smx"), made.memory, made.now)
+    fleet = held()
+    fleet.run(60)
+    found, _ = plan(in_pools(fleet, accelerator="h100-smx"), fleet.memory, fleet.now)
 
     told = found.decisions[0].judgements["Accepted"]
 
@@ -254,12 +254,12 @@ def test_an_unknown_accelerator_is_told_by_service_and_pool():
 
 
 def test_a_workload_of_a_variant_that_is_no_more_is_told():
-    made = held()
-    made.run(60)
-    world = made.world()
+    fleet = held()
+    fleet.run(60)
+    world = fleet.world()
     left = f"{ref('chat-old')} (1 replicas)"
     (view,) = world.services
-    found, _ = plan(replace(world, services=(replace(view, left_behind=(left,)),)), made.memory, made.now)
+    found, _ = plan(replace(world, services=(replace(view, left_behind=(left,)),)), fleet.memory, fleet.now)
 
     target = found.decisions[0].judgements["TargetFound"]
 
@@ -268,12 +268,12 @@ def test_a_workload_of_a_variant_that_is_no_more_is_told():
 
 
 def test_a_row_that_is_added_to_the_catalog_counts_at_once():
-    made = held()
-    made.run(60)
-    world = in_pools(made, accelerator="abacus-9000")
-    unknown, memory = plan(world, made.memory, made.now)
+    fleet = held()
+    fleet.run(60)
+    world = in_pools(fleet, accelerator="abacus-9000")
+    unknown, memory = plan(world, fleet.memory, fleet.now)
     row = replace(SHIPPED.gpu(GPU), id="abacus-9000", products=(), aliases=())
-    known, _ = plan(replace(world, catalog=SHIPPED.extended(gpus=[row])), memory, made.now + 15.0)
+    known, _ = plan(replace(world, catalog=SHIPPED.extended(gpus=[row])), memory, fleet.now + 15.0)
 
     assert unknown.decisions[0].variants[0].capacity_per_replica is None
     assert "Accepted" not in known.decisions[0].judgements

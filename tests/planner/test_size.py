@@ -44,11 +44,13 @@ def counts(found):
     ids=["enough", "more", "twice as many", "fewer", "none and nothing asked for"],
 )
 def test_replicas_that_carry_the_demand(replicas, rate, count, reason):
-    found = sized(Variant(variant_spec(min_replicas=0), replicas=replicas, rate=rate))
+    after = sized(Variant(variant_spec(min_replicas=0), replicas=replicas, rate=rate))
 
-    assert [(one.replicas, one.reason, one.status) for one in found.variants] == [(count, reason, Status.FREE)]
-    assert found.variants[0].sized == count
-    assert isinstance(found.trace[-1].detail, ModelSizing)
+    assert [(variant.replicas, variant.reason, variant.status) for variant in after.variants] == [
+        (count, reason, Status.FREE)
+    ]
+    assert after.variants[0].sized == count
+    assert isinstance(after.trace[-1].detail, ModelSizing)
 
 
 @pytest.mark.parametrize(("start", "within"), [(120.0, 2), (420.0, 3)], ids=["replicas come soon", "they come late"])
@@ -80,10 +82,12 @@ def test_more_demand_never_asks_for_fewer(rate, more, replicas):
     ids=["no metrics", "off", "both"],
 )
 def test_what_is_not_planned_stays(work, reason, status):
-    found = sized(Variant(replicas=4, rate=1.0), **work)
+    after = sized(Variant(replicas=4, rate=1.0), **work)
 
-    assert [(one.replicas, one.sized, one.reason, one.status) for one in found.variants] == [(4, 4, reason, status)]
-    assert found.sizing.rate is None
+    assert [(variant.replicas, variant.sized, variant.reason, variant.status) for variant in after.variants] == [
+        (4, 4, reason, status)
+    ]
+    assert after.sizing.rate is None
 
 
 @pytest.mark.parametrize(
@@ -93,10 +97,10 @@ def test_what_is_not_planned_stays(work, reason, status):
 @pytest.mark.parametrize("spec", [{}, {"model": UNKNOWN}], ids=["modelled", "by saturation"])
 def test_an_idle_service_goes_to_zero_where_it_may(least, idle_for, count, status, spec):
     quiet = Variant(variant_spec(min_replicas=0), replicas=1, rate=1e-6)
-    found = sized(quiet, demand=(1e-6,) * 41, min_replicas=least, memory={"idle_since": NOW - idle_for}, **spec)
+    after = sized(quiet, demand=(1e-6,) * 41, min_replicas=least, memory={"idle_since": NOW - idle_for}, **spec)
 
-    assert [(one.replicas, one.status) for one in found.variants] == [(count, status)]
-    assert found.idle == (status is Status.IDLE)
+    assert [(variant.replicas, variant.status) for variant in after.variants] == [(count, status)]
+    assert after.idle == (status is Status.IDLE)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +115,11 @@ def test_an_idle_service_goes_to_zero_where_it_may(least, idle_for, count, statu
     ids=["unknown model", "generic engine", "unknown requests", "no demand seen", "one of two variants generic"],
 )
 def test_where_the_model_does_not_know_the_use_of_resources_decides(variants, work):
-    found = sized(*variants, **work)
+    after = sized(*variants, **work)
 
-    assert all(isinstance(step.detail, SaturationSizing) for step in found.trace)
-    assert found.trace
-    assert found.sizing.rate is None
+    assert all(isinstance(step.detail, SaturationSizing) for step in after.trace)
+    assert after.trace
+    assert after.sizing.rate is None
 
 
 @pytest.mark.parametrize(
@@ -129,10 +133,10 @@ def test_the_cheapest_per_request_comes_first_and_what_misses_an_objective_last(
 
 
 def test_a_queue_is_worked_off_and_named():
-    found = sized(Variant(rate=7.0, tells={Signal.WAITING: 100.0}), grade=Grade.PANIC)
+    after = sized(Variant(rate=7.0, tells={Signal.WAITING: 100.0}), grade=Grade.PANIC)
 
-    assert counts(found)["a100"] > 2
-    assert found.variants[0].reason is Reason.QUEUE_BACKLOG
+    assert counts(after)["a100"] > 2
+    assert after.variants[0].reason is Reason.QUEUE_BACKLOG
 
 
 def test_what_full_replicas_deliver_lowers_what_is_believed():
@@ -162,22 +166,22 @@ def test_the_lead_is_start_up_and_cycle_and_half_a_window(start, lead):
 
 
 def test_a_variant_without_target_is_no_part_of_it():
-    found = size(replace(proposal(), variants=(), state=replace(service_state(), variants=())))
+    after = size(replace(proposal(), variants=(), state=replace(service_state(), variants=())))
 
-    assert (found.variants, found.trace) == ((), ())
+    assert (after.variants, after.trace) == ((), ())
 
 
 def test_the_extra_replica_of_a_roll_is_held_without_metrics_only():
     rolling = Variant(replicas=3, pods=[pod(f"a100-{index}") for index in range(3)])
-    found = size(replace(proposal(rolling), assessment=assessment(Grade.HOLD)))
+    after = size(replace(proposal(rolling), assessment=assessment(Grade.HOLD)))
 
-    assert counts(found) == {"a100": 3}
+    assert counts(after) == {"a100": 3}
 
 
 @pytest.mark.parametrize(
     ("budget", "lately"), [(ErrorBudget(), None), (ErrorBudget(200.0, 10.0, NOW), 0.95)], ids=["untold", "told"]
 )
 def test_the_trace_says_what_was_kept_lately_and_nothing_where_no_latency_was_told(budget, lately):
-    found = sized(Variant(replicas=2), memory={"budget": budget})
+    after = sized(Variant(replicas=2), memory={"budget": budget})
 
-    assert next(step for step in found.trace if step.stage == "size").detail.lately == lately
+    assert next(step for step in after.trace if step.stage == "size").detail.lately == lately

@@ -23,7 +23,7 @@ DEAR = variant_spec(name="dear", pool="h100", min_replicas=0)
 def fed_back(*variants, wants=None, **work):
     asked = proposal(*variants, wants=wants, **work)
     known = expected(asked.state, demand_figures(asked.state))
-    sized = tuple(replace(one, capacity=known.capacities[one.name]) for one in asked.variants)
+    sized = tuple(replace(variant, capacity=known.capacities[variant.name]) for variant in asked.variants)
     return add_for_latency(asked.with_variants(sized), known)
 
 

@@ -114,10 +114,10 @@ def test_stabilization(wanted, since, past, expected):
     ],
 )
 def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, lead, proven, window, policy):
-    found = resolved(given, lead, TUNING, proven=proven).scale_down
+    behavior = resolved(given, lead, TUNING, proven=proven).scale_down
 
-    assert found.window == window
-    assert [(one.value, one.period_seconds) for one in found.policies] == [policy]
+    assert behavior.window == window
+    assert [(policy.value, policy.period_seconds) for policy in behavior.policies] == [policy]
 
 
 def test_an_up_window_takes_the_lowest():
@@ -136,9 +136,9 @@ ONE_BY_ONE = Behavior(rules(0, ScalingPolicy(PolicyType.PODS, 1, 60)), rules(0, 
 def stabilized(replicas, wants, behavior=AT_ONCE, *, least=1, most=20, memory=None, remembered=None, **work):
     spec = variant_spec(min_replicas=least, max_replicas=most)
     variant = Variant(spec, replicas=replicas, memory=memory or VariantMemory())
-    found = stabilize(proposal(variant, wants=[wants], behavior=behavior, memory=remembered, **work))
-    only = found.variants[0]
-    return only.replicas, only.reason, only.status, found.trace
+    after = stabilize(proposal(variant, wants=[wants], behavior=behavior, memory=remembered, **work))
+    only = after.variants[0]
+    return only.replicas, only.reason, only.status, after.trace
 
 
 @pytest.mark.parametrize(
@@ -167,11 +167,11 @@ def stabilized(replicas, wants, behavior=AT_ONCE, *, least=1, most=20, memory=No
     ],
 )
 def test_a_count_moves_as_fast_as_it_may(replicas, wants, behavior, memory, expected):
-    found = stabilized(replicas, wants, behavior, memory=VariantMemory(**memory))
+    after = stabilized(replicas, wants, behavior, memory=VariantMemory(**memory))
 
     count, reason, _ = expected
-    assert found[:3] == expected
-    assert [(step.before, step.after, step.reason) for step in found[3]] == (
+    assert after[:3] == expected
+    assert [(step.before, step.after, step.reason) for step in after[3]] == (
         [] if reason is Reason.AT_DESIRED else [(str(wants), str(count), reason)]
     )
 
@@ -216,9 +216,9 @@ def test_what_metrics_allow_comes_before_rates(grade, wants, behavior, count, re
 )
 def test_an_idle_service_has_waited_for_its_idle_time_already(behavior, count, status):
     busy = VariantMemory(recommendations=(Recommendation(NOW - 250.0, 4),) if behavior != Behavior() else ())
-    found = stabilized(4, 0, behavior, least=0, status=Status.IDLE, memory=busy)
+    after = stabilized(4, 0, behavior, least=0, status=Status.IDLE, memory=busy)
 
-    assert (found[0], found[2]) == (count, status)
+    assert (after[0], after[2]) == (count, status)
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_an_idle_service_has_waited_for_its_idle_time_already(behavior, count, s
 )
 @pytest.mark.parametrize("grade", [Grade.UP_ONLY, Grade.NORMAL, Grade.PANIC])
 def test_a_lowered_maximum_is_reached_whatever_is_needed(behavior, wants, count, reason, status, grade):
-    found = stabilized(8, wants, behavior, most=3, grade=grade)
+    after = stabilized(8, wants, behavior, most=3, grade=grade)
 
-    assert found[:3] == (count, reason, status)
-    assert found[3][0].detail.words.startswith("maxReplicas of a100 is 3: 8 replicas come down")
+    assert after[:3] == (count, reason, status)
+    assert after[3][0].detail.words.startswith("maxReplicas of a100 is 3: 8 replicas come down")
 
 
 @pytest.mark.parametrize(("trust", "window"), [(TUNING.stabilization.proven_trust, 124), (0.0, 300)])

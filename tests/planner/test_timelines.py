@@ -21,21 +21,21 @@ def judgement(made, kind, name="chat"):
 
 
 def test_demand_that_doubles_and_falls_is_followed_and_latency_kept():
-    made = plant(rate=15, replicas=3, slow=1.18)
-    made.run(900)
-    assert made.replicas() == 3
+    fleet = plant(rate=15, replicas=3, slow=1.18)
+    fleet.run(900)
+    assert fleet.replicas() == 3
 
-    made.rates["chat"] = 30
-    made.run(900)
-    grown = made.replicas()
+    fleet.rates["chat"] = 30
+    fleet.run(900)
+    grown = fleet.replicas()
     assert 5 <= grown <= 9  # a jump is remembered as head-room for a while
-    assert made.queues["chat"] == 0
-    assert judgement(made, "WithinLatencyTarget").verdict is Verdict.TRUE
+    assert fleet.queues["chat"] == 0
+    assert judgement(fleet, "WithinLatencyTarget").verdict is Verdict.TRUE
 
-    made.rates["chat"] = 8
-    made.run(2400)
-    assert made.replicas() == 2
-    assert judgement(made, "WithinLatencyTarget").verdict is Verdict.TRUE
+    fleet.rates["chat"] = 8
+    fleet.run(2400)
+    assert fleet.replicas() == 2
+    assert judgement(fleet, "WithinLatencyTarget").verdict is Verdict.TRUE
 
 
 def test_where_a_replica_loses_its_percentile_is_learnt_and_costs_replicas():
@@ -62,83 +62,83 @@ def test_a_replica_that_starts_slowly_is_not_given_up_lightly():
 
 
 def test_over_provisioning_is_removed_so_that_the_index_falls():
-    made = plant(rate=12, replicas=8, slow=1.18)
-    made.services["chat"] = service_spec(cost=replace(service_spec().cost, window_seconds=900))
-    made.run(300)
-    before = made.decision().cost.index
-    made.run(3000)
-    after = made.decision().cost.index
+    fleet = plant(rate=12, replicas=8, slow=1.18)
+    fleet.services["chat"] = service_spec(cost=replace(service_spec().cost, window_seconds=900))
+    fleet.run(300)
+    before = fleet.decision().cost.index
+    fleet.run(3000)
+    after = fleet.decision().cost.index
 
-    assert made.replicas() <= 3
+    assert fleet.replicas() <= 3
     assert after < before * 0.5
 
 
 def test_the_gains_converge_to_the_plant():
-    made = plant(rate=15, replicas=3, slow=1.18)
-    made.run(600)
-    learnt = made.decision().variants[0].calibration
+    fleet = plant(rate=15, replicas=3, slow=1.18)
+    fleet.run(600)
+    learnt = fleet.decision().variants[0].calibration
 
     assert learnt.decode_gain == pytest.approx(1.18, abs=0.04)
     assert learnt.samples > 12
 
 
 def test_a_steady_load_causes_no_actions_at_all():
-    made = plant(rate=15, replicas=3, slow=1.1)
-    made.run(1800)
-    made.actions.clear()
-    made.run(1800)
+    fleet = plant(rate=15, replicas=3, slow=1.1)
+    fleet.run(1800)
+    fleet.actions.clear()
+    fleet.run(1800)
 
-    assert made.actions == []
+    assert fleet.actions == []
 
 
 def test_replicas_do_not_move_during_a_prometheus_gap_nor_a_rate_window_after_it():
-    made = plant(rate=15, replicas=6, slow=1.1)
-    made.run(120)
-    made.outage = True
-    made.run(180)
-    assert judgement(made, "MetricsAvailable").reason is Reason.PROMETHEUS_UNREACHABLE
-    assert made.decision().reason is Reason.HELD_NO_METRICS
-    made.outage = False
-    made.run(60)
+    fleet = plant(rate=15, replicas=6, slow=1.1)
+    fleet.run(120)
+    fleet.outage = True
+    fleet.run(180)
+    assert judgement(fleet, "MetricsAvailable").reason is Reason.PROMETHEUS_UNREACHABLE
+    assert fleet.decision().reason is Reason.HELD_NO_METRICS
+    fleet.outage = False
+    fleet.run(60)
 
-    assert scalings(made) == []
-    assert made.replicas() == 6
+    assert scalings(fleet) == []
+    assert fleet.replicas() == 6
 
 
 @pytest.mark.parametrize("kind", ["series gone", "stale"])
 def test_pods_without_fresh_series_are_held(kind):
-    made = plant(rate=15, replicas=6)
-    made.run(600)
-    kept = made.replicas()
-    made.actions.clear()
+    fleet = plant(rate=15, replicas=6)
+    fleet.run(600)
+    kept = fleet.replicas()
+    fleet.actions.clear()
     if kind == "series gone":
-        made.series_gone = True
+        fleet.series_gone = True
     else:
-        fresh = made.metrics
+        fresh = fleet.metrics
 
         def stale():
             found = fresh()
             return replace(found, pods={key: replace(pod, age_seconds=120.0) for key, pod in found.pods.items()})
 
-        made.metrics = stale
-    made.run(600)
+        fleet.metrics = stale
+    fleet.run(600)
 
-    assert made.replicas() == kept
-    assert made.actions == []
+    assert fleet.replicas() == kept
+    assert fleet.actions == []
     expected = Reason.METRICS_MISSING if kind == "series gone" else Reason.METRICS_STALE
-    assert judgement(made, "MetricsAvailable").reason is expected
+    assert judgement(fleet, "MetricsAvailable").reason is expected
 
 
 def test_after_a_restart_without_memory_nothing_falls_for_a_stabilization_window():
-    made = plant(rate=10, replicas=8)
-    made.run(285)
-    assert scalings(made) == []
-    made.memory = EMPTY
-    made.run(285)
-    assert scalings(made) == []
-    made.run(120)
+    fleet = plant(rate=10, replicas=8)
+    fleet.run(285)
+    assert scalings(fleet) == []
+    fleet.memory = EMPTY
+    fleet.run(285)
+    assert scalings(fleet) == []
+    fleet.run(120)
 
-    assert made.replicas() < 8
+    assert fleet.replicas() < 8
 
 
 def test_a_restart_with_memory_changes_nothing():
@@ -154,107 +154,107 @@ def test_a_restart_with_memory_changes_nothing():
 
 
 def test_a_full_pool_is_reported_with_its_shortfall():
-    made = plant(rate=60, replicas=2, gpus=3)
-    made.run(300)
+    fleet = plant(rate=60, replicas=2, gpus=3)
+    fleet.run(300)
 
-    assert made.replicas() == 3
-    limited = judgement(made, "ScalingLimited")
+    assert fleet.replicas() == 3
+    limited = judgement(fleet, "ScalingLimited")
     assert limited.reason in {Reason.POOL_EXHAUSTED, Reason.SCALE_UP_LIMITED}
-    assert made.decision().reason is Reason.POOL_EXHAUSTED
-    assert "GPUs short for a100" in made.decision().message
+    assert fleet.decision().reason is Reason.POOL_EXHAUSTED
+    assert "GPUs short for a100" in fleet.decision().message
 
 
 def test_services_with_similar_names_do_not_mix():
-    made = plant("chat", "chat-large", rate=5, replicas=2)
-    made.rates["chat-large"] = 30
-    made.run(900)
+    fleet = plant("chat", "chat-large", rate=5, replicas=2)
+    fleet.rates["chat-large"] = 30
+    fleet.run(900)
 
-    assert made.replicas("chat") <= 2
-    assert made.replicas("chat-large") >= 4
-    assert made.decision("chat").demand.requests_per_second == pytest.approx(5, rel=0.05)
+    assert fleet.replicas("chat") <= 2
+    assert fleet.replicas("chat-large") >= 4
+    assert fleet.decision("chat").demand.requests_per_second == pytest.approx(5, rel=0.05)
 
 
 def test_recommend_mode_shows_and_does_not_act():
-    made = plant(rate=30, replicas=2)
-    made.services["chat"] = replace(made.services["chat"], mode=Mode.RECOMMEND)
-    made.run(300)
+    fleet = plant(rate=30, replicas=2)
+    fleet.services["chat"] = replace(fleet.services["chat"], mode=Mode.RECOMMEND)
+    fleet.run(300)
 
-    assert made.actions == []
-    assert made.decision().variants[0].desired > 2
-    assert not made.decision().acts
+    assert fleet.actions == []
+    assert fleet.decision().variants[0].desired > 2
+    assert not fleet.decision().acts
 
 
 def test_a_pause_stops_actions_and_is_shown():
-    made = plant(rate=30, replicas=2)
-    made.services["chat"] = replace(made.services["chat"], paused=True)
-    made.run(300)
+    fleet = plant(rate=30, replicas=2)
+    fleet.services["chat"] = replace(fleet.services["chat"], paused=True)
+    fleet.run(300)
 
-    assert made.actions == []
-    assert judgement(made, "Paused").verdict is Verdict.TRUE
+    assert fleet.actions == []
+    assert judgement(fleet, "Paused").verdict is Verdict.TRUE
 
 
 def test_off_leaves_replicas_as_they_are():
-    made = plant(rate=30, replicas=2)
-    made.services["chat"] = replace(made.services["chat"], mode=Mode.OFF)
-    made.run(300)
+    fleet = plant(rate=30, replicas=2)
+    fleet.services["chat"] = replace(fleet.services["chat"], mode=Mode.OFF)
+    fleet.run(300)
 
-    assert made.actions == []
-    assert made.decision().variants[0].desired == 2
-    assert made.decision().reason is Reason.SWITCHED_OFF
+    assert fleet.actions == []
+    assert fleet.decision().variants[0].desired == 2
+    assert fleet.decision().reason is Reason.SWITCHED_OFF
 
 
 def test_idle_services_go_to_zero_and_wake_by_the_gateway():
-    made = plant(rate=0.0, replicas=1)
+    fleet = plant(rate=0.0, replicas=1)
     variants = (variant_spec(min_replicas=0),)
-    made.services["chat"] = service_spec(variants=variants, min_replicas=0, idle_seconds=300)
-    made.deployments["chat"].spec = variants[0]
-    made.run(900)
-    assert made.replicas() == 0
+    fleet.services["chat"] = service_spec(variants=variants, min_replicas=0, idle_seconds=300)
+    fleet.deployments["chat"].spec = variants[0]
+    fleet.run(900)
+    assert fleet.replicas() == 0
 
-    seen = made.metrics
-    made.metrics = lambda: replace(seen(), gateway_queue={("llm", "chat"): 3.0})
-    made.run(60)
-    assert made.replicas() >= 1
+    seen = fleet.metrics
+    fleet.metrics = lambda: replace(seen(), gateway_queue={("llm", "chat"): 3.0})
+    fleet.run(60)
+    assert fleet.replicas() >= 1
 
 
 def test_an_engine_without_model_follows_gpu_utilization():
-    made = plant(rate=30, replicas=2)
-    made.services["chat"] = generic(made.services["chat"])
-    made.deployments["chat"].spec = made.services["chat"].variants[0]
-    made.run(600)
-    assert made.replicas() > 2
+    fleet = plant(rate=30, replicas=2)
+    fleet.services["chat"] = generic(fleet.services["chat"])
+    fleet.deployments["chat"].spec = fleet.services["chat"].variants[0]
+    fleet.run(600)
+    assert fleet.replicas() > 2
 
-    made.rates["chat"] = 0.5
-    made.run(1500)
-    assert made.replicas() <= 2
+    fleet.rates["chat"] = 0.5
+    fleet.run(1500)
+    assert fleet.replicas() <= 2
 
 
 def test_an_objective_below_one_request_is_named_and_causes_no_runaway():
-    made = plant(rate=10, replicas=2, gpus=32)
-    latency = replace(made.services["chat"].latency, inter_token_seconds=0.005)
-    made.services["chat"] = replace(made.services["chat"], latency=latency)
-    made.run(900)
-    found = judgement(made, "WithinLatencyTarget")
+    fleet = plant(rate=10, replicas=2, gpus=32)
+    latency = replace(fleet.services["chat"].latency, inter_token_seconds=0.005)
+    fleet.services["chat"] = replace(fleet.services["chat"], latency=latency)
+    fleet.run(900)
+    found = judgement(fleet, "WithinLatencyTarget")
 
-    assert made.replicas() <= 3
+    assert fleet.replicas() <= 3
     assert found.reason is Reason.LATENCY_TARGET_UNREACHABLE
     assert "no number of replicas reaches it" in found.message
 
 
 def test_pods_that_nothing_schedules_are_withdrawn_and_the_pool_backs_off():
-    made = plant(rate=60, replicas=2, gpus=16)
+    fleet = plant(rate=60, replicas=2, gpus=16)
     # A taint that the inventory does not show: the scheduler refuses although GPUs look free.
-    made.free_node = lambda _gpus, _pool: None
-    made.run(900)
-    reasons = [action.reason for _, action in made.actions]
+    fleet.free_node = lambda _gpus, _pool: None
+    fleet.run(900)
+    reasons = [action.reason for _, action in fleet.actions]
 
     assert Reason.UNSCHEDULABLE_WITHDRAWN in reasons
-    made.run(30)
-    assert made.decision().reason in {Reason.POOL_BACKING_OFF, Reason.UNSCHEDULABLE_WITHDRAWN, Reason.POOL_EXHAUSTED}
+    fleet.run(30)
+    assert fleet.decision().reason in {Reason.POOL_BACKING_OFF, Reason.UNSCHEDULABLE_WITHDRAWN, Reason.POOL_EXHAUSTED}
 
 
 def test_another_manager_that_takes_changes_back_wins():
-    made = plant(rate=30, replicas=2)
+    fleet = plant(rate=30, replicas=2)
 
     def revert(one, found):
         for action in found.actions:
@@ -263,50 +263,50 @@ def test_another_manager_that_takes_changes_back_wins():
                 deployment.replicas, deployment.manager = 2, "argocd"
                 deployment.version += 1
 
-    made.run(600, revert)
-    tries = len(scalings(made))
+    fleet.run(600, revert)
+    tries = len(scalings(fleet))
 
     assert tries == 3
-    found = judgement(made, "Conflicted")
+    found = judgement(fleet, "Conflicted")
     assert found.reason is Reason.CONFLICTING_MANAGER
     assert "argocd" in found.message
 
 
 def test_one_scaling_by_hand_is_no_conflict():
-    made = plant(rate=20, replicas=3)
-    made.run(600)
-    made.deployments["chat"].replicas, made.deployments["chat"].manager = 5, "kubectl"
-    made.run(900)
+    fleet = plant(rate=20, replicas=3)
+    fleet.run(600)
+    fleet.deployments["chat"].replicas, fleet.deployments["chat"].manager = 5, "kubectl"
+    fleet.run(900)
 
-    assert judgement(made, "Conflicted").verdict is Verdict.FALSE
-    assert made.replicas() == 3
+    assert judgement(fleet, "Conflicted").verdict is Verdict.FALSE
+    assert fleet.replicas() == 3
 
 
 def test_a_foreign_autoscaler_means_hands_off():
-    made = plant(rate=30, replicas=2)
-    made.deployments["chat"].autoscaler = "HorizontalPodAutoscaler chat"
-    made.run(300)
+    fleet = plant(rate=30, replicas=2)
+    fleet.deployments["chat"].autoscaler = "HorizontalPodAutoscaler chat"
+    fleet.run(300)
 
-    assert made.actions == []
-    assert judgement(made, "Conflicted").reason is Reason.FOREIGN_AUTOSCALER
+    assert fleet.actions == []
+    assert judgement(fleet, "Conflicted").reason is Reason.FOREIGN_AUTOSCALER
 
 
 def test_a_rollout_is_left_alone():
-    made = plant(rate=40, replicas=2)
-    made.deployments["chat"].settled = False
-    made.run(300)
-    assert made.actions == []
-    assert made.decision().variants[0].reason is Reason.ROLLOUT_IN_PROGRESS
+    fleet = plant(rate=40, replicas=2)
+    fleet.deployments["chat"].settled = False
+    fleet.run(300)
+    assert fleet.actions == []
+    assert fleet.decision().variants[0].reason is Reason.ROLLOUT_IN_PROGRESS
 
-    made.deployments["chat"].settled = True
-    made.run(60)
-    assert made.replicas() > 2
+    fleet.deployments["chat"].settled = True
+    fleet.run(60)
+    assert fleet.replicas() > 2
 
 
 def test_the_first_cycle_needs_no_history():
-    made = plant(rate=15, replicas=3)
-    made.step()
+    fleet = plant(rate=15, replicas=3)
+    fleet.step()
 
-    assert made.decision().variants[0].desired >= 3
-    assert made.now > START
-    assert isinstance(made.deployments["chat"], Deployment)
+    assert fleet.decision().variants[0].desired >= 3
+    assert fleet.now > START
+    assert isinstance(fleet.deployments["chat"], Deployment)

@@ -15,33 +15,33 @@ from pertoken.domain.world import ServiceView
 
 
 def test_a_pool_without_price_still_scales():
-    made = plant(rate=30, replicas=2)
-    made.pools = [pool_spec(price_per_gpu_hour=None)]
-    made.run(600)
+    fleet = plant(rate=30, replicas=2)
+    fleet.pools = [pool_spec(price_per_gpu_hour=None)]
+    fleet.run(600)
 
-    assert made.replicas() > 2
-    assert made.decision().judgements["WithinCostTarget"].reason is Reason.NO_PRICE
-    assert made.decision().cost.bill_usd is None
-    assert made.last.pools[0].spend_per_hour_usd is None
+    assert fleet.replicas() > 2
+    assert fleet.decision().judgements["WithinCostTarget"].reason is Reason.NO_PRICE
+    assert fleet.decision().cost.bill_usd is None
+    assert fleet.last.pools[0].spend_per_hour_usd is None
 
 
 def test_a_spend_ceiling_limits_and_is_named():
-    made = plant(rate=60, replicas=2)
-    made.services["chat"] = service_spec(cost=replace(service_spec().cost, max_spend_per_hour=Decimal(8)))
-    made.run(300)
+    fleet = plant(rate=60, replicas=2)
+    fleet.services["chat"] = service_spec(cost=replace(service_spec().cost, max_spend_per_hour=Decimal(8)))
+    fleet.run(300)
 
-    assert made.replicas() == 4
-    assert made.decision().limited_by in {Reason.SPEND_CAPPED, Reason.SCALE_UP_LIMITED}
-    assert "maxSpendPerHour 8" in made.decision().message
+    assert fleet.replicas() == 4
+    assert fleet.decision().limited_by in {Reason.SPEND_CAPPED, Reason.SCALE_UP_LIMITED}
+    assert "maxSpendPerHour 8" in fleet.decision().message
 
 
 @pytest.mark.parametrize(("optimize", "more"), [(Optimize.COST, False), (Optimize.LATENCY, True)])
 def test_optimizing_latency_spends_up_to_the_index(optimize, more):
-    made = plant(rate=20, replicas=4)
-    made.services["chat"] = service_spec(cost=replace(service_spec().cost, optimize=optimize))
-    made.run(900)
+    fleet = plant(rate=20, replicas=4)
+    fleet.services["chat"] = service_spec(cost=replace(service_spec().cost, optimize=optimize))
+    fleet.run(900)
 
-    assert (made.replicas() > 4) == more
+    assert (fleet.replicas() > 4) == more
 
 
 def test_keeping_the_cost_gives_up_headroom_and_then_latency():
@@ -60,112 +60,112 @@ def test_keeping_the_cost_gives_up_headroom_and_then_latency():
 
 
 def test_a_missing_target_is_shown_and_the_others_go_on():
-    made = plant("chat", "code", rate=30, replicas=2)
-    view = made.view
+    fleet = plant("chat", "code", rate=30, replicas=2)
+    view = fleet.view
 
     def half_gone(name):
-        found = view(name)
+        seen_view = view(name)
         if name == "code":
             gone = WorkloadMissing(ref("code-a100"), "Deployment llm/code-a100 was not found")
-            return replace(found, variants=(replace(found.variants[0], workload=gone, pods=()),))
-        return found
+            return replace(seen_view, variants=(replace(seen_view.variants[0], workload=gone, pods=()),))
+        return seen_view
 
-    made.view = half_gone
-    made.run(300)
-    found = made.decision("code")
+    fleet.view = half_gone
+    fleet.run(300)
+    seen_view = fleet.decision("code")
 
-    assert found.reason is Reason.TARGET_NOT_FOUND
-    assert found.judgements["TargetFound"].verdict is Verdict.FALSE
-    assert found.judgements["AbleToScale"].reason is Reason.TARGET_NOT_FOUND
-    assert "was not found" in found.judgements["TargetFound"].message
-    assert made.replicas("chat") > 2
+    assert seen_view.reason is Reason.TARGET_NOT_FOUND
+    assert seen_view.judgements["TargetFound"].verdict is Verdict.FALSE
+    assert seen_view.judgements["AbleToScale"].reason is Reason.TARGET_NOT_FOUND
+    assert "was not found" in seen_view.judgements["TargetFound"].message
+    assert fleet.replicas("chat") > 2
 
 
 def test_unknown_gpu_counts_are_never_scaled():
-    made = plant(rate=60, replicas=2)
-    made.deployments["chat"].gpus = 0
-    made.run(120)
+    fleet = plant(rate=60, replicas=2)
+    fleet.deployments["chat"].gpus = 0
+    fleet.run(120)
 
-    assert made.actions == []
-    assert made.decision().judgements["TargetFound"].reason is Reason.GPU_COUNT_UNKNOWN
+    assert fleet.actions == []
+    assert fleet.decision().judgements["TargetFound"].reason is Reason.GPU_COUNT_UNKNOWN
 
 
 def test_replicas_above_the_maximum_come_down():
-    made = plant(rate=60, replicas=8)
+    fleet = plant(rate=60, replicas=8)
     variants = (variant_spec(max_replicas=4),)
-    made.services["chat"] = service_spec(variants=variants)
-    made.deployments["chat"].spec = variants[0]
-    made.run(120)
+    fleet.services["chat"] = service_spec(variants=variants)
+    fleet.deployments["chat"].spec = variants[0]
+    fleet.run(120)
 
-    assert made.replicas() == 4
-    assert made.decision().reason is Reason.AT_MAXIMUM
+    assert fleet.replicas() == 4
+    assert fleet.decision().reason is Reason.AT_MAXIMUM
 
 
 def test_some_silent_pods_allow_only_ups():
-    made = plant(rate=10, replicas=8)
-    made.run(60)
-    whole = made.metrics
+    fleet = plant(rate=10, replicas=8)
+    fleet.run(60)
+    whole = fleet.metrics
 
     def partly():
         found = whole()
         gone = min(found.pods)
         return replace(found, pods={key: pod for key, pod in found.pods.items() if key != gone})
 
-    made.metrics = partly
-    made.run(900)
+    fleet.metrics = partly
+    fleet.run(900)
 
-    assert made.replicas() == 8
-    assert made.decision().judgements["MetricsAvailable"].reason is Reason.METRICS_STALE
+    assert fleet.replicas() == 8
+    assert fleet.decision().judgements["MetricsAvailable"].reason is Reason.METRICS_STALE
 
 
 def two_variants(rate, gpus=16):
     """One service on two pools; the plant's traffic goes to the cheaper one."""
-    made = plant(rate=rate, replicas=3, gpus=gpus)
+    fleet = plant(rate=rate, replicas=3, gpus=gpus)
     dear = variant_spec(name="dear", pool="h100", workload=ref("chat-dear"), min_replicas=0)
     spec = service_spec(variants=(dear, variant_spec(min_replicas=0)))
-    made.services["chat"] = spec
-    made.pools = [pool_spec(), pool_spec("h100", accelerator="h100-sxm", price_per_gpu_hour=Decimal(30))]
-    made.nodes = [*made.nodes, node("h0", 8, "h100")]
-    made.deployments = {
+    fleet.services["chat"] = spec
+    fleet.pools = [pool_spec(), pool_spec("h100", accelerator="h100-sxm", price_per_gpu_hour=Decimal(30))]
+    fleet.nodes = [*fleet.nodes, node("h0", 8, "h100")]
+    fleet.deployments = {
         "chat": Deployment(spec.variants[1], 3, manager="kubectl"),
         "dear": Deployment(dear, 0, manager="kubectl"),
     }
-    made.rates = {"chat": rate, "dear": 0.0}
-    made.pods.clear()
-    serving_since(made, START - 3600)
-    view = made.view
+    fleet.rates = {"chat": rate, "dear": 0.0}
+    fleet.pods.clear()
+    serving_since(fleet, START - 3600)
+    view = fleet.view
 
     def both(name):
-        made.services["dear"] = spec
+        fleet.services["dear"] = spec
         cheap, dearer = view("chat"), view("dear")
-        del made.services["dear"]
+        del fleet.services["dear"]
         assert name == "chat"
         return ServiceView(spec, (*dearer.variants, *cheap.variants))
 
-    made.view = both
-    return made
+    fleet.view = both
+    return fleet
 
 
 def test_the_cheaper_variant_is_filled_first():
-    made = two_variants(rate=30)
-    made.run(600)
+    fleet = two_variants(rate=30)
+    fleet.run(600)
 
-    assert made.replicas("chat") >= 4
-    assert made.replicas("dear") == 0
+    assert fleet.replicas("chat") >= 4
+    assert fleet.replicas("dear") == 0
 
 
 def test_a_full_pool_sends_demand_to_the_dearer_variant():
-    made = two_variants(rate=60, gpus=4)
-    made.run(300)
+    fleet = two_variants(rate=60, gpus=4)
+    fleet.run(300)
 
-    assert made.replicas("chat") == 4
-    assert made.replicas("dear") >= 1
+    assert fleet.replicas("chat") == 4
+    assert fleet.replicas("dear") >= 1
 
 
 def test_words():
-    made = plant(rate=20, replicas=3)
-    made.run(600)
-    decision = made.decision()
+    fleet = plant(rate=20, replicas=3)
+    fleet.run(600)
+    decision = fleet.decision()
 
     assert decision.message.startswith("a100: 3 replicas")
     assert "output tokens/s per replica" in decision.message
@@ -174,35 +174,35 @@ def test_words():
 
 
 def test_a_recreated_service_starts_without_memory():
-    made = plant(rate=10, replicas=4)
-    made.run(300)
-    made.services["chat"] = replace(made.services["chat"], uid="another")
-    made.step()
+    fleet = plant(rate=10, replicas=4)
+    fleet.run(300)
+    fleet.services["chat"] = replace(fleet.services["chat"], uid="another")
+    fleet.step()
 
-    assert made.memory.service(ServiceKey("llm", "chat")).uid == "another"
-    assert made.ledger.services["llm/chat"].opened_at == made.now - 15.0
+    assert fleet.memory.service(ServiceKey("llm", "chat")).uid == "another"
+    assert fleet.ledger.services["llm/chat"].opened_at == fleet.now - 15.0
 
 
 def test_ledger_counts_a_vanished_pods_last_tokens():
-    made = plant(rate=10, replicas=3)
-    made.run(120)
-    before = made.decision().cost.finished_requests
-    victim = made.ready("chat")[0]
+    fleet = plant(rate=10, replicas=3)
+    fleet.run(120)
+    before = fleet.decision().cost.finished_requests
+    victim = fleet.ready("chat")[0]
     victim.finished += 500.0
-    victim.deleted = made.now
-    made.step()
+    victim.deleted = fleet.now
+    fleet.step()
 
-    assert made.decision().cost.finished_requests - before > 500
+    assert fleet.decision().cost.finished_requests - before > 500
 
 
 def test_a_counter_that_restarts_is_counted_from_zero():
-    made = plant(rate=10, replicas=3)
-    made.run(120)
-    before = made.decision().cost.finished_requests
-    for pod in made.ready("chat"):
+    fleet = plant(rate=10, replicas=3)
+    fleet.run(120)
+    before = fleet.decision().cost.finished_requests
+    for pod in fleet.ready("chat"):
         pod.finished = pod.inputs = pod.outputs = 0.0
-    made.step()
-    gained = made.decision().cost.finished_requests - before
+    fleet.step()
+    gained = fleet.decision().cost.finished_requests - before
 
     assert gained == pytest.approx(10 * 15, rel=0.05)
 

@@ -36,9 +36,9 @@ def test_every_action_is_pinned_by_its_commit_and_says_its_version(path: Path):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_may_only_read_unless_a_job_says_more(path: Path):
-    found = workflow(path)
-    assert found["permissions"] == {"contents": "read"}
-    for job in found["jobs"].values():
+    steps = workflow(path)
+    assert steps["permissions"] == {"contents": "read"}
+    for job in steps["jobs"].values():
         assert job.get("permissions", {}).get("contents", "read") == "read"
         assert "timeout-minutes" in job
 

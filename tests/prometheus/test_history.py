@@ -72,8 +72,8 @@ def past(tmp_path_factory):
         home / "past.om",
         home / "data",
     ]
-    made = subprocess.run(make, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
+    done = subprocess.run(make, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     (home / "prometheus.yml").write_text("{}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

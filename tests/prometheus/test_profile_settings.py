@@ -140,10 +140,10 @@ def test_the_mistakes_of_all_profiles_are_told_at_once():
 
 def test_settings_make_the_sources(monkeypatch):
     monkeypatch.setenv("PERTOKEN_METRICS_PROFILES", "team-b: {engine: {prefixes: {'vllm:': vllm_}}}")
-    made = Settings().all_metrics_profiles()
-    assert set(made) == {"default", "team-b"}
-    assert made["team-b"].engine.prefixes == (("vllm:", "vllm_"),)
-    assert set(made["default"].engine.engines) == {"vllm", "sglang", "tgi", "triton", "trtllm", "llama.cpp"}
+    profiles = Settings().all_metrics_profiles()
+    assert set(profiles) == {"default", "team-b"}
+    assert profiles["team-b"].engine.prefixes == (("vllm:", "vllm_"),)
+    assert set(profiles["default"].engine.engines) == {"vllm", "sglang", "tgi", "triton", "trtllm", "llama.cpp"}
 
 
 def test_the_operator_does_not_start_with_a_profile_that_cannot_work(monkeypatch):

@@ -26,9 +26,9 @@ def sandbox(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def exported(done: subprocess.CompletedProcess[str], name: str) -> str:
-    found = re.search(rf"^(?:export|alias) {name}=(.+)$", done.stdout, re.MULTILINE)
-    assert found, done.stdout + done.stderr
-    return found.group(1)
+    match = re.search(rf"^(?:export|alias) {name}=(.+)$", done.stdout, re.MULTILINE)
+    assert match, done.stdout + done.stderr
+    return match.group(1)
 
 
 @pytest.mark.e2e

@@ -417,7 +417,7 @@ def plant(
     names = names or ("chat",)
     services = {name: service_spec(name) for name in names}
     nodes = [node(f"n{index}", min(8, gpus - 8 * index)) for index in range(-(-gpus // 8))]
-    made = Plant(
+    fleet = Plant(
         services=services,
         deployments={
             name: Deployment(
@@ -430,10 +430,10 @@ def plant(
         rates=dict.fromkeys(names, rate),
     )
     for key, value in changes.items():
-        assert hasattr(made, key), key
-        setattr(made, key, value)
-    serving_since(made, START - 3600)
-    return made
+        assert hasattr(fleet, key), key
+        setattr(fleet, key, value)
+    serving_since(fleet, START - 3600)
+    return fleet
 
 
 def serving_since(made: Plant, then: float) -> None:

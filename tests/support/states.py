@@ -220,8 +220,10 @@ def service_state(
     state = gather(seen.services[0], seen, memory_of(*variants, demand=demand, **(memory or {})), NOW)
     learnt = {variant.spec.name: variant.samples for variant in variants}
     calibrated = {
-        one.name: replace(one.memory, calibration=replace(one.memory.calibration, samples=learnt[one.name]))
-        for one in state.variants
+        variant.name: replace(
+            variant.memory, calibration=replace(variant.memory.calibration, samples=learnt[variant.name])
+        )
+        for variant in state.variants
     }
     return state.with_memory(replace(state.memory, variants={**state.memory.variants, **calibrated}))
 

@@ -142,12 +142,12 @@ def places(value: Any, levels: int = 30) -> Iterator[tuple[Any, Any]]:
 
 def spoil(obj: dict[str, Any], random: Random) -> dict[str, Any]:
     """The object with one to three places replaced, removed, wrapped, doubled or renamed."""
-    made = copy.deepcopy(obj)
+    copied = copy.deepcopy(obj)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        found = list(places(made))
-        if not found:
-            return made
-        holder, key = random.choice(found)
+        listed = list(places(copied))
+        if not listed:
+            return copied
+        holder, key = random.choice(listed)
         match random.randrange(6):
             case 0:
                 del holder[key]
@@ -159,4 +159,4 @@ def spoil(obj: dict[str, Any], random: Random) -> dict[str, Any]:
                 holder[str(random.choice(HOSTILE[15:25]))] = holder.pop(key)
             case _:
                 holder[key] = random.choice(HOSTILE)
-    return made
+    return copied

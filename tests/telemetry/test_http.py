@@ -84,11 +84,11 @@ def keep_levels() -> Iterator[None]:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    made = World()
-    server = TelemetryServer(HttpOptions(host="127.0.0.1", port=0, debug_port=0), made.sources())
+    bench_world = World()
+    server = TelemetryServer(HttpOptions(host="127.0.0.1", port=0, debug_port=0), bench_world.sources())
     await server.start()
-    made.urls = {"open": f"http://127.0.0.1:{server.port}", "debug": f"http://127.0.0.1:{server.debug_port}"}
-    yield made
+    bench_world.urls = {"open": f"http://127.0.0.1:{server.port}", "debug": f"http://127.0.0.1:{server.debug_port}"}
+    yield bench_world
     await server.stop()
 
 

@@ -112,8 +112,8 @@ def _makers(pool: str) -> tuple[Callable[[str], Json], ...]:
         return manifests.deployment(name, "nowhere", 0, [manifests.cap_reading_engine(name)])
 
     def replica_set(name: str) -> Json:
-        made = deployment(name)
-        spec = {key: made["spec"][key] for key in ("replicas", "selector", "template")}
+        manifest = deployment(name)
+        spec = {key: manifest["spec"][key] for key in ("replicas", "selector", "template")}
         owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat", "uid": "x", "controller": True}
         meta = {"name": name, "ownerReferences": [owner]}
         return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta, "spec": spec}

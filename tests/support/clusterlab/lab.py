@@ -231,8 +231,8 @@ class Lab:
 
     def says(self, service: str, kind: str, status: str, reason: str = "") -> bool:
         """A condition has this status and, if given, this reason."""
-        found = self.condition(service, kind)
-        return found.get("status") == status and (not reason or found.get("reason") == reason)
+        shown = self.condition(service, kind)
+        return shown.get("status") == status and (not reason or shown.get("reason") == reason)
 
     def variant(self, service: str, index: int = 0) -> Json:
         """One variant of an InferenceService's status; empty when there is none yet."""
@@ -320,12 +320,12 @@ class Lab:
     @contextmanager
     def second_operator(self, name: str = "standby", **settings: Any) -> Iterator[OperatorProcess]:
         """Another operator beside the shared one, under the service account `name`; it stands by for the lease."""
-        made = self.stack.operator_process(name, self.stack.twin_account(name), **settings)
-        made.start()
+        process = self.stack.operator_process(name, self.stack.twin_account(name), **settings)
+        process.start()
         try:
-            yield made
+            yield process
         finally:
-            made.stop()
+            process.stop()
 
     def close(self) -> None:
         """Delete what the test made, without waiting."""

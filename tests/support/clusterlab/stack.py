@@ -54,9 +54,9 @@ class Stack:
         if not token.is_file():
             self.control_plane.token_kubeconfig(OPERATOR_NAMESPACE, account, token)
         own = {"KUBECONFIG": token, "PROMETHEUS_URL": self.prometheus.url}
-        made = OperatorProcess(name, self.folder, {**own, **settings})
-        self._undo.callback(made.stop)
-        return made
+        process = OperatorProcess(name, self.folder, {**own, **settings})
+        self._undo.callback(process.stop)
+        return process
 
     def twin_account(self, name: str) -> str:
         """A second service account with all the rights of the chart's, so that the audit log tells them apart."""
