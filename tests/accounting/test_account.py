@@ -294,9 +294,9 @@ def test_a_plan_without_an_account_says_so_and_scales_all_the_same():
     whole, _ = plan(replace(world, costs=costs), fleet.memory, fleet.now)
     key = ServiceKey("llm", "chat")
     failed, _ = plan(replace(world, costs={key: no_account("ValueError: figure")}), fleet.memory, fleet.now)
-    judgement = failed.decisions[0].judgements["WithinCostTarget"]
+    condition = failed.decisions[0].conditions["WithinCostTarget"]
 
-    assert (judgement.verdict, judgement.reason) == (Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED)
+    assert (condition.verdict, condition.reason) == (Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED)
     assert "ValueError: figure" in str(failed.decisions[0].trace)
     assert failed.actions == whole.actions
     assert failed.decisions[0].variants == whole.decisions[0].variants

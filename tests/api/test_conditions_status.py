@@ -20,9 +20,9 @@ from pertoken.domain.cost import CostFigures
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import (
     CalibrationFigures,
+    Condition,
     Decision,
     DemandFigures,
-    Judgement,
     LatencyFigures,
     PoolFigures,
     VariantDecision,
@@ -36,11 +36,11 @@ NOW = 1_772_352_000.0  # 2026-03-01T08:00:00Z
 
 
 def yes(reason=Reason.TARGET_FOUND, message="fine"):
-    return Judgement(Verdict.TRUE, reason, message)
+    return Condition(Verdict.TRUE, reason, message)
 
 
 def no(reason, message="not fine"):
-    return Judgement(Verdict.FALSE, reason, message)
+    return Condition(Verdict.FALSE, reason, message)
 
 
 GOOD = {
@@ -97,7 +97,7 @@ def test_unjudged_conditions_stay_within_a_generation_and_are_forgotten_after_it
         ({}, Verdict.TRUE, Reason.ACCEPTED),
         ({"Accepted": no(Reason.INVALID_SPEC)}, Verdict.FALSE, Reason.INVALID_SPEC),
         (
-            {"MetricsAvailable": Judgement(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, "")},
+            {"MetricsAvailable": Condition(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, "")},
             Verdict.UNKNOWN,
             Reason.METRICS_WARMING_UP,
         ),
@@ -112,10 +112,10 @@ def test_ready(changed, verdict, reason):
 
 
 def test_fields_without_effect_show_in_accepted():
-    judgement = accepted(["spec.freeze"])
-    assert judgement.verdict is Verdict.TRUE
-    assert judgement.reason is Reason.FIELDS_NOT_ACTED_ON
-    assert "spec.freeze" in judgement.message
+    condition = accepted(["spec.freeze"])
+    assert condition.verdict is Verdict.TRUE
+    assert condition.reason is Reason.FIELDS_NOT_ACTED_ON
+    assert "spec.freeze" in condition.message
 
 
 VARIANT = VariantDecision(
@@ -138,7 +138,7 @@ DECISION = Decision(
     reason=Reason.DEMAND_FELL,
     message="demand fell to 4600 tokens/s: 2 replicas suffice",
     variants=(VARIANT,),
-    judgements={name: judgement for name, judgement in GOOD.items() if name != "Accepted"},
+    conditions={name: condition for name, condition in GOOD.items() if name != "Accepted"},
     cost=CostFigures(index=0.8712, blended=0.4123, idle_share=0.31, window_seconds=3600.0, finished_requests=1200.0),
     latency=LatencyFigures(ttft=0.81, inter_token=0.0312, inter_token_low=0.03, inter_token_high=0.04),
     demand=DemandFigures(output_tokens_per_second=4600.0, lead_seconds=95.0),
@@ -274,8 +274,8 @@ def test_figures_that_come_or_go_wait_for_the_pace(spec):
         {"reason": Reason.AT_DESIRED},
         {"variants": (replace(VARIANT, desired=3),)},
         {"variants": (replace(VARIANT, desired_cap=128),)},
-        {"judgements": {**DECISION.judgements, "WithinCostTarget": no(Reason.COST_ABOVE_TARGET)}},
-        {"judgements": {**DECISION.judgements, "ScalingLimited": no(Reason.AT_MINIMUM)}},
+        {"conditions": {**DECISION.conditions, "WithinCostTarget": no(Reason.COST_ABOVE_TARGET)}},
+        {"conditions": {**DECISION.conditions, "ScalingLimited": no(Reason.AT_MINIMUM)}},
     ],
 )
 def test_words_and_replicas_are_written_at_once(spec, change):

@@ -256,7 +256,7 @@ def test_a_rival_autoscaler_makes_the_service_conflicted():
             run.server.autoscalers.append(autoscaler_document("chat", run.cluster.workloads[0]))
 
     _, results = recorded(rival)
-    conflicted = [result.plan.decisions[0].judgements["Conflicted"] for result in results]
+    conflicted = [result.plan.decisions[0].conditions["Conflicted"] for result in results]
 
     assert conflicted[3].verdict is Verdict.FALSE
     assert conflicted[-1].verdict is Verdict.TRUE

@@ -13,9 +13,9 @@ from pertoken_sandbox.conformance import emulated, environment, simulated
 from pertoken_sandbox.conformance.__main__ import _kept
 from pertoken_sandbox.conformance.cases import CASES, CONTEXT, FIRST_TOKEN, VOCABULARY, Case, prompt_tokens
 from pertoken_sandbox.conformance.pages import families, totals
-from pertoken_sandbox.conformance.report import FIGURES, comparison, family_differences, write_section
 from pertoken_sandbox.conformance.steps import StepReader
 from pertoken_sandbox.conformance.table import step_clock
+from pertoken_sandbox.conformance.tables import FIGURES, comparison, family_differences, write_section
 from pertoken_sandbox.fleet.trace import Arrival
 
 

@@ -11,7 +11,7 @@ from pertoken_sandbox.controlplane_commands import Settings
 from pertoken_sandbox.peers import adapter, follow, keda
 from pertoken_sandbox.peers.aggregation import registration
 from pertoken_sandbox.peers.live import LiveRun
-from pertoken_sandbox.peers.report import following, side_by_side, trajectories
+from pertoken_sandbox.peers.live_tables import following, side_by_side, trajectories
 from pertoken_sandbox.peers.setting import (
     LEAST,
     METRIC,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.control.cel import MAX_LETTERS, Subject, literals, matches
+from pertoken.control.cel import MAX_LETTERS, DeviceSubject, literals, matches
 
-A100 = Subject(
+A100 = DeviceSubject(
     "gpu.nvidia.com",
     {
         "gpu.nvidia.com": {"type": "gpu", "productName": "NVIDIA A100-SXM4-80GB", "index": 3, "healthy": True},

@@ -52,12 +52,12 @@ async def test_a_row_in_the_catalogs_folder_reaches_the_next_plan_of_what_was_pl
     again = await cycle.run_once(3)
 
     def told(result):
-        return [None if pool.judgement is None else pool.judgement.reason for pool in result.plan.pools]
+        return [None if pool.condition is None else pool.condition.reason for pool in result.plan.pools]
 
     assert told(before) == told(again) == [Reason.UNKNOWN_ACCELERATOR]
     assert told(after) == [None]
-    assert "Accepted" in before.plan.decisions[0].judgements
-    assert "Accepted" not in after.plan.decisions[0].judgements
+    assert "Accepted" in before.plan.decisions[0].conditions
+    assert "Accepted" not in after.plan.decisions[0].conditions
 
 
 async def test_writes_are_fenced_by_the_term_that_they_were_planned_in():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pertoken.control.inventory import Inventory
-from pertoken.control.kinds import Kind
+from pertoken.control.kinds import WatchedKind
 from pertoken.control.parse import KINDS
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.identity import PodKey
@@ -42,7 +42,9 @@ class Fixture:
     clock: StubClock = field(default_factory=StubClock)
 
     def build(self) -> Inventory:
-        kinds = replace(KINDS, pods=Kind("pods", parse_pod), nodes=Kind("nodes", lambda raw: raw["metadata"]["name"]))
+        kinds = replace(
+            KINDS, pods=WatchedKind("pods", parse_pod), nodes=WatchedKind("nodes", lambda raw: raw["metadata"]["name"])
+        )
         return Inventory(kinds, self.clock, keep_vanished_seconds=60)
 
 

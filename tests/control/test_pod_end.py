@@ -10,7 +10,7 @@ import pytest
 from pertoken.accounting.bill import bill
 from pertoken.control.facts import pod_fact
 from pertoken.control.inventory import Inventory
-from pertoken.control.kinds import Kind
+from pertoken.control.kinds import WatchedKind
 from pertoken.control.parse import KINDS
 from pertoken.control.pod_end import finished_at
 from pertoken.control.quantities import epoch
@@ -139,7 +139,7 @@ def seen(inventory: Inventory) -> Any:
 
 def test_where_nothing_tells_a_pod_ended_when_it_was_first_seen_so():
     clock = StubClock()
-    inventory = Inventory(replace(KINDS, pods=Kind("pods", pod_fact)), clock)
+    inventory = Inventory(replace(KINDS, pods=WatchedKind("pods", pod_fact)), clock)
     inventory.put("pods", ended("Running"))
     clock.at += 100
     inventory.put("pods", ended(reason="Evicted"))
@@ -151,7 +151,7 @@ def test_where_nothing_tells_a_pod_ended_when_it_was_first_seen_so():
 
 def test_a_finished_pod_that_is_deleted_later_is_billed_to_its_end():
     clock = StubClock()
-    inventory = Inventory(replace(KINDS, pods=Kind("pods", pod_fact)), clock)
+    inventory = Inventory(replace(KINDS, pods=WatchedKind("pods", pod_fact)), clock)
     inventory.put("pods", ended(containerStatuses=stopped(END)))
     clock.at += 3600
     inventory.drop("pods", ended())
@@ -162,7 +162,7 @@ def test_a_finished_pod_that_is_deleted_later_is_billed_to_its_end():
 
 
 def test_an_end_that_is_known_does_not_move():
-    inventory = Inventory(replace(KINDS, pods=Kind("pods", pod_fact)), StubClock())
+    inventory = Inventory(replace(KINDS, pods=WatchedKind("pods", pod_fact)), StubClock())
     inventory.put("pods", ended(containerStatuses=stopped(END)))
     inventory.put("pods", ended(metadata={"deletionTimestamp": "2026-11-23T18:00:00Z"}))
 

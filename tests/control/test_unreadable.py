@@ -71,10 +71,10 @@ def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
     made, _ = plan(world, EMPTY, 1_790_000_000.0)
     decision = next(decision for decision in made.decisions if decision.service.name == "chat")
     assert [(variant.current, variant.desired) for variant in decision.variants] == [(2, 2)]
-    assert decision.judgements["TargetFound"].reason is Reason.OBJECT_UNREADABLE
+    assert decision.conditions["TargetFound"].reason is Reason.OBJECT_UNREADABLE
     assert (
         "Pod team/chat-1-x cannot be read: spec.containers[0].name: missing"
-        in decision.judgements["TargetFound"].message
+        in decision.conditions["TargetFound"].message
     )
     assert not [action for action in made.actions if action.service.name == "chat"]
 
@@ -157,4 +157,4 @@ def test_a_service_that_cannot_be_translated_hears_of_it_in_its_own_condition():
     snapshot = put(filled(), "inferenceservices", service("chat", variants=[variant]))
     surveyed = survey(snapshot, RULES)
     assert surveyed.refusals["uid-chat"].reason is Reason.INVALID_SPEC
-    assert [service.key.name for service in surveyed.services] == ["other"]
+    assert [known.key.name for known in surveyed.services] == ["other"]

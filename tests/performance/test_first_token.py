@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
-from pertoken.performance.engine import engine_model
+from pertoken.performance.coefficients import engine_model
 from pertoken.performance.first_token import Prompts
 from pertoken.performance.steady import Engine, Load, at_rate
 from pertoken.performance.step_time import Gains

@@ -100,8 +100,8 @@ def test_grades(variant, state, grade, verdict, reason, words):
     proposal = assessed(variant, **state)
     found = proposal.assessment
 
-    assert (found.grade, found.judgement.verdict, found.judgement.reason) == (grade, verdict, reason)
-    assert words in found.judgement.message
+    assert (found.grade, found.condition.verdict, found.condition.reason) == (grade, verdict, reason)
+    assert words in found.condition.message
     assert [(step.stage, step.after, step.reason) for step in proposal.trace] == [
         ("assess", grade.name.lower(), reason)
     ]
@@ -133,8 +133,8 @@ def test_what_is_not_told_forbids_what_needs_it_and_names_the_pods():
 
     assert not found.allows(Purpose.DEMAND)
     assert not found.allows(Purpose.SCALE_DOWN)
-    assert "a100-0" in found.judgement.message
-    assert "prompt tokens" in found.judgement.message
+    assert "a100-0" in found.condition.message
+    assert "prompt tokens" in found.condition.message
 
 
 def test_fresh_since_is_kept_and_begins_anew_after_a_gap():

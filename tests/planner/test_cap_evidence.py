@@ -131,10 +131,10 @@ def test_an_unconfirmed_cap_is_kept_and_a_fixed_one_is_the_users_word():
 
 def test_conditions_and_status_say_that_the_cap_is_ignored():
     found = conditions(decided(shown(65.0)))
-    judgement = found.judgements["TargetFound"]
+    condition = found.conditions["TargetFound"]
 
-    assert (judgement.verdict.value, judgement.reason) == ("True", Reason.CAP_IGNORED)
-    assert judgement.message.startswith("variant a100: pod a100-0 runs 65 requests")
+    assert (condition.verdict.value, condition.reason) == ("True", Reason.CAP_IGNORED)
+    assert condition.message.startswith("variant a100: pod a100-0 runs 65 requests")
 
 
 def test_it_is_remembered_from_cycle_to_cycle():

@@ -49,7 +49,7 @@ def test_a_row_that_is_taken_away_is_unknown_in_the_next_plan():
     after, _ = plan(replace(world, catalog=WITHOUT), memory, fleet.now + 15.0)
 
     assert capacity(after) is None
-    assert after.decisions[0].judgements["Accepted"].reason is Reason.UNKNOWN_ACCELERATOR
+    assert after.decisions[0].conditions["Accepted"].reason is Reason.UNKNOWN_ACCELERATOR
 
 
 def test_accepted_names_what_of_a_config_is_not_understood():
@@ -60,7 +60,7 @@ def test_accepted_names_what_of_a_config_is_not_understood():
     fleet.services["chat"] = replace(spec, model=replace(spec.model, architecture=facts))
     after, _ = plan(fleet.world(), fleet.memory, fleet.now)
 
-    accepted = after.decisions[0].judgements["Accepted"]
+    accepted = after.decisions[0].conditions["Accepted"]
     assert accepted.reason is Reason.ACCEPTED
     assert "memory_blocks: not understood" in accepted.message
 
@@ -72,7 +72,7 @@ def test_accepted_says_that_a_name_hides_its_quantization(suffix, told):
     fleet.services["chat"] = replace(spec, model=replace(spec.model, id=f"unsloth/Llama-3.1-8B-Instruct-{suffix}"))
     after, _ = plan(fleet.world(), fleet.memory, fleet.now)
 
-    accepted = after.decisions[0].judgements.get("Accepted")
+    accepted = after.decisions[0].conditions.get("Accepted")
     assert told is (accepted is not None and "hides the type of its GGUF files; counted as bf16" in accepted.message)
 
 

@@ -29,8 +29,8 @@ def judged(*variants, grant=None, pools=None, **work):
 
 
 def told(found, kind):
-    judgement = found.judgements[kind]
-    return judgement.verdict, judgement.reason
+    condition = found.conditions[kind]
+    return condition.verdict, condition.reason
 
 
 QUIET = {
@@ -49,7 +49,7 @@ def test_a_quiet_day():
 
     assert {kind: told(found, kind) for kind in QUIET} == QUIET
     assert told(found, "WithinCostTarget") == (Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC)
-    assert "Accepted" not in found.judgements
+    assert "Accepted" not in found.conditions
     assert found.trace == settlement().trace
 
 
@@ -93,7 +93,7 @@ def test_what_is_told_of_a_service(work, kind, verdict, reason, words):
     found = judged(**work)
 
     assert told(found, kind) == (verdict, reason)
-    assert words in found.judgements[kind].message
+    assert words in found.conditions[kind].message
 
 
 def test_what_is_held_by_the_window_is_no_fault():
@@ -111,7 +111,7 @@ def test_unknown_gpus_and_missing_targets():
 
     assert told(unknown, "TargetFound") == (Verdict.FALSE, Reason.GPU_COUNT_UNKNOWN)
     assert told(missing, "TargetFound") == told(missing, "AbleToScale") == (Verdict.FALSE, Reason.TARGET_NOT_FOUND)
-    assert "was not found" in missing.judgements["TargetFound"].message
+    assert "was not found" in missing.conditions["TargetFound"].message
     assert told(beside, "AbleToScale") == (Verdict.TRUE, Reason.AT_DESIRED)
 
 
@@ -119,7 +119,7 @@ def test_a_generic_engine_needs_no_model_and_a_gpu_may_be_unknown():
     model = ModelSpec("nobody/knows-7b", "chat")
     unknown = judged(Variant(pool={"accelerator": "abacus"}))
 
-    assert "Accepted" not in judged(Variant(variant_spec(engine=EngineKind.GENERIC)), model=model).judgements
+    assert "Accepted" not in judged(Variant(variant_spec(engine=EngineKind.GENERIC)), model=model).conditions
     assert told(unknown, "Accepted") == (Verdict.TRUE, Reason.UNKNOWN_ACCELERATOR)
     assert [step.after for step in unknown.trace if step.stage == "catalog"] == ["unknown"]
 
@@ -193,7 +193,7 @@ def test_what_the_pools_keep_back_binds_the_most():
     assert limits_of(trace) == [(Reason.POOL_EXHAUSTED, "no room"), (Reason.SCALE_UP_LIMITED, "the policy")]
     shown = conditions(settlement().noting(*trace))
     assert told(shown, "ScalingLimited") == (Verdict.TRUE, Reason.POOL_EXHAUSTED)
-    assert shown.judgements["ScalingLimited"].message == "no room; the policy"
+    assert shown.conditions["ScalingLimited"].message == "no room; the policy"
 
 
 def test_remarks_and_doubts_about_places():
@@ -202,9 +202,9 @@ def test_remarks_and_doubts_about_places():
     found = judged(doubtful)
     lowered = judged(priority=5, pools=access)
 
-    assert "where pods of a100 fit is not known" in found.judgements["ScalingLimited"].message
+    assert "where pods of a100 fit is not known" in found.conditions["ScalingLimited"].message
     assert [step.reason for step in found.trace if step.stage == "place"] == [Reason.PLACEMENT_UNKNOWN]
-    assert "priority 5 counts as 1 in pool a100" in lowered.judgements["ScalingLimited"].message
+    assert "priority 5 counts as 1 in pool a100" in lowered.conditions["ScalingLimited"].message
 
 
 @pytest.mark.parametrize(

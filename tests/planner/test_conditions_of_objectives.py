@@ -44,7 +44,7 @@ FORTY = LatencyObjective(None, 0.04)
         (OBJECTIVE, {"index": 1.4, **OUT_OF_REACH}, True, Verdict.FALSE, Reason.COST_TARGET_UNREACHABLE),
     ],
 )
-def test_cost_judgements(objective, figures, priced, verdict, reason):
+def test_cost_conditions(objective, figures, priced, verdict, reason):
     found = cost_condition(objective, CostFigures(**{"finished_requests": 100.0, **figures}), priced, 20)
 
     assert (found.verdict, found.reason) == (verdict, reason)
@@ -81,7 +81,7 @@ def measured(edges, mean, latency, rate=5.0, tells=QUIET):
     ],
     ids=["within", "above", "inside a bucket", "inside a bucket but far", "no histogram", "no events", "no objective"],
 )
-def test_latency_judgements(edges, mean, latency, verdict, reason):
+def test_latency_conditions(edges, mean, latency, verdict, reason):
     found = latency_condition(measured(edges, mean, latency), ())
 
     assert (found.verdict, found.reason) == (verdict, reason)

@@ -63,17 +63,17 @@ def test_what_is_off_is_named_and_holds_nothing(lacks, latency, purposes):
 
     assert tuple(purpose for lack in off for purpose in lack.purposes) == purposes
     assert assessment.grade is Grade.NORMAL
-    assert assessment.judgement.verdict is Verdict.TRUE
-    assert assessment.judgement.reason is (Reason.ENGINE_LACKS_SIGNALS if purposes else Reason.METRICS_FRESH)
+    assert assessment.condition.verdict is Verdict.TRUE
+    assert assessment.condition.reason is (Reason.ENGINE_LACKS_SIGNALS if purposes else Reason.METRICS_FRESH)
     for purpose in purposes:
-        assert f"decisions that need it are off: {', '.join(purposes)}" in assessment.judgement.message
-        assert "this engine version (vllm 0.6 to 0.11) lacks" in assessment.judgement.message
-        assert purpose in assessment.judgement.message
+        assert f"decisions that need it are off: {', '.join(purposes)}" in assessment.condition.message
+        assert "this engine version (vllm 0.6 to 0.11) lacks" in assessment.condition.message
+        assert purpose in assessment.condition.message
 
 
 def test_nobody_asks_is_said_before_what_the_engine_lacks():
     quiet = {Signal.RUNNING: 0.0, Signal.WAITING: 0.0}
-    assert assessment_of(lacking(TOKENS, quiet, latency=BOTH)).judgement.reason is Reason.NO_TRAFFIC
+    assert assessment_of(lacking(TOKENS, quiet, latency=BOTH)).condition.reason is Reason.NO_TRAFFIC
 
 
 def test_an_engine_that_is_scaled_by_saturation_needs_other_things():
@@ -129,8 +129,8 @@ def test_an_old_engine_is_scaled_like_any_other():
     fleet.metrics = metrics
     fleet.run(2400)
     assert fleet.replicas() < 5
-    judgements = fleet.decision().judgements
-    available = judgements["MetricsAvailable"]
+    conditions = fleet.decision().conditions
+    available = conditions["MetricsAvailable"]
     assert (available.verdict, available.reason) == (Verdict.TRUE, Reason.ENGINE_LACKS_SIGNALS)
     assert "cached prompt tokens, refused requests" in available.message
-    assert judgements["WithinLatencyTarget"].verdict is Verdict.TRUE
+    assert conditions["WithinLatencyTarget"].verdict is Verdict.TRUE

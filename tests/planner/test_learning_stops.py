@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from lab import decide, plant
+from lab import account_and_plan, plant
 
 from pertoken.domain.plan import EvictPod, SetBatchCap
 
@@ -46,8 +46,8 @@ def test_planned_again_in_the_same_instant_nothing_more_is_learnt(rate):
     fleet = plant(rate=rate, replicas=2, gpus=16, cap=64)
     fleet.run(900)
     world = fleet.world()
-    first, once = decide(world, fleet.saved, fleet.now)
-    again, twice = decide(world, once, fleet.now)
+    first, once = account_and_plan(world, fleet.saved, fleet.now)
+    again, twice = account_and_plan(world, once, fleet.now)
 
     learnt, same = (saved.memory.services["llm/chat"] for saved in (once, twice))
     assert (same.shape, same.demand, same.knee) == (learnt.shape, learnt.demand, learnt.knee)

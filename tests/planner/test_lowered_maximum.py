@@ -43,7 +43,7 @@ def test_what_comes_down_is_told():
     made.step()
     decision = made.decision()
     assert decision.variants[0].desired == before - 1
-    judged = decision.judgements["ScalingLimited"]
+    judged = decision.conditions["ScalingLimited"]
     assert judged.reason is Reason.AT_MAXIMUM
     assert "come down to it by the scale-down rules" in judged.message
 

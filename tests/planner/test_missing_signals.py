@@ -77,11 +77,11 @@ def test_nothing_falls_and_nothing_is_learnt_while_a_needed_signal_is_missing(hi
         assert after.demand[-1].at <= memory.demand[-1].at
     assert after.shape.output_tokens == pytest.approx(memory.shape.output_tokens, rel=0.02)
     assert after.idle_since is None
-    judgement = fleet.decision().judgements["MetricsAvailable"]
-    assert judgement.verdict is Verdict.FALSE
-    if judgement.reason is not Reason.METRICS_MISSING:  # no pod tells anything
-        assert judgement.reason is Reason.SIGNALS_MISSING
-        assert "chat-" in judgement.message
+    condition = fleet.decision().conditions["MetricsAvailable"]
+    assert condition.verdict is Verdict.FALSE
+    if condition.reason is not Reason.METRICS_MISSING:  # no pod tells anything
+        assert condition.reason is Reason.SIGNALS_MISSING
+        assert "chat-" in condition.message
 
 
 @pytest.mark.parametrize("hidden", NEEDED)
@@ -95,7 +95,7 @@ def test_one_pod_that_does_not_tell_is_named(hidden):
     fleet.rates["chat"] = 2.0
     fleet.run(1800)
     assert fleet.replicas() == before
-    message = fleet.decision().judgements["MetricsAvailable"].message
+    message = fleet.decision().conditions["MetricsAvailable"].message
     assert f"of {blind}." in message
     assert "scale-down" in message
 
@@ -147,15 +147,15 @@ def test_no_replicas_and_silent_engines_are_no_fault():
     fleet.deployments["chat"] = replace_spec(fleet.deployments["chat"], spec)
     fleet.run(1800)
     assert fleet.replicas() == 0
-    judgement = fleet.decision().judgements["MetricsAvailable"]
-    assert (judgement.verdict, judgement.reason) == (Verdict.TRUE, Reason.NO_TRAFFIC)
+    condition = fleet.decision().conditions["MetricsAvailable"]
+    assert (condition.verdict, condition.reason) == (Verdict.TRUE, Reason.NO_TRAFFIC)
 
 
 def test_an_engine_that_never_had_latency_histograms_is_still_scaled():
     fleet = plant(rate=6.0, replicas=5, with_histograms=False)
     fleet.run(2400)
     assert fleet.replicas() < 5
-    assert fleet.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
+    assert fleet.decision().conditions["MetricsAvailable"].verdict is Verdict.TRUE
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_no_cost_index_is_made_of_tokens_that_nobody_tells(counters):
     fleet.run(900)
     decision = fleet.decision()
     assert decision.cost.index is None
-    verdict = decision.judgements["WithinCostTarget"]
+    verdict = decision.conditions["WithinCostTarget"]
     assert (verdict.verdict, verdict.reason) == (Verdict.UNKNOWN, Reason.SIGNALS_MISSING)
     # The totals catch up as soon as they are told again.
     veil.on = False
@@ -270,7 +270,7 @@ def test_an_engine_that_never_has_a_signal_is_run_by_what_it_has():
 
     fleet.metrics = metrics
     fleet.run(2400)
-    assert fleet.decision().judgements["MetricsAvailable"].verdict is Verdict.TRUE
+    assert fleet.decision().conditions["MetricsAvailable"].verdict is Verdict.TRUE
     assert fleet.replicas() < 6
 
 

@@ -161,7 +161,7 @@ def test_tolerant_pods_scale_on_tainted_nodes():
 def test_other_pods_do_not_and_the_taint_is_named():
     fleet = tainted(ANYWHERE)
     fleet.run(300)
-    limit = fleet.decision().judgements["ScalingLimited"]
+    limit = fleet.decision().conditions["ScalingLimited"]
 
     assert fleet.replicas() == 2
     assert limit.reason is Reason.POOL_EXHAUSTED
@@ -184,5 +184,5 @@ def test_doubts_about_places_are_told(rules, words):
     fleet.deployments["chat"].placement = rules
     fleet.run(60)
 
-    assert words in fleet.decision().judgements["ScalingLimited"].message
+    assert words in fleet.decision().conditions["ScalingLimited"].message
     assert any(step.reason is Reason.PLACEMENT_UNKNOWN for step in fleet.decision().trace)

@@ -237,7 +237,7 @@ def rivals(*, low_rate, low_priority=0, high=None, low=None):
 
 
 def limit(made, name):
-    return made.decision(name).judgements["ScalingLimited"]
+    return made.decision(name).conditions["ScalingLimited"]
 
 
 def test_a_loaded_service_takes_gpus_of_one_with_less_priority_and_gives_them_back():

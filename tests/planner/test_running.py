@@ -22,8 +22,8 @@ QUOTA = 'pods "chat-abc" is forbidden: exceeded quota: gpus, requested: 1, used:
 
 
 def conditions(made, name="chat"):
-    judgements = made.decision(name).judgements
-    return ready({"Accepted": accepted(), **judgements}), judgements["AbleToScale"]
+    conditions = made.decision(name).conditions
+    return ready({"Accepted": accepted(), **conditions}), conditions["AbleToScale"]
 
 
 def held(**changes):
@@ -90,7 +90,7 @@ def test_no_more_is_asked_of_what_kubernetes_refuses():
 
     assert fleet.replicas() == 7
     assert fleet.decision().reason is Reason.REPLICA_FAILURE
-    assert QUOTA in fleet.decision().judgements["ScalingLimited"].message
+    assert QUOTA in fleet.decision().conditions["ScalingLimited"].message
 
 
 def test_a_controller_without_words_is_told_by_its_missing_pods():
@@ -213,13 +213,13 @@ def test_an_unknown_model_is_accepted_and_not_ready(change, reason):
     fleet.services["chat"] = replace(fleet.services["chat"], **change)
     fleet.run(120)
 
-    judgements = fleet.decision().judgements
+    shown = fleet.decision().conditions
     summary, _ = conditions(fleet)
 
     if reason is None:
-        assert "Accepted" not in judgements
+        assert "Accepted" not in shown
         return
-    assert (judgements["Accepted"].verdict, judgements["Accepted"].reason) == (Verdict.TRUE, reason)
+    assert (shown["Accepted"].verdict, shown["Accepted"].reason) == (Verdict.TRUE, reason)
     assert (summary.verdict, summary.reason) == (Verdict.FALSE, reason)
     assert "meta-llama/" in summary.message, "close names"
     assert "spec.model.architecture" in summary.message
@@ -238,7 +238,7 @@ def test_a_generic_engine_needs_no_model():
     fleet.deployments["chat"] = Deployment(fleet.services["chat"].variants[0], 2, manager="kubectl")
     found, _ = plan(in_pools(fleet, accelerator="abacus-9000"), fleet.memory, fleet.now)
 
-    assert "Accepted" not in found.decisions[0].judgements
+    assert "Accepted" not in found.decisions[0].conditions
 
 
 def test_an_unknown_accelerator_is_told_by_service_and_pool():
@@ -246,11 +246,11 @@ def test_an_unknown_accelerator_is_told_by_service_and_pool():
     fleet.run(60)
     found, _ = plan(in_pools(fleet, accelerator="h100-smx"), fleet.memory, fleet.now)
 
-    told = found.decisions[0].judgements["Accepted"]
+    told = found.decisions[0].conditions["Accepted"]
 
     assert told.reason is Reason.UNKNOWN_ACCELERATOR
     assert "h100-sxm" in told.message
-    assert found.pools[0].judgement == told
+    assert found.pools[0].condition == told
 
 
 def test_a_workload_of_a_variant_that_is_no_more_is_told():
@@ -261,7 +261,7 @@ def test_a_workload_of_a_variant_that_is_no_more_is_told():
     (view,) = world.services
     found, _ = plan(replace(world, services=(replace(view, left_behind=(left,)),)), fleet.memory, fleet.now)
 
-    target = found.decisions[0].judgements["TargetFound"]
+    target = found.decisions[0].conditions["TargetFound"]
 
     assert (target.verdict, target.reason) == (Verdict.TRUE, Reason.WORKLOAD_LEFT_BEHIND)
     assert left in target.message
@@ -276,5 +276,5 @@ def test_a_row_that_is_added_to_the_catalog_counts_at_once():
     known, _ = plan(replace(world, catalog=SHIPPED.extended(gpus=[row])), memory, fleet.now + 15.0)
 
     assert unknown.decisions[0].variants[0].capacity_per_replica is None
-    assert "Accepted" not in known.decisions[0].judgements
+    assert "Accepted" not in known.decisions[0].conditions
     assert known.decisions[0].variants[0].capacity_per_replica > 0

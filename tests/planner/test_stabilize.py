@@ -10,7 +10,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy, ScalingRules, SelectPolicy
 from pertoken.domain.trace import Limit
 from pertoken.planner.assessment import Grade
-from pertoken.planner.hpa_rules import History, hold_back, limit_rate
+from pertoken.planner.hpa_rules import ScalingHistory, hold_back, limit_rate
 from pertoken.planner.memory import Change, Recommendation, VariantMemory
 from pertoken.planner.proposal import SizingFigures, Stance, Status
 from pertoken.planner.stabilize import resolved, stabilize
@@ -50,7 +50,7 @@ HALF = ScalingPolicy(PolicyType.PERCENT, 50, 60)
 )  # fmt: skip
 def test_scale_up_policies(wanted, current, policies, select, changes, expected):
     behavior = Behavior(rules(0, *policies, select=select), rules(0, ScalingPolicy(PolicyType.PERCENT, 100, 15)))
-    history = History(0.0, (), tuple(Change(1000.0 + at, delta) for at, delta in changes))
+    history = ScalingHistory(0.0, (), tuple(Change(1000.0 + at, delta) for at, delta in changes))
 
     assert limit_rate(wanted, current, behavior, history, 1000.0).replicas == expected
 
@@ -68,7 +68,7 @@ def test_scale_up_policies(wanted, current, policies, select, changes, expected)
 )
 def test_scale_down_policies(wanted, policies, select, changes, expected):
     behavior = Behavior(rules(0, PODS2), rules(0, *policies, select=select))
-    history = History(0.0, (), tuple(Change(1000.0 + at, delta) for at, delta in changes))
+    history = ScalingHistory(0.0, (), tuple(Change(1000.0 + at, delta) for at, delta in changes))
     found = limit_rate(wanted, 8, behavior, history, 1000.0)
 
     assert found.replicas == expected
@@ -91,7 +91,7 @@ def test_scale_down_policies(wanted, policies, select, changes, expected):
     ],
 )  # fmt: skip
 def test_stabilization(wanted, since, past, expected):
-    history = History(since, tuple(Recommendation(1000.0 + at, count) for at, count in past))
+    history = ScalingHistory(since, tuple(Recommendation(1000.0 + at, count) for at, count in past))
 
     assert hold_back(wanted, 5, DOWN_300, history, 1000.0).replicas == expected
 
@@ -122,7 +122,7 @@ def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, 
 
 def test_an_up_window_takes_the_lowest():
     behavior = replace(Behavior(), scale_up=rules(60, PODS2))
-    history = History(0.0, (Recommendation(970.0, 6), Recommendation(985.0, 9)))
+    history = ScalingHistory(0.0, (Recommendation(970.0, 6), Recommendation(985.0, 9)))
 
     assert hold_back(9, 5, behavior, history, 1000.0).replicas == 6
 

@@ -16,8 +16,8 @@ def scalings(made, after=0.0):
     return [(at, a.current, a.desired) for at, a in made.actions if isinstance(a, SetReplicas) and at >= after]
 
 
-def judgement(made, kind, name="chat"):
-    return made.decision(name).judgements[kind]
+def condition(made, kind, name="chat"):
+    return made.decision(name).conditions[kind]
 
 
 def test_demand_that_doubles_and_falls_is_followed_and_latency_kept():
@@ -30,12 +30,12 @@ def test_demand_that_doubles_and_falls_is_followed_and_latency_kept():
     grown = fleet.replicas()
     assert 5 <= grown <= 9  # a jump is remembered as head-room for a while
     assert fleet.queues["chat"] == 0
-    assert judgement(fleet, "WithinLatencyTarget").verdict is Verdict.TRUE
+    assert condition(fleet, "WithinLatencyTarget").verdict is Verdict.TRUE
 
     fleet.rates["chat"] = 8
     fleet.run(2400)
     assert fleet.replicas() == 2
-    assert judgement(fleet, "WithinLatencyTarget").verdict is Verdict.TRUE
+    assert condition(fleet, "WithinLatencyTarget").verdict is Verdict.TRUE
 
 
 def test_where_a_replica_loses_its_percentile_is_learnt_and_costs_replicas():
@@ -96,7 +96,7 @@ def test_replicas_do_not_move_during_a_prometheus_gap_nor_a_rate_window_after_it
     fleet.run(120)
     fleet.outage = True
     fleet.run(180)
-    assert judgement(fleet, "MetricsAvailable").reason is Reason.PROMETHEUS_UNREACHABLE
+    assert condition(fleet, "MetricsAvailable").reason is Reason.PROMETHEUS_UNREACHABLE
     assert fleet.decision().reason is Reason.HELD_NO_METRICS
     fleet.outage = False
     fleet.run(60)
@@ -126,7 +126,7 @@ def test_pods_without_fresh_series_are_held(kind):
     assert fleet.replicas() == kept
     assert fleet.actions == []
     expected = Reason.METRICS_MISSING if kind == "series gone" else Reason.METRICS_STALE
-    assert judgement(fleet, "MetricsAvailable").reason is expected
+    assert condition(fleet, "MetricsAvailable").reason is expected
 
 
 def test_after_a_restart_without_memory_nothing_falls_for_a_stabilization_window():
@@ -158,7 +158,7 @@ def test_a_full_pool_is_reported_with_its_shortfall():
     fleet.run(300)
 
     assert fleet.replicas() == 3
-    limited = judgement(fleet, "ScalingLimited")
+    limited = condition(fleet, "ScalingLimited")
     assert limited.reason in {Reason.POOL_EXHAUSTED, Reason.SCALE_UP_LIMITED}
     assert fleet.decision().reason is Reason.POOL_EXHAUSTED
     assert "GPUs short for a100" in fleet.decision().message
@@ -190,7 +190,7 @@ def test_a_pause_stops_actions_and_is_shown():
     fleet.run(300)
 
     assert fleet.actions == []
-    assert judgement(fleet, "Paused").verdict is Verdict.TRUE
+    assert condition(fleet, "Paused").verdict is Verdict.TRUE
 
 
 def test_off_leaves_replicas_as_they_are():
@@ -234,7 +234,7 @@ def test_an_objective_below_one_request_is_named_and_causes_no_runaway():
     latency = replace(fleet.services["chat"].latency, inter_token_seconds=0.005)
     fleet.services["chat"] = replace(fleet.services["chat"], latency=latency)
     fleet.run(900)
-    found = judgement(fleet, "WithinLatencyTarget")
+    found = condition(fleet, "WithinLatencyTarget")
 
     assert fleet.replicas() <= 3
     assert found.reason is Reason.LATENCY_TARGET_UNREACHABLE
@@ -267,7 +267,7 @@ def test_another_manager_that_takes_changes_back_wins():
     tries = len(scalings(fleet))
 
     assert tries == 3
-    found = judgement(fleet, "Conflicted")
+    found = condition(fleet, "Conflicted")
     assert found.reason is Reason.CONFLICTING_MANAGER
     assert "argocd" in found.message
 
@@ -278,7 +278,7 @@ def test_one_scaling_by_hand_is_no_conflict():
     fleet.deployments["chat"].replicas, fleet.deployments["chat"].manager = 5, "kubectl"
     fleet.run(900)
 
-    assert judgement(fleet, "Conflicted").verdict is Verdict.FALSE
+    assert condition(fleet, "Conflicted").verdict is Verdict.FALSE
     assert fleet.replicas() == 3
 
 
@@ -288,7 +288,7 @@ def test_a_foreign_autoscaler_means_hands_off():
     fleet.run(300)
 
     assert fleet.actions == []
-    assert judgement(fleet, "Conflicted").reason is Reason.FOREIGN_AUTOSCALER
+    assert condition(fleet, "Conflicted").reason is Reason.FOREIGN_AUTOSCALER
 
 
 def test_a_rollout_is_left_alone():

@@ -20,7 +20,7 @@ def test_a_pool_without_price_still_scales():
     fleet.run(600)
 
     assert fleet.replicas() > 2
-    assert fleet.decision().judgements["WithinCostTarget"].reason is Reason.NO_PRICE
+    assert fleet.decision().conditions["WithinCostTarget"].reason is Reason.NO_PRICE
     assert fleet.decision().cost.bill_usd is None
     assert fleet.last.pools[0].spend_per_hour_usd is None
 
@@ -56,7 +56,7 @@ def test_keeping_the_cost_gives_up_headroom_and_then_latency():
 
     assert kept.replicas() < latency.replicas()
     assert kept.queues["chat"] == 0
-    assert latency.decision().judgements["WithinCostTarget"].reason is Reason.COST_TARGET_UNREACHABLE
+    assert latency.decision().conditions["WithinCostTarget"].reason is Reason.COST_TARGET_UNREACHABLE
 
 
 def test_a_missing_target_is_shown_and_the_others_go_on():
@@ -75,9 +75,9 @@ def test_a_missing_target_is_shown_and_the_others_go_on():
     seen_view = fleet.decision("code")
 
     assert seen_view.reason is Reason.TARGET_NOT_FOUND
-    assert seen_view.judgements["TargetFound"].verdict is Verdict.FALSE
-    assert seen_view.judgements["AbleToScale"].reason is Reason.TARGET_NOT_FOUND
-    assert "was not found" in seen_view.judgements["TargetFound"].message
+    assert seen_view.conditions["TargetFound"].verdict is Verdict.FALSE
+    assert seen_view.conditions["AbleToScale"].reason is Reason.TARGET_NOT_FOUND
+    assert "was not found" in seen_view.conditions["TargetFound"].message
     assert fleet.replicas("chat") > 2
 
 
@@ -87,7 +87,7 @@ def test_unknown_gpu_counts_are_never_scaled():
     fleet.run(120)
 
     assert fleet.actions == []
-    assert fleet.decision().judgements["TargetFound"].reason is Reason.GPU_COUNT_UNKNOWN
+    assert fleet.decision().conditions["TargetFound"].reason is Reason.GPU_COUNT_UNKNOWN
 
 
 def test_replicas_above_the_maximum_come_down():
@@ -115,7 +115,7 @@ def test_some_silent_pods_allow_only_ups():
     fleet.run(900)
 
     assert fleet.replicas() == 8
-    assert fleet.decision().judgements["MetricsAvailable"].reason is Reason.METRICS_STALE
+    assert fleet.decision().conditions["MetricsAvailable"].reason is Reason.METRICS_STALE
 
 
 def two_variants(rate, gpus=16):

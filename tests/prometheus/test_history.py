@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from pertoken.adapters.prometheus.history import Asked, HistoryUnavailable, read_history
+from pertoken.adapters.prometheus.history import HistoryQuery, HistoryUnavailable, read_history
 from pertoken.adapters.prometheus.profile import MetricsProfile
 from pertoken.domain.identity import WorkloadRef
 from pertoken_sandbox import binaries
@@ -106,7 +106,7 @@ def asked(**changes):
         "namespace": "llm", "service": "chat", "served_name": "chat", "engine": "vllm",
         "workloads": {"a100": WorkloadRef("apps/v1", "Deployment", "llm", "chat")}, "days": 2.5 / 24,
     }  # fmt: skip
-    return Asked(**base | changes)
+    return HistoryQuery(**base | changes)
 
 
 def test_traffic_and_replicas_of_the_service_alone(past):

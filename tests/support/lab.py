@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from pertoken.accounting.ledger import Ledger
 from pertoken.catalog.lookup import SHIPPED, Catalog
-from pertoken.control.decide import decide
+from pertoken.control.account_and_plan import account_and_plan
 from pertoken.control.saved import NOTHING, Saved, from_json, to_json
 from pertoken.domain.cluster import BatchCap, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
@@ -388,7 +388,7 @@ class Plant:
     def step(self) -> Plan:
         self.reconcile()
         self.serve(self.settings.cycle_seconds)
-        found, self.saved = decide(self.world(), self.saved, self.now)
+        found, self.saved = account_and_plan(self.world(), self.saved, self.now)
         if self.act:
             self.apply(found)
         self.last = found

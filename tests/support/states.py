@@ -18,7 +18,7 @@ from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.cost import CostState
 from pertoken.domain.identity import PodKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
-from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind, Signal
@@ -230,7 +230,7 @@ def service_state(
 
 def assessment(grade: Grade = Grade.NORMAL, **changes: Any) -> Assessment:
     """What metrics of this grade allow."""
-    told = Judgement(Verdict.TRUE, Reason.METRICS_FRESH, "2 pods, oldest sample 5 s")
+    told = Condition(Verdict.TRUE, Reason.METRICS_FRESH, "2 pods, oldest sample 5 s")
     return replace(Assessment(grade, told, NOW - 3600.0), **changes)
 
 

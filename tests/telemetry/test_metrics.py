@@ -11,9 +11,9 @@ from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.identity import PodKey, ServiceKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
 from pertoken.domain.plan import (
+    Condition,
     Decision,
     DemandFigures,
-    Judgement,
     LatencyFigures,
     Plan,
     PoolFigures,
@@ -57,7 +57,7 @@ def decision(name: str = "chat", spend: float | None = 36.0) -> Decision:
         reason=Reason.DEMAND_ROSE,
         message="demand rose",
         variants=(variant,),
-        judgements={"WithinCostTarget": Judgement(Verdict.FALSE, Reason.COST_ABOVE_TARGET, "1.2")},
+        conditions={"WithinCostTarget": Condition(Verdict.FALSE, Reason.COST_ABOVE_TARGET, "1.2")},
         cost=CostFigures(
             index=1.2,
             blended=0.9,

@@ -113,7 +113,7 @@ def from_prometheus(asked: Asked, service: ServiceSpec) -> History:
 
     if asked.url is None:
         refuse("--history prometheus: --prometheus-url: missing; expected http(s)://host[:port]")
-    wanted = ranges.Asked(
+    wanted = ranges.HistoryQuery(
         service.key.namespace,
         service.key.name,
         service.model.served_name,

@@ -17,7 +17,7 @@ from pertoken.control.caps import CapReader
 from pertoken.control.cycle import Cycle, CycleResult
 from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory
-from pertoken.control.kinds import Kind, Kinds
+from pertoken.control.kinds import Kinds, WatchedKind
 from pertoken.control.observer import Observer
 from pertoken.control.owned import Keeper
 from pertoken.control.parse import KINDS
@@ -158,8 +158,8 @@ def _inventory(server: ApiServer) -> Inventory:
     """The operator's inventory after its first lists: services and pools, which do not change, and everything else."""
     kinds: Kinds = replace(
         KINDS,
-        services=Kind(KINDS.services.plural, itemgetter(PARSED)),
-        pools=Kind(KINDS.pools.plural, itemgetter(PARSED)),
+        services=WatchedKind(KINDS.services.plural, itemgetter(PARSED)),
+        pools=WatchedKind(KINDS.pools.plural, itemgetter(PARSED)),
     )
     inventory = Inventory(kinds, server.clock)
     workloads, elastic = server.cluster.workloads, server.cluster.elastic

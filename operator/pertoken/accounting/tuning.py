@@ -9,7 +9,7 @@ from pertoken.numbers import number
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class AccountingTuning:
     """What accounts are kept by; `TUNING` is what the operator runs with."""
 
     buckets: int = number(120, "slices of a cost window", "guess: a day begins at 12 minutes more or less")
@@ -18,4 +18,4 @@ class Tuning:
     added_batch: float = number(8.0, "sequences", "convention: CUDA graphs are captured for batches 8 apart")
 
 
-TUNING: Final = Tuning()
+TUNING: Final = AccountingTuning()

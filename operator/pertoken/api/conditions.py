@@ -1,4 +1,4 @@
-"""Conditions: judgements of a cycle merged into what the object already shows. Pure; the time is an argument."""
+"""Conditions of a cycle merged into what the object already shows. Pure; the time is an argument."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 
 Json = dict[str, Any]
@@ -53,7 +53,7 @@ NOT_RUNNING: Final = frozenset(
         Reason.WAITING_FOR_PODS,
     }
 )
-_NOT_YET: Final = Judgement(Verdict.UNKNOWN, Reason.WAITING_FOR_PODS, "not looked at yet")
+_NOT_YET: Final = Condition(Verdict.UNKNOWN, Reason.WAITING_FOR_PODS, "not looked at yet")
 
 
 def rfc3339(now: float) -> str:
@@ -61,14 +61,14 @@ def rfc3339(now: float) -> str:
     return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def accepted(not_acted_on: Sequence[str] = ()) -> Judgement:
+def accepted(not_acted_on: Sequence[str] = ()) -> Condition:
     """Accepted=True; the reason tells when set fields have no effect in this version."""
     if not not_acted_on:
-        return Judgement(Verdict.TRUE, Reason.ACCEPTED, "the spec is valid")
-    return Judgement(Verdict.TRUE, Reason.FIELDS_NOT_ACTED_ON, f"valid; {_without_effect(not_acted_on)}")
+        return Condition(Verdict.TRUE, Reason.ACCEPTED, "the spec is valid")
+    return Condition(Verdict.TRUE, Reason.FIELDS_NOT_ACTED_ON, f"valid; {_without_effect(not_acted_on)}")
 
 
-def doubted(doubt: Judgement, not_acted_on: Sequence[str] = ()) -> Judgement:
+def doubted(doubt: Condition, not_acted_on: Sequence[str] = ()) -> Condition:
     """Accepted=True with the reason of a doubt; fields without effect are told beside it."""
     if not not_acted_on:
         return doubt
@@ -79,44 +79,44 @@ def _without_effect(fields: Sequence[str]) -> str:
     return f"this version does not act on: {', '.join(fields)}"
 
 
-def rejected(reason: Reason, message: str) -> Judgement:
+def rejected(reason: Reason, message: str) -> Condition:
     """Accepted=False."""
-    return Judgement(Verdict.FALSE, reason, message)
+    return Condition(Verdict.FALSE, reason, message)
 
 
-def ready(judgements: Mapping[str, Judgement]) -> Judgement:
+def ready(conditions: Mapping[str, Condition]) -> Condition:
     """Summary, as a user would say it.
 
     True when the spec is accepted, model and GPU are known, the target is found, the replicas that are asked for run,
     metrics are there, pertoken can act on it, and nobody else does. A conflict makes it False; else the first of these
     that is not so gives status, reason and message.
     """
-    conflict = judgements.get(ConditionType.CONFLICTED)
+    conflict = conditions.get(ConditionType.CONFLICTED)
     if conflict is not None and conflict.verdict is Verdict.TRUE:
-        return Judgement(Verdict.FALSE, conflict.reason, conflict.message)
+        return Condition(Verdict.FALSE, conflict.reason, conflict.message)
     needed = list(_NEEDED)
-    able = judgements.get(ConditionType.ABLE_TO_SCALE, _NOT_YET)
+    able = conditions.get(ConditionType.ABLE_TO_SCALE, _NOT_YET)
     if able.reason in NOT_RUNNING:
         needed = [ConditionType.ACCEPTED, ConditionType.TARGET_FOUND, ConditionType.ABLE_TO_SCALE, *needed]
     for name in needed:
-        judgement = judgements.get(name, _NOT_YET)
-        if judgement.verdict is not Verdict.TRUE:
-            return Judgement(judgement.verdict, judgement.reason, f"{name}: {judgement.message}")
-    doubt = _doubt(judgements)
-    return doubt or Judgement(Verdict.TRUE, Reason.ACCEPTED, "accepted, measured and under control")
+        condition = conditions.get(name, _NOT_YET)
+        if condition.verdict is not Verdict.TRUE:
+            return Condition(condition.verdict, condition.reason, f"{name}: {condition.message}")
+    doubt = _doubt(conditions)
+    return doubt or Condition(Verdict.TRUE, Reason.ACCEPTED, "accepted, measured and under control")
 
 
-def _doubt(judgements: Mapping[str, Judgement]) -> Judgement | None:
+def _doubt(conditions: Mapping[str, Condition]) -> Condition | None:
     """Ready=False of an object that is accepted although the catalog lacks something; None when it does not."""
-    judgement = judgements.get(ConditionType.ACCEPTED, _NOT_YET)
-    if judgement.reason not in DOUBTS:
+    condition = conditions.get(ConditionType.ACCEPTED, _NOT_YET)
+    if condition.reason not in DOUBTS:
         return None
-    return Judgement(Verdict.FALSE, judgement.reason, f"{ConditionType.ACCEPTED}: {judgement.message}")
+    return Condition(Verdict.FALSE, condition.reason, f"{ConditionType.ACCEPTED}: {condition.message}")
 
 
 def merge(
     previous: Iterable[Mapping[str, Any]],
-    judgements: Mapping[str, Judgement],
+    conditions: Mapping[str, Condition],
     now: float,
     generation: int,
     types: Sequence[ConditionType] = SERVICE_CONDITIONS,
@@ -127,31 +127,31 @@ def merge(
     earlier state if that was said of the same generation, and is Unknown otherwise. Conditions of other managers are
     left out: server-side apply keeps them, the list being keyed by type.
     """
-    known = {str(condition.get("type")): condition for condition in previous}
-    judged = dict(judgements)
+    known = {str(shown.get("type")): shown for shown in previous}
+    judged = dict(conditions)
     if ConditionType.READY not in judged:
         judged[ConditionType.READY] = _pool_ready(judged) if types == POOL_CONDITIONS else ready(judged)
     return [_condition(name, judged.get(name), known.get(name), now, generation) for name in types]
 
 
-def _pool_ready(judgements: Mapping[str, Judgement]) -> Judgement:
-    return _doubt(judgements) or judgements.get(ConditionType.ACCEPTED, _NOT_YET)
+def _pool_ready(conditions: Mapping[str, Condition]) -> Condition:
+    return _doubt(conditions) or conditions.get(ConditionType.ACCEPTED, _NOT_YET)
 
 
 def _condition(
-    name: str, judgement: Judgement | None, before: Mapping[str, Any] | None, now: float, generation: int
+    name: str, condition: Condition | None, before: Mapping[str, Any] | None, now: float, generation: int
 ) -> Json:
-    if judgement is None:
+    if condition is None:
         if before is not None and before.get("observedGeneration") == generation:
             return dict(before)
-        judgement = _NOT_YET
-    status = judgement.verdict.value
+        condition = _NOT_YET
+    status = condition.verdict.value
     unchanged = before is not None and before.get("status") == status and before.get("lastTransitionTime")
     return {
         "type": str(name),
         "status": status,
-        "reason": judgement.reason.value,
-        "message": clip(judgement.message),
+        "reason": condition.reason.value,
+        "message": clip(condition.message),
         "lastTransitionTime": before["lastTransitionTime"] if before is not None and unchanged else rfc3339(now),
         "observedGeneration": generation,
     }

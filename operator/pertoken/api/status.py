@@ -19,9 +19,9 @@ from pertoken.api.conditions import (
 from pertoken.api.figures import fixed, milliseconds, money, percent
 from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.plan import (
+    Condition,
     Decision,
     DemandFigures,
-    Judgement,
     LatencyFigures,
     PoolFigures,
     VariantDecision,
@@ -47,14 +47,14 @@ class StatusContext:
     now: float
     previous: Mapping[str, Any] = field(default_factory=dict)
     not_acted_on: Sequence[str] = ()
-    overrides: Mapping[str, Judgement] = field(default_factory=dict)
+    overrides: Mapping[str, Condition] = field(default_factory=dict)
 
 
 def service_status(spec: ServiceSpec, decision: Decision, context: StatusContext) -> Json:
     """The status of one planned InferenceService."""
-    doubt = decision.judgements.get(ConditionType.ACCEPTED)
-    judgements: dict[str, Judgement] = {
-        **decision.judgements,
+    doubt = decision.conditions.get(ConditionType.ACCEPTED)
+    conditions: dict[str, Condition] = {
+        **decision.conditions,
         ConditionType.ACCEPTED: doubted(doubt, context.not_acted_on) if doubt else accepted(context.not_acted_on),
         **context.overrides,
     }
@@ -62,7 +62,7 @@ def service_status(spec: ServiceSpec, decision: Decision, context: StatusContext
     return _present(
         {
             "observedGeneration": spec.generation,
-            "conditions": merge(context.previous.get("conditions") or (), judgements, context.now, spec.generation),
+            "conditions": merge(context.previous.get("conditions") or (), conditions, context.now, spec.generation),
             "replicas": sum(variant.current for variant in variants),
             "desiredReplicas": sum(variant.desired for variant in variants),
             "readyReplicas": sum(variant.ready for variant in variants),
@@ -89,33 +89,33 @@ def rejected_status(rejection: Rejection, context: StatusContext) -> Json:
     """
     before = context.previous.get("conditions") or ()
     if rejection.conflicted:
-        judgements = {
+        conditions = {
             ConditionType.ACCEPTED: accepted(context.not_acted_on),
-            ConditionType.CONFLICTED: Judgement(Verdict.TRUE, rejection.reason, rejection.message),
+            ConditionType.CONFLICTED: Condition(Verdict.TRUE, rejection.reason, rejection.message),
             **context.overrides,
         }
     else:
-        judgements = {ConditionType.ACCEPTED: rejected(rejection.reason, rejection.message), **context.overrides}
+        conditions = {ConditionType.ACCEPTED: rejected(rejection.reason, rejection.message), **context.overrides}
     return {
         "observedGeneration": rejection.generation,
-        "conditions": merge(before, judgements, context.now, rejection.generation, _looked_at(judgements)),
+        "conditions": merge(before, conditions, context.now, rejection.generation, _looked_at(conditions)),
         "reason": rejection.reason.value,
         "message": clip(rejection.message),
     }
 
 
-def _looked_at(judgements: Mapping[str, Judgement]) -> tuple[ConditionType, ...]:
+def _looked_at(conditions: Mapping[str, Condition]) -> tuple[ConditionType, ...]:
     """Conditions of a rejected object: what is left out of a status that is applied goes from the object."""
-    return tuple(kind for kind in SERVICE_CONDITIONS if kind is ConditionType.READY or kind in judgements)
+    return tuple(kind for kind in SERVICE_CONDITIONS if kind is ConditionType.READY or kind in conditions)
 
 
-def pool_status(figures: PoolFigures | None, judgement: Judgement, generation: int, context: StatusContext) -> Json:
-    """The status of one AcceleratorPool; `judgement` is its Accepted condition, `figures` None when it is False."""
-    judgements = {ConditionType.ACCEPTED: judgement, **context.overrides}
+def pool_status(figures: PoolFigures | None, condition: Condition, generation: int, context: StatusContext) -> Json:
+    """The status of one AcceleratorPool; `condition` is its Accepted condition, `figures` None when it is False."""
+    conditions = {ConditionType.ACCEPTED: condition, **context.overrides}
     before = context.previous.get("conditions") or ()
     status: Json = {
         "observedGeneration": generation,
-        "conditions": merge(before, judgements, context.now, generation, POOL_CONDITIONS),
+        "conditions": merge(before, conditions, context.now, generation, POOL_CONDITIONS),
     }
     if figures is None:
         return status

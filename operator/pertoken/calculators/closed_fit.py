@@ -23,7 +23,7 @@ import numpy as np
 
 from pertoken.calculators.closed_loop import AS_SERVED, Clients, ClosedGains, closed_loop, relative, sequences_that_fit
 from pertoken.catalog.served import ServingFactors
-from pertoken.performance.engine import EngineModel
+from pertoken.performance.coefficients import EngineModel
 from pertoken.performance.step_time import Gains
 from pertoken.performance.tuning import CALIBRATING
 

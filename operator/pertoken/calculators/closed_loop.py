@@ -16,7 +16,7 @@ from math import exp, log
 from typing import Final
 
 from pertoken.catalog.served import ServingFactors
-from pertoken.performance.engine import EngineModel
+from pertoken.performance.coefficients import EngineModel
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
 
 USUAL_CLIENTS: Final = 16.0

@@ -11,7 +11,7 @@ from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
 from pertoken.catalog.served import ENGINES, ServingFactors, served
 from pertoken.domain.service import Parallelism
-from pertoken.performance.engine import EngineModel, engine_model
+from pertoken.performance.coefficients import EngineModel, engine_model
 from pertoken.performance.memory import precision_of, usual_cache
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import Gains, decode_step, prefill_time

@@ -34,7 +34,7 @@ class Open(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class DeviceSubject:
     """A device as selectors see it.
 
     Attributes:
@@ -51,7 +51,7 @@ class _NotUnderstood(Exception):
     """The expression is none that this reads."""
 
 
-def matches(expression: str, device: Subject) -> bool | None:
+def matches(expression: str, device: DeviceSubject) -> bool | None:
     """Whether a selector takes a device; None where that cannot be told."""
     try:
         value = _Reader(_tokens(expression), device).whole()
@@ -110,7 +110,7 @@ class _Reader:
     """Reads and works out an expression, from left to right."""
 
     tokens: tuple[tuple[str, str], ...]
-    device: Subject
+    device: DeviceSubject
     at: int = 0
     depth: int = 0
 
@@ -222,7 +222,7 @@ class _Reader:
         self.at += 1
         if self._take("("):
             return _called(value, name, self._list(")"))
-        if isinstance(value, Subject):
+        if isinstance(value, DeviceSubject):
             parts = {"driver": value.driver, "attributes": value.attributes, "capacity": value.capacity}
             return parts.get(name, Open.UNKNOWN)
         return _item(value, name)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pertoken.control.account_and_plan import account_and_plan
 from pertoken.control.actuate import Actuator, Outcome, Result, kind_of
-from pertoken.control.decide import decide
 from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory, Snapshot
 from pertoken.control.observer import Observer
@@ -89,7 +89,7 @@ class Cycle:
         stopwatch.lap("observe")
 
         # Account and plan.
-        plan, saved = await asyncio.to_thread(decide, world, self.saved, now, stopwatch.lap, self.tuning)
+        plan, saved = await asyncio.to_thread(account_and_plan, world, self.saved, now, stopwatch.lap, self.tuning)
         self.saved = _with_unplanned(saved, self.saved, surveyed.snapshot)
 
         # Act.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pertoken.control.cel import Subject
+from pertoken.control.cel import DeviceSubject
 from pertoken.control.quantities import quantity
 from pertoken.ports import Json
 from pertoken.raw.values import Malformed, count
@@ -77,7 +77,7 @@ class Device:
     """A device of one node."""
 
     node: str
-    subject: Subject
+    subject: DeviceSubject
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _closed(device: Json) -> bool:
     return any(taint.get("effect") in {"NoSchedule", "NoExecute"} for taint in taints)
 
 
-def _subject(driver: str, device: Json) -> Subject:
+def _subject(driver: str, device: Json) -> DeviceSubject:
     basic = _mapping(device.get("basic")) or device  # v1beta1 has a level between
     attributes: dict[str, dict[str, Any]] = {}
     for key, value in _mapping(basic.get("attributes")).items():
@@ -200,7 +200,7 @@ def _subject(driver: str, device: Json) -> Subject:
             capacity.setdefault(domain, {})[name] = quantity(_mapping(value).get("value", value))
         except ValueError:
             continue  # an amount that cannot be read is one that the device does not tell
-    return Subject(driver, attributes, capacity)
+    return DeviceSubject(driver, attributes, capacity)
 
 
 def _qualified(key: str, driver: str) -> tuple[str, str]:

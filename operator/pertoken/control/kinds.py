@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class WatchedKind(Generic[T]):
     """One watched kind.
 
     Attributes:
@@ -32,12 +32,12 @@ class Kind(Generic[T]):
 class Kinds:
     """Every watched kind; `pertoken.control.parse` has the operator's table."""
 
-    services: Kind[ServiceObject]
-    pools: Kind[PoolObject]
-    pods: Kind[PodFact]
-    nodes: Kind[NodeFact]
-    namespaces: Kind[NamespaceFact]
-    deployments: Kind[ScalableFact]
-    replicasets: Kind[ReplicaSetFact]
-    caps: Kind[CapObject]
-    autoscalers: Kind[AutoscalerFact]
+    services: WatchedKind[ServiceObject]
+    pools: WatchedKind[PoolObject]
+    pods: WatchedKind[PodFact]
+    nodes: WatchedKind[NodeFact]
+    namespaces: WatchedKind[NamespaceFact]
+    deployments: WatchedKind[ScalableFact]
+    replicasets: WatchedKind[ReplicaSetFact]
+    caps: WatchedKind[CapObject]
+    autoscalers: WatchedKind[AutoscalerFact]

@@ -11,7 +11,7 @@ from pertoken.api.errors import FieldError, Rejected
 from pertoken.api.ownership import marks_of
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken.control.facts import namespace_fact, node_fact, pod_fact, replicaset_fact
-from pertoken.control.kinds import Kind, Kinds
+from pertoken.control.kinds import Kinds, WatchedKind
 from pertoken.control.objects import CapObject, PoolObject, ServiceObject
 from pertoken.control.quantities import epoch
 from pertoken.control.shapes import SHAPES, STATUS, require
@@ -102,7 +102,7 @@ def parse_deployment(obj: Json) -> ScalableFact:
     return scalable_fact({"apiVersion": "apps/v1", "kind": "Deployment", **obj})
 
 
-def _kind(plural: str, parse: Callable[[Json], T | None]) -> Kind[T]:
+def _kind(plural: str, parse: Callable[[Json], T | None]) -> WatchedKind[T]:
     """A kind whose objects are held against its shape first, so that a wrong type is told by its field."""
 
     def checked(obj: Json) -> T | None:
@@ -112,7 +112,7 @@ def _kind(plural: str, parse: Callable[[Json], T | None]) -> Kind[T]:
         require(obj, SHAPES[plural])
         return parse(obj)
 
-    return Kind(plural, checked)
+    return WatchedKind(plural, checked)
 
 
 KINDS: Final = Kinds(

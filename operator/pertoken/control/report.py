@@ -107,11 +107,11 @@ class Reporter:
         self._written.clear()
 
     def _pool(self, pool: PoolObject, figures: PoolFigures | None, refusal: Refusal | None, now: float) -> None:
-        judgement = rejected(refusal.reason, refusal.message) if refusal else accepted(pool.not_acted_on)
-        if refusal is None and figures is not None and figures.judgement is not None:
-            judgement = doubted(figures.judgement, pool.not_acted_on)
+        condition = rejected(refusal.reason, refusal.message) if refusal else accepted(pool.not_acted_on)
+        if refusal is None and figures is not None and figures.condition is not None:
+            condition = doubted(figures.condition, pool.not_acted_on)
         context = StatusContext(now, self._previous(pool.uid, pool.status), pool.not_acted_on)
-        status = pool_status(None if refusal else figures, judgement, pool.generation, context)
+        status = pool_status(None if refusal else figures, condition, pool.generation, context)
         self._write(_pool_reference(pool), status, pool.uid, pool.status)
 
     def _service(self, service: ServiceObject, decision: Decision | None, refusal: Refusal | None, now: float) -> None:

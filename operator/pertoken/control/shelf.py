@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from pertoken.control.kinds import Kind
+from pertoken.control.kinds import WatchedKind
 from pertoken.control.rate_limiter import RateLimiter
 from pertoken.control.unreadable import MOST_NAME, Unreadable, unreadable
 from pertoken.domain.cluster import PodFact
@@ -30,7 +30,7 @@ class Resync:
 class Shelf(Generic[T]):
     """The parsed objects of one kind by uid, and those that cannot be parsed."""
 
-    def __init__(self, kind: Kind[T], clock: Clock, telling: RateLimiter) -> None:
+    def __init__(self, kind: WatchedKind[T], clock: Clock, telling: RateLimiter) -> None:
         """Keep nothing yet; `telling` limits the log lines on objects that cannot be parsed."""
         self.plural = kind.plural
         self.objects: dict[str, T] = {}
@@ -113,7 +113,9 @@ class Shelf(Generic[T]):
 class PodShelf(Shelf[PodFact]):
     """Pods: those that vanished are kept for a while, for their bill and their last counters."""
 
-    def __init__(self, kind: Kind[PodFact], clock: Clock, telling: RateLimiter, keep_vanished_seconds: float) -> None:
+    def __init__(
+        self, kind: WatchedKind[PodFact], clock: Clock, telling: RateLimiter, keep_vanished_seconds: float
+    ) -> None:
         """Keep nothing yet."""
         super().__init__(kind, clock, telling)
         self._keep_vanished_seconds = keep_vanished_seconds

@@ -21,8 +21,8 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """A condition in the making: status, reason, and a message that ends with numbers."""
+class Condition:
+    """One line of an object's status: a verdict, a reason, and a message that ends with numbers."""
 
     verdict: Verdict
     reason: Reason
@@ -111,7 +111,7 @@ class Decision:
     Attributes:
         reason: headline.
         message: one sentence with numbers.
-        judgements: conditions other than Ready, by condition type; Accepted only where the catalog lacks something.
+        conditions: conditions other than Ready, by condition type; Accepted only where the catalog lacks something.
         acts: False in Recommend and Off modes and while paused.
         trace: every stage's step, in order.
     """
@@ -120,7 +120,7 @@ class Decision:
     reason: Reason
     message: str
     variants: tuple[VariantDecision, ...]
-    judgements: Mapping[str, Judgement]
+    conditions: Mapping[str, Condition]
     cost: CostFigures = NO_FIGURES
     latency: LatencyFigures = LatencyFigures()
     demand: DemandFigures = DemandFigures()
@@ -135,7 +135,7 @@ class PoolFigures:
 
     Attributes:
         placeable: GPUs that a replica of the largest size in use could still get.
-        judgement: what Accepted says where the catalog lacks its accelerator, None otherwise.
+        condition: what Accepted says where the catalog lacks its accelerator, None otherwise.
     """
 
     name: str
@@ -145,7 +145,7 @@ class PoolFigures:
     placeable: int
     pending: int
     spend_per_hour_usd: float | None = None
-    judgement: Judgement | None = None
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)

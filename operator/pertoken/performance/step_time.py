@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pertoken.catalog.engines import LARGEST_GRAPH, graph_ceiling
-from pertoken.performance.engine import EngineModel, engine_model
+from pertoken.performance.coefficients import EngineModel, engine_model
 from pertoken.performance.memory import kv_bytes_per_token
 
 __all__ = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pertoken.domain.metrics import MetricsSnapshot
-from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
 from pertoken.domain.trace import Told
@@ -23,9 +23,9 @@ from pertoken.planner.service_state import ServiceState
 def assess(proposal: Proposal) -> Proposal:
     """The proposal with what its metrics allow."""
     assessment = assessment_of(proposal.state)
-    judgement = assessment.judgement
+    condition = assessment.condition
     change = ("", assessment.grade.name.lower())
-    noted = proposal.noting(step("assess", change, judgement.reason, Told(judgement.message)))
+    noted = proposal.noting(step("assess", change, condition.reason, Told(condition.message)))
     return replace(noted, assessment=assessment)
 
 
@@ -51,32 +51,32 @@ def _of_pods(state: ServiceState, snapshot: MetricsSnapshot, lacks: Lacks) -> As
         return _nothing_reported(state, unreported) if unreported else _nothing_serves(state)
     if unreported:
         message = f"{unreported} of {measured + unreported} serving pods have no fresh metrics; {lacking}"
-        return Assessment(Grade.UP_ONLY, Judgement(Verdict.FALSE, Reason.METRICS_STALE, message), None)
+        return Assessment(Grade.UP_ONLY, Condition(Verdict.FALSE, Reason.METRICS_STALE, message), None)
     if lacks.get(Purpose.SCALE_DOWN):
-        return Assessment(Grade.UP_ONLY, Judgement(Verdict.FALSE, Reason.SIGNALS_MISSING, lacking), None)
+        return Assessment(Grade.UP_ONLY, Condition(Verdict.FALSE, Reason.SIGNALS_MISSING, lacking), None)
     since = state.now if state.memory.fresh_since is None else state.memory.fresh_since
     seen = state.now - since
     if seen < snapshot.window_seconds:
         window = f"the {snapshot.window_seconds:.0f} s rate window"
         message = f"{seen:.0f} s of {window} seen since the start or the last gap"
-        return Assessment(Grade.UP_ONLY, Judgement(Verdict.TRUE, Reason.METRICS_WARMING_UP, message), since)
+        return Assessment(Grade.UP_ONLY, Condition(Verdict.TRUE, Reason.METRICS_WARMING_UP, message), since)
     oldest = max(metrics.age_seconds for variant in state.variants for metrics in variant.measured)
     fresh = _fresh(state, f"{measured} pods, oldest sample {oldest:.0f} s")
     if lacking:
-        fresh = Judgement(Verdict.FALSE, Reason.SIGNALS_MISSING, lacking)
+        fresh = Condition(Verdict.FALSE, Reason.SIGNALS_MISSING, lacking)
     if long_queue(state) or state.now < state.memory.panic_until:
         return Assessment(Grade.PANIC, fresh, since)
     return Assessment(Grade.NORMAL, fresh, since)
 
 
-def _fresh(state: ServiceState, message: str) -> Judgement:
+def _fresh(state: ServiceState, message: str) -> Condition:
     """All that is expected is told; what the engine's version never tells is said."""
     if _quiet(state):
-        return Judgement(Verdict.TRUE, Reason.NO_TRAFFIC, message)
+        return Condition(Verdict.TRUE, Reason.NO_TRAFFIC, message)
     off = engine_lacks(state)
     if not off:
-        return Judgement(Verdict.TRUE, Reason.METRICS_FRESH, message)
-    return Judgement(Verdict.TRUE, Reason.ENGINE_LACKS_SIGNALS, f"{message}; {'; '.join(map(str, off))}")
+        return Condition(Verdict.TRUE, Reason.METRICS_FRESH, message)
+    return Condition(Verdict.TRUE, Reason.ENGINE_LACKS_SIGNALS, f"{message}; {'; '.join(map(str, off))}")
 
 
 def long_queue(state: ServiceState) -> bool:
@@ -90,7 +90,7 @@ def _quiet(state: ServiceState) -> bool:
 
 
 def _hold(verdict: Verdict, reason: Reason, message: str) -> Assessment:
-    return Assessment(Grade.HOLD, Judgement(verdict, reason, message), None)
+    return Assessment(Grade.HOLD, Condition(verdict, reason, message), None)
 
 
 def _nothing_reported(state: ServiceState, unreported: int) -> Assessment:
@@ -107,7 +107,7 @@ def _nothing_reported(state: ServiceState, unreported: int) -> Assessment:
     message = f"Prometheus has no series of the {unreported} serving pods"
     # A queue at the gateway is known even so, and may only add replicas.
     grade = Grade.UP_ONLY if state.gateway_queue else Grade.HOLD
-    return Assessment(grade, Judgement(Verdict.FALSE, Reason.METRICS_MISSING, message), None)
+    return Assessment(grade, Condition(Verdict.FALSE, Reason.METRICS_MISSING, message), None)
 
 
 def _nothing_serves(state: ServiceState) -> Assessment:
@@ -116,6 +116,6 @@ def _nothing_serves(state: ServiceState) -> Assessment:
     if wanted == 0:
         message = "no replicas; the gateway's queue is watched"
         since = state.now if since is None else since
-        return Assessment(Grade.NORMAL, Judgement(Verdict.TRUE, Reason.NO_TRAFFIC, message), since)
+        return Assessment(Grade.NORMAL, Condition(Verdict.TRUE, Reason.NO_TRAFFIC, message), since)
     message = f"{state.serving} of {wanted} replicas serve, none has been measured yet"
-    return Assessment(Grade.UP_ONLY, Judgement(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, message), None)
+    return Assessment(Grade.UP_ONLY, Condition(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, message), None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.planner.needs import Lacks, Purpose
 
@@ -26,13 +26,13 @@ class Assessment:
 
     Attributes:
         grade: for replicas and caps.
-        judgement: the condition to show.
+        condition: the condition to show.
         fresh_since: since when metrics have been fresh.
         lacks: what serving pods do not tell, by what it is needed for.
     """
 
     grade: Grade
-    judgement: Judgement
+    condition: Condition
     fresh_since: float | None
     lacks: Lacks = field(default_factory=dict)
 
@@ -62,5 +62,5 @@ class Assessment:
 
 
 NOT_ASSESSED: Final = Assessment(
-    Grade.HOLD, Judgement(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, "the metrics have not been assessed"), None
+    Grade.HOLD, Condition(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, "the metrics have not been assessed"), None
 )

@@ -33,7 +33,7 @@ def decision_of(settlement: Settlement) -> Decision:
         reason=headline(reasons, [*others, *(gone.reason for _, gone in state.missing)]),
         message=message,
         variants=variants,
-        judgements=settlement.judgements,
+        conditions=settlement.conditions,
         cost=settlement.cost,
         latency=latency_figures(state),
         demand=proposal.sizing.demand,

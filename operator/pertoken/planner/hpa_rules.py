@@ -13,7 +13,7 @@ from pertoken.units import PER_CENT
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class ScalingHistory:
     """What happened before.
 
     Attributes:
@@ -35,7 +35,7 @@ class Limited:
     reason: Reason | None = None
 
 
-def hold_back(wanted: int, current: int, behavior: Behavior, history: History, now: float) -> Limited:
+def hold_back(wanted: int, current: int, behavior: Behavior, history: ScalingHistory, now: float) -> Limited:
     """Hold a recommendation that recent ones contradict.
 
     Scale-up takes the least of the recommendations in the up window, scale-down the greatest in the down window. Until
@@ -56,7 +56,7 @@ def hold_back(wanted: int, current: int, behavior: Behavior, history: History, n
     return Limited(wanted)
 
 
-def limit_rate(wanted: int, current: int, behavior: Behavior, history: History, now: float) -> Limited:
+def limit_rate(wanted: int, current: int, behavior: Behavior, history: ScalingHistory, now: float) -> Limited:
     """Apply the scaling policies."""
     if wanted > current:
         most = max(_highest(current, behavior.scale_up, history, now), current)
@@ -67,7 +67,7 @@ def limit_rate(wanted: int, current: int, behavior: Behavior, history: History, 
     return Limited(wanted)
 
 
-def _highest(current: int, rules: ScalingRules, history: History, now: float) -> int:
+def _highest(current: int, rules: ScalingRules, history: ScalingHistory, now: float) -> int:
     if rules.select is SelectPolicy.DISABLED:
         return current
     limits = []
@@ -82,7 +82,7 @@ def _highest(current: int, rules: ScalingRules, history: History, now: float) ->
     return _select(limits, rules.select, current, upward=True)
 
 
-def _lowest(current: int, rules: ScalingRules, history: History, now: float) -> int:
+def _lowest(current: int, rules: ScalingRules, history: ScalingHistory, now: float) -> int:
     if rules.select is SelectPolicy.DISABLED:
         return current
     limits = []

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from pertoken.domain.cluster import WorkloadFact
-from pertoken.domain.plan import Action, Decision, Judgement, Plan, VariantDecision, Verdict
+from pertoken.domain.plan import Action, Condition, Decision, Plan, VariantDecision, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Fault
 from pertoken.domain.world import ServiceView, World
@@ -89,7 +89,7 @@ def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> t
     """
     pools = pool_states(world, _absent(memory, now, tuning))
     figures = tuple(
-        replace(pools[name].figures(), judgement=pool_condition(pools[name].spec, world.catalog))
+        replace(pools[name].figures(), condition=pool_condition(pools[name].spec, world.catalog))
         for name in sorted(pools)
     )
     inputs = _Inputs(world, memory, now, tuning)
@@ -172,9 +172,9 @@ def _failed(view: ServiceView, error: Exception, inputs: _Inputs) -> ServicePlan
         for variant in view.variants
         if isinstance(variant.workload, WorkloadFact)
     )
-    judgements = dict.fromkeys(_JUDGED_BY_PLANNING, Judgement(Verdict.UNKNOWN, reason, words))
-    judgements["AbleToScale"] = Judgement(Verdict.FALSE, reason, words)
-    decision = Decision(spec.key, reason, words, variants, judgements, acts=False, trace=(fault,))
+    by_type = dict.fromkeys(_JUDGED_BY_PLANNING, Condition(Verdict.UNKNOWN, reason, words))
+    by_type["AbleToScale"] = Condition(Verdict.FALSE, reason, words)
+    decision = Decision(spec.key, reason, words, variants, by_type, acts=False, trace=(fault,))
     kept = inputs.memory.service(spec.key)
     return ServicePlan(decision, ServiceMemory(spec.uid, inputs.now) if kept is None or kept.uid != spec.uid else kept)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pertoken.domain.cost import NO_FIGURES, CostFigures
-from pertoken.domain.plan import Action, Judgement
+from pertoken.domain.plan import Action, Condition
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Step
 from pertoken.planner.grant import Grant
@@ -104,7 +104,7 @@ class Settlement:
         variants: cheapest first.
         actions: by `decide`; none for services that do not act.
         cost: by `conditions`.
-        judgements: conditions by type, by `conditions`.
+        conditions: conditions by type, by `conditions`.
         trace: the proposal's steps and those of the second half.
     """
 
@@ -114,7 +114,7 @@ class Settlement:
     variants: tuple[SettledVariant, ...]
     actions: Actions = NO_ACTIONS
     cost: CostFigures = NO_FIGURES
-    judgements: Mapping[str, Judgement] = field(default_factory=dict)
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
     trace: tuple[Step, ...] = ()
 
     @property

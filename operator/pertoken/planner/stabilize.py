@@ -16,7 +16,7 @@ from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy
 from pertoken.domain.trace import NO_DETAIL, Limit, Step
 from pertoken.forecast.error_budget import caution
 from pertoken.planner.assessment import Grade
-from pertoken.planner.hpa_rules import History, Limited, hold_back, limit_rate
+from pertoken.planner.hpa_rules import Limited, ScalingHistory, hold_back, limit_rate
 from pertoken.planner.proposal import Proposal, Status, VariantProposal, step
 from pertoken.planner.tuning import Tuning
 
@@ -64,7 +64,7 @@ def _slowed(proposal: Proposal, variant: VariantProposal) -> tuple[VariantPropos
         kept = (Reason.QUEUE_BACKLOG, Status.FREE) if panics else (Reason.METRICS_WARMING_UP, Status.LAGGING)
         told = step("stabilize", (wanted, state.steady), kept[0], variant=variant.name)
         return variant.at(state.steady, *kept), [told]
-    history = History(proposal.state.memory.seen_since, state.memory.recommendations, state.memory.changes)
+    history = ScalingHistory(proposal.state.memory.seen_since, state.memory.recommendations, state.memory.changes)
     held = hold_back(wanted, state.steady, proposal.behavior, history, now)
     if panics and wanted > state.steady:
         held = Limited(wanted)
@@ -85,7 +85,7 @@ def _lowered(proposal: Proposal, variant: VariantProposal) -> tuple[VariantPropo
     """A maximum that was lowered below what runs: down to it, whatever is needed, as fast as scaling down may be."""
     state = variant.state
     most, steady = state.spec.max_replicas, state.steady
-    history = History(proposal.state.memory.seen_since, (), state.memory.changes)
+    history = ScalingHistory(proposal.state.memory.seen_since, (), state.memory.changes)
     rated = limit_rate(most, steady, proposal.behavior, history, proposal.state.now)
     reason = rated.reason or Reason.AT_MAXIMUM
     words = f"maxReplicas of {variant.name} is {most}: {steady} replicas come down to it by the scale-down rules"

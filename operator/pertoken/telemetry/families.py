@@ -127,8 +127,8 @@ def _service_families(plan: Plan) -> Iterator[Family]:
     for decision in plan.decisions:
         for kind, read in _LATENCIES.items():
             _add(latency, [*_service(decision), kind, str(decision.latency.percentile)], read, decision)
-        for condition, judgement in decision.judgements.items():
-            conditions.add_metric([*_service(decision), condition, judgement.verdict.value], 1.0)
+        for kind, condition in decision.conditions.items():
+            conditions.add_metric([*_service(decision), kind, condition.verdict.value], 1.0)
     yield latency
     yield conditions
 

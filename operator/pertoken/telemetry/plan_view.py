@@ -51,8 +51,8 @@ def _decision_lines(decision: Decision) -> Iterator[str]:
     for variant in decision.variants:
         cap = "no cap" if variant.desired_cap is None else f"cap {variant.cap} -> {variant.desired_cap}"
         yield f"  variant {variant.variant}: replicas {variant.current} -> {variant.desired}, {cap}"
-    for name, judgement in sorted(decision.judgements.items()):
-        yield f"  {name}={judgement.verdict.value} ({judgement.reason.value}): {judgement.message}"
+    for name, condition in sorted(decision.conditions.items()):
+        yield f"  {name}={condition.verdict.value} ({condition.reason.value}): {condition.message}"
     for step in decision.trace:
         yield f"  {step.stage}: {step.before} -> {step.after} ({step.reason.value})"
         for key, number in step.figures().items():

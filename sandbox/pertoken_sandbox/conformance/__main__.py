@@ -16,8 +16,8 @@ import typer
 from pertoken_sandbox.conformance import emulated, environment, simulated, vllm_live
 from pertoken_sandbox.conformance.cases import CASES
 from pertoken_sandbox.conformance.outcome import CaseOutcome, Counts, Latency
-from pertoken_sandbox.conformance.report import comparison, family_differences, write_section
 from pertoken_sandbox.conformance.server import serving
+from pertoken_sandbox.conformance.tables import comparison, family_differences, write_section
 from pertoken_sandbox.processes import ProcessFailed
 from pertoken_sandbox.progress import Progress, say
 

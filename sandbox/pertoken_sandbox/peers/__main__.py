@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 
 from pertoken_sandbox.binaries import BinaryUnavailable
-from pertoken_sandbox.conformance.report import write_section
+from pertoken_sandbox.conformance.tables import write_section
 from pertoken_sandbox.demo.stage import StageError
 from pertoken_sandbox.gobuild import BuildFailed
 from pertoken_sandbox.kubectl import KubectlFailed
 from pertoken_sandbox.peers import follow, live
 from pertoken_sandbox.peers.live import LiveRun
-from pertoken_sandbox.peers.report import following, side_by_side, trajectories
+from pertoken_sandbox.peers.live_tables import following, side_by_side, trajectories
 from pertoken_sandbox.peers.setting import PEERS
 from pertoken_sandbox.processes import ProcessFailed
 from pertoken_sandbox.progress import say

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pertoken_bench.accuracy.model import command_line, dynamics, kernels, other_gpus, replayed, served_fit, serving
-from pertoken_bench.accuracy.model.report import say
+from pertoken_bench.accuracy.model.error_tables import say
 
 
 class What(StrEnum):

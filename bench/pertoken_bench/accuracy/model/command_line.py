@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from pertoken_bench.accuracy.model import kernels, serving
-from pertoken_bench.accuracy.model.report import Miss, figures, grouped, label, say, table
+from pertoken_bench.accuracy.model.error_tables import Miss, figures, grouped, label, say, table
 
 COLUMNS: Final = ("model", "gpu", "tp", "quantization", "batch", "input_tokens", "output_tokens")
 MANY: Final = 1000

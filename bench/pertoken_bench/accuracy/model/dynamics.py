@@ -18,10 +18,10 @@ from typing import Final
 
 from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.service import Parallelism
-from pertoken.performance.engine import engine_model
+from pertoken.performance.coefficients import engine_model
 from pertoken.performance.steady import Engine, Load, OperatingPoint, at_rate
 from pertoken.performance.step_time import Gains
-from pertoken_bench.accuracy.model.report import Miss, figures, grouped, say, table, worst
+from pertoken_bench.accuracy.model.error_tables import Miss, figures, grouped, say, table, worst
 
 BUSY: Final = (0.5, 0.8)  # prefill shares that part the table
 HOPELESS: Final = 10.0  # times the time to first token at the lowest rate

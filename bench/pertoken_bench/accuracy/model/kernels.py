@@ -21,9 +21,9 @@ from pertoken.catalog.gpus import Efficiency, Gpu
 from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.catalog.models import Model
 from pertoken.domain.service import Parallelism
-from pertoken.performance.engine import EngineModel, engine_model
+from pertoken.performance.coefficients import EngineModel, engine_model
 from pertoken.performance.step_time import decode_step, prefill_time
-from pertoken_bench.accuracy.model.report import Miss, figures, grouped, label, say, table, worst
+from pertoken_bench.accuracy.model.error_tables import Miss, figures, grouped, label, say, table, worst
 
 _PRECISIONS: Final = {"bfloat16": "bf16", "fp8_block": "fp8", "fp8_static": "fp8"}
 # Per-GPU parameters that are fitted, with the spread that GPUs have around their mean (of the natural logarithm).

@@ -27,7 +27,7 @@ from pertoken.catalog.gpus import Basis, Efficiency, Gpu
 from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.service import Parallelism
 from pertoken.performance.memory import memory
-from pertoken_bench.accuracy.model.report import figures, say
+from pertoken_bench.accuracy.model.error_tables import figures, say
 from pertoken_bench.accuracy.model.serving import MeasuredRun
 
 PRIOR: Final = 0.2  # sigma of a factor's logarithm

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from pertoken_bench.accuracy.model.dynamics import SimulatedRun, read
-from pertoken_bench.accuracy.model.report import Miss, figures, grouped, say, table, worst
+from pertoken_bench.accuracy.model.error_tables import Miss, figures, grouped, say, table, worst
 from pertoken_bench.compiled_engine.fleet import Edges, Fleet, Kind, LatencyLimits, SimulationConfig
 from pertoken_bench.hardware.catalog_times import tabulated
 from pertoken_bench.hardware.truth import Truth

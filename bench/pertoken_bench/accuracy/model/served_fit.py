@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 
 from pertoken.catalog.served import LINEAR_LAYERS, SPARSE_LAYERS
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
-from pertoken_bench.accuracy.model.report import Miss, figures, grouped, label, say, table
+from pertoken_bench.accuracy.model.error_tables import Miss, figures, grouped, label, say, table
 from pertoken_bench.accuracy.model.serving import MeasuredRun
 
 MEAN: Final = np.log([1.0, 20e-6, 0.85, 250e-6])  # decode gain, layer seconds, prefill gain, prompt seconds per layer

@@ -35,7 +35,7 @@ from pertoken.catalog.lookup import SHIPPED, Unknown, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.domain.service import Parallelism
 from pertoken.performance.memory import precision_of
-from pertoken_bench.accuracy.model.report import Miss, figures, grouped, label, say, table, worst
+from pertoken_bench.accuracy.model.error_tables import Miss, figures, grouped, label, say, table, worst
 
 PRECISIONS: Final = {"fp8": "fp8", "fp4": "nvfp4", "int4": "int4", "bf16": ""}
 CALIBRATED_WITH: Final = (3, 4, 5, 6)

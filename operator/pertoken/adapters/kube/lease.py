@@ -83,7 +83,7 @@ class LeaseSpec:
 
 
 @dataclass(slots=True)
-class Observation:
+class LeaseObservation:
     """How the Lease of another holder looked last, and since when (monotonic seconds)."""
 
     version: str = ""
@@ -110,7 +110,7 @@ class LeaseElector:
         self._on_change = on_change
         self._identity = f"{spec.identity}_{secrets.token_hex(4)}"
         self._held: Json | None = None  # the Lease as our last write left it
-        self._other = Observation()
+        self._other = LeaseObservation()
         self._holder = ""
         self._valid_until = float("-inf")
         self._mine = False  # nobody else has held the Lease since we won it, as far as we have seen
@@ -201,7 +201,7 @@ class LeaseElector:
         version = lease["metadata"]["resourceVersion"]
         now = self._clock.monotonic()
         if version != self._other.version:
-            self._other = Observation(version, now)
+            self._other = LeaseObservation(version, now)
         duration = float(spec.get("leaseDurationSeconds") or self._spec.duration_seconds)
         return now - self._other.since >= duration
 

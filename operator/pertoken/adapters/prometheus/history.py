@@ -46,7 +46,7 @@ class HistoryUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HistoryQuery:
     """What to look for.
 
     Attributes:
@@ -86,7 +86,7 @@ class Found:
     source: str
 
 
-def read_history(profile: MetricsProfile, asked: Asked, timeout: float = 120.0) -> Found:
+def read_history(profile: MetricsProfile, asked: HistoryQuery, timeout: float = 120.0) -> Found:
     """Ask for the last `asked.days` days, in steps of two minutes or more.
 
     Raises:
@@ -125,14 +125,14 @@ def _zero(value: float) -> float:
     return 0.0 if math.isnan(value) else value
 
 
-def _matched(metric: Metric, asked: Asked, row: EngineMetrics) -> str:
+def _matched(metric: Metric, asked: HistoryQuery, row: EngineMetrics) -> str:
     matchers = [*metric.matchers, ("namespace", "=", asked.namespace)]
     if row.name in {"vllm", "sglang"}:
         matchers.append((MODEL_LABEL, "=", asked.served_name))
     return selector(metric.name, matchers)
 
 
-def _traffic(row: EngineMetrics, asked: Asked, signal: Signal, step: float) -> str:
+def _traffic(row: EngineMetrics, asked: HistoryQuery, signal: Signal, step: float) -> str:
     server = f"namespace, pod, {INSTANCE}"
     scrape = ", ".join((server, JOB, *REPLICA_LABELS))
     grown = (f"increase({_matched(metric, asked, row)}[{duration(step)}])" for metric in row.rates[signal])
@@ -140,7 +140,7 @@ def _traffic(row: EngineMetrics, asked: Asked, signal: Signal, step: float) -> s
 
 
 def _replicas(
-    source: _Ranges, asked: Asked, row: EngineMetrics, moments: Sequence[float], step: float
+    source: _Ranges, asked: HistoryQuery, row: EngineMetrics, moments: Sequence[float], step: float
 ) -> tuple[dict[str, list[float]], set[int], str]:
     """By the first source that knows every variant, with the steps that had no count, and the source in words."""
     for words, queries in _replica_queries(asked, row, step):
@@ -167,7 +167,7 @@ def _filled(values: Sequence[float]) -> list[float]:
     return filled
 
 
-def _replica_queries(asked: Asked, row: EngineMetrics, step: float) -> Iterator[tuple[str, dict[str, str]]]:
+def _replica_queries(asked: HistoryQuery, row: EngineMetrics, step: float) -> Iterator[tuple[str, dict[str, str]]]:
     window = duration(step)
     kinds = {name: _KINDS.get(workload.kind) for name, workload in asked.workloads.items()}
     if all(kinds.values()):

@@ -22,7 +22,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class QueryReport:
     """How the last cycle went, for telemetry and support.
 
     Attributes:
@@ -50,7 +50,7 @@ class PrometheusSource:
         self._profile = profile
         self._plan = queries.plan(profile)
         self._client = client or QueryClient(profile)
-        self.report = Report(len(self._plan.queries()), 0.0)
+        self.report = QueryReport(len(self._plan.queries()), 0.0)
         LOGGER.info("profile %s: %d queries per cycle at %s", profile.name, self.report.queries, profile.url)
 
     def observe(self) -> MetricsSnapshot:
@@ -60,7 +60,7 @@ class PrometheusSource:
         optional = {query.name for query in asked if not query.required}
         health = _health(self._profile, answers, optional)
         if not health.ok:
-            self.report = Report(len(asked), answers.seconds)
+            self.report = QueryReport(len(asked), answers.seconds)
             return MetricsSnapshot(health, self._profile.window_seconds, self._profile.fresh_seconds)
         reading = Reading(self._profile, self._plan, answers)
         try:
@@ -70,7 +70,7 @@ class PrometheusSource:
             why = f"Prometheus {self._profile.url}: the answers could not be read; see the log"
             health = MetricsHealth(ok=False, why=why)
             return MetricsSnapshot(health, self._profile.window_seconds, self._profile.fresh_seconds)
-        self.report = Report(len(asked), answers.seconds, str(reading.tally), reading.gaps)
+        self.report = QueryReport(len(asked), answers.seconds, str(reading.tally), reading.gaps)
         LOGGER.debug(
             "profile %s: %d queries in %.3f s, %d pods%s",
             self._profile.name,

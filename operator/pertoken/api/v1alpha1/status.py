@@ -12,7 +12,7 @@ Figure = Annotated[str, Field(max_length=24)]
 Message = Annotated[str, Field(max_length=1024)]
 
 
-class Condition(Strict):
+class StatusCondition(Strict):
     """One aspect of the object's state."""
 
     type: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Aspect, in CamelCase.")
@@ -170,7 +170,7 @@ class InferenceServiceStatus(Strict):
     observed_generation: int | None = Field(
         default=None, ge=0, le=MOST_INT, description="Generation that the last decision saw."
     )
-    conditions: list[Condition] | None = Field(
+    conditions: list[StatusCondition] | None = Field(
         default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("type"), description="Aspects of the state."
     )
     replicas: Shown | None = Field(default=None, description="Replicas asked of all workloads together.")
@@ -203,7 +203,7 @@ class AcceleratorPoolStatus(Strict):
     observed_generation: int | None = Field(
         default=None, ge=0, le=MOST_INT, description="Generation that the figures belong to."
     )
-    conditions: list[Condition] | None = Field(
+    conditions: list[StatusCondition] | None = Field(
         default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("type"), description="Aspects of the state."
     )
     total: Shown | None = Field(default=None, description="GPUs that exist.")

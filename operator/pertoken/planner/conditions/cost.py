@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pertoken.accounting.cost_index import Reachable, marginal, reachable, reachable_index
 from pertoken.domain.cost import CostFigures
-from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import CostObjective
 from pertoken.performance.steady import Sustainable, sustainable_rate
@@ -70,43 +70,43 @@ def _marginal(state: ServiceState, variants: Sequence[VariantProposal]) -> float
     return None
 
 
-def within_cost_condition(proposal: Proposal, figures: CostFigures) -> Judgement:
+def within_cost_condition(proposal: Proposal, figures: CostFigures) -> Condition:
     """`WithinCostTarget`. GPUs cost money while nobody tells what they finish: no index is made of that."""
     state, assessment = proposal.state, proposal.assessment
     if state.spec.cost is not None and state.cost.fault:
         words = "the account failed on a figure that it cannot work with. The decision trace has the details"
-        return Judgement(Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED, words)
+        return Condition(Verdict.UNKNOWN, Reason.ACCOUNTING_FAILED, words)
     if state.spec.cost is not None and state.cost.priced and not assessment.allows(Purpose.COST):
         lacks = "; ".join(str(lack) for lack in assessment.lacks.get(Purpose.COST, ()))
-        words = f"finished tokens are not all told: {lacks or assessment.judgement.message}"
-        return Judgement(Verdict.UNKNOWN, assessment.judgement.reason, words)
+        words = f"finished tokens are not all told: {lacks or assessment.condition.message}"
+        return Condition(Verdict.UNKNOWN, assessment.condition.reason, words)
     return cost_condition(state.spec.cost, figures, state.cost.priced, state.settings.min_index_requests)
 
 
-def cost_condition(objective: CostObjective | None, figures: CostFigures, priced: bool, enough: int) -> Judgement:
+def cost_condition(objective: CostObjective | None, figures: CostFigures, priced: bool, enough: int) -> Condition:
     """Whether the cost index is at most 1 over the window."""
     if objective is None:
-        return Judgement(Verdict.UNKNOWN, Reason.NO_COST_TARGET, "no cost objective is set")
+        return Condition(Verdict.UNKNOWN, Reason.NO_COST_TARGET, "no cost objective is set")
     if not priced:
-        return Judgement(Verdict.UNKNOWN, Reason.NO_PRICE, "a pool in use has no price per GPU-hour")
+        return Condition(Verdict.UNKNOWN, Reason.NO_PRICE, "a pool in use has no price per GPU-hour")
     index = figures.index
     if index is None or figures.finished_requests < enough:
         words = f"{figures.finished_requests:.0f} finished requests in {figures.window_seconds:.0f} s, {enough} needed"
-        return Judgement(Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC, words)
+        return Condition(Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC, words)
     blended = "" if figures.blended is None else f", {figures.blended:.3f} USD per 1M tokens"
     words = f"cost index {index:.2f}{blended} over {figures.window_seconds:.0f} s"
     if index <= 1.0:
-        return Judgement(Verdict.TRUE, Reason.WITHIN_COST_TARGET, words)
+        return Condition(Verdict.TRUE, Reason.WITHIN_COST_TARGET, words)
     return _above(figures, words)
 
 
-def _above(figures: CostFigures, words: str) -> Judgement:
+def _above(figures: CostFigures, words: str) -> Condition:
     least = figures.reachable_index
     if least is None:
-        return Judgement(Verdict.FALSE, Reason.COST_ABOVE_TARGET, words)
+        return Condition(Verdict.FALSE, Reason.COST_ABOVE_TARGET, words)
     reach = f"{figures.reachable:.3f} USD per 1M tokens (index {least:.2f})"
     if least > 1.0:
         words = f"{words}; within the latency objectives these GPUs reach {reach} at best, at full use"
-        return Judgement(Verdict.FALSE, Reason.COST_TARGET_UNREACHABLE, words)
+        return Condition(Verdict.FALSE, Reason.COST_TARGET_UNREACHABLE, words)
     words = f"{words}; {reach} is reachable at full use"
-    return Judgement(Verdict.FALSE, Reason.COST_ABOVE_TARGET, words)
+    return Condition(Verdict.FALSE, Reason.COST_ABOVE_TARGET, words)

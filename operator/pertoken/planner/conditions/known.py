@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pertoken.catalog.architecture import Incomplete, read_facts
 from pertoken.catalog.lookup import HIDDEN_QUANTIZATION, Catalog, Unknown, hides_quantization
-from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import EngineKind, ModelSpec
@@ -15,7 +15,7 @@ MODEL_HELP = f"give its config.json in spec.model.architecture, or a row in the 
 GPU_HELP = f"correct the pool's accelerator, or give a row in the catalog's ConfigMap; {_UNTIL_THEN}"
 
 
-def known_condition(state: ServiceState) -> Judgement | None:
+def known_condition(state: ServiceState) -> Condition | None:
     """`Accepted` of a service whose model or GPU is not in the catalog; None when all is known, or need not be.
 
     The spec stays accepted: the service is run, by a poorer guide. Engines of the kind `generic` need no model.
@@ -25,15 +25,15 @@ def known_condition(state: ServiceState) -> Judgement | None:
         return None
     model = _unknown_model(state.spec.model, state.catalog)
     if model is not None:
-        return Judgement(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"{model}; {MODEL_HELP}")
+        return Condition(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"{model}; {MODEL_HELP}")
     for variant in modelled:
-        judgement = None if variant.pool is None else pool_condition(variant.pool, state.catalog)
-        if judgement is not None:
-            return judgement
+        condition = None if variant.pool is None else pool_condition(variant.pool, state.catalog)
+        if condition is not None:
+            return condition
     return _doubted(state, state.spec.model, state.catalog)
 
 
-def _doubted(state: ServiceState, model: ModelSpec, catalog: Catalog) -> Judgement | None:
+def _doubted(state: ServiceState, model: ModelSpec, catalog: Catalog) -> Condition | None:
     """`Accepted` of a model whose configuration says something that is not understood, or cannot be read."""
     if model.architecture:
         row = read_facts(model.id or model.served_name, model.architecture)
@@ -43,12 +43,12 @@ def _doubted(state: ServiceState, model: ModelSpec, catalog: Catalog) -> Judgeme
             return None
         row = known
     if isinstance(row, Incomplete):
-        return Judgement(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"spec.model.architecture: {row.why}; {_UNTIL_THEN}")
+        return Condition(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"spec.model.architecture: {row.why}; {_UNTIL_THEN}")
     hidden = _hides_quantization(state)
     if not row.doubts and not hidden:
         return None
     told = f"the model's config: {'; '.join(row.doubts)}" if row.doubts else f"{model.id}: {HIDDEN_QUANTIZATION}"
-    return Judgement(Verdict.TRUE, Reason.ACCEPTED, f"the spec is valid; {told}")
+    return Condition(Verdict.TRUE, Reason.ACCEPTED, f"the spec is valid; {told}")
 
 
 def _hides_quantization(state: ServiceState) -> bool:
@@ -60,12 +60,12 @@ def _hides_quantization(state: ServiceState) -> bool:
     return silent and hides_quantization(state.spec.model.id)
 
 
-def pool_condition(pool: PoolSpec, catalog: Catalog) -> Judgement | None:
+def pool_condition(pool: PoolSpec, catalog: Catalog) -> Condition | None:
     """`Accepted` of a pool whose accelerator is not in the catalog; None when it is."""
     gpu = catalog.gpu(pool.accelerator)
     if not isinstance(gpu, Unknown):
         return None
-    return Judgement(Verdict.TRUE, Reason.UNKNOWN_ACCELERATOR, f"pool {pool.name}: {gpu}; {GPU_HELP}")
+    return Condition(Verdict.TRUE, Reason.UNKNOWN_ACCELERATOR, f"pool {pool.name}: {gpu}; {GPU_HELP}")
 
 
 def _unknown_model(model: ModelSpec, catalog: Catalog) -> Unknown | None:

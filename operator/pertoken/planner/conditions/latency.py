@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pertoken.domain.metrics import PodMetrics
-from pertoken.domain.plan import Judgement, LatencyFigures, Verdict
+from pertoken.domain.plan import Condition, LatencyFigures, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.planner.latency import LatencyEvidence
@@ -33,21 +33,21 @@ def latency_figures(state: ServiceState) -> LatencyFigures:
     )
 
 
-def latency_condition(state: ServiceState, variants: Sequence[VariantProposal]) -> Judgement:
+def latency_condition(state: ServiceState, variants: Sequence[VariantProposal]) -> Condition:
     """`WithinLatencyTarget`."""
     owed = [
         (latency, latency.objective) for latency in (state.ttft, state.inter_token) if latency.objective is not None
     ]
     if not owed:
-        return Judgement(Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET, "no latency objective is set")
+        return Condition(Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET, "no latency objective is set")
     judged = [_objective_condition(state, latency, objective) for latency, objective in owed]
-    worst = min(judged, key=lambda judgement: (Verdict.FALSE, Verdict.UNKNOWN, Verdict.TRUE).index(judgement.verdict))
+    worst = min(judged, key=lambda condition: (Verdict.FALSE, Verdict.UNKNOWN, Verdict.TRUE).index(condition.verdict))
     unreachable = _unreachable(variants)
     if worst.verdict is not Verdict.TRUE and unreachable:
-        return Judgement(Verdict.FALSE, Reason.LATENCY_TARGET_UNREACHABLE, unreachable)
+        return Condition(Verdict.FALSE, Reason.LATENCY_TARGET_UNREACHABLE, unreachable)
     if worst.verdict is Verdict.TRUE:
-        words = "; ".join(judgement.message for judgement in judged)
-        return Judgement(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
+        words = "; ".join(condition.message for condition in judged)
+        return Condition(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
     return worst
 
 
@@ -65,7 +65,7 @@ def _unreachable(variants: Sequence[VariantProposal]) -> str:
     )
 
 
-def _objective_condition(state: ServiceState, latency: LatencyEvidence, objective: float) -> Judgement:
+def _objective_condition(state: ServiceState, latency: LatencyEvidence, objective: float) -> Condition:
     name, bounds, share = _NAMES[latency.kind], latency.bounds, latency.share_kept
     if bounds is None or share is None or latency.all_pods is None:
         return _unmeasured(state, latency)
@@ -75,28 +75,28 @@ def _objective_condition(state: ServiceState, latency: LatencyEvidence, objectiv
     if latency.kind is LatencyKind.TIME_PER_OUTPUT_TOKEN and any(pod.per_token for pod in _measured(state)):
         words += " (of single tokens: this engine version has no figure per request)"
     if low >= goal:
-        return Judgement(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
+        return Condition(Verdict.TRUE, Reason.WITHIN_LATENCY_TARGET, words)
     evidence = state.tuning.evidence
     enough = latency.all_pods.cumulative[-1] * state.window >= evidence.enough_requests
     if high < goal or (enough and bounds.estimate > objective * evidence.far_from_objective):
-        return Judgement(Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET, words)
+        return Condition(Verdict.FALSE, Reason.LATENCY_ABOVE_TARGET, words)
     words = f"{words}; its buckets only say {_ms(bounds.low)} to {_ms(bounds.high)}"
-    return Judgement(Verdict.UNKNOWN, Reason.LATENCY_UNDECIDED, words)
+    return Condition(Verdict.UNKNOWN, Reason.LATENCY_UNDECIDED, words)
 
 
-def _unmeasured(state: ServiceState, latency: LatencyEvidence) -> Judgement:
+def _unmeasured(state: ServiceState, latency: LatencyEvidence) -> Condition:
     """Why there is nothing to judge: nobody asks, the engine has no such figure, or it does not tell."""
     name, pods = _NAMES[latency.kind], _measured(state)
     flows = (Signal.GENERATION_TOKENS_PER_SECOND, Signal.RUNNING)
     purpose = Purpose.TTFT if latency.kind is LatencyKind.TTFT else Purpose.TPOT
     off = [lack for lack in engine_lacks(state) if purpose in lack.purposes]
     if off:
-        return Judgement(Verdict.UNKNOWN, Reason.ENGINE_LACKS_SIGNALS, "; ".join(map(str, off)))
+        return Condition(Verdict.UNKNOWN, Reason.ENGINE_LACKS_SIGNALS, "; ".join(map(str, off)))
     if all(pod.values.get(signal) in (None, 0) for pod in pods for signal in flows):
-        return Judgement(Verdict.UNKNOWN, Reason.NO_TRAFFIC, f"no {name} was measured")
+        return Condition(Verdict.UNKNOWN, Reason.NO_TRAFFIC, f"no {name} was measured")
     if latency.all_pods is not None:
-        return Judgement(Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC, f"no {name} within the rate window yet")
-    return Judgement(Verdict.UNKNOWN, Reason.SIGNALS_MISSING, f"requests are served, and no pod tells their {name}")
+        return Condition(Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC, f"no {name} within the rate window yet")
+    return Condition(Verdict.UNKNOWN, Reason.SIGNALS_MISSING, f"requests are served, and no pod tells their {name}")
 
 
 def _measured(state: ServiceState) -> tuple[PodMetrics, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pertoken.domain.cluster import PodFact
-from pertoken.domain.plan import Judgement, Verdict
+from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.planner.service_state import ServiceState, VariantState
 
@@ -47,7 +47,7 @@ def shortfalls(state: ServiceState) -> tuple[Shortfall, ...]:
     return tuple(sorted(lacking, key=lambda short: _SEVERITY.index(short.reason)))
 
 
-def running_condition(state: ServiceState, lacking: Sequence[Shortfall]) -> Judgement | None:
+def running_condition(state: ServiceState, lacking: Sequence[Shortfall]) -> Condition | None:
     """What `AbleToScale` says of replicas that do not run; None where nothing is wrong with them.
 
     Replicas that are just starting are no fault, but a service of which nothing serves yet is not known to work.
@@ -56,9 +56,9 @@ def running_condition(state: ServiceState, lacking: Sequence[Shortfall]) -> Judg
         return None
     words = "; ".join(str(short) for short in lacking)
     if lacking[0].overdue:
-        return Judgement(Verdict.FALSE, lacking[0].reason, words)
+        return Condition(Verdict.FALSE, lacking[0].reason, words)
     serves = any(variant.ready for variant in state.variants)
-    return Judgement(Verdict.TRUE if serves else Verdict.UNKNOWN, Reason.WAITING_FOR_PODS, words)
+    return Condition(Verdict.TRUE if serves else Verdict.UNKNOWN, Reason.WAITING_FOR_PODS, words)
 
 
 def _shortfall(state: ServiceState, variant: VariantState) -> Shortfall | None:

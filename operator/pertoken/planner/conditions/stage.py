@@ -31,9 +31,9 @@ def conditions(settlement: Settlement) -> Settlement:
         *doubts(state), *(_not_running(shortfall) for shortfall in lacking if shortfall.overdue)
     )
     cost = cost_figures(state, proposal.variants)
-    judgements = {
+    by_type = {
         "TargetFound": target_condition(state, settlement.trace),
-        "MetricsAvailable": proposal.assessment.judgement,
+        "MetricsAvailable": proposal.assessment.condition,
         "AbleToScale": able_condition(settlement, running_condition(state, lacking)),
         "ScalingLimited": limits_condition(limits_of(settlement.trace), remarks(state, settlement.pools)),
         "WithinCostTarget": within_cost_condition(proposal, cost),
@@ -42,13 +42,13 @@ def conditions(settlement: Settlement) -> Settlement:
         "Conflicted": conflict_condition(proposal.stance),
     }
     if known is not None:
-        judgements["Accepted"] = known
+        by_type["Accepted"] = known
         settlement = settlement.noting(step("catalog", ("", "unknown"), known.reason, Told(known.message)))
     if state.cost.fault:
         settlement = settlement.noting(
             step("account", ("", "failed"), Reason.ACCOUNTING_FAILED, Fault(state.cost.fault))
         )
-    return replace(settlement, cost=cost, judgements=judgements)
+    return replace(settlement, cost=cost, conditions=by_type)
 
 
 def _not_running(lacking: Shortfall) -> Step:

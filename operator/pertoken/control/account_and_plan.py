@@ -17,7 +17,7 @@ def _untimed(_phase: str) -> None:
     pass
 
 
-def decide(
+def account_and_plan(
     world: World,
     saved: Saved,
     now: float,
