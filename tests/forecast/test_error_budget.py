@@ -12,7 +12,7 @@ RATE = 5.0
 
 
 def owed(lead=SOON, margin=0.2, percentile=95):
-    return Promise(percentile, margin, lead)
+    return Promise(percentile, margin, caution(lead))
 
 
 def spent(share, requests=20_000.0):

@@ -44,12 +44,12 @@ class Promise:
     Attributes:
         percentile: of requests that shall keep their objectives.
         margin: share of the misses allowed that is left unused; below 0 more than allowed is used.
-        lead: seconds from ordering a replica to its service.
+        caution: 0 where replicas come soon, 1 where they come late (`caution`).
     """
 
     percentile: int
     margin: float
-    lead: float
+    caution: float
 
     @property
     def allowed(self) -> float:
@@ -79,10 +79,9 @@ def share_to_miss(budget: ErrorBudget, promise: Promise, rate: float, tuning: Bu
         rate: requests per second at present, which weigh the start when nothing is known.
         tuning: limits.
     """
-    careful = caution(promise.lead, tuning)
-    least = promise.allowed * (tuning.least + (tuning.least_late - tuning.least) * careful)
-    planned = max(promise.allowed * (1.0 - promise.margin - tuning.reserve_late * careful), least)
-    spendable: float = (1.0 - careful / 2.0) ** tuning.late_power
+    least = promise.allowed * (tuning.least + (tuning.least_late - tuning.least) * promise.caution)
+    planned = max(promise.allowed * (1.0 - promise.margin - tuning.reserve_late * promise.caution), least)
+    spendable: float = (1.0 - promise.caution / 2.0) ** tuning.late_power
     most = planned + max(0.0, tuning.most - planned) * spendable
     assumed = rate * tuning.prior_seconds
     known = budget.requests + assumed
