@@ -1,8 +1,8 @@
 """Which GPU time belongs to input and which to output: a two-player Shapley value on the modelled step time.
 
 Prefill and decode share an engine, and a step that does both costs less than two that do one each: the weights are
-read once. Whoever is said to come first pays for that read. The Shapley value takes the mean of both orders; the two
-orders themselves are the interval in which any fair split lies (L. S. Shapley, A value for n-person games, 1953).
+read once. In each order the phase that comes first pays for that read. The Shapley value takes the mean of both orders;
+the two orders themselves bound any fair split (L. S. Shapley, A value for n-person games, 1953).
 
 Per request at an operating batch B, with d(B) the decode step, O the decode steps, T(0) the time of its prompt on an
 idle engine and T(B) what its prompt adds to the steps of an engine that decodes B sequences (`steady`):

@@ -1,10 +1,11 @@
 """The error budget: requests that may miss their objectives, what was missed lately, and what may be missed next.
 
-An objective at the 95th percentile allows every twentieth request to miss it. Who always sizes for less misses pays for
-what nobody has asked for; who has just missed more owes the difference. So sizing aims at what is left of the budget
-over the recent past (service level objectives as error budgets: Beyer et al., The Site Reliability Workbook, 2018, ch.
-5), within two limits: it never aims below nine tenths of the requests, and it does not race to earn back what is lost.
-What is attained in single minutes may be less than what was aimed at: bursts that no forecast shows are not in it.
+An objective at the 95th percentile allows every twentieth request to miss it. Sizing for fewer misses costs more than
+was asked for, and requests that were missed beyond the allowance have to be made up for. So `planner.size.aim` asks
+this module for the share that may miss next: what is left of the budget over the recent past (service level objectives
+as error budgets: Beyer et al., The Site Reliability Workbook, 2018, ch. 5). The share has two limits: never more than a
+tenth of the requests, and never so little that misses would be made up for at once. In single minutes more may miss
+than was aimed at, since a forecast shows no bursts within a minute.
 
 Where replicas come late an error lasts for as long: then less is spent, and more held back for a ramp (`caution`).
 """

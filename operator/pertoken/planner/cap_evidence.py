@@ -1,4 +1,4 @@
-"""Do engines run with the cap that they are given? Their own count of running requests says so, or that they do not.
+"""Whether engines run with the cap that their template gives them, by their own count of running requests.
 
 A template tells how an engine is started, and a start script in between may do otherwise. More requests running than a
 cap allows refute it for good, until the pods' template changes; exactly as many, with others waiting, confirm it.

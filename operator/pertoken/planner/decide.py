@@ -26,7 +26,7 @@ def _decided(settlement: Settlement, variant: SettledVariant) -> SettledVariant:
     given_up = Status.GIVEN_UP in (variant.status, variant.proposal.status)
     # A maximum that the user lowered holds under any load; the pace is that of scaling down.
     may_fall = settlement.proposal.assessment.may_shrink or given_up or state.steady > state.spec.max_replicas
-    # Without all that it takes to shrink, what serves stays, an extra replica included.
+    # Where the metrics do not allow scaling down, all serving replicas stay, an extra one of a roll included.
     desired = granted if may_fall else max(granted, state.current)
     if roll.floor is not None and desired < roll.floor and not held:
         floor = min(roll.floor, max(state.spec.max_replicas, granted))

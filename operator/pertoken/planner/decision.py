@@ -65,7 +65,7 @@ def _variant(settlement: Settlement, settled: SettledVariant, overdue: Reason | 
     variant, load, capacity = settled.state, settlement.state.load, settled.proposal.capacity
     learnt = variant.memory.calibration
     gains = learnt.gains
-    # A count that is left as it is would be called right; it is not while its replicas do not run.
+    # An unchanged count is not reported as AtDesired while some of its replicas do not run.
     held = settled.replicas == variant.current
     return VariantDecision(
         variant=variant.name,

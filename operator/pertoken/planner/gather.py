@@ -161,7 +161,7 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, c
     # An engine that tells a cache of no tokens has not made it yet.
     capacity = told / state.ranks if told else None
     if (capacity or base.kv_capacity) <= 0:
-        # The catalog says that the weights do not fit: then the catalog is no guide here.
+        # By the catalog the weights would not fit, yet the engine runs: the model is not used for it.
         return state
     base = base.with_batched_tokens(state.workload.engine.batched_tokens)
     engine = Engine(base, memory.calibration.gains, state.max_sequences, capacity)

@@ -1,9 +1,9 @@
 """Stage `stabilize`: slow down changes of replicas.
 
-Where nothing is said of scaling down, it takes its time from the start-up: who gives a replica up and wants it back
-waits for, and pays, one start-up. So a lower recommendation must have held for that long (a rent-or-buy rule: never
-more than twice the cost of the best choice in hindsight), three quarters of it where replicas come soon, and at most
-half of the replicas go in that time.
+Where the user says nothing of scaling down, its window follows the lead: a replica that is given up and needed again
+costs one start-up, in time and in money. So a lower recommendation must have held for that long (a rent-or-buy rule:
+never more than twice the cost of the best choice in hindsight), three quarters of it where replicas come soon, and at
+most half of the replicas go in that time.
 """
 
 from __future__ import annotations

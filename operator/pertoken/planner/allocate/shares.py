@@ -1,4 +1,4 @@
-"""What every variant has, lacks and may lose of its pool: the scene on which priorities are settled."""
+"""What every variant has, lacks and may lose of its pool; `reclaim` settles priorities on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a new batch cap a good one? Judged by the first pod that runs with it."""
+"""Judges a new batch cap by the first pod that runs with it; `roll` takes the cap back when this finds it bad."""
 
 from __future__ import annotations
 

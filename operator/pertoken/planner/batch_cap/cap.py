@@ -113,7 +113,7 @@ def _too_early(state: ServiceState, variant: VariantState) -> str:
     if state.settings.calibrate and variant.memory.calibration.samples < state.tuning.evidence.calibrated_samples:
         return "the model is calibrated"
     demand = state.memory.demand
-    # Who allows changes more often than that is not kept waiting longer for the first one.
+    # The first change waits no longer than the user lets later ones wait.
     least = min(state.tuning.cap.least_history, state.settings.cap_interval_seconds)
     if len(demand) * state.settings.cycle_seconds < least:
         return f"demand has been seen for {least:.0f} s"

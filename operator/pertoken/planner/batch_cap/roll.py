@@ -162,7 +162,7 @@ def _canary_wait(rolling: Rolling, new_ready: list[PodFact]) -> str:
 def _patience(rolling: Rolling, ready: int, to_go: int) -> RollStep | None:
     """Wait for a good moment: a calm one for a lowered cap, a spare replica or an extra one; None to go ahead.
 
-    A cap that is raised because requests wait is the cure for what makes the moment a bad one.
+    A cap that is raised because requests wait does not wait: the change itself shortens the queue.
     """
     roll, cap, allowed = rolling.roll, rolling.cap, rolling.allowed
     lowered = cap.previous is None or cap.value < cap.previous

@@ -1,4 +1,4 @@
-"""Does the catalog know the model and the GPUs? What it does not know is run by saturation, and told."""
+"""Models and GPUs that the catalog does not know: `size` then scales by saturation, and conditions say so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ GPU_HELP = f"correct the pool's accelerator, or give a row in the catalog's Conf
 def known_condition(state: ServiceState) -> Condition | None:
     """`Accepted` of a service whose model or GPU is not in the catalog; None when all is known, or need not be.
 
-    The spec stays accepted: the service is run, by a poorer guide. Engines of the kind `generic` need no model.
+    The spec stays accepted: the service is sized by saturation instead of a model. Engines of the kind `generic` need
+    no model.
     """
     modelled = [variant for variant in state.variants if variant.spec.engine is not EngineKind.GENERIC]
     if not modelled:

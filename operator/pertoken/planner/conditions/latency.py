@@ -85,7 +85,7 @@ def _objective_condition(state: ServiceState, latency: LatencyEvidence, objectiv
 
 
 def _unmeasured(state: ServiceState, latency: LatencyEvidence) -> Condition:
-    """Why there is nothing to judge: nobody asks, the engine has no such figure, or it does not tell."""
+    """Why no latency was measured: no traffic, an engine without such a figure, or pods that do not tell it."""
     name, pods = _NAMES[latency.kind], _measured(state)
     flows = (Signal.GENERATION_TOKENS_PER_SECOND, Signal.RUNNING)
     purpose = Purpose.TTFT if latency.kind is LatencyKind.TTFT else Purpose.TPOT

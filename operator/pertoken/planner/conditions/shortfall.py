@@ -1,4 +1,4 @@
-"""Do the replicas that a workload is asked for run? If not, why, in Kubernetes' own words."""
+"""Replicas that a workload is asked for and that do not run, each with the reason that Kubernetes gives."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Stage `constrain`: the last rails of one service: spend, bounds, rollouts, pods that nothing can schedule."""
+"""Stage `constrain`: limits of one service: spend, bounds, rollouts, pods that nothing can schedule."""

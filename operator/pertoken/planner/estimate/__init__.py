@@ -1,1 +1,1 @@
-"""Stage `estimate`: what a cycle teaches of a service and its variants."""
+"""Stage `estimate`: what this cycle's metrics add to the memory of a service and its variants."""

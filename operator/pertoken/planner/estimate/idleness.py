@@ -1,4 +1,4 @@
-"""Since when nothing is asked of a service."""
+"""Since when a service has had no requests: the start of its idle time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Stage `estimate`: the service's memory with this cycle's observations in it.
 
 Order: variants (engine, start-up, queue), then idleness, the SLO knee and the error budget, then demand, and last the
-shape of requests, which is read off the demand. What cannot be seen in full teaches nothing; what is certainly there is
-handed on beside it.
+shape of requests, which is read off the demand. Demand that is seen only in part is not remembered; the part that is
+certainly there is handed on as `at_least`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a cycle teaches of a variant: calibration of its engine, the spread of its latency, its start-up, its queue."""
+"""What one cycle adds to a variant's memory: calibration of its engine, spread of latency, start-up, queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What measurements add to the model: late answers at substantial load, and a queue that grows whatever it says."""
+"""Replicas that measurements add to the model's: for late answers at substantial load, and for a growing queue."""
 
 from __future__ import annotations
 
