@@ -16,6 +16,7 @@ from pertoken_bench.traces.files import LONGEST_LINE, TraceError
 from pertoken_bench.traces.formats import FORMATS
 from pertoken_bench.traces.rates import is_rate_series, load_bins
 from pertoken_bench.traces.reader import read_requests
+from pertoken_bench.traces.servegen import load_series, tells_lengths
 from pertoken_bench.traces.trace import Cut, load_requests
 
 # The same three requests (0, 1.5 and 4 s; 229/150, 1020/261, 529/68 tokens) in every format.
@@ -102,6 +103,27 @@ PUBLISHED = {
         '"usage":{"prompt_tokens":1020,"completion_tokens":261}}\n'
         '{"request_time":0.1,"timestamp":1772359204,"request":{"start_time":0.5},'
         '"usage":{"prompt_tokens":529,"completion_tokens":68}}\n'
+    ),
+    "aibrix, several requests a line": (
+        '{"timestamp": 2000, "requests": [{"prompt": "a", "prompt_length": 229, "output_length": 150}]}\n'
+        '{"timestamp": 2500, "requests": []}\n'
+        '{"timestamp": 3500, "requests": [{"prompt_length": 1020, "output_length": 261, "session_id": 1}]}\n'
+        '{"timestamp": 6000, "requests": [{"prompt_length": 529, "output_length": 68}]}\n'
+    ),
+    "access log, one JSON array": (
+        '[{"created":1772359200,"usage":{"prompt_tokens":229,"completion_tokens":150}}, '
+        '{"created":1772359201.5,"usage":{"prompt_tokens":1020,"completion_tokens":261}},'
+        '{"created":1772359204,"usage":{"prompt_tokens":529,"completion_tokens":68}}]'
+    ),
+    "access log, an array over several lines in an object": (
+        '{\n  "data": [\n    {"ts": 1772359200,\n     "prompt_tokens": 229, "completion_tokens": 150},\n'
+        '    {"ts": 1772359201.5, "prompt_tokens": 1020, "completion_tokens": 261},\n'
+        '    {"ts": 1772359204, "prompt_tokens": 529, "completion_tokens": 68}\n  ]\n}\n'
+    ),
+    "access log, all in one object on one line": (
+        '{"model": "m", "records": [{"ts": 1772359200, "prompt_tokens": 229, "completion_tokens": 150}, '
+        '{"ts": 1772359201.5, "prompt_tokens": 1020, "completion_tokens": 261}, '
+        '{"ts": 1772359204, "prompt_tokens": 529, "completion_tokens": 68}]}'
     ),
     "web server's time": (
         '{"time":"[01/Mar/2026:10:00:00 +0000]","usage":{"prompt_tokens":229,"completion_tokens":150}}\n'
@@ -192,7 +214,10 @@ NO_TRACE = {
     "a,b\n1,2\n": ":1: no known trace format (have a,b); expected columns arrival_s,input_tokens,output_tokens;",
     '{"a": 1}\n': ":1: no known trace format (have a)",
     '{"timestamp": 5, "input_length": 3}\n': ":1: output_length: missing",
-    '[{"timestamp": 5}]': ":1: a JSON array; expected one JSON object per line",
+    '[{"timestamp": 5}]': ":1: no known trace format (have timestamp)",
+    "[1, 2]": ":1: no known trace format (have nothing)",
+    '[{"timestamp": 5}, {"time': ": element 2: cut off or no JSON",
+    "[]": ": no requests",
     "arrival_s,input_tokens,output_tokens\n": ": no requests",
     "arrival_s,input_tokens,output_tokens\n1,0,3\n2,1,0\n": ":2: input_tokens: '0' is not a whole number >= 1; no requ",
 }
@@ -270,3 +295,56 @@ def test_windows_of_a_servegen_client_are_a_rate_series(tmp_path):
     assert bins.requests.tolist() == [300.0, 0.0, 1200.0]
     assert np.diff(bins.times).tolist() == [600.0] * 3
     assert not is_rate_series(written(tmp_path, PUBLISHED["azure 2023"]))
+
+
+def test_several_requests_of_one_instant_count_each(tmp_path):
+    line = '{"timestamp": 1000, "requests": [{"prompt_length": 9, "output_length": 7}, {"prompt_length": 8}]}\n'
+    read = read_requests(written(tmp_path, line + line.replace("1000", "4000")), Wanted())
+    assert read.arrival.tolist() == [0.0, 3.0]
+    assert read.remark.endswith("rows: 2 like line 1: output_length: '' is not a whole number >= 1")
+
+
+def test_a_long_array_is_read_in_pieces(tmp_path):
+    elements = ",".join(
+        f'{{"created": {1772359200 + n}, "prompt_tokens": 9, "completion_tokens": 7}}' for n in range(4000)
+    )
+    file = written(tmp_path, f"[{elements}]")
+    tracemalloc.start()
+    read = read_requests(file, Wanted(end=600.0, strict=True))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(read.arrival) == 600
+    assert peak < file.stat().st_size
+
+
+def test_elements_that_are_no_requests_are_counted_as_elements(tmp_path):
+    file = written(tmp_path, '[{"ts": 1, "prompt_tokens": 5, "completion_tokens": 3}, 7, "x"]')
+    assert "skipped 2 of 3 rows: 2 like element 2" in read_requests(file, Wanted()).remark
+    with pytest.raises(TraceError, match=": element 2: row"):
+        read_requests(file, Wanted(strict=True))
+
+
+def test_a_folder_of_servegen_clients_is_their_sum_with_their_mean_lengths(tmp_path):
+    written(tmp_path, "0,0.5,1.1,Gamma,0.8,1.1\n600,1.0,1.0,Gamma,1.0,1.0\n", "chunk-1-trace.csv")
+    written(tmp_path, "0,1.5,1.1,Weibull,0.8,1.1\n600,0.0,0.0,,0.0,0.0\n", "chunk-2-trace.csv")
+    first = {"0": {"input_tokens": "{100: 0.5, 300: 0.5}", "output_tokens": {"40": 1.0}}}
+    written(tmp_path, json.dumps(first), "chunk-1-dataset.json")
+    second = {"0": {"input_tokens": {"1000": 2.0, "4000": 1.0}, "output_tokens": "{80: 1}"}}
+    written(tmp_path, json.dumps(second), "chunk-2-dataset.json")
+    bins = load_series(tmp_path)
+    assert is_rate_series(tmp_path)
+    assert tells_lengths(tmp_path)
+    assert bins.times.tolist() == [0.0, 600.0, 1200.0]
+    assert bins.requests.tolist() == [1200.0, 600.0]
+    assert bins.input_tokens.tolist() == pytest.approx([(200 + 3 * 2000) / 4, 200])
+    assert bins.output_tokens.tolist() == pytest.approx([(40 + 3 * 80) / 4, 40])
+
+
+def test_a_folder_without_clients_is_told(tmp_path):
+    with pytest.raises(TraceError, match="no file"):
+        load_series(tmp_path)
+    written(tmp_path, "0,0.5,1.1,Gamma,0.8,1.1\n600,1.0,1.0,Gamma,1.0,1.0\n", "chunk-1-trace.csv")
+    assert not tells_lengths(tmp_path)
+    written(tmp_path, "[]", "chunk-1-dataset.json")
+    with pytest.raises(TraceError, match="expected an object of windows"):
+        load_series(tmp_path)

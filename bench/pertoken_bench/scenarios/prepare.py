@@ -26,6 +26,7 @@ from pertoken_bench.traces.columns import Wanted
 from pertoken_bench.traces.files import TraceError
 from pertoken_bench.traces.rates import is_rate_series
 from pertoken_bench.traces.reader import read_requests
+from pertoken_bench.traces.servegen import tells_lengths
 from pertoken_bench.traces.trace import Trace, load_requests, merged
 
 TAIL_SECONDS: Final = 1.0
@@ -111,7 +112,7 @@ def single_service(prepared: Prepared, index: int) -> Prepared:
 
 def _trace(traffic: Traffic, index: int, seed: int) -> Trace:
     if traffic.lengths is not None or is_rate_series(traffic.path):
-        if traffic.lengths is None and not traffic.drawn_lengths:
+        if traffic.lengths is None and not traffic.drawn_lengths and not tells_lengths(traffic.path):
             raise TraceError(f"{traffic.path}: a rate series needs `lengths`, a request trace to draw lengths from")
         drawing = Drawing(traffic.lengths, traffic.burstiness, traffic.clients)
         trace = draw(traffic.path, traffic.cut, drawing, index, seed)

@@ -190,7 +190,7 @@ def parse(content: Mapping[str, Any], path: Path) -> Scenario:
     traffic = {name: _traffic(trace, path) for name, trace in model.traces.items()}
     for name, source in traffic.items():
         for kind, file in (("file", source.path), ("lengths", source.lengths)):
-            if file is not None and not file.is_file():
+            if file is not None and not file.is_file() and not (kind == "file" and file.is_dir()):
                 mistakes.append(f"{path}: traces.{name}.{kind}: {file}: there is no such file")
     if mistakes:
         raise ScenarioError(mistakes)

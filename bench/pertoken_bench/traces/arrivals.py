@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertoken_bench.traces.files import TraceError
-from pertoken_bench.traces.rates import Bins, Floats, load_bins
+from pertoken_bench.traces.rates import Bins, Floats
+from pertoken_bench.traces.servegen import load_series
 from pertoken_bench.traces.trace import Cut, Trace, load_requests
 
 ZIPF: Final = 1.0
@@ -45,7 +46,7 @@ def draw(path: Path, cut: Cut, drawing: Drawing, service: int, seed: int) -> Tra
     Raises:
         TraceError: the series or the lengths cannot be used.
     """
-    bins = load_bins(path)
+    bins = load_series(path)
     start = bins.times[0] + cut.start_seconds
     end = bins.times[-1] if cut.duration_seconds is None else min(bins.times[-1], start + cut.duration_seconds)
     if start >= end:

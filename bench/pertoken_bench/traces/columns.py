@@ -49,13 +49,13 @@ class Skipped:
         """One more."""
         self.kinds.setdefault((mistake.field, mistake.wanted), [0, line, str(mistake)])[0] += 1
 
-    def told(self, path: Path, rows: int) -> str:
+    def told(self, path: Path, rows: int, unit: str) -> str:
         """One line for the user; empty where there were none."""
         if not self.kinds:
             return ""
         most = sorted(self.kinds.values(), key=lambda kind: -kind[0])
         parts = [
-            f"line {line}: {text}" if number == 1 else f"{number:,} like line {line}: {text}"
+            f"{unit} {line}: {text}" if number == 1 else f"{number:,} like {unit} {line}: {text}"
             for number, line, text in most[:_KINDS_TOLD]
         ]
         more = f"; {len(most) - _KINDS_TOLD} other kinds" if len(most) > _KINDS_TOLD else ""
@@ -122,6 +122,7 @@ class Columns:
         self._first: float | None = None
         self._skipped = Skipped()
         self.rows = 0
+        self.unit = "line"  # what a row is in the file
 
     def bad(self, mistake: BadRow, line: int) -> None:
         """A row that is no request.
@@ -130,7 +131,7 @@ class Columns:
             TraceError: when rows must be requests.
         """
         if self._wanted.strict:
-            raise TraceError(f"{self._path}:{line}: {mistake}")
+            raise TraceError(f"{self._place(line)}: {mistake}")
         self.rows += 1
         self._skipped.add(mistake, line)
 
@@ -153,7 +154,7 @@ class Columns:
         if other or instant - start >= self._wanted.end:
             return
         if len(self._arrival) >= MOST_REQUESTS or len(self._prefix) >= MOST_REQUESTS:
-            raise TraceError(f"{self._path}:{line}: more than {MOST_REQUESTS:,} requests; expected a shorter cut of it")
+            raise TraceError(f"{self._place(line)}: more than {MOST_REQUESTS:,} requests; expected a shorter cut of it")
         self._arrival.append(instant)
         self._in.append(inputs)
         self._out.append(outputs)
@@ -161,6 +162,9 @@ class Columns:
             self._lengths.extend([0] * (len(self._arrival) - 1 - len(self._lengths)))
             self._lengths.append(len(prefix))
             self._prefix.extend(prefix)
+
+    def _place(self, line: int) -> str:
+        return f"{self._path}:{line}" if self.unit == "line" else f"{self._path}: {self.unit} {line}"
 
     def _instant(self, source: Source, value: Any) -> float:
         instant = source.instant(value)
@@ -180,7 +184,7 @@ class Columns:
             if not self.rows:
                 raise TraceError(f"{self._path}: no requests")
             _, line, text = min(self._skipped.kinds.values(), key=lambda kind: kind[1])
-            raise TraceError(f"{self._path}:{line}: {text}; no requests in {self.rows:,} rows")
+            raise TraceError(f"{self._place(line)}: {text}; no requests in {self.rows:,} rows")
         arrival = np.array(self._arrival, np.float64) - (self._first or 0.0)
         counts = np.zeros(len(arrival), np.int64)
         counts[: len(self._lengths)] = self._lengths
@@ -190,5 +194,5 @@ class Columns:
             np.array(self._out, np.int32),
             np.array(self._prefix, np.int64),
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            self._skipped.told(self._path, self.rows),
+            self._skipped.told(self._path, self.rows, self.unit),
         )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
+PIECE: Final = 2**14  # letters
 LONGEST_LINE: Final = 16 * 2**20  # letters; access logs may carry whole prompts
 _GZIP: Final = b"\x1f\x8b"
 _BZIP2: Final = b"BZh"
@@ -29,12 +30,29 @@ def opened(path: Path) -> Iterator[Iterator[str]]:
     Raises:
         TraceError: it cannot be read, now or while it is read.
     """
+    with _opened(path) as text:
+        yield _lines(path, text)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.TextIOWrapper]:
     try:
         with path.open("rb") as raw, io.TextIOWrapper(_unpacked(path, raw), "utf-8-sig", "replace", "") as text:
-            yield _lines(path, text)
+            yield text
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise TraceError(f"{path}: cannot be read: {why}") from error
+
+
+@contextmanager
+def opened_pieces(path: Path) -> Iterator[Iterator[str]]:
+    """A file as `opened` gives it, in pieces of some letters, for what is not written line by line.
+
+    Raises:
+        TraceError: it cannot be read, now or while it is read.
+    """
+    with _opened(path) as text:
+        yield iter(lambda: text.read(PIECE), "")
 
 
 def read_text(path: Path) -> str:

@@ -37,7 +37,9 @@ class Bins:
 
 
 def is_rate_series(path: Path) -> bool:
-    """Whether a trace file holds a rate series instead of requests."""
+    """Whether a trace file holds a rate series instead of requests; a folder of clients does."""
+    if path.is_dir():
+        return True
     row = _first(path)
     return all(name in row for name in RATE_COLUMNS) or _is_window(row)
 

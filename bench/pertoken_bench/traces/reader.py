@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from pertoken_bench.traces.columns import Columns, Requests, Source, Wanted
-from pertoken_bench.traces.files import TraceError, opened
+from pertoken_bench.traces.files import LONGEST_LINE, TraceError, opened, opened_pieces
 from pertoken_bench.traces.formats import EXPECTED, BadRow, layout_of, missing_of, paths_of, plain
 
+LISTS: Final = ("requests", "data", "records", "items", "entries", "logs")
+_ARRAY: Final = re.compile(rf'\s*(?:\{{\s*"(?:{"|".join(LISTS)})"\s*:\s*)?\[')
+_BETWEEN: Final = re.compile(r"[\s,]*")
+_LONGEST_MILLISECONDS: Final = 1e9  # 11 days; what is larger counts from the epoch
 LOOKED_AT: Final = 100  # lines of a log until one must be a request
 
 
@@ -22,10 +28,16 @@ def read_requests(path: Path, wanted: Wanted) -> Requests:
         TraceError: it is none, has no request, or (`strict`) a row is no request.
     """
     columns = Columns(path, wanted)
+    begun = _array_begun(path)
+    if begun is not None:
+        columns.unit = "element"
+        with opened_pieces(path) as pieces:
+            _from_records(path, _elements(path, begun, pieces), columns)
+        return columns.requests()
     with opened(path) as lines:
         first = next((line for line in lines if line.strip()), "")
-        if first.lstrip().startswith(("{", "[")):
-            _from_json(path, first, lines, columns)
+        if first.lstrip().startswith("{"):
+            _from_records(path, _objects(first, lines), columns)
         else:
             _from_csv(path, first, lines, columns)
     return columns.requests()
@@ -54,26 +66,58 @@ def _from_csv(path: Path, first: str, lines: Iterator[str], columns: Columns) ->
             columns.add(source, [row[place] if place < width else None for place in places], line)
 
 
-def _from_json(path: Path, first: str, lines: Iterator[str], columns: Columns) -> None:
-    """Lines of objects; rows may differ in where their figures are (two kinds of requests in one log)."""
+def _from_records(path: Path, objects: Iterator[tuple[int, Any]], columns: Columns) -> None:
+    """Objects; they may differ in where their figures are (two kinds of requests in one log)."""
     sources: list[Source] = []
-    for line, text in _numbered(first, lines):
-        if not text.strip():
-            continue
+    keys: list[str] | None = None
+    for number, value in objects:
         try:
-            record = _record(text)
+            records = _requests_in(value)
         except BadRow as mistake:
-            columns.bad(mistake, line)
+            keys = [] if keys is None else keys
+            columns.bad(mistake, number)
         else:
-            source = _source(sources, record)
-            if source is None:
-                columns.bad(BadRow("row", ",".join(map(str, record)), "a request with a time and token counts"), line)
-            else:
-                columns.add(source, [_at(record, place) for place in source.places], line)
+            for record in records:
+                keys = [str(key) for key in record] if keys is None else keys
+                _one(sources, record, number, columns)
         if not sources and columns.rows >= LOOKED_AT:
             break
-    if not sources:
-        raise _unknown(path, 1, _keys(first)) if first.lstrip()[:1] == "{" else _array(path)
+    if not sources and (keys is not None or columns.unit == "line"):
+        raise _unknown(path, 1, keys or [])
+
+
+def _one(sources: list[Source], record: Mapping[str, Any], number: int, columns: Columns) -> None:
+    source = _source(sources, record)
+    if source is None:
+        columns.bad(BadRow("row", ",".join(map(str, record)), "a request with a time and token counts"), number)
+    else:
+        columns.add(source, [_at(record, place) for place in source.places], number)
+
+
+def _requests_in(value: Any) -> Sequence[Mapping[str, Any]]:
+    """The requests that an object holds: itself, or those of a list in it, each with what stands beside the list.
+
+    AIBrix writes the requests of one instant so, the instant in milliseconds from the begin.
+
+    Raises:
+        BadRow: it is no object, or holds something else.
+    """
+    if not isinstance(value, Mapping) or not value:
+        raise BadRow("row", _shown(value), "a JSON object")
+    name = next((name for name in LISTS if isinstance(value.get(name), list)), None)
+    if name is None:
+        return [value]
+    beside = {key: item for key, item in value.items() if key != name}
+    moment = beside.get("timestamp")
+    if isinstance(moment, int | float) and not isinstance(moment, bool) and moment < _LONGEST_MILLISECONDS:
+        beside["timestamp_ms"] = beside.pop("timestamp")
+    if not all(isinstance(part, Mapping) for part in value[name]):
+        raise BadRow(name, "a list", "a list of requests")
+    return [{**beside, **part} for part in value[name]]
+
+
+def _shown(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else json.dumps(value)[:60]
 
 
 def _source(sources: list[Source], record: Mapping[str, Any]) -> Source | None:
@@ -88,30 +132,54 @@ def _source(sources: list[Source], record: Mapping[str, Any]) -> Source | None:
     return sources[-1]
 
 
-def _array(path: Path) -> TraceError:
-    return TraceError(f"{path}:1: a JSON array; expected one JSON object per line")
+def _objects(first: str, lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
+    """One value for each line that is not empty, with the line's number; the text itself where it is no JSON."""
+    for number, text in enumerate(chain((first,), lines), start=1):
+        if text.strip():
+            yield number, _value(text)
 
 
-def _numbered(first: str, lines: Iterator[str]) -> Iterator[tuple[int, str]]:
-    yield 1, first
-    yield from enumerate(lines, start=2)
-
-
-def _record(text: str) -> Mapping[str, Any]:
+def _value(text: str) -> Any:
     try:
-        record = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, Mapping) or not record:
-        raise BadRow("row", text.strip(), "a JSON object")
-    return record
+        return text
+    return value if isinstance(value, Mapping) and value else text
 
 
-def _keys(first: str) -> list[str]:
-    try:
-        return [str(key) for key in _record(first)]
-    except BadRow:
-        return []
+def _array_begun(path: Path) -> int | None:
+    """Letters before the first element of a JSON array, alone or as the only list of an object over several lines."""
+    with opened_pieces(path) as pieces:
+        begin = next(pieces, "")
+    head = begin.lstrip().partition("\n")[0]
+    if head[:1] == "{" and (head.strip() != "{" and isinstance(_value(head), Mapping)):
+        return None
+    match = _ARRAY.match(begin)
+    return None if match is None else match.end()
+
+
+def _elements(path: Path, begun: int, pieces: Iterator[str]) -> Iterator[tuple[int, Any]]:
+    """The elements of a JSON array with their numbers, without holding more of it than one and a piece.
+
+    Raises:
+        TraceError: an element is no JSON, or has no end.
+    """
+    decoder, held, at, number = json.JSONDecoder(), next(pieces, ""), begun, 0
+    while True:
+        at = _BETWEEN.match(held, at).end()  # type: ignore[union-attr]
+        if held[at : at + 1] == "]":
+            return
+        try:
+            value, at = decoder.raw_decode(held, at)
+        except (ValueError, RecursionError):
+            more = next(pieces, "")
+            held, at = held[at:] + more, 0
+            if not more or len(held) > LONGEST_LINE:
+                why = "cut off or no JSON" if not more else f"no JSON within {LONGEST_LINE:,} letters"
+                raise TraceError(f"{path}: element {number + 1}: {why}") from None
+        else:
+            number += 1
+            yield number, value
 
 
 def _at(record: Mapping[str, Any], path: Sequence[Any]) -> Any:
