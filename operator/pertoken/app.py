@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Final
 
 from pertoken.adapters.catalog_files import CatalogFolder
 from pertoken.adapters.kube.fenced import FencedCaller
 from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
+from pertoken.adapters.recording_files import RecordingFolder
 from pertoken.control.actuate import Actuator
 from pertoken.control.caps import CapReader
 from pertoken.control.claims import DeviceLists
@@ -24,6 +26,7 @@ from pertoken.control.observer import Observer
 from pertoken.control.owned import Keeper
 from pertoken.control.parse import KINDS
 from pertoken.control.rate_limiter import RateLimiter
+from pertoken.control.recording.recorder import SEGMENTS, Recorder, most_segments
 from pertoken.control.report import Reporter
 from pertoken.control.report_queue import ReportQueue
 from pertoken.control.state import StateStore
@@ -83,7 +86,10 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
     )
     limiter = RateLimiter(STATUS_WRITES_PER_SECOND, STATUS_WRITES_PER_SECOND, clock)
     reports = ReportQueue(Reporter(teller, clock, limiter, settings.status_seconds), report_fence, clock, (metrics,))
-    loop = PlanningLoop(cycle, waker, reports, (history, metrics), clock, settings.cycle_seconds)
+    recordings = _recordings(settings)
+    recorder = None if recordings is None else _recorder(settings, recordings, cycle)
+    listeners = (history, metrics) if recorder is None else (history, metrics, recorder)
+    loop = PlanningLoop(cycle, waker, reports, listeners, clock, settings.cycle_seconds)
 
     heartbeat = Heartbeat(clock)
     stalled_seconds = max(STALLED_CYCLES * settings.cycle_seconds, 60.0)
@@ -91,6 +97,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         metrics=metrics.render,
         last_plan=lambda: history.last,
         history=lambda: history.entries,
+        recording=None if recordings is None else recordings.chunks,
         log_control=log_control,
         health={
             "loop": not_older("the event loop's heartbeat", heartbeat.age_seconds, LONGEST_BEAT_SECONDS),
@@ -99,7 +106,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         readiness={"ready": ready_when(outside.client.reachable, leadership.valid, lambda: inventory.synced)},
     )
     server = TelemetryServer(HttpOptions(settings.http_host, settings.http_port, settings.debug_port), sources)
-    return {
+    parts: dict[str, Part] = {
         "telemetry": server,
         "heartbeat": heartbeat,
         "sync": sync,
@@ -107,6 +114,20 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         "planning": loop,
         "reports": reports,
     }
+    return parts if recorder is None else {**parts, "recorder": recorder}
+
+
+def _recordings(settings: Settings) -> RecordingFolder | None:
+    """Where the flight recorder writes; None where it is off."""
+    if not settings.record_cycles or settings.record_dir is None:
+        return None
+    return RecordingFolder(settings.record_dir, settings.record_mebibytes << 20, most_segments(settings.record_cycles))
+
+
+def _recorder(settings: Settings, recordings: RecordingFolder, cycle: Cycle) -> Recorder:
+    return Recorder(
+        recordings, version("pertoken"), settings.record_cycles, recordings.most_bytes // SEGMENTS, cycle.tuning
+    )
 
 
 def run(settings: Settings, log_control: LogControl) -> None:

@@ -173,3 +173,13 @@ class CycleSummary:
     outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     error: str = ""
     services: tuple[ServiceKey, ...] = ()
+
+
+class Recordings(Protocol):
+    """Where recorded cycles go: segments of lines, of which the oldest make room for new ones. Raises OSError."""
+
+    def begin(self, name: str) -> None:
+        """Begin a segment; names are in the order of time."""
+
+    def append(self, line: bytes) -> int:
+        """Add a line to the segment that was begun last; returns that segment's bytes."""

@@ -108,6 +108,12 @@ class Settings(BaseSettings):
         default=None, description="Folder of YAML files with further GPUs and models, such as a mounted ConfigMap."
     )
 
+    record_cycles: int = Field(
+        default=0, ge=0, description="Cycles that the flight recorder keeps for `pertoken replay`; 0: it is off."
+    )
+    record_dir: Path | None = Field(default=None, description="Folder of the flight recorder's files.")
+    record_mebibytes: int = Field(default=48, ge=1, description="What its files may take up, in MiB.")
+
     http_host: str = "0.0.0.0"  # noqa: S104 - metrics and probes are read from other pods
     http_port: int = 8080
     debug_port: int = Field(default=8081, description="Loopback only.")
@@ -130,6 +136,12 @@ class Settings(BaseSettings):
                 f"PERTOKEN_RATE_WINDOW_SECONDS={self.rate_window_seconds:g} must be at least four scrape intervals "
                 f"({4 * self.scrape_interval_seconds:g}), else a single missed scrape looks like an outage"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _recorder_has_a_folder(self) -> Settings:
+        if self.record_cycles and self.record_dir is None:
+            raise ValueError("PERTOKEN_RECORD_DIR: missing; expected a folder for the recorded cycles")
         return self
 
     def planner(self) -> PlannerSettings:

@@ -290,3 +290,20 @@ def test_the_demo_applies_the_chart_as_rendered(helm):
     assert done.returncode == 0, done.stderr
     kept = list(yaml.safe_load_all(RENDERED_CHART.read_text(encoding="utf-8")))
     assert kept == list(yaml.safe_load_all(done.stdout)), f"write what Helm prints to {RENDERED_CHART}"
+
+
+def test_the_flight_recorder_is_off_and_gets_a_bounded_folder_when_it_is_on(render, monkeypatch):
+    off = render()
+    assert not [name for name in settings_of(off) if "RECORD" in name]
+    on = render("--set", "recorder.cycles=240", "--set", "recorder.mebibytes=100")
+    for name, value in settings_of(on).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    pod = on["Deployment", "pertoken"]["spec"]["template"]["spec"]
+    volume = next(each for each in pod["volumes"] if each["name"] == "recordings")
+    mount = next(each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "recordings")
+
+    assert (settings.record_cycles, settings.record_mebibytes) == (240, 100)
+    assert str(settings.record_dir) == mount["mountPath"]
+    assert volume["emptyDir"] == {"sizeLimit": "116Mi"}
+    assert "recordings" not in str(off["Deployment", "pertoken"])

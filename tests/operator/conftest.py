@@ -51,6 +51,7 @@ PLACES = {
     "single": Place(1, 3.0),
     "gone": Place(1),
     "stopped": Place(2),
+    "recorded": Place(2, 3.0),
 }
 
 
@@ -232,7 +233,11 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
             Command(
                 "pertoken",
                 (str(Path(sys.executable).parent / "pertoken"), "run"),
-                _environment(prometheus.url, token, http_port, debug_port),
+                {
+                    **_environment(prometheus.url, token, http_port, debug_port),
+                    "PERTOKEN_RECORD_CYCLES": "200",
+                    "PERTOKEN_RECORD_DIR": str(folder / "recordings"),
+                },
             ),
             folder,
         )
@@ -334,8 +339,13 @@ class World:
     @staticmethod
     def read(url: str) -> str:
         """What a loopback address of the stack answers."""
+        return World.fetch(url).decode()
+
+    @staticmethod
+    def fetch(url: str) -> bytes:
+        """The same as bytes."""
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback addresses of the stack
-            return str(answer.read().decode())
+            return bytes(answer.read())
 
 
 @pytest.fixture(scope="module")

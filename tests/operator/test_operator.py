@@ -52,6 +52,24 @@ def test_the_last_plan_is_shown_stage_by_stage(stack, world, serve):
     assert "  size: " in text
 
 
+def test_what_the_flight_recorder_holds_replays_bit_for_bit(stack, world, serve, tmp_path):
+    serve("recorded", 2)
+    file = tmp_path / "recording.jsonl.gz"
+
+    def replayed():
+        file.write_bytes(world.fetch(f"{stack.debug_url}/debug/recording"))
+        answer = CliRunner().invoke(app, ["replay", str(file), "-o", "json"])
+        assert answer.exit_code == 0, answer.output
+        return json.loads(answer.stdout)
+
+    document = world.until(lambda: (told := replayed())["decisions"] >= 10 and told, 60)
+    assert document["same"]
+    changed = CliRunner().invoke(app, ["replay", str(file), "--set", "knee.prior=0.05", "-o", "json"])
+    assert changed.exit_code == 1, changed.output
+    services = {each["service"] for each in json.loads(changed.stdout)["differences"]}
+    assert f"{world.namespace}/recorded" in services
+
+
 def test_a_template_that_the_server_refuses_is_named_and_nothing_is_half_applied(stack, world):
     bad = world.manifest("refused", "refused", 1)
     engine = bad["spec"]["variants"][0]["podTemplate"]["spec"]["containers"][0]

@@ -57,6 +57,7 @@ class World:
     synced: bool = True
     last: tuple[int, Plan] | None = None
     slow: float = 0.0
+    pieces: tuple[bytes, ...] | None = None
     urls: dict[str, str] = field(default_factory=dict)
 
     def reach(self) -> bool:
@@ -68,6 +69,7 @@ class World:
             metrics=lambda accept: (f"asked {accept}".encode(), "text/plain; version=0.0.4; charset=utf-8"),
             last_plan=lambda: self.last,
             log_control=LogControl("INFO"),
+            recording=None if self.pieces is None else lambda: iter(self.pieces or ()),
             health={"loop": not_older("the heartbeat", lambda: self.heartbeat, 30.0)},
             readiness={"operator": ready_when(self.reach, lambda: self.leading, lambda: self.synced)},
         )
@@ -182,6 +184,22 @@ async def test_the_plan_as_json_and_text(world):
     for part in ("cycle 12", "prod/chat: DemandRose", "size: 2 -> 3", "variant: a100", "waiting: 812.5"):
         assert part in text
     assert "8 of 16 GPUs used" in text
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "body"),
+    [(None, 404, b"PERTOKEN_RECORD_CYCLES is 0"), ((), 200, b""), ((b"one ", b"two"), 200, b"one two")],
+)
+async def test_what_is_recorded_comes_as_one_file(pieces, status, body):
+    server = TelemetryServer(HttpOptions(host="127.0.0.1", port=0, debug_port=0), World(pieces=pieces).sources())
+    await server.start()
+    url = f"http://127.0.0.1:{server.debug_port}/debug/recording"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        told = await answer.read()
+    await server.stop()
+
+    assert answer.status == status
+    assert told == body if status == 200 else body in told
 
 
 async def test_log_levels(world):

@@ -20,6 +20,7 @@ COMMANDS = {
     "explain": "pertoken.cli.explain:explain_command",
     "pause": "pertoken.cli.pause:pause_command",
     "quote": "pertoken.cli.quote:quote_command",
+    "replay": "pertoken.cli.replay:replay_command",
     "resume": "pertoken.cli.pause:resume_command",
     "status": "pertoken.cli.status:status_command",
     "validate": "pertoken.cli.validate:validate_command",

@@ -30,6 +30,7 @@ class CycleResult:
     Attributes:
         term: of leadership in which it was planned: what is written of it is written in that term alone.
         now: seconds since the epoch, for which it was planned.
+        started_from, handed_on: what `account_and_plan` was given and what it returned, besides the plan.
         again: something was just made that the next cycle should look at soon.
     """
 
@@ -41,6 +42,8 @@ class CycleResult:
     plan: Plan
     outcomes: tuple[Outcome, ...]
     summary: CycleSummary
+    started_from: Saved
+    handed_on: Saved
     again: bool = False
 
 
@@ -89,8 +92,9 @@ class Cycle:
         stopwatch.lap("observe")
 
         # Account and plan.
-        plan, saved = await asyncio.to_thread(account_and_plan, world, self.saved, now, stopwatch.lap, self.tuning)
-        self.saved = _with_unplanned(saved, self.saved, surveyed.snapshot)
+        before = self.saved
+        plan, handed_on = await asyncio.to_thread(account_and_plan, world, before, now, stopwatch.lap, self.tuning)
+        self.saved = _with_unplanned(handed_on, before, surveyed.snapshot)
 
         # Act.
         outcomes = await asyncio.to_thread(self.actuator.carry_out, plan.actions, surveyed)
@@ -102,7 +106,7 @@ class Cycle:
         stopwatch.lap("remember")
         summary = _summary(number, plan, outcomes, stopwatch.phases)
         again = self.keeper.awaits(surveyed)
-        return CycleResult(term, now, surveyed, metrics, world, plan, outcomes, summary, again)
+        return CycleResult(term, now, surveyed, metrics, world, plan, outcomes, summary, before, handed_on, again)
 
     async def save(self) -> None:
         """Save at once what this term has learnt; nothing where the term is over, or never began."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -63,6 +63,7 @@ class HttpSources:
         metrics: Accept header -> body and content type.
         last_plan: number of the cycle and its plan; None before the first.
         history: the last actions, oldest first, as plain values.
+        recording: what the flight recorder holds, piece by piece, read in threads; None where it is off.
         health: checks of ``/healthz`` by name; quick, run in the event loop.
         readiness: checks of ``/readyz`` by name; may block, run in threads.
     """
@@ -71,12 +72,16 @@ class HttpSources:
     last_plan: Callable[[], tuple[int, Plan] | None]
     log_control: LogControl
     history: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    recording: Callable[[], Iterator[bytes]] | None = None
     health: Mapping[str, Check] = field(default_factory=dict)
     readiness: Mapping[str, Check] = field(default_factory=dict)
 
 
 class TelemetryServer:
-    """Two listeners: ``/metrics /healthz /readyz`` and, on loopback, ``/debug/plan /debug/history /debug/loglevel``."""
+    """Two listeners.
+
+    ``/metrics /healthz /readyz``, and on loopback ``/debug/plan /debug/history /debug/recording /debug/loglevel``.
+    """
 
     def __init__(self, options: HttpOptions, sources: HttpSources) -> None:
         """Build the routes; nothing listens before `start`."""
@@ -109,6 +114,7 @@ class TelemetryServer:
         debug_routes = [
             web.get("/debug/plan", self._plan),
             web.get("/debug/history", self._history),
+            web.get("/debug/recording", self._recording),
             web.get("/debug/loglevel", self._levels),
             web.put("/debug/loglevel", self._set_level),
         ]
@@ -169,6 +175,20 @@ class TelemetryServer:
 
     async def _history(self, _: web.Request) -> web.Response:
         return web.json_response([plain(action) for action in self._sources.history()])
+
+    async def _recording(self, request: web.Request) -> web.StreamResponse:
+        """All recorded cycles as one file that `pertoken replay` reads."""
+        if self._sources.recording is None:
+            error = "nothing is recorded: PERTOKEN_RECORD_CYCLES is 0"
+            return web.json_response({"error": error}, status=404)
+        name = 'attachment; filename="pertoken-recording.jsonl.gz"'
+        response = web.StreamResponse(headers={"Content-Type": "application/gzip", "Content-Disposition": name})
+        await response.prepare(request)
+        pieces = self._sources.recording()
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            await response.write(piece)
+        await response.write_eof()
+        return response
 
     async def _levels(self, _: web.Request) -> web.Response:
         return web.json_response(self._sources.log_control.levels())
