@@ -8,7 +8,7 @@ import pytest
 from pertoken.api.translate import AcceptedPool, AcceptedService, Rejected, translate_pool, translate_service
 from pertoken.catalog.architecture import read_facts
 from pertoken.domain.identity import WorkloadRef
-from pertoken.domain.service import DEFAULT_SCALE_UP, Batching, Mode, PolicyType, SelectPolicy
+from pertoken.domain.service import DEFAULT_SCALE_UP, Batching, Mode, PolicyType, ScheduledMinimum, SelectPolicy
 
 
 def accepted(obj) -> AcceptedService:
@@ -166,7 +166,6 @@ def test_fields_without_effect_are_named(service):
     spec["variants"][0]["parallelism"] = {"tensor": 1, "expert": 4}
     assert set(accepted(service).not_acted_on) == {
         "spec.objective.latency.stallMilliseconds",
-        "spec.schedule",
         "spec.variants[0].parallelism.expert",
     }
 
@@ -251,3 +250,37 @@ def test_translation_leaves_the_object_alone(service):
     before = copy.deepcopy(service)
     accepted(service)
     assert service == before
+
+
+def test_a_schedule_is_acted_upon(service):
+    entry = {"cron": "0 8 * * 1-5", "timeZone": "Europe/Berlin", "durationSeconds": 36000, "minReplicas": 2}
+    service["spec"]["schedule"] = [entry, {"cron": "0 0 1 * *", "durationSeconds": 3600, "minReplicas": 1}]
+
+    assert accepted(service).spec.schedule == (
+        ScheduledMinimum("0 8 * * 1-5", "Europe/Berlin", 36000, 2),
+        ScheduledMinimum("0 0 1 * *", "Etc/UTC", 3600, 1),
+    )
+    assert "spec.schedule" not in accepted(service).not_acted_on
+
+
+@pytest.mark.parametrize(
+    ("changed", "path", "words"),
+    [
+        ({"cron": "61 8 * * 1-5"}, "spec.schedule[0].cron", "five cron fields"),
+        ({"cron": "0 0 8 * * 1-5"}, "spec.schedule[0].cron", "five cron fields"),
+        ({"cron": "0 0 31 2 *"}, "spec.schedule[0].cron", "five cron fields"),
+        ({"cron": "every day"}, "spec.schedule[0].cron", "five cron fields"),
+        ({"timeZone": "Mars/Olympus"}, "spec.schedule[0].timeZone", "an IANA time zone"),
+        ({"timeZone": "/etc/passwd"}, "spec.schedule[0].timeZone", "an IANA time zone"),
+        ({"timeZone": "../Europe/Berlin"}, "spec.schedule[0].timeZone", "an IANA time zone"),
+    ],
+)
+def test_a_schedule_that_never_comes_is_refused(service, changed, path, words):
+    entry = {"cron": "0 8 * * 1-5", "durationSeconds": 36000, "minReplicas": 2}
+    service["spec"]["schedule"] = [entry | changed]
+    result = translate_service(service)
+    assert isinstance(result, Rejected), result
+    (mistake,) = result.errors
+
+    assert mistake.path == path
+    assert words in mistake.expectation

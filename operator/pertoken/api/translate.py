@@ -44,6 +44,7 @@ from pertoken.domain.service import (
     PriceList,
     ScalingPolicy,
     ScalingRules,
+    ScheduledMinimum,
     SelectPolicy,
     ServiceSpec,
     VariantSpec,
@@ -105,6 +106,10 @@ def translate_service(obj: Mapping[str, Any]) -> AcceptedService | Rejected:
         min_replicas=spec.min_replicas,
         idle_seconds=spec.idle_seconds,
         metrics_profile=spec.metrics.profile if spec.metrics else "default",
+        schedule=tuple(
+            ScheduledMinimum(entry.cron, entry.time_zone, entry.duration_seconds, entry.min_replicas)
+            for entry in spec.schedule or ()
+        ),
     )
     templates = {v["name"]: v["podTemplate"] for v in obj["spec"]["variants"] if v.get("podTemplate") is not None}
     return AcceptedService(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pertoken.accounting.account import account, with_token_work
 from pertoken.control.saved import Saved
+from pertoken.control.schedules import with_schedules
 from pertoken.domain.plan import Plan
 from pertoken.domain.world import World
 from pertoken.planner.pipeline import plan as make_plan
@@ -36,6 +37,7 @@ def account_and_plan(
     Returns:
         The plan, and what the next cycle starts from.
     """
+    world = with_schedules(world, now)
     ledger, costs = account(world, saved.ledger, now)
     finished("account")
     plan, memory = make_plan(replace(world, costs=costs), saved.memory, now, tuning)

@@ -59,6 +59,7 @@ class Reason(StrEnum):
     SCALE_DOWN_LIMITED = "ScaleDownLimited"
     AT_MINIMUM = "AtMinimum"
     AT_MAXIMUM = "AtMaximum"
+    SCHEDULED = "Scheduled"
     POOL_EXHAUSTED = "PoolExhausted"
     RECLAIMED_FOR_PRIORITY = "ReclaimedForPriority"
     PLACEMENT_UNKNOWN = "PlacementUnknown"

@@ -206,6 +206,25 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledMinimum:
+    """A minimum of all variants together that begins to hold at the times of a cron expression.
+
+    Attributes:
+        cron: five fields.
+        time_zone: IANA name; the expression means its wall clock.
+        duration_seconds: how long the minimum holds from each of them.
+    """
+
+    cron: str
+    time_zone: str
+    duration_seconds: int
+    min_replicas: int
+
+    def __str__(self) -> str:
+        return f'schedule "{self.cron}" ({self.time_zone})'
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """One accepted InferenceService."""
 
@@ -223,3 +242,4 @@ class ServiceSpec:
     min_replicas: int = 1
     idle_seconds: int = 600
     metrics_profile: str = "default"
+    schedule: tuple[ScheduledMinimum, ...] = ()

@@ -25,18 +25,30 @@ class VariantView:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedMinimum:
+    """A minimum of all variants together from `start` until `end`, seconds since the epoch; `words` says whose."""
+
+    start: float
+    end: float
+    replicas: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceView:
     """One accepted service as it stands.
 
     Attributes:
         namespace_labels: of the service's namespace, for pool access rules.
         left_behind: workloads that pertoken made for variants which are no more, and that still hold replicas.
+        minimums: of the spec's schedule that hold now or begin soon, worked out by `control.schedules`.
     """
 
     spec: ServiceSpec
     variants: tuple[VariantView, ...]
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     left_behind: tuple[str, ...] = ()
+    minimums: tuple[TimedMinimum, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, Pod
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Signal
-from pertoken.domain.world import PlannerSettings, ServiceView, VariantView
+from pertoken.domain.world import PlannerSettings, ServiceView, TimedMinimum, VariantView
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import caution
 from pertoken.performance.steady import Engine, Load, Targets
@@ -186,6 +186,22 @@ class ServiceState:
     def spec(self) -> ServiceSpec:
         """What the user asked for."""
         return self.view.spec
+
+    @property
+    def scheduled(self) -> TimedMinimum | None:
+        """The highest minimum of the schedule that holds now, or begins before a replica that is asked for now serves.
+
+        None where none does, or where the service's own minimum is at least as high.
+        """
+        due = (minimum for minimum in self.view.minimums if minimum.start - self.lead_seconds <= self.now < minimum.end)
+        highest = max(due, key=lambda minimum: (minimum.replicas, minimum.end), default=None)
+        return None if highest is None or highest.replicas <= self.spec.min_replicas else highest
+
+    @property
+    def min_replicas(self) -> int:
+        """Fewest replicas of all variants together: the service's minimum, or that of its schedule."""
+        scheduled = self.scheduled
+        return self.spec.min_replicas if scheduled is None else scheduled.replicas
 
     @property
     def by_name(self) -> Mapping[str, VariantState]:

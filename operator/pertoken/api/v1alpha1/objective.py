@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from pertoken.api.cron import cron_expression, known_time_zone
 from pertoken.api.v1alpha1.base import (
     ATOMIC,
     LIST_LENGTH,
@@ -142,13 +143,18 @@ class WakeSignal(Strict):
 
 
 class ScheduleEntry(Strict):
-    """A minimum that holds at certain times."""
+    """A minimum that holds at certain times.
 
-    cron: Annotated[str, Field(min_length=9, max_length=100)] = Field(
+    It is raised before they begin, by the time that a replica takes to serve.
+    """
+
+    cron: Annotated[str, Field(min_length=9, max_length=100), AfterValidator(cron_expression)] = Field(
         description='When the minimum begins to hold, five cron fields, e.g. "0 8 * * 1-5".'
     )
-    time_zone: Name = Field(
-        default="Etc/UTC", description='IANA time zone of the cron expression, e.g. "Europe/Berlin".'
+    time_zone: Annotated[Name, AfterValidator(known_time_zone)] = Field(
+        default="Etc/UTC",
+        description='IANA time zone of the cron expression, e.g. "Europe/Berlin". Where clocks are put forward, what '
+        "is left out begins right after it; where they are put back, it begins once.",
     )
     duration_seconds: int = Field(ge=60, le=604_800, description="How long the minimum holds, in seconds.")
     min_replicas: ReplicaCount = Field(description="Replicas of all variants together in that time.")

@@ -98,7 +98,7 @@ def scene_of(
                 shares.append(_share(proposal, variant, grants.get(proposal.key), pool))
     return Scene(
         tuple(shares),
-        {proposal.key: proposal.state.spec.min_replicas for proposal in services},
+        {proposal.key: proposal.state.min_replicas for proposal in services},
         {service: grant.uncovered for service, grant in grants.items()},
         max((proposal.state.now for proposal in services), default=0.0),
     )

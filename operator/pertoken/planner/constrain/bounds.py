@@ -20,7 +20,9 @@ def at_bounds(variant: VariantProposal) -> tuple[VariantProposal, Limits]:
     return variant, []
 
 
-def service_minimum(least: int, variants: Iterable[VariantProposal]) -> list[VariantProposal]:
+def service_minimum(
+    least: int, variants: Iterable[VariantProposal], reason: Reason = Reason.AT_MINIMUM
+) -> list[VariantProposal]:
     """Raise variants, cheapest first, until the service has its minimum of replicas."""
     before = list(variants)
     missing = least - sum(variant.replicas for variant in before)
@@ -29,5 +31,5 @@ def service_minimum(least: int, variants: Iterable[VariantProposal]) -> list[Var
         room = max(0, variant.state.spec.max_replicas - variant.replicas)
         more = min(max(0, missing), room)
         missing -= more
-        raised.append(variant.at(variant.replicas + more, Reason.AT_MINIMUM, Status.FREE) if more else variant)
+        raised.append(variant.at(variant.replicas + more, reason, Status.FREE) if more else variant)
     return raised

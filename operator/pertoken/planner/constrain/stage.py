@@ -6,11 +6,13 @@ minimum again, which pods that are given up must not break.
 
 from __future__ import annotations
 
-from pertoken.domain.trace import Limit, Step
+from pertoken.domain.reasons import Reason
+from pertoken.domain.trace import Limit, Step, Told
+from pertoken.domain.world import TimedMinimum
 from pertoken.planner.constrain.bounds import at_bounds, service_minimum
 from pertoken.planner.constrain.spend import spend_limit
 from pertoken.planner.constrain.standing import Withdrawal, keep_minimum, standing
-from pertoken.planner.proposal import Proposal, VariantProposal, step
+from pertoken.planner.proposal import UNCHANGED, Proposal, VariantProposal, step
 
 
 def constrain(proposal: Proposal) -> Proposal:
@@ -19,7 +21,7 @@ def constrain(proposal: Proposal) -> Proposal:
         proposal = spend_limit(proposal)
     keeps_minimum = not proposal.stance.off and not proposal.idle
     if keeps_minimum:
-        proposal = proposal.with_variants(service_minimum(proposal.state.spec.min_replicas, proposal.variants))
+        proposal = _at_least(proposal)
     withdrawals = []
     steps: list[Step] = []
     for variant in proposal.variants:
@@ -27,9 +29,30 @@ def constrain(proposal: Proposal) -> Proposal:
         withdrawals.append(withdrawal)
         steps.extend(taken)
     if keeps_minimum:
-        withdrawals = keep_minimum(proposal.state.spec.min_replicas, withdrawals)
+        withdrawals = keep_minimum(proposal.state.min_replicas, withdrawals)
     withdrawn = {entry.variant.name: entry.pods for entry in withdrawals if entry.pods}
     return proposal.with_variants((entry.variant for entry in withdrawals), *steps).with_withdrawals(withdrawn)
+
+
+def _at_least(proposal: Proposal) -> Proposal:
+    """The proposal with at least the replicas that the service, or its schedule, asks for."""
+    scheduled, least = proposal.state.scheduled, proposal.state.spec.min_replicas
+    if scheduled is None:
+        return proposal.with_variants(service_minimum(least, proposal.variants))
+    raised = service_minimum(scheduled.replicas, proposal.variants, Reason.SCHEDULED)
+    counts = [sum(variant.replicas for variant in variants) for variants in (proposal.variants, raised)]
+    words = _words(scheduled, proposal.state.now)
+    if counts[0] == counts[1]:
+        return proposal.noting(step("constrain", UNCHANGED, Reason.SCHEDULED, Told(words)))
+    return proposal.with_variants(raised, step("constrain", (counts[0], counts[1]), Reason.SCHEDULED, Told(words)))
+
+
+def _words(scheduled: TimedMinimum, now: float) -> str:
+    if scheduled.start > now:
+        when = f"in {scheduled.start - now:.0f} s, which a replica takes to serve"
+    else:
+        when = f"for {scheduled.end - now:.0f} s more"
+    return f"{scheduled.words}: at least {scheduled.replicas} replicas {when}"
 
 
 def _constrained(proposal: Proposal, variant: VariantProposal) -> tuple[Withdrawal, list[Step]]:

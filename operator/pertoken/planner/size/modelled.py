@@ -54,7 +54,7 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
     variants = []
     for variant in known.order:
         proposed = _proposed(variant, counts, known, drain)
-        if state.idle and state.spec.min_replicas == 0:
+        if state.idle and state.min_replicas == 0:
             proposed = proposed.at(0, Reason.IDLE, Status.IDLE)
         elif proposed.replicas < variant.steady and not (eased and proposal.assessment.may_shrink):
             proposed = consolidate(proposal, proposed, known, need)

@@ -23,7 +23,7 @@ def size_by_saturation(proposal: Proposal, demand: DemandFigures) -> Proposal:
     state = proposal.state
     variants, steps = [], []
     for variant in state.variants:
-        if state.idle and state.spec.min_replicas == 0:
+        if state.idle and state.min_replicas == 0:
             proposed = VariantProposal(variant, 0, Reason.IDLE, Status.IDLE)
         else:
             proposed = VariantProposal(variant, *replicas_by_saturation(state, variant))
