@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
@@ -284,3 +285,21 @@ def test_a_schedule_that_never_comes_is_refused(service, changed, path, words):
 
     assert mistake.path == path
     assert words in mistake.expectation
+
+
+@pytest.mark.parametrize(
+    ("given", "holds"),
+    [
+        ({"endTime": "2026-12-27T00:00:00Z"}, (True, True, False)),
+        ({"startTime": "2026-12-24T00:00:00+01:00", "endTime": "2026-12-27T00:00:00Z"}, (False, True, False)),
+        ({"startTime": "2026-12-28T00:00:00Z", "endTime": "2026-12-27T00:00:00Z"}, (False, False, False)),
+    ],
+)
+def test_a_freeze_is_acted_upon(service, given, holds):
+    service["spec"]["freeze"] = given | {"reason": "holidays"}
+    freeze = accepted(service).spec.freeze
+    moments = ("2026-12-23T22:59:59+00:00", "2026-12-23T23:00:00+00:00", "2026-12-27T00:00:00+00:00")
+
+    assert tuple(freeze.holds(datetime.fromisoformat(text).timestamp()) for text in moments) == holds
+    assert str(freeze).endswith("until 2026-12-27T00:00:00Z: holidays")
+    assert "spec.freeze" not in accepted(service).not_acted_on

@@ -40,7 +40,6 @@ def _is_not(*words: object) -> Callable[[Any], bool]:
 
 SERVICE_FIELDS = (
     Inert("spec", "wakeSignal"),
-    Inert("spec", "freeze"),
     Inert("spec.objective.cost", "optimize", _is("Latency"), _several_variants),
     Inert("spec.objective.cost", "whenInfeasible", _is("KeepCost"), _several_variants),
     Inert("spec.objective.cost", "hardLimitFactor", where=_several_variants),

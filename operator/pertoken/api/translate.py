@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -24,6 +25,7 @@ from pertoken.api.v1alpha1.objective import (
     PerMillionTokens,
     ScalingRulesModel,
 )
+from pertoken.api.v1alpha1.objective import Freeze as FreezeModel
 from pertoken.api.v1alpha1.variant import BatchingModel, ParallelismModel, VariantModel
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.pool import AccessRule, Billing, PoolSpec, Purchase
@@ -35,6 +37,7 @@ from pertoken.domain.service import (
     Behavior,
     CostObjective,
     EngineKind,
+    Freeze,
     LatencyObjective,
     Mode,
     ModelSpec,
@@ -110,6 +113,7 @@ def translate_service(obj: Mapping[str, Any]) -> AcceptedService | Rejected:
             ScheduledMinimum(entry.cron, entry.time_zone, entry.duration_seconds, entry.min_replicas)
             for entry in spec.schedule or ()
         ),
+        freeze=_freeze(spec.freeze) if spec.freeze else None,
     )
     templates = {v["name"]: v["podTemplate"] for v in obj["spec"]["variants"] if v.get("podTemplate") is not None}
     return AcceptedService(
@@ -265,6 +269,16 @@ def _latency(latency: LatencyTarget) -> LatencyObjective:
         inter_token_seconds=_seconds(latency.inter_token_milliseconds),
         stall_seconds=_seconds(latency.stall_milliseconds),
         percentile=latency.percentile,
+    )
+
+
+def _freeze(freeze: FreezeModel) -> Freeze:
+    return Freeze(
+        end=datetime.fromisoformat(freeze.end_time).timestamp(),
+        end_text=freeze.end_time,
+        start=datetime.fromisoformat(freeze.start_time).timestamp() if freeze.start_time else None,
+        start_text=freeze.start_time or "",
+        why=freeze.reason or "",
     )
 
 

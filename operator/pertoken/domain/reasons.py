@@ -111,6 +111,7 @@ class Reason(StrEnum):
     RECOMMENDING = "Recommending"
     PAUSED = "Paused"
     NOT_PAUSED = "NotPaused"
+    FROZEN = "Frozen"
     SWITCHED_OFF = "SwitchedOff"
     NOT_CONFLICTED = "NotConflicted"
     TARGET_TAKEN = "TargetTaken"

@@ -225,6 +225,31 @@ class ScheduledMinimum:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """A time in which replicas and batch caps stay as they are.
+
+    Attributes:
+        start, end: seconds since the epoch; without a start it holds from now on.
+        start_text, end_text: the same as the user wrote them.
+        why: in the user's words, empty for none.
+    """
+
+    end: float
+    end_text: str
+    start: float | None = None
+    start_text: str = ""
+    why: str = ""
+
+    def holds(self, now: float) -> bool:
+        """Whether it is that time, `now` in seconds since the epoch."""
+        return (self.start is None or self.start <= now) and now < self.end
+
+    def __str__(self) -> str:
+        begin = f"from {self.start_text} " if self.start_text else ""
+        return f"frozen {begin}until {self.end_text}" + (f": {self.why}" if self.why else "")
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """One accepted InferenceService."""
 
@@ -243,3 +268,4 @@ class ServiceSpec:
     idle_seconds: int = 600
     metrics_profile: str = "default"
     schedule: tuple[ScheduledMinimum, ...] = ()
+    freeze: Freeze | None = None

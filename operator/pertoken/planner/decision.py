@@ -26,6 +26,8 @@ def decision_of(settlement: Settlement) -> Decision:
     message = sentence(variants, proposal.sizing.demand, told)
     if proposal.stance.conflict_words:
         message = f"{proposal.stance.conflict_words}; {message}"
+    if state.frozen is not None:
+        message = f"{state.frozen}; {message}"
     reasons = [variant.reason for variant in settlement.variants]
     others = [reason for reason, _ in limits] + [step.reason for step in overdue]
     return Decision(

@@ -48,6 +48,8 @@ def _inactive(state: ServiceState) -> Reason | None:
         return Reason.SWITCHED_OFF
     if state.spec.paused:
         return Reason.PAUSED
+    if state.frozen is not None:
+        return Reason.FROZEN
     return Reason.RECOMMENDING if state.spec.mode is Mode.RECOMMEND else None
 
 

@@ -13,7 +13,7 @@ from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, whol
 from pertoken.domain.cost import CostState
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
-from pertoken.domain.service import ServiceSpec, VariantSpec
+from pertoken.domain.service import Freeze, ServiceSpec, VariantSpec
 from pertoken.domain.signal import Signal
 from pertoken.domain.world import PlannerSettings, ServiceView, TimedMinimum, VariantView
 from pertoken.forecast.demand import DemandSample
@@ -196,6 +196,12 @@ class ServiceState:
         due = (minimum for minimum in self.view.minimums if minimum.start - self.lead_seconds <= self.now < minimum.end)
         highest = max(due, key=lambda minimum: (minimum.replicas, minimum.end), default=None)
         return None if highest is None or highest.replicas <= self.spec.min_replicas else highest
+
+    @property
+    def frozen(self) -> Freeze | None:
+        """The time of now in which replicas and batch caps stay as they are; None where it is no such time."""
+        freeze = self.spec.freeze
+        return freeze if freeze is not None and freeze.holds(self.now) else None
 
     @property
     def min_replicas(self) -> int:

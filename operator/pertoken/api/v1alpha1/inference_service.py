@@ -114,7 +114,7 @@ class InferenceServiceSpec(Strict):
     schedule: list[ScheduleEntry] | None = Field(
         default=None, max_length=LIST_LENGTH, json_schema_extra=ATOMIC, description="Minimums by time of day or week."
     )
-    freeze: Freeze | None = Field(default=None, description="A time in which nothing is changed.")
+    freeze: Freeze | None = Field(default=None, description="A time in which no replicas and no batch cap change.")
     variants: list[VariantModel] = Field(
         min_length=1,
         max_length=LIST_LENGTH,

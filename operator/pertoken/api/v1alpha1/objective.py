@@ -161,7 +161,7 @@ class ScheduleEntry(Strict):
 
 
 class Freeze(Strict):
-    """A time in which replicas and batch caps stay as they are."""
+    """A time in which replicas and batch caps stay as they are; what would be decided is shown."""
 
     start_time: Instant | None = Field(default=None, description="Begin, RFC 3339. Unset: from now on.")
     end_time: Instant = Field(description="End, RFC 3339.")

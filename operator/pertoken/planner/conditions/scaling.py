@@ -88,7 +88,11 @@ def paused_condition(state: ServiceState) -> Condition:
     """`Paused`."""
     if state.spec.paused:
         return Condition(Verdict.TRUE, Reason.PAUSED, "paused by annotation: decisions are shown, not carried out")
-    return Condition(Verdict.FALSE, Reason.NOT_PAUSED, "not paused")
+    if state.frozen is not None:
+        return Condition(Verdict.TRUE, Reason.FROZEN, f"{state.frozen}; decisions are shown, not carried out")
+    freeze = state.spec.freeze
+    comes = f"; {freeze}" if freeze is not None and state.now < freeze.end else ""
+    return Condition(Verdict.FALSE, Reason.NOT_PAUSED, f"not paused{comes}")
 
 
 def conflict_condition(stance: Stance) -> Condition:
