@@ -1,0 +1,1 @@
+"""How much CPU one planning cycle takes on one core, by size of the cluster."""

@@ -1,0 +1,117 @@
+"""CPU seconds of planning cycles on one core, by stage.
+
+python -m pertoken_bench.plan_speed --services 5000
+
+Printed are the first cycle of a service that nobody knows, the first cycle after a restart (a full history, nothing
+worked out yet) and the cycles after it, in each of which the demand of every service is another. The time in which
+metrics are made up is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Final
+
+from pertoken.catalog.lookup import SHIPPED
+from pertoken.control.decide import decide
+from pertoken.control.saved import NOTHING, Saved
+from pertoken.control.survey import Rules, survey
+from pertoken.control.world import build_world
+from pertoken.domain.plan import Plan
+from pertoken.domain.world import PlannerSettings
+from pertoken_bench.plan_speed.fleet import FleetWorld, Size
+from pertoken_bench.plan_speed.history import seasoned
+
+SETTLING: Final = 2  # cycles in which replicas follow what was remembered in place of a day
+STAGES: Final = ("observe", "account", "plan")
+
+
+@dataclass(slots=True)
+class CpuWatch:
+    """CPU seconds of this process, by stage."""
+
+    stages: dict[str, float] = field(default_factory=dict)
+    _mark: float = field(default_factory=time.process_time)
+
+    def lap(self, stage: str) -> None:
+        """A stage is over."""
+        now = time.process_time()
+        self.stages[stage] = now - self._mark
+        self._mark = now
+
+
+def run_cycle(fleet: FleetWorld, saved: Saved) -> tuple[Plan, Saved, dict[str, float]]:
+    """One cycle without I/O: survey and world, accounts, plan."""
+    metrics = fleet.metrics()
+    watch = CpuWatch()
+    surveyed = survey(fleet.snapshot(), Rules(frozenset({"Deployment.apps"})))
+    world = build_world(surveyed, metrics, SHIPPED, PlannerSettings())
+    watch.lap("observe")
+    plan, saved = decide(world, saved, fleet.now, watch.lap)
+    return plan, saved, watch.stages
+
+
+def row(name: str, stages: dict[str, float]) -> str:
+    """One line of the table."""
+    figures = "".join(f"{stages[stage]:10.2f}" for stage in STAGES)
+    return f"{name:<32}{figures}{sum(stages.values()):10.2f}"
+
+
+def measure(size: Size, cycles: int) -> Sequence[str]:
+    """The table's lines."""
+    fleet = FleetWorld(size)
+    _, saved, first = run_cycle(fleet, NOTHING)
+    saved = seasoned(saved, fleet)
+    gc.collect()
+    fleet.advance()
+    plan, saved, full = run_cycle(fleet, saved)
+    for _ in range(SETTLING):
+        fleet.carry_out(plan)
+        fleet.advance()
+        plan, saved, _ = run_cycle(fleet, saved)
+    steady = []
+    actions = 0
+    for _ in range(cycles):
+        fleet.carry_out(plan)
+        fleet.advance()
+        plan, saved, stages = run_cycle(fleet, saved)
+        steady.append(stages)
+        actions += len(plan.actions)
+    pods = sum(len(served.pods) for served in fleet.served)
+    mean = {stage: fmean(stages[stage] for stages in steady) for stage in STAGES}
+    return (
+        f"{size.services:,} services, {size.variants} variants each, {size.pools} pools, {size.nodes} nodes, "
+        f"{pods:,} pods; CPU seconds",
+        f"{'':<32}" + "".join(f"{stage:>10}" for stage in STAGES) + f"{'all':>10}",
+        row("first cycle, nothing known", first),
+        row("after a restart, full history", full),
+        *(row(f"steady cycle {number}", stages) for number, stages in enumerate(steady, start=1)),
+        row("steady cycles, mean", mean),
+        f"{actions} actions in the steady cycles; peak memory "
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0:,.0f} MiB",
+    )
+
+
+def main() -> int:
+    """Measure one size."""
+    parser = argparse.ArgumentParser(prog="python -m pertoken_bench.plan_speed", description=__doc__)
+    parser.add_argument("--services", type=int, default=1000)
+    parser.add_argument("--variants", type=int, default=2)
+    parser.add_argument("--pools", type=int, default=6)
+    parser.add_argument("--nodes", type=int, default=500)
+    parser.add_argument("--cycles", type=int, default=3, help="steady cycles")
+    given = parser.parse_args()
+    size = Size(given.services, given.variants, given.pools, given.nodes)
+    sys.stdout.write("\n".join(measure(size, given.cycles)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
