@@ -35,7 +35,16 @@ from pertoken.domain.service import (
     VariantSpec,
 )
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
-from pertoken.performance.steady import Engine, Load, OperatingPoint, Sustainable, Targets, at_batch, at_rate, sustainable_rate
+from pertoken.performance.steady import (
+    Engine,
+    Load,
+    OperatingPoint,
+    Sustainable,
+    Targets,
+    at_batch,
+    at_rate,
+    sustainable_rate,
+)
 from pertoken.performance.step_time import NO_GAINS, engine_model
 
 START: Final = 1_800_000_000.0

@@ -49,9 +49,7 @@ def _memory(old: ServiceMemory, served: Served, fleet: FleetWorld) -> ServiceMem
 
 
 def _variant(old: VariantMemory, now: float) -> VariantMemory:
-    calibration = replace(
-        old.calibration, samples=200, variance_decode=2e-4, variance_prefill=2e-3, updated_at=now
-    )
+    calibration = replace(old.calibration, samples=200, variance_decode=2e-4, variance_prefill=2e-3, updated_at=now)
     return replace(old, calibration=calibration, start_seconds=100.0)
 
 

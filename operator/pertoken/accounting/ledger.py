@@ -5,9 +5,10 @@ Fields are saved by position, so that a ledger stays small: new ones stand at th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import reduce
 from typing import Any, Final
 
 from pertoken.accounting.bill import Bill
@@ -16,7 +17,7 @@ from pertoken.accounting.energy import Energy
 from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import TokenWork
 from pertoken.domain.service import ServiceSpec
-from pertoken.raw.codec import CodecError, decode, encode
+from pertoken.raw.codec import DERIVED, CodecError, decode, encode
 
 _PLANNERS_LEDGER: Final = 11  # its place in a service's memory of version 2, where the planner kept the account
 
@@ -121,6 +122,41 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over buckets, see there."""
+
+    bill: Bill = Bill()
+    tokens: Tokens = Tokens()
+    judged_gpu_seconds: float = 0.0
+    busy_gpu_seconds: float = 0.0
+    lines: Lines = NO_LINES
+    charged: Charged = NOT_CHARGED
+    energy: Energy = NO_ENERGY
+    attained: Attained = NOT_ATTAINED
+
+    def with_bucket(self, bucket: Bucket) -> Totals:
+        """The sums with one more bucket."""
+        return Totals(
+            self.bill + Bill(bucket.gpu_microseconds, bucket.usd_microhours, bucket.priced),
+            self.tokens + Tokens(bucket.requests, bucket.input_tokens, bucket.cached_tokens, bucket.output_tokens),
+            self.judged_gpu_seconds + bucket.judged_gpu_seconds,
+            self.busy_gpu_seconds + bucket.busy_gpu_seconds,
+            self.lines + bucket.lines,
+            self.charged + bucket.charged,
+            self.energy + bucket.energy,
+            self.attained + bucket.attained,
+        )
+
+
+NO_TOTALS: Final = Totals()
+
+
+def totals(buckets: Iterable[Bucket]) -> Totals:
+    """The sums over buckets, in their order: a running sum is equal to it bit for bit."""
+    return reduce(Totals.with_bucket, buckets, NO_TOTALS)
+
+
+@dataclass(frozen=True, slots=True)
 class PodTotals:
     """Last counters of one pod."""
 
@@ -140,6 +176,7 @@ class ServiceLedger:
         counters: last ones, by pod uid.
         opened_at, closed_at: first and last instant that was accounted for, seconds since the epoch.
         token_work: GPU-seconds per token by variant, as the last plan left them.
+        before_last: running sum of all buckets but the last, which alone changes; None where it is to be worked out.
     """
 
     uid: str
@@ -148,6 +185,7 @@ class ServiceLedger:
     opened_at: float | None = None
     closed_at: float | None = None
     token_work: Mapping[str, TokenWork] = field(default_factory=dict)
+    before_last: Totals | None = field(default=None, kw_only=True, compare=False, repr=False, metadata=DERIVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +246,8 @@ def post(ledger: ServiceLedger, entry: Entry, now: float, window_seconds: float)
     buckets = ledger.buckets
     last = buckets[-1] if buckets and buckets[-1].start == start else None
     into = last or Bucket(start)
-    into = replace(
-        into,
+    into = Bucket(
+        start=start,
         gpu_microseconds=into.gpu_microseconds + entry.bill.gpu_microseconds,
         usd_microhours=into.usd_microhours + entry.bill.usd_microhours,
         priced=into.priced and entry.bill.priced,
@@ -225,29 +263,34 @@ def post(ledger: ServiceLedger, entry: Entry, now: float, window_seconds: float)
         attained=into.attained + entry.attained,
     )
     kept = buckets[:-1] if last else buckets
+    before_last = ledger.before_last if last else None
     if kept and kept[0].start <= now - window_seconds - width:
         kept = tuple(bucket for bucket in kept if bucket.start > now - window_seconds - width)
+        before_last = None
     opened = now if ledger.opened_at is None else ledger.opened_at
-    return replace(ledger, buckets=(*kept, into), opened_at=opened, closed_at=now)
+    before_last = totals(kept) if before_last is None else before_last
+    return replace(ledger, buckets=(*kept, into), opened_at=opened, closed_at=now, before_last=before_last)
 
 
 def sums(ledger: ServiceLedger, now: float, window_seconds: float) -> WindowSums:
     """The account summed over the window that ends now."""
-    bill, tokens = Bill(), Tokens()
-    judged = busy = 0.0
-    lines, charged, energy, attained = NO_LINES, NOT_CHARGED, NO_ENERGY, NOT_ATTAINED
-    for bucket in ledger.buckets:
-        bill += Bill(bucket.gpu_microseconds, bucket.usd_microhours, bucket.priced)
-        tokens += Tokens(bucket.requests, bucket.input_tokens, bucket.cached_tokens, bucket.output_tokens)
-        judged += bucket.judged_gpu_seconds
-        busy += bucket.busy_gpu_seconds
-        lines += bucket.lines
-        charged += bucket.charged
-        energy += bucket.energy
-        attained += bucket.attained
+    if ledger.before_last is None:
+        whole = totals(ledger.buckets)
+    else:
+        whole = ledger.before_last.with_bucket(ledger.buckets[-1])
     opened = now if ledger.opened_at is None else ledger.opened_at
     seconds = min(now - opened, window_seconds)
-    return WindowSums(bill, tokens, seconds, judged, busy, lines, charged, energy, attained)
+    return WindowSums(
+        whole.bill,
+        whole.tokens,
+        seconds,
+        whole.judged_gpu_seconds,
+        whole.busy_gpu_seconds,
+        whole.lines,
+        whole.charged,
+        whole.energy,
+        whole.attained,
+    )
 
 
 def to_json(ledger: Ledger) -> Any:

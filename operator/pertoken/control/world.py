@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.lookup import Catalog
 from pertoken.catalog.releases import stated_release
 from pertoken.control.caps import cap_in_use, own_cap
 from pertoken.control.claims import Accounts, counted_nodes, counted_pods, placed
-from pertoken.control.facts import by_name, resolve_pods
+from pertoken.control.facts import ReplicaSetFact, by_name, resolve_pods
 from pertoken.control.objects import ServiceObject
 from pertoken.control.survey import Doubt, Surveyed
 from pertoken.control.unreadable import without_room, words
-from pertoken.control.workloads import ScalableFact, Surroundings, workload_fact
+from pertoken.control.workloads import AutoscalerFact, ScalableFact, Surroundings, workload_fact
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.metrics import MetricsSnapshot
@@ -53,9 +53,45 @@ class _Device:
     nodes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Index:
-    pods: dict[WorkloadRef, list[PodFact]] = field(default_factory=lambda: defaultdict(list))
+    """What belongs to each scale target, so that no target has to look through everything.
+
+    Attributes:
+        pods: of which the API server tells, resolved, by workload.
+        vanished: pods whose object is gone, likewise.
+        replicasets: by what controls them.
+        autoscalers: by namespace, kind and name of what they scale.
+        made: scale targets that pertoken made, by namespace and name of the service.
+    """
+
+    pods: Mapping[WorkloadRef, Sequence[PodFact]]
+    vanished: Mapping[WorkloadRef, Sequence[PodFact]]
+    replicasets: Mapping[WorkloadRef, Sequence[ReplicaSetFact]]
+    autoscalers: Mapping[tuple[str, str, str], Sequence[AutoscalerFact]]
+    made: Mapping[tuple[str, str], Sequence[ScalableFact]]
+
+    def around(self, ref: WorkloadRef) -> Surroundings:
+        """What stands around one scale target."""
+        return Surroundings(
+            pods=self.pods.get(ref, ()),
+            replicasets=self.replicasets.get(ref, ()),
+            autoscalers=self.autoscalers.get((ref.namespace, ref.kind, ref.name), ()),
+        )
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def _grouped(values: Iterable[_Value], key: Callable[[_Value], _Key | None]) -> dict[_Key, list[_Value]]:
+    """Values by their key, in their order; those without a key are left out."""
+    groups: dict[_Key, list[_Value]] = {}
+    for value in values:
+        group = key(value)
+        if group is not None:
+            groups.setdefault(group, []).append(value)
+    return groups
 
 
 def build_world(
@@ -78,14 +114,19 @@ def build_world(
         all_nodes = counted_nodes(all_nodes, surveyed.accounts, resources)
         pods = counted_pods(pods, surveyed.accounts, resources, names)
         vanished = counted_pods(vanished, surveyed.accounts, resources, names)
-    index = _Index()
-    for pod in (*pods, *vanished):
-        if pod.workload is not None:
-            index.pods[pod.workload].append(pod)
+    index = _Index(
+        pods=_grouped(pods, lambda pod: pod.workload),
+        vanished=_grouped(vanished, lambda pod: pod.workload),
+        replicasets=_grouped(snapshot.replicasets, lambda fact: fact.owner),
+        autoscalers=_grouped(snapshot.autoscalers, lambda fact: (fact.namespace, fact.target_kind, fact.target_name)),
+        made=_grouped(
+            surveyed.scalables.values(),
+            lambda fact: (fact.ref.namespace, fact.made_for) if fact.made_for else None,
+        ),
+    )
     nodes = without_room(sorted(all_nodes, key=lambda node: node.name), snapshot.unreadable)
-    around = Surroundings(pods=pods, replicasets=snapshot.replicasets, autoscalers=snapshot.autoscalers)
     devices = {name: _device(pool, catalog, nodes) for name, pool in pools.items()}
-    views = (_view(service, surveyed, devices, around, index) for service in surveyed.services)
+    views = (_view(service, surveyed, devices, index) for service in surveyed.services)
     services = tuple(view for view in views if view is not None)
     return World(
         services=services,
@@ -112,7 +153,7 @@ def _relabelled(pod: PodFact, targets: Mapping[tuple[str, str], WorkloadRef]) ->
 
 
 def _view(
-    service: ServiceObject, surveyed: Surveyed, devices: Mapping[str, _Device], around: Surroundings, index: _Index
+    service: ServiceObject, surveyed: Surveyed, devices: Mapping[str, _Device], index: _Index
 ) -> ServiceView | None:
     spec = service.spec
     if spec is None:
@@ -122,7 +163,8 @@ def _view(
     if doubt is None:
         try:
             workloads = [
-                _workload(service, variant, surveyed, devices[variant.pool], around) for variant in spec.variants
+                _workload(service, variant, surveyed, devices[variant.pool], index.around(variant.workload))
+                for variant in spec.variants
             ]
         except Exception as error:
             LOGGER.exception("%s could not be looked at", service.key)
@@ -135,7 +177,7 @@ def _view(
             _variant_view(variant, workload, index) for variant, workload in zip(spec.variants, workloads, strict=True)
         ),
         namespace_labels=surveyed.namespaces.get(service.key.namespace, {}),
-        left_behind=_left_behind(spec, surveyed.scalables.values()),
+        left_behind=_left_behind(spec, index.made.get((service.key.namespace, service.key.name), ())),
     )
 
 
@@ -145,22 +187,20 @@ def _held(variant: VariantSpec, doubt: Doubt, surveyed: Surveyed) -> WorkloadMis
     return WorkloadMissing(variant.workload, doubt.message, doubt.reason, 0 if known is None else known.replicas)
 
 
-def _left_behind(service: ServiceSpec, scalables: Iterable[ScalableFact]) -> tuple[str, ...]:
+def _left_behind(service: ServiceSpec, made: Iterable[ScalableFact]) -> tuple[str, ...]:
     """Workloads that pertoken made for variants which the service no longer has, and that still ask for replicas."""
     targets = {variant.workload for variant in service.variants}
     return tuple(
         sorted(
-            f"{fact.ref} ({fact.replicas} replicas)"
-            for fact in scalables
-            if (fact.made_for, fact.ref.namespace) == (service.key.name, service.key.namespace)
-            and fact.ref not in targets
-            and fact.replicas > 0
+            f"{fact.ref} ({fact.replicas} replicas)" for fact in made if fact.ref not in targets and fact.replicas > 0
         )
     )
 
 
 def _own_pods(variant: VariantSpec, index: _Index) -> tuple[PodFact, ...]:
-    return tuple(sorted(index.pods.get(variant.workload, ()), key=lambda pod: (pod.key, pod.uid)))
+    ref = variant.workload
+    own = (*index.pods.get(ref, ()), *index.vanished.get(ref, ()))
+    return tuple(sorted(own, key=lambda pod: (pod.key, pod.uid)))
 
 
 def _variant_view(variant: VariantSpec, workload: WorkloadFact | WorkloadMissing, index: _Index) -> VariantView:

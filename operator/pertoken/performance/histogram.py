@@ -77,6 +77,11 @@ def merge(histograms: Iterable[Histogram]) -> Histogram | None:
     parts = [part for part in histograms if part.edges]
     if not parts:
         return None
+    edges = parts[0].edges
+    if math.isinf(edges[-1]) and all(part.edges == edges for part in parts):
+        if len(parts) == 1:
+            return parts[0]
+        return Histogram(edges, _non_decreasing(map(math.fsum, zip(*(part.cumulative for part in parts), strict=True))))
     common = sorted(set.intersection(*(set(part.edges) for part in parts)))
     if not common or not math.isinf(common[-1]):
         return None

@@ -1,7 +1,8 @@
 """Frozen dataclasses to JSON and back, by their type hints: compact (fields by position) and exact.
 
 Floats keep all their digits, decimals travel as text, so that a replayed cycle is equal bit for bit. New fields are
-added at the end of their dataclass and with a default, so that what an earlier version wrote is still read.
+added at the end of their dataclass and with a default, so that what an earlier version wrote is still read. What can be
+worked out of the other fields is marked `DERIVED` and left out.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 _PLAIN = (str, int, float, bool, NoneType)
+# Metadata of a field that is worked out of the others and is not saved; it is given by name alone (`kw_only`).
+DERIVED: Final = MappingProxyType({"saved": False})
 
 
 class CodecError(ValueError):
@@ -53,7 +56,7 @@ def decode(kind: Any, data: Any) -> Any:
 @lru_cache(maxsize=256)
 def _shape(kind: type) -> tuple[tuple[str, Any], ...]:
     hints = get_type_hints(kind)
-    return tuple((item.name, hints[item.name]) for item in fields(kind))
+    return tuple((item.name, hints[item.name]) for item in fields(kind) if item.metadata.get("saved", True))
 
 
 @lru_cache(maxsize=256)
