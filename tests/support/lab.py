@@ -33,6 +33,7 @@ from pertoken.domain.service import (
 )
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView, VariantView, World
+from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine as Steady
 from pertoken.performance.steady import Load, at_batch, at_rate
 from pertoken.performance.step_time import Gains, engine_model
@@ -180,6 +181,7 @@ class Plant:
     catalog: Catalog = SHIPPED
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     saved: Saved = field(default=NOTHING, repr=False)
+    results: Results = field(default_factory=Results, repr=False)
     pods: list[Pod] = field(default_factory=list)
     queues: dict[str, float] = field(default_factory=dict)
     outage: bool = False
@@ -388,7 +390,7 @@ class Plant:
     def step(self) -> Plan:
         self.reconcile()
         self.serve(self.settings.cycle_seconds)
-        found, self.saved = account_and_plan(self.world(), self.saved, self.now)
+        found, self.saved = account_and_plan(self.world(), self.saved, self.now, results=self.results)
         if self.act:
             self.apply(found)
         self.last = found

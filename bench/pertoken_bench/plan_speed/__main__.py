@@ -26,6 +26,7 @@ from pertoken.control.survey import Rules, survey
 from pertoken.control.world import build_world
 from pertoken.domain.plan import Plan
 from pertoken.domain.world import PlannerSettings
+from pertoken.performance.results import Results
 from pertoken_bench.plan_speed.fleet import FleetWorld, Size
 from pertoken_bench.plan_speed.history import seasoned
 
@@ -47,14 +48,14 @@ class CpuWatch:
         self._mark = now
 
 
-def run_cycle(fleet: FleetWorld, saved: Saved) -> tuple[Plan, Saved, dict[str, float]]:
+def run_cycle(fleet: FleetWorld, saved: Saved, results: Results | None = None) -> tuple[Plan, Saved, dict[str, float]]:
     """One cycle without I/O: survey and world, accounts, plan."""
     metrics = fleet.metrics()
     watch = CpuWatch()
     surveyed = survey(fleet.snapshot(), Rules(frozenset({"Deployment.apps"})))
     world = build_world(surveyed, metrics, SHIPPED, PlannerSettings())
     watch.lap("observe")
-    plan, saved = decide(world, saved, fleet.now, watch.lap)
+    plan, saved = decide(world, saved, fleet.now, watch.lap, results=results)
     return plan, saved, watch.stages
 
 
@@ -66,36 +67,36 @@ def row(name: str, stages: dict[str, float]) -> str:
 
 def measure(size: Size, cycles: int) -> Sequence[str]:
     """The table's lines."""
-    fleet = FleetWorld(size)
+    fleet, results = FleetWorld(size), Results()
     _, saved, first = run_cycle(fleet, NOTHING)
     saved = seasoned(saved, fleet)
     gc.collect()
     fleet.advance()
-    plan, saved, full = run_cycle(fleet, saved)
+    plan, saved, full = run_cycle(fleet, saved, results)
     for _ in range(SETTLING):
         fleet.carry_out(plan)
         fleet.advance()
-        plan, saved, _ = run_cycle(fleet, saved)
+        plan, saved, _ = run_cycle(fleet, saved, results)
     steady = []
     actions = 0
     for _ in range(cycles):
         fleet.carry_out(plan)
         fleet.advance()
-        plan, saved, stages = run_cycle(fleet, saved)
+        plan, saved, stages = run_cycle(fleet, saved, results)
         steady.append(stages)
         actions += len(plan.actions)
     pods = sum(len(served.pods) for served in fleet.served)
     mean = {stage: fmean(stages[stage] for stages in steady) for stage in STAGES}
+    world = f"{size.services:,} services, {size.variants} variants each, {size.pools} pools, {size.nodes} nodes"
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     return (
-        f"{size.services:,} services, {size.variants} variants each, {size.pools} pools, {size.nodes} nodes, "
-        f"{pods:,} pods; CPU seconds",
+        f"{world}, {pods:,} pods; CPU seconds",
         f"{'':<32}" + "".join(f"{stage:>10}" for stage in STAGES) + f"{'all':>10}",
         row("first cycle, nothing known", first),
         row("after a restart, full history", full),
         *(row(f"steady cycle {number}", stages) for number, stages in enumerate(steady, start=1)),
         row("steady cycles, mean", mean),
-        f"{actions} actions in the steady cycles; peak memory "
-        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0:,.0f} MiB",
+        f"{actions} actions in the steady cycles; peak memory {memory:,.0f} MiB",
     )
 
 

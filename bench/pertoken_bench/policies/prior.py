@@ -59,6 +59,7 @@ def step_seconds(engine: Engine, batch: float, context: float) -> float:
     return engine.gains.decode * iteration_time(engine.model, 0.0, 0.0, batch, batch * context)
 
 
+@lru_cache(maxsize=4096)
 def capacity(engine: Engine, load: Load, targets: Targets) -> float | None:
     """Requests per second that one replica sustains; an objective that no size keeps is left out, as the planner does.
 

@@ -125,14 +125,14 @@ class Bucket:
 class Totals:
     """Sums over buckets, see there."""
 
-    bill: Bill = Bill()
-    tokens: Tokens = Tokens()
-    judged_gpu_seconds: float = 0.0
-    busy_gpu_seconds: float = 0.0
-    lines: Lines = NO_LINES
-    charged: Charged = NOT_CHARGED
-    energy: Energy = NO_ENERGY
-    attained: Attained = NOT_ATTAINED
+    bill: Bill
+    tokens: Tokens
+    judged_gpu_seconds: float
+    busy_gpu_seconds: float
+    lines: Lines
+    charged: Charged
+    energy: Energy
+    attained: Attained
 
     def with_bucket(self, bucket: Bucket) -> Totals:
         """The sums with one more bucket."""
@@ -148,7 +148,7 @@ class Totals:
         )
 
 
-NO_TOTALS: Final = Totals()
+NO_TOTALS: Final = Totals(Bill(), Tokens(), 0.0, 0.0, NO_LINES, NOT_CHARGED, NO_ENERGY, NOT_ATTAINED)
 
 
 def totals(buckets: Iterable[Bucket]) -> Totals:
@@ -274,10 +274,8 @@ def post(ledger: ServiceLedger, entry: Entry, now: float, window_seconds: float)
 
 def sums(ledger: ServiceLedger, now: float, window_seconds: float) -> WindowSums:
     """The account summed over the window that ends now."""
-    if ledger.before_last is None:
-        whole = totals(ledger.buckets)
-    else:
-        whole = ledger.before_last.with_bucket(ledger.buckets[-1])
+    before = ledger.before_last
+    whole = totals(ledger.buckets) if before is None else before.with_bucket(ledger.buckets[-1])
     opened = now if ledger.opened_at is None else ledger.opened_at
     seconds = min(now - opened, window_seconds)
     return WindowSums(

@@ -10,6 +10,7 @@ from pertoken.control.saved import Saved
 from pertoken.control.schedules import with_schedules
 from pertoken.domain.plan import Plan
 from pertoken.domain.world import World
+from pertoken.performance.results import Results
 from pertoken.planner.pipeline import plan as make_plan
 from pertoken.planner.tuning import TUNING, Tuning
 
@@ -24,6 +25,7 @@ def account_and_plan(
     now: float,
     finished: Callable[[str], None] = _untimed,
     tuning: Tuning = TUNING,
+    results: Results | None = None,
 ) -> tuple[Plan, Saved]:
     """Bring the accounts up to date, then plan on the world that holds them.
 
@@ -33,6 +35,7 @@ def account_and_plan(
         now: seconds since the epoch.
         finished: told of each phase's end by its name, for its duration.
         tuning: the numbers that decide.
+        results: of the performance model, kept from cycle to cycle; they save time and change nothing.
 
     Returns:
         The plan, and what the next cycle starts from.
@@ -40,6 +43,6 @@ def account_and_plan(
     world = with_schedules(world, now)
     ledger, costs = account(world, saved.ledger, now)
     finished("account")
-    plan, memory = make_plan(replace(world, costs=costs), saved.memory, now, tuning)
+    plan, memory = make_plan(replace(world, costs=costs), saved.memory, now, tuning, results)
     finished("plan")
     return plan, Saved(memory, with_token_work(ledger, plan))

@@ -19,6 +19,7 @@ from pertoken.control.survey import Surveyed
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import EvictPod, Plan
 from pertoken.domain.world import World
+from pertoken.performance.results import Results
 from pertoken.planner.tuning import TUNING, Tuning
 from pertoken.ports import Clock, CycleSummary, Leadership
 
@@ -56,6 +57,7 @@ class Cycle:
         keeper: brings owned workloads in line with their templates before planning.
         store: of what a term has learnt.
         tuning: the numbers that decide.
+        results: of the performance model, which the next cycle asks for again.
         saved: what the last cycle hands to the next one.
     """
 
@@ -69,6 +71,7 @@ class Cycle:
     store: StateStore
     tuning: Tuning = TUNING
     saved: Saved = NOTHING
+    results: Results = field(default_factory=Results)
     _term: int | None = None
 
     @property
@@ -93,7 +96,9 @@ class Cycle:
 
         # Account and plan.
         before = self.saved
-        plan, handed_on = await asyncio.to_thread(account_and_plan, world, before, now, stopwatch.lap, self.tuning)
+        plan, handed_on = await asyncio.to_thread(
+            account_and_plan, world, before, now, stopwatch.lap, self.tuning, self.results
+        )
         self.saved = _with_unplanned(handed_on, before, surveyed.snapshot)
 
         # Act.

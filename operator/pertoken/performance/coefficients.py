@@ -110,7 +110,7 @@ class EngineModel:
 
     def with_batched_tokens(self, tokens: int | None) -> EngineModel:
         """The same engine with another budget of tokens per step."""
-        return self if tokens is None else replace(self, batched_tokens=tokens)
+        return self if tokens is None or tokens == self.batched_tokens else replace(self, batched_tokens=tokens)
 
     def sequence_tokens(self, context: float) -> float:
         """Tokens of KV capacity that a sequence takes beside its context: recurrent state, sliding windows."""

@@ -11,8 +11,7 @@ which gives the rate for a batch in closed form; the batch for a rate follows by
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from math import inf, log, sqrt
 from statistics import NormalDist
 from typing import Final
@@ -91,11 +90,12 @@ class Targets:
     inter_token: float | None = None
     ttft: float | None = None
     percentile: int = 95
+    # Standard normal quantile of the percentile.
+    z: float = field(init=False, repr=False, compare=False)
 
-    @property
-    def z(self) -> float:
-        """Standard normal quantile of the percentile."""
-        return NormalDist().inv_cdf(min(max(self.percentile, 50), 99.9) / 100.0)
+    def __post_init__(self) -> None:
+        """Work the quantile out once."""
+        object.__setattr__(self, "z", NormalDist().inv_cdf(min(max(self.percentile, 50), 99.9) / 100.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,6 @@ def _below(cap: float, z: float) -> float:
     return root * root
 
 
-@lru_cache(maxsize=4096)
 def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainable | Unreachable:
     """Largest rate per replica that keeps the latency targets, the KV cache and the cap.
 
@@ -293,9 +292,13 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
 
 def best_effort_rate(engine: Engine, load: Load, targets: Targets, missed: str) -> Sustainable | Unreachable:
     """Sustainable rate without the objective that cannot be kept at any size."""
-    eased = Targets(
+    return sustainable_rate(engine, load, without(targets, missed))
+
+
+def without(targets: Targets, missed: str) -> Targets:
+    """All but the objective that cannot be kept, as `Unreachable` names it."""
+    return Targets(
         None if missed == "inter-token" else targets.inter_token,
         None if missed == "ttft" else targets.ttft,
         targets.percentile,
     )
-    return sustainable_rate(engine, load, eased)

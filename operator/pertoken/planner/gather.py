@@ -16,6 +16,7 @@ from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.domain.world import ServiceView, VariantView, World
 from pertoken.forecast.slo_knee import unlearnt
 from pertoken.performance.calibrate import for_key
+from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine, Targets
 from pertoken.performance.step_time import EngineModel, engine_model
 from pertoken.planner.cap_evidence import cap_proof, template_of
@@ -39,8 +40,16 @@ class _Sight:
         return UNKNOWN_WINDOW_SECONDS if self.snapshot is None else self.snapshot.window_seconds
 
 
-def gather(view: ServiceView, world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> ServiceState:
+def gather(
+    view: ServiceView,
+    world: World,
+    memory: Memory,
+    now: float,
+    tuning: Tuning = TUNING,
+    results: Results | None = None,
+) -> ServiceState:
     """Sort one service's facts; metrics older than the profile allows are left out."""
+    results = Results() if results is None else results
     spec = view.spec
     remembered = memory.service(spec.key)
     if remembered is None or remembered.uid != spec.uid:
@@ -56,7 +65,7 @@ def gather(view: ServiceView, world: World, memory: Memory, now: float, tuning: 
         state = _variant(variant, variant.workload, sight, pools.get(variant.spec.pool))
         known = remembered.variants.get(variant.spec.name, VariantMemory())
         known = replace(known, cap_proof=cap_proof(state, known.cap_proof, now, tuning))
-        state = _with_engine(state, spec.model, known, world.catalog)
+        state = _with_engine(state, spec.model, known, _Models(world.catalog, results))
         refused = memory.pool(variant.spec.pool, spec.key, variant.spec.name)
         variants.append(replace(state, backoff_until=refused.backoff_until))
     queue_key = (spec.key.namespace, spec.model.served_name)
@@ -79,6 +88,7 @@ def gather(view: ServiceView, world: World, memory: Memory, now: float, tuning: 
         gateway_rejections=None if snapshot is None else snapshot.gateway_rejections_per_second.get(queue_key),
         profiles=tuple(sorted(world.metrics)),
         tuning=tuning,
+        results=results,
     )
 
 
@@ -130,28 +140,37 @@ def _measured(pods: Iterable[PodFact], snapshot: MetricsSnapshot | None) -> tupl
     return () if snapshot is None else snapshot.fresh(pod.key for pod in pods)
 
 
-def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalog: Catalog) -> EngineModel | None:
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """What is known of GPUs and models, and what was worked out of it."""
+
+    catalog: Catalog
+    results: Results
+
+
+def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, models: _Models) -> EngineModel | None:
     if variant.engine is EngineKind.GENERIC or not model.id:
         return None
+    catalog, results = models.catalog, models.results
     gpu = catalog.known_gpu(accelerator)
     if gpu is None:
         return None
     facts: tuple[tuple[str, Fact], ...] | None = model.architecture
-    row = from_config(model.id, facts) if facts else catalog.known_model(model.id)
+    row = results.of(from_config, model.id, facts) if facts else catalog.known_model(model.id)
     if row is None or isinstance(row, Unknown):
         return None
     quantization = variant.quantization
     if quantization in ("", "bf16"):
         quantization = quantization_of(model.id) or quantization
-    base = engine_model(row, gpu, variant.parallelism, quantization)
+    base = results.of(engine_model, row, gpu, variant.parallelism, quantization)
     return base.with_batched_tokens(variant.batching.max_batched_tokens)
 
 
-def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, catalog: Catalog) -> VariantState:
+def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, models: _Models) -> VariantState:
     accelerator = "" if state.pool is None else state.pool.accelerator
-    base = _base_model(model, state.spec, accelerator, catalog)
+    base = _base_model(model, state.spec, accelerator, models)
     key = calibration_key(state, model, accelerator) or memory.calibration.key
-    gpu = catalog.known_gpu(accelerator)
+    gpu = models.catalog.known_gpu(accelerator)
     measured = gpu is None or gpu.efficiency.measured
     memory = replace(memory, calibration=for_key(memory.calibration, key, measured=measured))
     state = replace(state, memory=memory)

@@ -16,6 +16,7 @@ from pertoken.domain.plan import Action, Condition, Decision, Plan, VariantDecis
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Fault
 from pertoken.domain.world import ServiceView, World
+from pertoken.performance.results import Results
 from pertoken.planner.allocate.stage import Allocation, allocate, reclaim, request_of
 from pertoken.planner.assess import assess
 from pertoken.planner.batch_cap.stage import batch_cap
@@ -74,7 +75,9 @@ class ServicePlan:
     withdrawn_from: tuple[tuple[str, str], ...] = ()
 
 
-def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> tuple[Plan, Memory]:
+def plan(
+    world: World, memory: Memory, now: float, tuning: Tuning = TUNING, results: Results | None = None
+) -> tuple[Plan, Memory]:
     """Plan one cycle for all services together.
 
     Args:
@@ -82,6 +85,7 @@ def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> t
         memory: what the last cycle returned; `pertoken.planner.memory.EMPTY` at first.
         now: seconds since the epoch.
         tuning: the numbers that decide.
+        results: of the performance model, kept from cycle to cycle; they save time and change nothing.
 
     Returns:
         The plan, its actions in the order in which to carry them out (scale-downs, scale-ups, batch changes), and the
@@ -92,7 +96,8 @@ def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> t
         replace(pools[name].figures(), condition=pool_condition(pools[name].spec, world.catalog))
         for name in sorted(pools)
     )
-    inputs = _Inputs(world, memory, now, tuning)
+    results = Results() if results is None else results
+    inputs = _Inputs(world, memory, now, tuning, results)
     proposals: list[Proposal] = []
     service_plans: list[ServicePlan] = []
 
@@ -110,6 +115,7 @@ def plan(world: World, memory: Memory, now: float, tuning: Tuning = TUNING) -> t
 
     service_plans.sort(key=lambda service_plan: service_plan.decision.service)
     decisions = tuple(service_plan.decision for service_plan in service_plans)
+    results.end_cycle()
     return Plan(decisions, _ordered(service_plans), figures), _remembered(service_plans, inputs, pools)
 
 
@@ -121,6 +127,7 @@ class _Inputs:
     memory: Memory
     now: float
     tuning: Tuning
+    results: Results
 
 
 Item = TypeVar("Item")
@@ -133,7 +140,7 @@ def _through(stages: Iterable[Callable[[Item], Item]], item: Item) -> Item:
 
 
 def _proposed(view: ServiceView, inputs: _Inputs) -> Proposal:
-    state = gather(view, inputs.world, inputs.memory, inputs.now, inputs.tuning)
+    state = gather(view, inputs.world, inputs.memory, inputs.now, inputs.tuning, inputs.results)
     proposal = _through(PROPOSE, begun(state))
     request_of(proposal)  # a figure that it cannot take concerns this service alone, not the joint stages
     return proposal

@@ -18,6 +18,7 @@ from pertoken.domain.signal import Signal
 from pertoken.domain.world import PlannerSettings, ServiceView, TimedMinimum, VariantView
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import caution
+from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import EngineModel
 from pertoken.planner.latency import LatencyEvidence
@@ -162,6 +163,7 @@ class ServiceState:
         gateway_queue, gateway_rejections: requests held, and refused per second, before the engines; None if unknown.
         profiles: names of the metrics profiles that there are.
         at_least: demand that is certainly there, in a cycle in which not all of it could be seen; None otherwise.
+        results: of the performance model, kept from cycle to cycle.
     """
 
     view: ServiceView
@@ -181,6 +183,7 @@ class ServiceState:
     profiles: tuple[str, ...] = ()
     at_least: DemandSample | None = None
     tuning: Tuning = field(default=TUNING, repr=False)
+    results: Results = field(default_factory=Results, repr=False, compare=False)
 
     @property
     def spec(self) -> ServiceSpec:

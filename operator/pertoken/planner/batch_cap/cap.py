@@ -56,8 +56,8 @@ def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: fl
     unknown = _too_early(state, variant)
     if unknown:
         return replace(kept, message=f"cap {cap.value} kept until {unknown}")
-    limit = cap_limit(engine, load, state.targets, batching)
-    ideal = ideal_cap(engine, load, state.targets, limit, batching)
+    limit = state.results.of(cap_limit, engine, load, state.targets, batching)
+    ideal = state.results.of(ideal_cap, engine, load, state.targets, limit, batching)
     if ideal is None or abs(ideal - cap.value) / cap.value < state.settings.cap_change_threshold:
         return kept
     if ideal > cap.value:
@@ -100,7 +100,8 @@ def _full_before(state: ServiceState, variant: VariantState, load: Load) -> bool
     if variant.engine is None:
         return False
     fits = kv_sequences(variant.engine.kv_tokens, load.resident, 0.0, 0.0)
-    quick = cap_limit(replace(variant.engine, kv_capacity=inf), load, state.targets, variant.spec.batching)
+    roomy = replace(variant.engine, kv_capacity=inf)
+    quick = state.results.of(cap_limit, roomy, load, state.targets, variant.spec.batching)
     preempted = variant.seen(Signal.PREEMPTIONS_PER_SECOND)
     return (
         fits <= SUSTAINED.cap_room * quick
@@ -216,7 +217,7 @@ def _replicas_saved(
         return 0
     counts = []
     for cap in (change.cap.value, change.ideal):
-        sustained = sustainable_rate(replace(variant.engine, cap=cap), load, state.targets)
+        sustained = state.results.of(sustainable_rate, replace(variant.engine, cap=cap), load, state.targets)
         if not isinstance(sustained, Sustainable):
             return 0
         counts.append(max(ceil(need / (sustained.rate * variant.ranks) - TINY), variant.spec.min_replicas, 1))

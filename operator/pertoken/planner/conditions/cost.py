@@ -45,7 +45,7 @@ def _least(state: ServiceState) -> tuple[Reachable | None, float | None]:
         free = variant.workload.cap is not None or variant.max_sequences is None
         cap = batching.max_sequences if free else variant.max_sequences
         engine = replace(variant.engine, cap=cap)
-        point = sustainable_rate(engine, load, state.targets)
+        point = state.results.of(sustainable_rate, engine, load, state.targets)
         if isinstance(point, Sustainable):
             carried = variant.ranks * state.knee
             least = reachable(point, load, variant.usd_per_hour / carried)

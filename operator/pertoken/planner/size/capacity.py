@@ -18,8 +18,8 @@ from pertoken.performance.steady import (
     Sustainable,
     Targets,
     Unreachable,
-    best_effort_rate,
     sustainable_rate,
+    without,
 )
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity
@@ -46,7 +46,7 @@ def capacity_of(engine: Engine, load: Load, targets: Targets, ranks: int = 1) ->
     point = sustainable_rate(engine, load, targets)
     if isinstance(point, Sustainable):
         return Capacity(point, point.rate * ranks)
-    eased = best_effort_rate(engine, load, targets, point.what)
+    eased = sustainable_rate(engine, load, without(targets, point.what))
     if isinstance(eased, Unreachable):
         eased = sustainable_rate(engine, load, Targets(None, None, targets.percentile))
     return Capacity(eased, eased.rate * ranks, point) if isinstance(eased, Sustainable) else None
