@@ -11,7 +11,8 @@ from pertoken.control.saved import Saved
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.tuning import FORECASTING
 from pertoken.planner.memory import ServiceMemory, Shape, Utilization, VariantMemory
-from pertoken_bench.plan_speed.fleet import CYCLE, FleetWorld, Served
+from pertoken_bench.plan_speed.fleet import FleetWorld, Served
+from pertoken_bench.plan_speed.told import CYCLE
 
 BUCKETS: Final = 119
 DAY: Final = 86_400.0
@@ -29,11 +30,13 @@ def _memory(old: ServiceMemory, served: Served, fleet: FleetWorld) -> ServiceMem
     count, level, samples = round(FORECASTING.history_seconds / CYCLE), 1.0, []
     load = served.load
     for index in range(count):
-        level = fleet.moved(level)
-        rate = served.rate * level * fleet.noise()
+        level = fleet.noise.moved(level)
+        rate = served.rate * level * fleet.noise.near()
         at = fleet.now - CYCLE * (count - index)
-        tokens = rate * load.input_tokens * fleet.noise(), rate * load.output_tokens * fleet.noise()
-        samples.append(DemandSample(at, *(float(f"{each:.5g}") for each in (rate, *tokens)), 0.0, rate * 5.0))
+        inputs, outputs = load.input_tokens * fleet.noise.near(), load.output_tokens * fleet.noise.near()
+        samples.append(
+            DemandSample(at, _short(rate), _short(rate * inputs), _short(rate * outputs), 0.0, _short(rate * 5.0))
+        )
     served.level = level
     utilizations = tuple(Utilization(fleet.now - CYCLE * (20 - index), 0.6 + 0.01 * (index % 7)) for index in range(20))
     variants = {name: _variant(each, fleet.now) for name, each in old.variants.items()}
@@ -73,3 +76,8 @@ def _ledger(old: ServiceLedger, served: Served, now: float) -> ServiceLedger:
         for index in range(BUCKETS)
     )
     return replace(old, buckets=buckets, opened_at=now - DAY, closed_at=now)
+
+
+def _short(value: float) -> float:
+    """As the planner keeps samples."""
+    return float(f"{value:.5g}")

@@ -12,7 +12,7 @@ Checked against an independent simulator of continuous batching (`pertoken_bench
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, exp, log
 from typing import Final
 
@@ -33,6 +33,11 @@ class Prompts:
         tokens: to compute per prompt (I).
         budget: tokens per step (M).
         spread: squared coefficient of variation of the prompts' lengths.
+        steps: that a prompt fills (f).
+        service: seconds of the engine that a prompt occupies (S).
+        load: share of the engine's steps that prompts fill; the queue grows without end from 1 on.
+        busy: probability that an arriving prompt meets a step under way.
+        visits: steps that compute a part of the prompt; fewer when it meets an idle engine.
     """
 
     rate: float
@@ -42,27 +47,23 @@ class Prompts:
     tokens: float
     budget: float
     spread: float
+    steps: float = field(init=False)
+    service: float = field(init=False)
+    load: float = field(init=False)
+    busy: float = field(init=False)
+    visits: float = field(init=False)
 
-    @property
-    def steps(self) -> float:
-        """Steps that a prompt fills (f)."""
-        return self.tokens / max(LEAST_ROOM, self.budget - self.batch)
-
-    @property
-    def service(self) -> float:
-        """Seconds of the engine that a prompt occupies (S)."""
-        return self.prefill + self.steps * self.decode
-
-    @property
-    def load(self) -> float:
-        """Share of the engine's steps that prompts fill; the queue grows without end from 1 on."""
-        return self.rate * self.service
-
-    @property
-    def visits(self) -> float:
-        """Steps that compute a part of the prompt; fewer when it meets an idle engine."""
+    def __post_init__(self) -> None:
+        """Work out once what several figures are made of."""
+        steps = self.tokens / max(LEAST_ROOM, self.budget - self.batch)
+        service = self.prefill + steps * self.decode
+        busy = 1.0 - exp(-self.batch)
         alone = max(1, ceil(self.tokens / self.budget))
-        return alone + self._busy() * (max(1, ceil(self.steps)) - alone)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "service", service)
+        object.__setattr__(self, "load", self.rate * service)
+        object.__setattr__(self, "busy", busy)
+        object.__setattr__(self, "visits", alone + busy * (max(1, ceil(steps)) - alone))
 
     @property
     def own(self) -> float:
@@ -73,7 +74,8 @@ class Prompts:
     def mean(self) -> float:
         """Mean time to first token, seconds."""
         whole = min(max(2.0 * self.steps - 1.0, 0.0), 1.0)  # 0: joins a step with others, 1: fills steps of its own
-        return self.own + whole * self._queue() + (1.0 - whole) * self._joined()
+        queue = whole * self._queue() if whole > 0.0 else 0.0
+        return self.own + queue + ((1.0 - whole) * self._joined() if whole < 1.0 else 0.0)
 
     def tail(self, miss: float, z: float, decode_high: float) -> float:
         """Time to first token that a share `miss` of the requests exceeds, seconds.
@@ -90,10 +92,6 @@ class Prompts:
     def _gap(self) -> float:
         return max(SMALLEST_GAP, 1.0 - self.load)
 
-    def _busy(self) -> float:
-        """Probability that an arriving prompt meets a step under way."""
-        return 1.0 - exp(-self.batch)
-
     def _queue(self) -> float:
         """Wait for prompts in front (Pollaczek-Khinchine), or for the step under way.
 
@@ -103,7 +101,7 @@ class Prompts:
         service = self.service + free * max(0.0, self.visits - self.steps) * self.decode
         busy = self.rate * service
         queue = busy * service * (1.0 + self.spread) / (2.0 * max(SMALLEST_GAP, 1.0 - busy))
-        return queue + free * self._busy() * self.decode / 2.0
+        return queue + free * self.busy * self.decode / 2.0
 
     def _joined(self) -> float:
         """Wait for the step under way, and the prompts that arrived during it, which join the next one too.
@@ -113,4 +111,4 @@ class Prompts:
         """
         step = self.decode / self._gap()
         seen = step + self.rate * self.prefill * self.prefill * (1.0 + self.spread)
-        return self._busy() * seen / 2.0 + self.rate * self.prefill * seen
+        return self.busy * seen / 2.0 + self.rate * self.prefill * seen

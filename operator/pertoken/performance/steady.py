@@ -178,30 +178,87 @@ class Engine:
         return replace(self, gains=gains, kv_capacity=capacity)
 
 
+@dataclass(frozen=True, slots=True)
+class _AtBatch:
+    """What an operating point is made of; figures that a search does not ask for are not worked out.
+
+    Attributes:
+        prefill: seconds that a prompt adds to the steps.
+        decode: seconds of a decode step.
+        high: decoding sequences at the percentile.
+        decode_high: seconds of their step.
+    """
+
+    engine: Engine
+    load: Load
+    batch: float
+    targets: Targets
+    prefill: float = field(init=False)
+    decode: float = field(init=False)
+    high: float = field(init=False)
+    decode_high: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work them out."""
+        engine, load, batch = self.engine, self.load, self.batch
+        model, gains, context = engine.model, engine.gains, load.resident
+        high = batch + self.targets.z * PERSISTENCE * sqrt(batch)
+        if engine.cap is not None:
+            high = max(batch, min(high, float(engine.cap)))
+        prefill = gains.prefill * marginal_prefill_time(model, load.computed_tokens, batch)
+        object.__setattr__(self, "prefill", prefill)
+        object.__setattr__(self, "decode", gains.decode * mean_decode_step(model, batch, context))
+        object.__setattr__(self, "high", high)
+        object.__setattr__(self, "decode_high", gains.decode * mean_decode_step(model, high, context))
+
+    @property
+    def rate(self) -> float:
+        return self.batch / (self.load.steps * self.decode + self.batch * self.prefill)
+
+    @property
+    def inter_token_tail(self) -> float:
+        return self.decode_high + self.high * self.prefill / self.load.steps
+
+    def prompts(self, rate: float) -> Prompts:
+        load, budget = self.load, self.engine.model.batched_tokens
+        return Prompts(rate, self.prefill, self.decode, self.batch, load.computed_tokens, budget, load.prompt_spread)
+
+    def ttft_tail(self, first: Prompts) -> float:
+        miss = 1.0 - self.targets.percentile / 100.0
+        return first.tail(miss, self.targets.z, self.decode_high) + self.engine.gains.ttft_offset
+
+    @property
+    def broken(self) -> str:
+        """What is beyond its limit here, as `Sustainable` names it; empty if nothing is."""
+        targets = self.targets
+        if targets.inter_token is not None and self.inter_token_tail > targets.inter_token:
+            return "inter-token"
+        rate = self.rate
+        first = self.prompts(rate)
+        if targets.ttft is not None and self.ttft_tail(first) > targets.ttft:
+            return "ttft"
+        if rate * self.prefill > SUSTAINED.most_prefill_share or first.load > SUSTAINED.most_prompt_load:
+            return "compute"
+        return ""
+
+    def point(self) -> OperatingPoint:
+        rate = self.rate
+        first = self.prompts(rate)
+        return OperatingPoint(
+            rate=rate,
+            batch=self.batch,
+            inter_token=self.decode + self.batch * self.prefill / self.load.steps,
+            inter_token_tail=self.inter_token_tail,
+            ttft=first.mean + self.engine.gains.ttft_offset,
+            ttft_tail=self.ttft_tail(first),
+            prefill_share=rate * self.prefill,
+            prompt_load=first.load,
+        )
+
+
 def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = Targets()) -> OperatingPoint:
     """The operating point at which `batch` sequences decode on average."""
-    model, gains, context = engine.model, engine.gains, load.resident
-    prefill = gains.prefill * marginal_prefill_time(model, load.computed_tokens, batch)
-    decode = gains.decode * mean_decode_step(model, batch, context)
-    rate = batch / (load.steps * decode + batch * prefill)
-    share = rate * prefill
-    z = targets.z
-    high = batch + z * PERSISTENCE * sqrt(batch)
-    if engine.cap is not None:
-        high = max(batch, min(high, float(engine.cap)))
-    decode_high = gains.decode * mean_decode_step(model, high, context)
-    first = Prompts(rate, prefill, decode, batch, load.computed_tokens, model.batched_tokens, load.prompt_spread)
-    miss = 1.0 - targets.percentile / 100.0
-    return OperatingPoint(
-        rate=rate,
-        batch=batch,
-        inter_token=decode + batch * prefill / load.steps,
-        inter_token_tail=decode_high + high * prefill / load.steps,
-        ttft=first.mean + gains.ttft_offset,
-        ttft_tail=first.tail(miss, z, decode_high) + gains.ttft_offset,
-        prefill_share=share,
-        prompt_load=first.load,
-    )
+    return _AtBatch(engine, load, batch, targets).point()
 
 
 def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = Targets()) -> OperatingPoint | None:
@@ -238,16 +295,6 @@ def _rate(engine: Engine, load: Load, batch: float) -> float:
     return batch / (load.steps * decode + batch * prefill)
 
 
-def _broken(point: OperatingPoint, targets: Targets) -> str:
-    if targets.inter_token is not None and point.inter_token_tail > targets.inter_token:
-        return "inter-token"
-    if targets.ttft is not None and point.ttft_tail > targets.ttft:
-        return "ttft"
-    if point.prefill_share > SUSTAINED.most_prefill_share or point.prompt_load > SUSTAINED.most_prompt_load:
-        return "compute"
-    return ""
-
-
 def batch_limit(engine: Engine, load: Load) -> tuple[float, str]:
     """Largest mean batch that cap and KV cache admit, and which of the two binds."""
     by_cap = inf if engine.cap is None else _below(float(engine.cap), SUSTAINED.cap_full_z)
@@ -268,26 +315,26 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
     Both tails grow with the batch, so bisection over the batch finds the edge.
     """
     limit, limit_name = batch_limit(engine, load)
-    alone = at_batch(engine, load, SUSTAINED.least_batch, targets)
-    broken = _broken(alone, targets)
+    alone = _AtBatch(engine, load, SUSTAINED.least_batch, targets)
+    broken = alone.broken
     if broken == "inter-token" and targets.inter_token is not None:
         return Unreachable(broken, alone.inter_token_tail, targets.inter_token)
     if broken == "ttft" and targets.ttft is not None:
-        return Unreachable(broken, alone.ttft_tail, targets.ttft)
-    top = at_batch(engine, load, limit, targets)
-    stop = _broken(top, targets)
+        return Unreachable(broken, alone.point().ttft_tail, targets.ttft)
+    top = _AtBatch(engine, load, limit, targets)
+    stop = top.broken
     if not stop:
-        return Sustainable(top, limit_name)
+        return Sustainable(top.point(), limit_name)
     low, high, best = SUSTAINED.least_batch, limit, alone
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        point = at_batch(engine, load, middle, targets)
-        broken = _broken(point, targets)
+        tried = _AtBatch(engine, load, middle, targets)
+        broken = tried.broken
         if broken:
             high, stop = middle, broken
         else:
-            low, best = middle, point
-    return Sustainable(best, stop)
+            low, best = middle, tried
+    return Sustainable(best.point(), stop)
 
 
 def best_effort_rate(engine: Engine, load: Load, targets: Targets, missed: str) -> Sustainable | Unreachable:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pertoken.domain.signal import Signal
 from pertoken.forecast.demand import blend
+from pertoken.performance.results import Results
 from pertoken.performance.steady import (
     Engine,
     Load,
@@ -41,14 +42,17 @@ class RequestWork:
     per_request: float
 
 
-def capacity_of(engine: Engine, load: Load, targets: Targets, ranks: int = 1) -> Capacity | None:
+def capacity_of(
+    engine: Engine, load: Load, targets: Targets, ranks: int = 1, results: Results | None = None
+) -> Capacity | None:
     """Sustainable rate of one replica; objectives that cannot be kept at any size are named and left out."""
-    point = sustainable_rate(engine, load, targets)
+    results = Results() if results is None else results
+    point = results.of(sustainable_rate, engine, load, targets)
     if isinstance(point, Sustainable):
         return Capacity(point, point.rate * ranks)
-    eased = sustainable_rate(engine, load, without(targets, point.what))
+    eased = results.of(sustainable_rate, engine, load, without(targets, point.what))
     if isinstance(eased, Unreachable):
-        eased = sustainable_rate(engine, load, Targets(None, None, targets.percentile))
+        eased = results.of(sustainable_rate, engine, load, Targets(None, None, targets.percentile))
     return Capacity(eased, eased.rate * ranks, point) if isinstance(eased, Sustainable) else None
 
 

@@ -61,7 +61,7 @@ def _hard_limit(state: ServiceState, known: Expected, cost: CostObjective, rate:
     )
     if variant.engine is None:
         return None
-    capacity = state.results.of(capacity_of, variant.engine, known.load, eased, variant.ranks)
+    capacity = capacity_of(variant.engine, known.load, eased, variant.ranks, state.results)
     if capacity is None:
         return None
     return ceil(rate / capacity.times(state.knee).rate - TINY)

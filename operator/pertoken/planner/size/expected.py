@@ -57,7 +57,7 @@ def expected(state: ServiceState, demand: DemandFigures) -> Expected | None:
         variant.name: capacity
         for variant in state.variants
         if variant.engine is not None
-        and (capacity := state.results.of(capacity_of, variant.engine, load, state.targets, variant.ranks)) is not None
+        and (capacity := capacity_of(variant.engine, load, state.targets, variant.ranks, state.results)) is not None
     }
     if len(modelled) < len(state.variants):
         return None
