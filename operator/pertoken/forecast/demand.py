@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from math import sqrt
 from typing import Any
 
@@ -133,7 +134,9 @@ def growth_of(
     None without history.
     """
     backlog, in_flight = waits
-    past = [sample for sample in samples if now - window * tuning.growth_windows <= sample.at < now]
+    oldest = now - window * tuning.growth_windows
+    late = takewhile(lambda sample: sample.at >= oldest, reversed(samples))
+    past = [sample for sample in late if sample.at < now][::-1]
     if not past:
         return Growth()
     first = min(past, key=lambda sample: abs(now - window - sample.at))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import erf, sqrt
+from math import erf, pi, sqrt
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _NORMAL: Final = NormalDist()
 _ERF: Final = np.frompyfunc(erf, 1, 1)
+NEWTON_STEPS: Final = 8
+NEWTON_NEAR: Final = 1e-8  # relative; the halvings end at about the same distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +159,60 @@ def work_to_carry(cases: Sequence[tuple[float, float]], aim: Aim, tuning: Knee =
     if not requests.sum() > 0:
         return 0.0
     requests = requests / requests.sum()
+    asked = _Asked(work, requests, aim, tuning)
     low, high = 0.0, tuning.most_reserve * float(work.max())
+    too_little, enough = _around(asked, float(requests @ work), high)
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
-        if float(requests @ expected_share(work / middle, aim.percentile, tuning)) < aim.share:
+        if middle <= too_little or (middle < enough and asked.kept(middle) < aim.share):
             low = middle
         else:
             high = middle
     return high
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The cases as arrays: `requests` are shares of all requests."""
+
+    work: Floats
+    requests: Floats
+    aim: Aim
+    tuning: Knee
+
+    def kept(self, capacity: float) -> float:
+        """Share of all requests within the objectives at this capacity."""
+        return float(self.requests @ expected_share(self.work / capacity, self.aim.percentile, self.tuning))
+
+    def slope(self, capacity: float) -> float:
+        """How fast that share grows with the capacity."""
+        used = self.work / capacity
+        deviations = _z(self.aim.percentile) + self.tuning.slope * (1.0 - used)
+        density = np.exp(deviations * deviations / -2.0) / sqrt(2.0 * pi)
+        return float(self.requests @ (density * used)) * self.tuning.slope / capacity
+
+
+def _around(asked: _Asked, start: float, most: float) -> tuple[float, float]:
+    """Capacities just below and just above the least that keeps the aim, by Newton's method.
+
+    The share grows with the capacity, so a search by halves need only look between the two.
+    """
+    low, high, at = 0.0, most, start
+    for _ in range(NEWTON_STEPS):
+        kept, slope = asked.kept(at), asked.slope(at)
+        low, high = (at, high) if kept < asked.aim.share else (low, at)
+        after = at + (asked.aim.share - kept) / slope if slope > 0.0 else low
+        if not low < after < high:
+            after = (low + high) / 2.0
+        near, at = abs(after - at) < NEWTON_NEAR * at, after
+        if near:
+            break
+    below, above = at * (1.0 - NEWTON_NEAR), at * (1.0 + NEWTON_NEAR)
+    if low < below and asked.kept(below) < asked.aim.share:
+        low = below
+    if above < high and asked.kept(above) >= asked.aim.share:
+        high = above
+    return low, high
 
 
 def _z(percentile: int) -> float:

@@ -273,9 +273,9 @@ class ServiceState:
     @property
     def queue_grows(self) -> bool:
         """More requests wait than a rate window ago."""
-        waiting = self.waiting
-        before = [sample for sample in self.memory.demand if sample.at <= self.now - self.window]
-        return waiting is not None and bool(before) and waiting > before[-1].backlog
+        waiting, then = self.waiting, self.now - self.window
+        before = next((sample for sample in reversed(self.memory.demand) if sample.at <= then), None)
+        return waiting is not None and before is not None and waiting > before.backlog
 
     @property
     def samples(self) -> tuple[DemandSample, ...]:

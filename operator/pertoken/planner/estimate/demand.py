@@ -12,8 +12,10 @@ from pertoken.planner.service_state import ServiceState
 
 def history(state: ServiceState) -> tuple[DemandSample, ...]:
     """The samples that are kept, oldest first."""
-    oldest = state.now - state.tuning.forecasting.history_seconds
-    return tuple(old for old in state.memory.demand if oldest <= old.at < state.now)
+    kept, oldest = state.memory.demand, state.now - state.tuning.forecasting.history_seconds
+    begin = next((index for index, old in enumerate(kept) if old.at >= oldest), len(kept))
+    end = next((len(kept) - index for index, old in enumerate(reversed(kept)) if old.at < state.now), 0)
+    return kept[begin:end]
 
 
 def sample(state: ServiceState, shape: Shape, before: tuple[DemandSample, ...]) -> DemandSample | None:

@@ -47,10 +47,11 @@ def _learnt(state: ServiceState, assessment: Assessment) -> ServiceMemory:
     before = memory.shape or first_shape(state)
     if before is None or not assessment.allows(Purpose.DEMAND):
         return memory
-    newest = sample(state, before, history(state))
+    kept = history(state)
+    newest = sample(state, before, kept)
     if newest is None:
         return memory
-    demand = (*history(state), newest)
+    demand = (*kept, newest)
     return replace(memory, demand=demand, shape=shape_after(state, before, demand))
 
 
