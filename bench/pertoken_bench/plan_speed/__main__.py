@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Final
 
 from pertoken.catalog.lookup import SHIPPED
-from pertoken.control.decide import decide
+from pertoken.control.account_and_plan import account_and_plan
 from pertoken.control.saved import NOTHING, Saved
 from pertoken.control.survey import Rules, survey
 from pertoken.control.world import build_world
@@ -55,7 +55,7 @@ def run_cycle(fleet: FleetWorld, saved: Saved, results: Results | None = None) -
     surveyed = survey(fleet.snapshot(), Rules(frozenset({"Deployment.apps"})))
     world = build_world(surveyed, metrics, SHIPPED, PlannerSettings())
     watch.lap("observe")
-    plan, saved = decide(world, saved, fleet.now, watch.lap, results=results)
+    plan, saved = account_and_plan(world, saved, fleet.now, watch.lap, results=results)
     return plan, saved, watch.stages
 
 
