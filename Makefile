@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench tuning bench-speed sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench tuning bench-speed plan-speed sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ tuning: install ## half and double of every number that decides: write docs/tuni
 
 bench-speed: install ## simulated requests per second, and memory
 	@$(BIN)/python -m pertoken_bench.speed
+
+plan-speed: install ## CPU seconds of planning cycles, by stage (ARGS="--services 5000")
+	@$(BIN)/python -m pertoken_bench.plan_speed $(ARGS)
 
 conformance: install ## the real vLLM on the CPU beside the emulated engine and the simulator (6 GB, opt-in)
 	@$(BIN)/python -m pertoken_sandbox.conformance $(ARGS)

@@ -68,6 +68,15 @@ def test_a_ledger_comes_back_from_json(steps):
     assert from_json(to_json(Ledger({"llm/chat": ledger}))) == Ledger({"llm/chat": ledger})
 
 
+@given(st.lists(st.tuples(st.floats(0, 600), st.floats(0, 1000)), min_size=1, max_size=60))
+def test_the_running_sum_is_that_of_all_buckets(steps):
+    ledger, now = ServiceLedger("u"), 10_000.0
+    for seconds, size in steps:
+        now += seconds
+        ledger = post(ledger, replace(entry(1), tokens=Tokens(size), charged=Charged(size / 3)), now, WINDOW)
+        assert sums(ledger, now, WINDOW) == sums(replace(ledger, before_last=None), now, WINDOW)
+
+
 def test_what_leaves_the_window_is_forgotten():
     ledger = post(ServiceLedger("u"), entry(7), 10_000.0, WINDOW)
     ledger = post(ledger, entry(1), 10_000.0 + WINDOW + 61.0, WINDOW)

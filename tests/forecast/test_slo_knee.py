@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +6,7 @@ from hypothesis import strategies as st
 from pertoken.forecast.slo_knee import Aim, Kept, SloKnee, expected_share, learn
 from pertoken.forecast.slo_knee import work_to_carry as work_for
 from pertoken.forecast.tuning import KNEE
+from pertoken.units import HALVINGS
 
 P = 95
 CYCLE = 15.0
@@ -139,3 +141,27 @@ def test_three_short_cycles_teach_what_a_long_one_does(seen):
 
     assert fast.value == pytest.approx(usual.value, rel=0.01)
     assert fast.variance == pytest.approx(usual.variance, rel=0.2)
+
+
+def by_halves(cases, percentile, aim):
+    """The search without a guess of where to look."""
+    work = np.array([asked for asked, _ in cases])
+    requests = work * np.array([probability for _, probability in cases])
+    requests = requests / requests.sum()
+    low, high = 0.0, KNEE.most_reserve * float(work.max())
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2.0
+        enough = float(requests @ expected_share(work / middle, percentile)) >= aim
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1e4), st.floats(0.01, 1.0)), min_size=1, max_size=40).filter(
+        lambda cases: any(work > 0 for work, _ in cases)
+    ),
+    st.sampled_from((50, 90, 95, 99)),
+    st.floats(0.5, 0.9999),
+)
+def test_the_guess_of_where_to_look_changes_nothing(cases, percentile, aim):
+    assert work_to_carry(cases, percentile, aim) == by_halves(cases, percentile, aim)

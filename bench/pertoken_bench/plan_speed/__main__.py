@@ -28,7 +28,7 @@ from pertoken.domain.plan import Plan
 from pertoken.domain.world import PlannerSettings
 from pertoken.performance.results import Results
 from pertoken_bench.plan_speed.fleet import FleetWorld, Size
-from pertoken_bench.plan_speed.history import seasoned
+from pertoken_bench.plan_speed.history import with_history
 
 SETTLING: Final = 2  # cycles in which replicas follow what was remembered in place of a day
 STAGES: Final = ("observe", "account", "plan")
@@ -69,7 +69,7 @@ def measure(size: Size, cycles: int) -> Sequence[str]:
     """The table's lines."""
     fleet, results = FleetWorld(size), Results()
     _, saved, first = run_cycle(fleet, NOTHING)
-    saved = seasoned(saved, fleet)
+    saved = with_history(saved, fleet)
     gc.collect()
     fleet.advance()
     plan, saved, full = run_cycle(fleet, saved, results)

@@ -18,7 +18,7 @@ BUCKETS: Final = 119
 DAY: Final = 86_400.0
 
 
-def seasoned(saved: Saved, fleet: FleetWorld) -> Saved:
+def with_history(saved: Saved, fleet: FleetWorld) -> Saved:
     """The same with a full history of every service."""
     by_name = {str(served.spec.key): served for served in fleet.served}
     services = {name: _memory(old, by_name[name], fleet) for name, old in saved.memory.services.items()}
