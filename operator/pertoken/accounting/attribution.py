@@ -135,7 +135,10 @@ def weights_at(engine: Engine, load: Load, batch: float, order: str = "shapley")
     Raises:
         ValueError: another order.
     """
-    request = work(engine, load, batch)
+    return _weights_of(work(engine, load, batch), load, order)
+
+
+def _weights_of(request: Work, load: Load, order: str) -> Weights:
     if order == "shapley":
         return weights(request, load)
     if order not in {"prefill-first", "decode-first"}:
@@ -155,9 +158,10 @@ def token_work(engine: Engine, load: Load, batch: float) -> TokenWork:
         load: the mean request.
         batch: mean decoding sequences.
     """
-    shapley = weights_at(engine, load, batch)
-    low = weights_at(engine, load, batch, "prefill-first").output
-    high = weights_at(engine, load, batch, "decode-first").output
+    request = work(engine, load, batch)
+    shapley = weights(request, load)
+    low = _weights_of(request, load, "prefill-first").output
+    high = _weights_of(request, load, "decode-first").output
     return TokenWork(shapley.input, shapley.cached_input, shapley.output, low, high)
 
 

@@ -21,12 +21,13 @@ def cost_state(service: BilledService, sums: WindowSums, window_seconds: float, 
         window_seconds: length of the cost window.
         enough_requests: finished requests below which no figure per token is given.
     """
-    told = all_told(service)
+    lacking = lacks(service)
+    told = all_told(service, lacking)
     return CostState(
         figures=cost_figures(service, sums, enough=told and sums.tokens.requests >= enough_requests),
         window_seconds=window_seconds,
         priced=sums.bill.priced,
         money=money_budget(service.spec, sums, told=told),
         misses=miss_budget(service.spec, sums),
-        lacks=lacks(service),
+        lacks=lacking,
     )

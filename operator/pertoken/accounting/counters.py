@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pertoken.accounting.billed import BilledService
+from pertoken.accounting.billed import BilledService, BilledVariant
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.ledger import PodTotals, ServiceLedger
 from pertoken.domain.cluster import PodFact
@@ -93,21 +93,31 @@ def lacks(service: BilledService) -> tuple[Lack, ...]:
     """
     lacking: dict[str, list[str]] = {}
     for variant in service.variants:
-        if variant.spec.engine is EngineKind.GENERIC:
+        replicas = 0 if variant.spec.engine is EngineKind.GENERIC else _settled_replicas(variant, service)
+        if not replicas:
             continue
         expected = variant.settled(service.now, service.window)
         told = [metrics for key, metrics in variant.measured.items() if key in expected]
         for need in FINISHED:
             telling = {metrics.pod for metrics in told if tells(need, metrics, service.offer(metrics))}
-            if len(telling) < variant.settled_replicas(service.now, service.window):
+            if len(telling) < replicas:
                 lacking.setdefault(need.name, []).extend(sorted(key.name for key in expected if key not in telling))
     return tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
 
 
-def all_told(service: BilledService) -> bool:
-    """Whether all finished tokens are known at present: per-token figures are not made of half-seen counters."""
+def all_told(service: BilledService, lacking: tuple[Lack, ...] | None = None) -> bool:
+    """Whether all finished tokens are known at present: per-token figures are not made of half-seen counters.
+
+    Args:
+        service: in this cycle.
+        lacking: its `lacks`, where they are known already.
+    """
     if service.snapshot is None or not service.snapshot.health.ok:
         return False
     measured = any(variant.measured for variant in service.variants)
-    unreported = any(variant.settled_replicas(service.now, service.window) for variant in service.variants)
-    return (measured or not unreported) and not lacks(service)
+    unreported = any(_settled_replicas(variant, service) for variant in service.variants)
+    return (measured or not unreported) and not (lacks(service) if lacking is None else lacking)
+
+
+def _settled_replicas(variant: BilledVariant, service: BilledService) -> int:
+    return variant.settled_replicas(service.now, service.window)

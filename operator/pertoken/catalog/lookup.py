@@ -100,11 +100,17 @@ class Catalog:
     models: tuple[Model, ...]
     _gpus: Mapping[str, Gpu] = field(init=False, repr=False, compare=False)
     _models: _ModelNames = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index the rows."""
         object.__setattr__(self, "_gpus", _by_gpu_name(self.gpus))
         object.__setattr__(self, "_models", _by_model_name(self.models))
+        object.__setattr__(self, "_hash", hash((self.gpus, self.models)))
+
+    def __hash__(self) -> int:
+        """Worked out once: a catalog is part of the key of what is worked out of it."""
+        return self._hash
 
     def __reduce__(self) -> tuple[type[Catalog], tuple[tuple[Gpu, ...], tuple[Model, ...]]]:
         """Copies and other processes get the rows and index them anew."""

@@ -231,5 +231,8 @@ def whole_replicas(pods: Iterable[PodFact], per_replica: int) -> int:
         pods: of one workload, such as those that are Ready.
         per_replica: pods of one replica.
     """
-    sizes = Counter(pod.group for pod in pods)
+    groups = [pod.group for pod in pods]
+    if not any(groups):
+        return len(groups) // per_replica
+    sizes = Counter(groups)
     return sum(min(size // per_replica, 1) if group else size // per_replica for group, size in sizes.items())

@@ -193,15 +193,18 @@ def forecast(
     """
     if not samples:
         return Forecast()
-    series = np.array([sample.input_tokens * weight + sample.output_tokens for sample in samples])
-    felt = _mean(series, np.arange(1, len(series) + 1), _count(horizon.residence, horizon.cycle))
+    times, inputs, outputs = np.array([(sample.at, sample.input_tokens, sample.output_tokens) for sample in samples]).T
+    series = inputs * weight + outputs
+    sums, ends = _sums(series), np.arange(1, len(series) + 1)
+    felt = _mean(sums, ends, _count(horizon.residence, horizon.cycle))
     experts = _experts(felt, horizon, tuning)
-    said, true = _outcomes(np.array([sample.at for sample in samples]), horizon, tuning)
+    said, true = _outcomes(times.copy(), horizon, tuning)
     mixed = experts @ _weights(experts, (said, true), series, _Memory(horizon.cycle, tuning))
     # Misses are relative to the level lately, not to the forecast alone: after a lull any burst would be infinite.
-    level = np.maximum(mixed, np.cumsum(series) / np.arange(1, len(series) + 1))
-    judged = level[said] > 0
-    misses = ((felt[true] - mixed[said])[judged] / level[said][judged]) * level[-1]
+    level = np.maximum(mixed, sums[1:] / ends)
+    before = level[said]
+    judged = before > 0
+    misses = ((felt[true] - mixed[said])[judged] / before[judged]) * level[-1]
     work = float(mixed[-1])
     ceiling = max(work * (1.0 + tuning.most_headroom), float(felt.max()))
     cases, trust = _cases(work, misses, horizon, tuning)
@@ -238,29 +241,39 @@ def _cases(
     trust = independent / (independent + 1.0)
     spread = tuning.guessed_deviation * sqrt(horizon.lead / (2 * SECONDS_PER_MINUTE))
     deviation = min(spread, tuning.most_headroom)
-    cases = [(work * deviation * z, (1.0 - trust) * share) for z, share in NORMAL_CASES]
-    if len(misses):
-        cases += zip(misses.tolist(), (trust * weights / weights.sum()).tolist(), strict=True)
     least = tuning.least_case * work
-    return tuple((max(work + miss, least), probability) for miss, probability in cases), trust
+    guessed = ((max(work + work * deviation * z, least), (1.0 - trust) * share) for z, share in NORMAL_CASES)
+    if not len(misses):
+        return tuple(guessed), trust
+    learnt = np.maximum(work + misses, least).tolist(), (trust * weights / weights.sum()).tolist()
+    return (*guessed, *zip(*learnt, strict=True)), trust
 
 
 def _experts(series: Floats, horizon: Horizon, tuning: Forecasting) -> Floats:
     """What each expert said at each instant of the value a lead later; one row per instant."""
     cycles, span = horizon.lead / horizon.cycle, _count(tuning.short_seconds, horizon.cycle)
-    ends = np.arange(1, len(series) + 1)
-    short, long = _mean(series, ends, span), _mean(series, ends, _count(tuning.long_seconds, horizon.cycle))
-    slope = (short - _mean(series, np.maximum(ends - span, 1), span)) / span
+    sums, ends = _sums(series), np.arange(1, len(series) + 1)
+    short, long = _mean(sums, ends, span), _mean(sums, ends, _count(tuning.long_seconds, horizon.cycle))
+    slope = (short - _mean(sums, np.maximum(ends - span, 1), span)) / span
     ahead = short + slope * (span / 2 + tuning.trend_damping * cycles)
-    trend = np.clip(ahead, 0.0, np.maximum(series, short) * tuning.most_growth)
+    trend = np.minimum(np.maximum(ahead, 0.0), np.maximum(series, short) * tuning.most_growth)
     # The first minutes of a service are a step from nothing, not a trend to be followed.
     trend = np.where(ends >= 2 * span, trend, series)
-    return np.stack((series, short, long, trend), axis=1)
+    experts = np.empty((len(series), 4))
+    for column, expert in enumerate((series, short, long, trend)):
+        experts[:, column] = expert
+    return experts
 
 
-def _mean(series: Floats, ends: Integers, span: int) -> Floats:
-    """Means over the `span` values before each end; fewer at the start."""
-    sums = np.concatenate(([0.0], np.cumsum(series)))
+def _sums(series: Floats) -> Floats:
+    """Sums of the first values of a series, of none to all of them."""
+    sums = np.zeros(len(series) + 1)
+    np.cumsum(series, out=sums[1:])
+    return sums
+
+
+def _mean(sums: Floats, ends: Integers, span: int) -> Floats:
+    """Means over the `span` values before each end, from a series' `_sums`; fewer at the start."""
     begins = np.maximum(0, ends - span)
     means: Floats = (sums[ends] - sums[begins]) / np.maximum(ends - begins, 1)
     return means

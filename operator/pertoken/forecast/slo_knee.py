@@ -33,7 +33,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 _NORMAL: Final = NormalDist()
 _ERF: Final = np.frompyfunc(erf, 1, 1)
 NEWTON_STEPS: Final = 8
-NEWTON_NEAR: Final = 1e-8  # relative; the halvings end at about the same distance
+NEWTON_NEAR: Final = 1e-4  # relative: after such a step, the next one would be of its square
+NEIGHBOURS: Final = 1e-7  # relative; the halvings go on between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,12 @@ def learn(knee: SloKnee, seen: Kept, percentile: int, tuning: Knee = KNEE) -> Sl
 
 def expected_share(utilization: Floats, percentile: int, tuning: Knee = KNEE) -> Floats:
     """Share within the objectives at utilizations that are relative to the knee."""
-    deviations = (_z(percentile) + tuning.slope * (1.0 - utilization)) / sqrt(2.0)
-    return (1.0 + np.asarray(_ERF(deviations), dtype=np.float64)) / 2.0
+    return _below(_z(percentile) + tuning.slope * (1.0 - utilization))
+
+
+def _below(deviations: Floats) -> Floats:
+    """Distribution function of a standard normal variable."""
+    return (1.0 + np.asarray(_ERF(deviations / sqrt(2.0)), dtype=np.float64)) / 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +159,14 @@ def work_to_carry(cases: Sequence[tuple[float, float]], aim: Aim, tuning: Knee =
     Returns:
         Work per second at the knee; 0 where no work is expected.
     """
-    work = np.array([asked for asked, _ in cases])
-    requests = work * np.array([probability for _, probability in cases])
+    work, probabilities = np.array(cases).T.copy()
+    requests = work * probabilities
     if not requests.sum() > 0:
         return 0.0
     requests = requests / requests.sum()
-    asked = _Asked(work, requests, aim, tuning)
+    asked = _Asked(work, requests, _z(aim.percentile), tuning.slope)
     low, high = 0.0, tuning.most_reserve * float(work.max())
-    too_little, enough = _around(asked, float(requests @ work), high)
+    too_little, enough = _around(asked, aim.share, float(requests @ work), high)
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
         if middle <= too_little or (middle < enough and asked.kept(middle) < aim.share):
@@ -173,44 +178,45 @@ def work_to_carry(cases: Sequence[tuple[float, float]], aim: Aim, tuning: Knee =
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The cases as arrays: `requests` are shares of all requests."""
+    """The cases as arrays: `requests` are shares of all requests, `z` and `slope` those of the share over the load."""
 
     work: Floats
     requests: Floats
-    aim: Aim
-    tuning: Knee
+    z: float
+    slope: float
 
     def kept(self, capacity: float) -> float:
         """Share of all requests within the objectives at this capacity."""
-        return float(self.requests @ expected_share(self.work / capacity, self.aim.percentile, self.tuning))
+        return float(self.requests @ _below(self.z + self.slope * (1.0 - self.work / capacity)))
 
-    def slope(self, capacity: float) -> float:
-        """How fast that share grows with the capacity."""
+    def kept_and_growth(self, capacity: float) -> tuple[float, float]:
+        """The same with the derivative by the capacity."""
         used = self.work / capacity
-        deviations = _z(self.aim.percentile) + self.tuning.slope * (1.0 - used)
-        density = np.exp(deviations * deviations / -2.0) / sqrt(2.0 * pi)
-        return float(self.requests @ (density * used)) * self.tuning.slope / capacity
+        deviations = self.z + self.slope * (1.0 - used)
+        density = np.exp(deviations * deviations * -0.5) * used
+        growth = float(self.requests @ density) * self.slope / (capacity * sqrt(2.0 * pi))
+        return float(self.requests @ _below(deviations)), growth
 
 
-def _around(asked: _Asked, start: float, most: float) -> tuple[float, float]:
-    """Capacities just below and just above the least that keeps the aim, by Newton's method.
+def _around(asked: _Asked, share: float, start: float, most: float) -> tuple[float, float]:
+    """Capacities just below and just above the least that keeps the share, by Newton's method.
 
     The share grows with the capacity, so a search by halves need only look between the two.
     """
     low, high, at = 0.0, most, start
     for _ in range(NEWTON_STEPS):
-        kept, slope = asked.kept(at), asked.slope(at)
-        low, high = (at, high) if kept < asked.aim.share else (low, at)
-        after = at + (asked.aim.share - kept) / slope if slope > 0.0 else low
+        kept, growth = asked.kept_and_growth(at)
+        low, high = (at, high) if kept < share else (low, at)
+        after = at + (share - kept) / growth if growth > 0.0 else low
         if not low < after < high:
             after = (low + high) / 2.0
         near, at = abs(after - at) < NEWTON_NEAR * at, after
         if near:
             break
-    below, above = at * (1.0 - NEWTON_NEAR), at * (1.0 + NEWTON_NEAR)
-    if low < below and asked.kept(below) < asked.aim.share:
+    below, above = at * (1.0 - NEIGHBOURS), at * (1.0 + NEIGHBOURS)
+    if low < below and asked.kept(below) < share:
         low = below
-    if above < high and asked.kept(above) >= asked.aim.share:
+    if above < high and asked.kept(above) >= share:
         high = above
     return low, high
 

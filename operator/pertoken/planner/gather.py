@@ -148,27 +148,26 @@ class _Models:
     results: Results
 
 
-def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, models: _Models) -> EngineModel | None:
+def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalog: Catalog) -> EngineModel | None:
     if variant.engine is EngineKind.GENERIC or not model.id:
         return None
-    catalog, results = models.catalog, models.results
     gpu = catalog.known_gpu(accelerator)
     if gpu is None:
         return None
     facts: tuple[tuple[str, Fact], ...] | None = model.architecture
-    row = results.of(from_config, model.id, facts) if facts else catalog.known_model(model.id)
+    row = from_config(model.id, facts) if facts else catalog.known_model(model.id)
     if row is None or isinstance(row, Unknown):
         return None
     quantization = variant.quantization
     if quantization in ("", "bf16"):
         quantization = quantization_of(model.id) or quantization
-    base = results.of(engine_model, row, gpu, variant.parallelism, quantization)
+    base = engine_model(row, gpu, variant.parallelism, quantization)
     return base.with_batched_tokens(variant.batching.max_batched_tokens)
 
 
 def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, models: _Models) -> VariantState:
     accelerator = "" if state.pool is None else state.pool.accelerator
-    base = _base_model(model, state.spec, accelerator, models)
+    base = models.results.of(_base_model, model, state.spec, accelerator, models.catalog)
     key = calibration_key(state, model, accelerator) or memory.calibration.key
     gpu = models.catalog.known_gpu(accelerator)
     measured = gpu is None or gpu.efficiency.measured
@@ -182,7 +181,7 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, m
     if (capacity or base.kv_capacity) <= 0:
         # By the catalog the weights would not fit, yet the engine runs: the model is not used for it.
         return state
-    base = base.with_batched_tokens(state.workload.engine.batched_tokens)
+    base = models.results.of(EngineModel.with_batched_tokens, base, state.workload.engine.batched_tokens)
     engine = Engine(base, memory.calibration.gains, state.max_sequences, capacity)
     return replace(state, base_model=base, engine=engine.rounded())
 
