@@ -31,10 +31,9 @@ from pertoken.units import HALVINGS, PER_CENT, SECONDS_PER_MINUTE
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _NORMAL: Final = NormalDist()
-_ERF: Final = np.frompyfunc(erf, 1, 1)
 NEWTON_STEPS: Final = 8
-NEWTON_NEAR: Final = 1e-4  # relative: after such a step, the next one would be of its square
-NEIGHBOURS: Final = 1e-7  # relative; the halvings go on between them
+NEWTON_NEAR: Final = 2e-5  # relative: after such a step, the next one would be of its square
+NEIGHBOURS: Final = 1e-8  # relative; the halvings go on between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,8 @@ def expected_share(utilization: Floats, percentile: int, tuning: Knee = KNEE) ->
 
 def _below(deviations: Floats) -> Floats:
     """Distribution function of a standard normal variable."""
-    return (1.0 + np.asarray(_ERF(deviations / sqrt(2.0)), dtype=np.float64)) / 2.0
+    scaled = np.atleast_1d(deviations / sqrt(2.0))
+    return (1.0 + np.fromiter(map(erf, scaled.tolist()), np.float64, len(scaled))) / 2.0
 
 
 @dataclass(frozen=True, slots=True)
