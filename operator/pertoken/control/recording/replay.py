@@ -11,6 +11,7 @@ from pertoken.control.account_and_plan import account_and_plan
 from pertoken.control.recording.form import BadRecording, Recorded, plan_data
 from pertoken.control.saved import Saved
 from pertoken.domain.world import PlannerSettings, World
+from pertoken.performance.results import Results
 from pertoken.planner.tuning import Tuning
 from pertoken.units import FAULT_CHARACTERS
 
@@ -71,15 +72,15 @@ def replay(cycles: Iterable[Recorded], changes: Changes = NO_CHANGES) -> Iterato
     """
     carried: Saved | None = None
     last: Recorded | None = None
+    results = Results()
     for cycle in cycles:
         follows = last is not None and cycle.continues and cycle.number == last.number + 1
         start = carried if follows else cycle.saved
         if start is None:
             raise BadRecording(f"cycle {cycle.number}: saved: missing; expected what the first cycle started from")
         try:
-            plan, carried = account_and_plan(
-                changes.world(cycle.world), start, cycle.now, tuning=changes.numbers(cycle.header.tuning)
-            )
+            world, tuning = changes.world(cycle.world), changes.numbers(cycle.header.tuning)
+            plan, carried = account_and_plan(world, start, cycle.now, tuning=tuning, results=results)
         except Exception as error:
             words = f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS]
             raise BadRecording(f"cycle {cycle.number}: cannot be planned: {words}") from error
