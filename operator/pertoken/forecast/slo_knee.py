@@ -26,14 +26,11 @@ from typing import Any, Final
 import numpy as np
 
 from pertoken.forecast.tuning import KNEE, Knee
-from pertoken.units import HALVINGS, PER_CENT, SECONDS_PER_MINUTE
+from pertoken.units import HALVINGS, NEIGHBOURS, NEWTON_NEAR, NEWTON_STEPS, PER_CENT, SECONDS_PER_MINUTE
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _NORMAL: Final = NormalDist()
-NEWTON_STEPS: Final = 8
-NEWTON_NEAR: Final = 2e-5  # relative: after such a step, the next one would be of its square
-NEIGHBOURS: Final = 1e-8  # relative; the halvings go on between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +127,9 @@ def expected_share(utilization: Floats, percentile: int, tuning: Knee = KNEE) ->
 
 def _below(deviations: Floats) -> Floats:
     """Distribution function of a standard normal variable."""
-    scaled = np.atleast_1d(deviations / sqrt(2.0))
-    return (1.0 + np.fromiter(map(erf, scaled.tolist()), np.float64, len(scaled))) / 2.0
+    scaled = np.asarray(deviations / sqrt(2.0))
+    errors = np.fromiter(map(erf, scaled.ravel().tolist()), np.float64, scaled.size)
+    return (1.0 + errors.reshape(scaled.shape)) / 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +157,7 @@ def work_to_carry(cases: Sequence[tuple[float, float]], aim: Aim, tuning: Knee =
     Returns:
         Work per second at the knee; 0 where no work is expected.
     """
-    work, probabilities = np.array(cases).T.copy()
+    work, probabilities = np.array(cases, dtype=np.float64).reshape(-1, 2).T.copy()
     requests = work * probabilities
     if not requests.sum() > 0:
         return 0.0
