@@ -259,8 +259,9 @@ def _experts(series: Floats, horizon: Horizon, tuning: Forecasting) -> Floats:
     trend = np.minimum(np.maximum(ahead, 0.0), np.maximum(series, short) * tuning.most_growth)
     # The first minutes of a service are a step from nothing, not a trend to be followed.
     trend = np.where(ends >= 2 * span, trend, series)
-    experts = np.empty((len(series), 4))
-    for column, expert in enumerate((series, short, long, trend)):
+    columns = (series, short, long, trend)
+    experts = np.empty((len(series), len(columns)))
+    for column, expert in enumerate(columns):
         experts[:, column] = expert
     return experts
 

@@ -191,7 +191,7 @@ class _Asked:
         """The same with the derivative by the capacity."""
         used = self.work / capacity
         deviations = self.z + self.slope * (1.0 - used)
-        density = np.exp(deviations * deviations * -0.5) * used
+        density = np.exp(deviations * deviations / -2.0) * used
         growth = float(self.requests @ density) * self.slope / (capacity * sqrt(2.0 * pi))
         return float(self.requests @ _below(deviations)), growth
 
