@@ -120,6 +120,12 @@ def test_gpus_are_found_by_all_their_names(name, expected):
         ("mlx-Qwen3-8B-4bit", "Qwen/Qwen3-8B"),
         ("unsloth/Qwen3-8B-GGUF", "Qwen/Qwen3-8B"),
         ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "Qwen/Qwen3-8B"),
+        ("hf://Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+        ("s3://bucket/models/Qwen3-8B/", "Qwen/Qwen3-8B"),
+        ("/models/Qwen3-8B.Q4_K_M.gguf", "Qwen/Qwen3-8B"),
+        ("qwen3:8b", "Qwen/Qwen3-8B"),
+        ("x/Qwen3-8B-AutoAWQ", "Qwen/Qwen3-8B"),
+        ("nvidia/Qwen3-8B-NVFP4A16", "Qwen/Qwen3-8B"),
     ],
 )
 def test_models_are_found_by_all_their_names(name, expected):
@@ -201,6 +207,12 @@ def test_a_name_like_nothing_has_no_close_ones():
         ("meituan/DeepSeek-R1-Channel-INT8", "int8"),
         ("neuralmagic/Llama-3.1-8B-Instruct-quantized.w8a8", "int8"),
         ("unsloth/Qwen3-8B-GGUF", ""),
+        ("mlx-community/Qwen3-8B-6bit", "w8a16"),
+        ("x/Qwen3-8B-SmoothQuant", "int8"),
+        ("x/Qwen3-8B-AutoAWQ", "int4"),
+        ("nvidia/Qwen3-8B-NVFP4A16", "nvfp4"),
+        ("unsloth/gpt-oss-20b-BF16", "fp16"),
+        ("x/Qwen3-8B-GGUF:F16", "fp16"),
         ("/cache/models--RedHatAI--Qwen3-8B-FP8-dynamic/snapshots/abc", "fp8"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.catalog.lookup import SHIPPED
+from pertoken.catalog.lookup import SHIPPED, quantization_of
 from pertoken.domain.service import Parallelism
 from pertoken.performance.step_time import (
     decode_step,
@@ -142,6 +142,11 @@ def test_quantized_weights_read_less_and_leave_room():
 
 def test_published_precision_is_kept():
     assert engine("openai/gpt-oss-120b").weights_gib == pytest.approx(62, abs=4)
+
+
+def test_a_copy_in_16_bits_of_a_model_published_in_4_is_as_wide_as_it_says():
+    wide = engine("openai/gpt-oss-120b", quantization=quantization_of("unsloth/gpt-oss-120b-BF16"))
+    assert wide.weights_gib == pytest.approx(2 * 116.8e9 / 2**30, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ _WEIGHTS_ALONE: Final = (
     r"[-_](gptq|gptqmodel|awq|auto-?round|bnb|bitsandbytes|hqq|quanto|eetq|marlin|woq|wo|weight-only)\b"
 )
 _QUANTIZATIONS: Final = (
-    ("nvfp4", re.compile(r"[-_]nvfp4\b|[-_]fp4\b")),
+    ("nvfp4", re.compile(r"[-_]nvfp4(a16)?\b|[-_]fp4\b")),
     ("mxfp4", re.compile(r"[-_]mxfp4\b")),
     ("int4", re.compile(r"[-_]w4a8\b")),
     ("fp8", re.compile(r"[-_](mx)?fp8\b|[-_]w8a8[-_]fp8\b")),
@@ -31,17 +31,21 @@ _QUANTIZATIONS: Final = (
         "w8a16",
         re.compile(rf"{_WEIGHTS_ALONE}.*[-_](int|w)?8([-_]?bit)?\b|[-_](int|w)?8([-_]?bit)?\b.*{_WEIGHTS_ALONE}"),
     ),
-    ("int8", re.compile(r"[-_]int8\b|[-_]w8a8\b|[-_.]quantized\.w8a8\b")),
-    ("w8a16", re.compile(r"[-_]8[-_]?bit\b|[-_]w8a16\b|[-_.:](iq|q)[5-8]([-_](k|0|1))?([-_](s|m|l|xl))?\b")),
+    ("int8", re.compile(r"[-_]int8\b|[-_]w8a8\b|[-_.]quantized\.w8a8\b|[-_]smoothquant\b")),
+    ("w8a16", re.compile(r"[-_][5-8][-_]?bit\b|[-_]w8a16\b|[-_.:](iq|q)[5-8]([-_](k|0|1))?([-_](s|m|l|xl))?\b")),
     (
         "int4",
-        re.compile(r"[-_]int[234]\b|[-_][234][-_]?bit\b|[-_]awq\b|[-_]gptq\b|[-_]w4a16\b|[-_.]quantized\.w4a16\b"),
+        re.compile(
+            r"[-_]int[234]\b|[-_][234][-_]?bit\b|[-_](auto)?awq\b|[-_]gptq\b|[-_]w4a16\b|[-_.]quantized\.w4a16\b"
+        ),
     ),
     ("int4", re.compile(r"[-_.:](iq|q)[1-4]([-_](k|0|1|xs|xxs|nl))?([-_](s|m|l|xl))?\b|[-_]nf4\b|[-_]bnb\b|[-_]hqq\b")),
+    # Of models that are published in fewer bits there are copies in 16.
+    ("fp16", re.compile(r"[-_:](bf16|fp16|f16)\b")),
 )
 _SUFFIXES: Final = re.compile(
-    r"([-_.:](instruct|it|pt|chat|hf|base|thinking|quantized|dynamic|block|channel|static|awq|gptq|int[2348]|(mx)?fp8|fp4"
-    r"|nvfp4|mxfp4|bf16|fp16|f16|kv|w4a16|w8a8|w8a16|w4a8|marlin|gguf|mlx|bnb|nf4|hqq|auto-?round|unsloth|dwq|smoothquant"
+    r"([-_.:](instruct|it|pt|chat|hf|base|thinking|quantized|dynamic|block|channel|static|(auto)?awq|gptq|int[2348]|(mx)?fp8|fp4"
+    r"|nvfp4(a16)?|mxfp4|bf16|fp16|f16|kv|w4a16|w8a8|w8a16|w4a8|marlin|gguf|mlx|bnb|nf4|hqq|auto-?round|unsloth|dwq|smoothquant"
     r"|[2-8]-?bit|g\d+|(ud-)?i?q[1-8](-(k|0|1|xs|xxs|nl))?(-(s|m|l|xl))?|sym|\d{4}|v0\.[123]|99(\.9)?))+$"
 )
 MOST_LETTERS: Final = 256  # of a GPU's name
