@@ -195,6 +195,63 @@ def claiming(name: str, *uses: ClaimUse, **more: Any) -> PodFact:
     return PodFact(PodKey("team", name), name, claims=uses, placement=placement_rules(spec), **more)
 
 
+def partitionable(node: str, gpus: int) -> dict[str, Any]:
+    """Cards of 80 GiB of which a driver offers the whole, two placements of 3g.40gb and seven of 1g.10gb."""
+    devices = []
+    for gpu in range(gpus):
+
+        def part(name: str, first: int, slices: int, kind: str, profile: str = "", gpu: int = gpu) -> dict[str, Any]:
+            taken = {f"memory-slice-{index}": {"value": "1"} for index in range(first, first + slices)}
+            attributes = {"profile": {"string": profile}} if profile else {}
+            counters = {"counterSet": f"gpu-{gpu}", "counters": {"memory": {"value": f"{10 * slices}Gi"}, **taken}}
+            return device(f"gpu-{gpu}{name}", kind, attributes=attributes, consumesCounters=[counters])
+
+        devices.append(part("", 0, 8, "gpu"))
+        devices += [part(f"-3g-{first}", first, 4, "mig", "3g.40gb") for first in (0, 4)]
+        devices += [part(f"-1g-{first}", first, 1, "mig", "1g.10gb") for first in range(7)]
+    obj = slice_(node, *devices)
+    slices = {f"memory-slice-{index}": {"value": "1"} for index in range(8)}
+    obj["spec"]["sharedCounters"] = [
+        {"name": f"gpu-{gpu}", "counters": {"memory": {"value": "80Gi"}, **slices}} for gpu in range(gpus)
+    ]
+    return obj
+
+
+def given(*names: str, **more: Any) -> dict[str, Any]:
+    results = [{"request": "r", "driver": "gpu.nvidia.com", "pool": "cut", "device": name, **more} for name in names]
+    return {"status": {"allocation": {"devices": {"results": results}}}, "spec": devices_of(request(1))}
+
+
+@pytest.mark.parametrize(
+    ("held", "whole", "threes", "ones"),
+    [
+        ((), 2, 4, 14),
+        (("gpu-0-1g-2",), 1, 3, 14),
+        (("gpu-0-3g-4",), 1, 4, 11),
+        (("gpu-0-3g-0", "gpu-0-3g-4"), 1, 4, 7),
+        (("gpu-1",), 2, 2, 7),
+        (("gpu-0-1g-6", "gpu-1-1g-0"), 0, 2, 14),
+    ],
+    ids=["nothing", "a small slice", "half a card", "both halves", "a whole card", "a slice of each"],
+)
+def test_a_card_and_its_slices_share_what_there_is(held, whole, threes, ones):
+    made = claim({"metadata": {"namespace": "other", "name": "c"}, **given(*held)})
+    classes = {each.name: each for each in map(device_class, CLASSES)}
+    shared = Accounts(Devices(classes, {}, {("other", "c"): made}, (slice_of(partitionable("cut", 2)),)))
+    named = [GPU, "nvidia.com/mig-3g.40gb", "nvidia.com/mig-1g.10gb"]
+    assert [shared.on_node("cut", resource) for resource in named] == [whole, threes, ones]
+
+
+def test_counters_may_stand_in_a_slice_of_their_own_and_admin_access_takes_nothing():
+    whole = partitionable("cut", 1)
+    counters = slice_("cut")
+    counters["spec"]["sharedCounters"] = whole["spec"].pop("sharedCounters")
+    made = claim({"metadata": {"namespace": "other", "name": "c"}, **given("gpu-0-1g-2", adminAccess=True)})
+    devices = Devices({}, {}, {("other", "c"): made}, (slice_of(whole), slice_of(counters)))
+    assert Accounts(devices).on_node("cut", GPU) == 1
+    assert Accounts(devices).on_node("cut", "nvidia.com/mig-3g.40gb") == 2
+
+
 def test_pods_hold_what_they_claim_and_a_shared_claim_once():
     claims = accounts(devices_of(request(2)), shared={"spec": devices_of(request(1)), "status": results("r")})
     pods = [

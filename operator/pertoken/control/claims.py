@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from pertoken.control.cel import literals, matches
@@ -47,6 +48,7 @@ _DEVICES: Final = (
 )
 
 T = TypeVar("T")
+_Counter = tuple[str, str, str, str]  # driver, pool, counter set, counter
 
 
 @dataclass(slots=True)
@@ -56,15 +58,32 @@ class Accounts:
     devices: Devices
     _resources: dict[DeviceRequest, frozenset[str]] = field(default_factory=dict)
     _by_node: dict[str, list[tuple[Device, frozenset[str]]]] = field(default_factory=dict)
+    _counters: dict[_Counter, Decimal] = field(default_factory=dict)
+    _held: frozenset[tuple[str, str, str]] = frozenset()
 
     def __post_init__(self) -> None:
         """Sort the devices by node, each with every name of what it is one unit of."""
-        for device in self.devices.newest():
-            self._by_node.setdefault(device.node, []).append((device, self._of_device(device)))
+        self._held = frozenset(key for each in self.devices.claims.values() for key in each.devices)
+        for part in self.devices.newest():
+            self._counters.update({(part.driver, part.pool, *name): amount for name, amount in part.counters})
+            for device in part.devices:
+                self._by_node.setdefault(device.node, []).append((device, self._of_device(device)))
 
     def on_node(self, node: str, resource: str) -> int:
-        """Devices of a node that are each one unit of a resource."""
-        return sum(1 for _, resources in self._by_node.get(node, ()) if resource in resources)
+        """Devices of a node that are each one unit of a resource, as many as there can be at once.
+
+        Devices may share counters (a card and its MIG slices): what devices of other kinds hold of them is gone, and
+        those of this kind take their share one after another, the ones that are held first.
+        """
+        there = self._by_node.get(node, ())
+        own = [device for device, resources in there if resource in resources]
+        if not any(device.consumes for device in own):
+            return len(own)
+        left = dict(self._counters)
+        for device, resources in there:
+            if resource not in resources and device.key in self._held:
+                _take(left, device)
+        return sum(_take(left, device) for device in sorted(own, key=lambda device: device.key not in self._held))
 
     def of_use(self, namespace: str, use: ClaimUse, resource: str, nodes: Collection[str]) -> int | None:
         """Units of a resource that a claim of a pod takes; None where the claim is not known.
@@ -168,6 +187,20 @@ class Accounts:
             if all(matches(selector, device.subject) for selector in each.selectors):
                 names |= {each.name, f"{CLASS_RESOURCE}{each.name}"} | ({each.resource} if each.resource else set())
         return frozenset(names)
+
+
+def _take(left: dict[_Counter, Decimal], device: Device) -> bool:
+    """Take what a device consumes off the counters; False, and nothing taken, where it does not fit any more.
+
+    A counter that no slice tells is none.
+    """
+    driver, pool, _ = device.key
+    wanted = [((driver, pool, *name), amount) for name, amount in device.consumes if (driver, pool, *name) in left]
+    if any(amount > left[name] for name, amount in wanted):
+        return False
+    for name, amount in wanted:
+        left[name] -= amount
+    return True
 
 
 def _flat(requests: Iterable[DeviceRequest]) -> Iterable[DeviceRequest]:

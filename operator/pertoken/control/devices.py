@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from pertoken.control.cel import DeviceSubject
-from pertoken.control.quantities import quantity
+from pertoken.control.quantities import EXPECTED, quantity
 from pertoken.ports import Json
 from pertoken.raw.values import Malformed, count
 
@@ -55,12 +56,14 @@ class Claim:
 
     Attributes:
         allocated: names of the requests, one entry for every device that was given; None while nothing was.
+        devices: those devices, by driver, pool and name.
     """
 
     namespace: str
     name: str
     spec: ClaimSpec
     allocated: tuple[str, ...] | None = None
+    devices: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +77,38 @@ class DeviceClass:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of one node."""
+    """A device of one node.
+
+    Attributes:
+        pool: of its driver, in which its name is unique.
+        consumes: what it takes of counters of its pool while it is allocated: a MIG slice and the whole card take of
+            the same ones. By counter set and counter.
+    """
 
     node: str
     subject: DeviceSubject
+    pool: str = ""
+    name: str = ""
+    consumes: tuple[tuple[tuple[str, str], Decimal], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """As claims name it."""
+        return self.subject.driver, self.pool, self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of a driver's pool of devices; of several generations of a pool only the newest counts."""
+    """A part of a driver's pool of devices; of several generations of a pool only the newest counts.
+
+    `counters` are amounts that its pool's devices share, by counter set and counter.
+    """
 
     driver: str
     pool: str
     generation: int
     devices: tuple[Device, ...] = ()
+    counters: tuple[tuple[tuple[str, str], Decimal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +125,15 @@ class Devices:
     claims: Mapping[tuple[str, str], Claim] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()
 
-    def newest(self) -> Iterable[Device]:
-        """The devices that there are now."""
+    def newest(self) -> Iterable[Slice]:
+        """The slices that hold now."""
         generations: dict[tuple[str, str], int] = {}
         for each in self.slices:
             key = each.driver, each.pool
             generations[key] = max(each.generation, generations.get(key, 0))
         for each in self.slices:
             if each.generation == generations[each.driver, each.pool]:
-                yield from each.devices
+                yield each
 
 
 def device_class(obj: Json) -> DeviceClass:
@@ -126,9 +147,11 @@ def claim(obj: Json) -> Claim:
     meta, status = obj["metadata"], _mapping(obj.get("status"))
     allocation = status.get("allocation")
     results = _list(_mapping(_mapping(allocation).get("devices")).get("results"))
-    given = tuple(str(result.get("request", "")) for result in results if not result.get("adminAccess"))
+    held = [result for result in results if not result.get("adminAccess")]
+    given = tuple(str(result.get("request", "")) for result in held)
+    names = tuple((str(each.get("driver")), str(each.get("pool")), str(each.get("device"))) for each in held)
     spec = claim_spec(_mapping(obj.get("spec")))
-    return Claim(str(meta["namespace"]), str(meta["name"]), spec, given if allocation else None)
+    return Claim(str(meta["namespace"]), str(meta["name"]), spec, given if allocation else None, names)
 
 
 def template(obj: Json) -> tuple[tuple[str, str], ClaimSpec]:
@@ -156,9 +179,24 @@ def slice_of(obj: Json) -> Slice:
     for each in _list(spec.get("devices")):
         node = str(spec.get("nodeName") or each.get("nodeName") or "")
         if node and not _closed(each):
-            devices.append(Device(node, _subject(driver, each)))
+            name, consumed = str(each.get("name") or ""), _amounts(each.get("consumesCounters"), "counterSet")
+            devices.append(Device(node, _subject(driver, each), str(pool.get("name") or ""), name, consumed))
     generation = count(pool.get("generation"), "spec.pool.generation", most=2**62)
-    return Slice(driver, str(pool.get("name") or ""), generation, tuple(devices))
+    shared = _amounts(spec.get("sharedCounters"), "name")
+    return Slice(driver, str(pool.get("name") or ""), generation, tuple(devices), shared)
+
+
+def _amounts(sets: Any, name: str) -> tuple[tuple[tuple[str, str], Decimal], ...]:
+    """Counters by their set and name; `name` is the field that names the set."""
+    amounts = []
+    for each in _list(sets):
+        for counter, value in _mapping(each.get("counters")).items():
+            try:
+                amount = quantity(_mapping(value).get("value"))
+            except ValueError as error:
+                raise Malformed(f"counters.{counter}", value, EXPECTED) from error
+            amounts.append(((str(each.get(name) or ""), str(counter)), amount))
+    return tuple(amounts)
 
 
 def _request(entry: Json, before: str = "") -> DeviceRequest:
