@@ -16,7 +16,7 @@ from pertoken.adapters.kube.reader import CHUNK, WATCHED, KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
 from pertoken.control.fence import Fence
 from pertoken.domain.identity import PodKey, WorkloadRef
-from pertoken.ports import Conflict, EventNote, NotFound, Unavailable, Withheld
+from pertoken.ports import Conflict, EventNote, NotFound, Refused, Unavailable, Withheld
 
 Answer = Callable[[ApiRequest], dict[str, Any]]
 
@@ -155,6 +155,18 @@ def test_a_kind_that_is_installed_later_is_found_then():
     api.on("GET", LWS_ROOT, {"resources": RESOURCES})
     api.on("GET", f"{LWS_ROOT}/namespaces/prod/leaderworkersets/big", {"kind": "LeaderWorkerSet"})
     assert reader.get(LWS)["kind"] == "LeaderWorkerSet"
+
+
+@pytest.mark.parametrize(
+    ("resources", "error"), [(RESOURCES, NotFound), (RESOURCES[:1], Refused)], ids=["gone", "kind"]
+)
+def test_a_target_that_is_gone_is_told_from_a_kind_that_cannot_be_scaled(resources, error):
+    api = Api()
+    api.on("GET", LWS_ROOT, {"resources": resources})
+    api.on("PATCH", f"{LWS_ROOT}/namespaces/prod/leaderworkersets/big/scale", NotFound("404"))
+    with pytest.raises(error) as caught:
+        KubeWriter(api, HandClock()).set_replicas(LWS, 2, "7")
+    assert ("has no scale subresource" in str(caught.value)) == (error is Refused)
 
 
 def test_events_of_one_reason():

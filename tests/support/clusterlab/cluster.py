@@ -25,6 +25,8 @@ PLURALS = {
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "LeaderWorkerSet": ("/apis/leaderworkerset.x-k8s.io/v1", "leaderworkersets"),
+    "LLMInferenceService": ("/apis/serving.kserve.io/v1alpha1", "llminferenceservices"),
     "InferenceService": (_OWN, "inferenceservices"),
     "AcceleratorPool": (_OWN, "acceleratorpools"),
 }

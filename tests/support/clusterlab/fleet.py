@@ -21,6 +21,7 @@ from pertoken_sandbox.fleet.nodes import Node, node_object, node_status
 Result = TypeVar("Result")
 
 SECONDS = 30.0
+CLOSING_SECONDS = 0.3
 NODE_TAINTS = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 
 
@@ -154,6 +155,7 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self.client.__aexit__(None, None, None)
+        await asyncio.sleep(CLOSING_SECONDS)  # connections end in turns of the loop after their session
 
     async def _engines(self, request: web.Request) -> web.Response:
         return web.json_response(

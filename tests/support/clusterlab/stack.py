@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,12 @@ from pertoken_sandbox.binaries import ensure
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 
+TARGET_KINDS = [
+    {"kind": "Deployment", "group": "apps", "resource": "deployments"},
+    {"kind": "StatefulSet", "group": "apps", "resource": "statefulsets"},
+    {"kind": "LeaderWorkerSet", "group": "leaderworkerset.x-k8s.io", "resource": "leaderworkersets"},
+    {"kind": "LLMInferenceService", "group": "serving.kserve.io", "resource": "llminferenceservices"},
+]
 CHART = Path(__file__).parents[3] / "charts/pertoken"
 
 
@@ -53,7 +60,8 @@ class Stack:
         token = self.folder / f"{account}.kubeconfig"
         if not token.is_file():
             self.control_plane.token_kubeconfig(OPERATOR_NAMESPACE, account, token)
-        own = {"KUBECONFIG": token, "PROMETHEUS_URL": self.prometheus.url}
+        kinds = ",".join(f"{each['kind']}.{each['group']}" for each in TARGET_KINDS)
+        own = {"KUBECONFIG": token, "PROMETHEUS_URL": self.prometheus.url, "TARGET_KINDS": kinds}
         process = OperatorProcess(name, self.folder, {**own, **settings})
         self._undo.callback(process.stop)
         return process
@@ -89,7 +97,8 @@ class Stack:
         self.operator.start()
 
     def _helm(self, *words: str) -> None:
-        chart = ("--set", "replicaCount=0", str(CHART)) if "--install" in words else ()
+        kinds = ("--set-json", f"targetKinds={json.dumps(TARGET_KINDS)}")
+        chart = ("--set", "replicaCount=0", *kinds, str(CHART)) if "--install" in words else ()
         command, *flags = words
         subprocess.run(
             [

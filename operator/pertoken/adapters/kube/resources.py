@@ -125,22 +125,34 @@ class Discovery:
         known = self._known.get((api_version, kind))
         if known is not None:
             return known
-        discovered = self._discover(api_version)
+        discovered, _ = self._discover(api_version)
         with self._lock:
             self._known.update(discovered)
         if (api_version, kind) not in discovered:
             raise NotFound(f"the cluster does not serve {kind} of {api_version}")
         return discovered[(api_version, kind)]
 
-    def _discover(self, api_version: str) -> dict[tuple[str, str], Resource]:
+    def scales(self, api_version: str, kind: str) -> bool:
+        """Whether objects of a kind have a scale subresource now.
+
+        Raises:
+            AdapterError: the API server does not serve the kind, or does not answer.
+        """
+        plural = self.resource(api_version, kind).plural
+        return f"{plural}/scale" in self._discover(api_version)[1]
+
+    def _discover(self, api_version: str) -> tuple[dict[tuple[str, str], Resource], frozenset[str]]:
+        """The resources of a group version by kind, and the names of their subresources."""
         group, _, version = api_version.rpartition("/")
         path = _path(["apis", group, version] if group else ["api", version])
         try:
             listed = self._client.call(ApiRequest("GET", path))
         except NotFound as error:
             raise NotFound(f"the cluster does not serve the API {api_version}") from error
-        return {
+        entries = listed.get("resources") or ()
+        resources = {
             (api_version, entry["kind"]): Resource(group, version, entry["name"], entry["kind"], entry["namespaced"])
-            for entry in listed.get("resources") or ()
+            for entry in entries
             if "/" not in entry["name"]  # subresources are listed as plural/subresource
         }
+        return resources, frozenset(entry["name"] for entry in entries if "/" in entry["name"])

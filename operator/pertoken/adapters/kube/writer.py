@@ -10,7 +10,7 @@ from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, ApiRequest, 
 from pertoken.adapters.kube.events import EventRecorder
 from pertoken.adapters.kube.resources import WATCHED, Discovery
 from pertoken.domain.identity import PodKey, WorkloadRef
-from pertoken.ports import Clock, Conflict, EventNote, Json, NotFound
+from pertoken.ports import Clock, Conflict, EventNote, Json, NotFound, Refused
 
 SCALE_MANAGER = "pertoken-scaler"
 
@@ -31,13 +31,21 @@ class KubeWriter:
 
         Raises:
             Conflict: the object is no longer at `resource_version`; an empty one writes unconditionally.
+            NotFound: the object is gone.
+            Refused: its kind has no scale subresource.
         """
         path = self._discovery.resource(target.api_version, target.kind).path(target.namespace, target.name, "scale")
         body: Json = {"spec": {"replicas": replicas}}
         if resource_version:
             body["metadata"] = {"resourceVersion": resource_version}
         query = {"fieldManager": SCALE_MANAGER}
-        self._client.call(ApiRequest("PATCH", path, query=query, body=body, content_type=MERGE_PATCH))
+        try:
+            self._client.call(ApiRequest("PATCH", path, query=query, body=body, content_type=MERGE_PATCH))
+        except NotFound as error:
+            if self._discovery.scales(target.api_version, target.kind):
+                raise
+            words = f"{target.kind} of {target.api_version} has no scale subresource in this cluster"
+            raise Refused(f"{words}: name a workload that has one, or a version of the kind that does") from error
 
     def evict(self, pod: PodKey, uid: str) -> None:
         """Ask for the eviction of exactly this pod.
