@@ -303,3 +303,18 @@ def test_a_freeze_is_acted_upon(service, given, holds):
     assert tuple(freeze.holds(datetime.fromisoformat(text).timestamp()) for text in moments) == holds
     assert str(freeze).endswith("until 2026-12-27T00:00:00Z: holidays")
     assert "spec.freeze" not in accepted(service).not_acted_on
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"source": "GatewayQueue"}, ""),
+        ({"source": "GatewayQueue", "name": "held"}, ""),
+        ({"source": "ProfileSignal", "name": "held"}, "held"),
+    ],
+)
+def test_a_wake_signal_is_acted_upon(service, given, name):
+    service["spec"]["wakeSignal"] = given
+
+    assert accepted(service).spec.wake_signal == name
+    assert accepted(service).not_acted_on == ()

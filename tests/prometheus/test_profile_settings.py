@@ -8,6 +8,7 @@ import pytest
 from pertoken.adapters.prometheus.profile import (
     Credentials,
     EngineSource,
+    GatewaySource,
     GpuSource,
     Matcher,
     MetricsProfile,
@@ -52,6 +53,10 @@ def engine(**changes):
         (
             '{"default": {"engine": {"prefixes": {"vllm:": "vllm_"}, "renamed": {"vllm:running": "busy"}}}}',
             {"default": engine(prefixes=(("vllm:", "vllm_"),), renamed=(("vllm:running", "busy"),))},
+        ),
+        (
+            "default: {gateway: {signals: {held: proxy_held_requests}}}",
+            {"default": replace(DEFAULT, gateway=GatewaySource(signals=(("held", "proxy_held_requests"),)))},
         ),
         (
             "default: {engine: {engines: [tgi], matchers: [{label: cluster, value: eu, operator: '=~'}]}}",

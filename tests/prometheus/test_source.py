@@ -7,6 +7,7 @@ import pytest
 
 from pertoken.adapters.prometheus.profile import (
     EngineSource,
+    GatewaySource,
     GpuSource,
     Matcher,
     MetricsProfile,
@@ -109,6 +110,8 @@ def gateway_page(age):
         row(f"{new}_queue_size", 5, "gw-1"),
         row(f"{old}_queue_size", 2, "gw-2"),
         row(f"{new}_queue_size", 2, "gw-2"),
+        row("proxy_held_requests", 4, "gw-1"),
+        row("proxy_held_requests", 1, "gw-2"),
         row(f"{new}_request_queue_duration_seconds_count", 7 * age, "gw-1", outcome="Dispatched"),
         row(f"{new}_request_queue_duration_seconds_count", 1.5 * age, "gw-1", outcome="RejectedCapacity"),
         row(f"{new}_request_queue_duration_seconds_count", 0.5 * age, "gw-1", outcome="EvictedTTL"),
@@ -274,6 +277,14 @@ def test_gateway_queue_adds_replicas_once_and_only_refusals_count(observe):
     snapshot = observe()
     assert snapshot.gateway_queue == {("a", "chat"): 7}
     assert snapshot.gateway_rejections_per_second == {("a", "chat"): near(2.0)}
+
+
+def test_signals_that_wake_come_by_their_own_names(prometheus, source_of):
+    signals = (("held", "proxy_held_requests"), ("other", "no_such_metric"))
+    snapshot = source_of(profile(prometheus.url, gateway=GatewaySource(signals=signals))).observe()
+
+    assert snapshot.health.ok, snapshot.health
+    assert snapshot.wake_signals == {("held", "a", "chat"): 5}
 
 
 def test_extra_matchers_are_taken_literally(prometheus, source_of):

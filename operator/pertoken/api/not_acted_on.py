@@ -39,7 +39,6 @@ def _is_not(*words: object) -> Callable[[Any], bool]:
 
 
 SERVICE_FIELDS = (
-    Inert("spec", "wakeSignal"),
     Inert("spec.objective.cost", "optimize", _is("Latency"), _several_variants),
     Inert("spec.objective.cost", "whenInfeasible", _is("KeepCost"), _several_variants),
     Inert("spec.objective.cost", "hardLimitFactor", where=_several_variants),

@@ -24,6 +24,7 @@ from pertoken.api.v1alpha1.objective import (
     LatencyTarget,
     PerMillionTokens,
     ScalingRulesModel,
+    WakeSignal,
 )
 from pertoken.api.v1alpha1.objective import Freeze as FreezeModel
 from pertoken.api.v1alpha1.variant import BatchingModel, ParallelismModel, VariantModel
@@ -113,6 +114,7 @@ def translate_service(obj: Mapping[str, Any]) -> AcceptedService | Rejected:
             ScheduledMinimum(entry.cron, entry.time_zone, entry.duration_seconds, entry.min_replicas)
             for entry in spec.schedule or ()
         ),
+        wake_signal=_wake_signal(spec.wake_signal),
         freeze=_freeze(spec.freeze) if spec.freeze else None,
     )
     templates = {v["name"]: v["podTemplate"] for v in obj["spec"]["variants"] if v.get("podTemplate") is not None}
@@ -270,6 +272,10 @@ def _latency(latency: LatencyTarget) -> LatencyObjective:
         stall_seconds=_seconds(latency.stall_milliseconds),
         percentile=latency.percentile,
     )
+
+
+def _wake_signal(wake: WakeSignal | None) -> str:
+    return wake.name or "" if wake is not None and wake.source == "ProfileSignal" else ""
 
 
 def _freeze(freeze: FreezeModel) -> Freeze:

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     AT_MINIMUM = "AtMinimum"
     AT_MAXIMUM = "AtMaximum"
     SCHEDULED = "Scheduled"
+    WOKEN = "Woken"
     POOL_EXHAUSTED = "PoolExhausted"
     RECLAIMED_FOR_PRIORITY = "ReclaimedForPriority"
     PLACEMENT_UNKNOWN = "PlacementUnknown"

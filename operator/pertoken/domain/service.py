@@ -251,7 +251,11 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One accepted InferenceService."""
+    """One accepted InferenceService.
+
+    Attributes:
+        wake_signal: name of the metrics profile's signal that keeps it awake; empty for the gateway's queue alone.
+    """
 
     key: ServiceKey
     uid: str
@@ -269,3 +273,4 @@ class ServiceSpec:
     metrics_profile: str = "default"
     schedule: tuple[ScheduledMinimum, ...] = ()
     freeze: Freeze | None = None
+    wake_signal: str = ""

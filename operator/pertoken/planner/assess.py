@@ -110,11 +110,21 @@ def _nothing_reported(state: ServiceState, unreported: int) -> Assessment:
     return Assessment(grade, Condition(Verdict.FALSE, Reason.METRICS_MISSING, message), None)
 
 
+def _watched(state: ServiceState) -> str:
+    """What would wake a service that sleeps."""
+    name = state.spec.wake_signal
+    if not name:
+        return "the gateway's queue is watched"
+    if state.wake is None:
+        return f"profile {state.spec.metrics_profile} tells no signal {name} of {state.spec.model.served_name}"
+    return f"the signal {name} and the gateway's queue are watched"
+
+
 def _nothing_serves(state: ServiceState) -> Assessment:
     wanted = sum(variant.current for variant in state.variants)
     since = state.memory.fresh_since
     if wanted == 0:
-        message = "no replicas; the gateway's queue is watched"
+        message = f"no replicas; {_watched(state)}"
         since = state.now if since is None else since
         return Assessment(Grade.NORMAL, Condition(Verdict.TRUE, Reason.NO_TRAFFIC, message), since)
     message = f"{state.serving} of {wanted} replicas serve, none has been measured yet"

@@ -50,6 +50,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.SCALE_DOWN_LIMITED: "limited by the scale-down policy",
     Reason.AT_MINIMUM: "at the minimum",
     Reason.AT_MAXIMUM: "at maxReplicas",
+    Reason.WOKEN: "kept awake by its wake signal",
     Reason.SCHEDULED: "at the minimum of the schedule",
     Reason.POOL_EXHAUSTED: "the pool has no room",
     Reason.RECLAIMED_FOR_PRIORITY: "gives GPUs up for a higher priority",

@@ -84,6 +84,7 @@ def gather(
         ttft=_evidence(LatencyKind.TTFT, targets, variants, sight),
         inter_token=_evidence(LatencyKind.TIME_PER_OUTPUT_TOKEN, targets, variants, sight),
         cost=world.costs.get(spec.key) or no_account("the world has no account of this service"),
+        wake=None if snapshot is None else snapshot.wake_signals.get((spec.wake_signal, *queue_key)),
         gateway_queue=None if snapshot is None else snapshot.gateway_queue.get(queue_key),
         gateway_rejections=None if snapshot is None else snapshot.gateway_rejections_per_second.get(queue_key),
         profiles=tuple(sorted(world.metrics)),

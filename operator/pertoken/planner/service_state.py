@@ -161,6 +161,7 @@ class ServiceState:
         ttft, inter_token: what was measured of each latency, with its objective.
         cost: the account of its cost window.
         gateway_queue, gateway_rejections: requests held, and refused per second, before the engines; None if unknown.
+        wake: the signal that its spec names for waking it; None where it names none, or nobody tells it.
         profiles: names of the metrics profiles that there are.
         at_least: demand that is certainly there, in a cycle in which not all of it could be seen; None otherwise.
         results: of the performance model, kept from cycle to cycle.
@@ -180,6 +181,7 @@ class ServiceState:
     cost: CostState
     gateway_queue: float | None
     gateway_rejections: float | None
+    wake: float | None = None
     profiles: tuple[str, ...] = ()
     at_least: DemandSample | None = None
     tuning: Tuning = field(default=TUNING, repr=False)
@@ -207,10 +209,17 @@ class ServiceState:
         return freeze if freeze is not None and freeze.holds(self.now) else None
 
     @property
+    def woken(self) -> bool:
+        """The signal that its spec names asks for a replica."""
+        return self.wake is not None and self.wake > 0
+
+    @property
     def min_replicas(self) -> int:
-        """Fewest replicas of all variants together: the service's minimum, or that of its schedule."""
+        """Fewest replicas of all variants together: the service's minimum, its schedule's, or one while it is woken."""
         scheduled = self.scheduled
-        return self.spec.min_replicas if scheduled is None else scheduled.replicas
+        if scheduled is not None:
+            return scheduled.replicas
+        return max(self.spec.min_replicas, 1) if self.woken else self.spec.min_replicas
 
     @property
     def by_name(self) -> Mapping[str, VariantState]:

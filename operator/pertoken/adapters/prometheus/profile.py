@@ -124,6 +124,7 @@ class GatewaySource:
         refusals: counters with a label ``outcome``, the first one present wins.
         labels: namespace of the services behind the gateway, and the gateway's pod (replicas add up).
         model: label with the name under which the engines serve the model (after the gateway's rewriting).
+        signals: gauges that services name in `wakeSignal`, by the name of the signal; with the same labels.
     """
 
     enabled: bool = True
@@ -132,6 +133,7 @@ class GatewaySource:
     labels: SeriesLabels = SeriesLabels()
     model: str = "target_model_name"
     matchers: tuple[Matcher, ...] = ()
+    signals: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class GatewayFields(Strict):
     labels: LabelFields = Field(default=LabelFields(), description="Where namespace and gateway pod stand.")
     model: Text = Field(default="target_model_name", description="Label of the served model.")
     matchers: Matchers = Field(default=[], description="Further matchers.")
+    signals: Names = Field(default={}, description="Gauges by the name under which a wakeSignal asks for them.")
 
 
 class CredentialFields(Strict):

@@ -46,6 +46,7 @@ ENDED = "ended:"  # followed by the tag of a total: its last value within the lo
 CAPACITY = "capacity:"  # followed by the label that holds the figure
 GATEWAY_QUEUE = "queue:"
 GATEWAY_REFUSALS = "refusals:"
+WAKE_SIGNAL = "wake_signal:"
 LOADS = (Signal.RUNNING, Signal.WAITING)
 
 
@@ -227,4 +228,9 @@ def _gateway(profile: MetricsProfile) -> tuple[Query, ...]:
         )
         for name in source.refusals
     ]
+    for name, metric in source.signals:
+        series = selector(metric, matchers)
+        terms.append(
+            tagged(WAKE_SIGNAL + name, f"sum by ({by}) (max by ({unique}) ({series} and {live(profile, series)}))")
+        )
     return union("gateway", terms, required=False)

@@ -82,6 +82,11 @@ class Reading:
             gateway_rejections_per_second=self._by_model(
                 gateway, queries.GATEWAY_REFUSALS, self._profile.gateway.refusals
             ),
+            wake_signals={
+                (name, *key): value
+                for name, _ in self._profile.gateway.signals
+                for key, value in self._by_model(gateway, queries.WAKE_SIGNAL, (name,)).items()
+            },
             offers={row.name: row.offer for row in self._profile.engine.rows()},
         )
 

@@ -137,7 +137,8 @@ class WakeSignal(Strict):
 
     source: Literal["GatewayQueue", "ProfileSignal"] = Field(
         description="GatewayQueue: requests held by the inference gateway. ProfileSignal: a signal that the "
-        "administrator defined in the metrics profile."
+        "administrator defined in the metrics profile (gateway.signals): above 0 it keeps one replica; a service whose "
+        "signal nobody tells is not put to sleep."
     )
     name: Name | None = Field(default=None, description="Name of the profile's signal, with ProfileSignal.")
 

@@ -52,6 +52,7 @@ class SnapshotForm:
     gateway_queue: tuple[tuple[str, str, float], ...] = ()
     gateway_rejections_per_second: tuple[tuple[str, str, float], ...] = ()
     offers: Mapping[str, Offer] = field(default_factory=dict)
+    wake_signals: tuple[tuple[str, str, str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ def snapshot_form(snapshot: MetricsSnapshot) -> Mapping[str, Any]:
     return {
         **{name: getattr(snapshot, name) for name in ("health", "window_seconds", "fresh_seconds", "offers")},
         "pods": [_told(metrics) for metrics in snapshot.pods.values()],
+        "wake_signals": [(*key, value) for key, value in snapshot.wake_signals.items()],
         "gateway_queue": [(*key, value) for key, value in snapshot.gateway_queue.items()],
         "gateway_rejections_per_second": [
             (*key, value) for key, value in snapshot.gateway_rejections_per_second.items()
@@ -162,6 +164,7 @@ def snapshot_of(data: Any) -> MetricsSnapshot:
             (namespace, name): value for namespace, name, value in form.gateway_rejections_per_second
         },
         offers=form.offers,
+        wake_signals={(signal, namespace, name): value for signal, namespace, name, value in form.wake_signals},
     )
 
 

@@ -36,15 +36,18 @@ def constrain(proposal: Proposal) -> Proposal:
 
 def _at_least(proposal: Proposal) -> Proposal:
     """The proposal with at least the replicas that the service, or its schedule, asks for."""
-    scheduled, least = proposal.state.scheduled, proposal.state.spec.min_replicas
-    if scheduled is None:
+    state, least = proposal.state, proposal.state.min_replicas
+    if least == state.spec.min_replicas:
         return proposal.with_variants(service_minimum(least, proposal.variants))
-    raised = service_minimum(scheduled.replicas, proposal.variants, Reason.SCHEDULED)
+    if state.scheduled is not None:
+        reason, words = Reason.SCHEDULED, _words(state.scheduled, state.now)
+    else:
+        reason, words = Reason.WOKEN, f"{state.spec.wake_signal} is {state.wake:g}"
+    raised = service_minimum(least, proposal.variants, reason)
     counts = [sum(variant.replicas for variant in variants) for variants in (proposal.variants, raised)]
-    words = _words(scheduled, proposal.state.now)
     if counts[0] == counts[1]:
-        return proposal.noting(step("constrain", UNCHANGED, Reason.SCHEDULED, Told(words)))
-    return proposal.with_variants(raised, step("constrain", (counts[0], counts[1]), Reason.SCHEDULED, Told(words)))
+        return proposal.noting(step("constrain", UNCHANGED, reason, Told(words)))
+    return proposal.with_variants(raised, step("constrain", (counts[0], counts[1]), reason, Told(words)))
 
 
 def _words(scheduled: TimedMinimum, now: float) -> str:

@@ -12,6 +12,8 @@ def idle_since(state: ServiceState) -> float | None:
     """Since when nothing is asked for; None while something is, or while it cannot be told."""
     if state.backlog > 0 or (state.gateway_rejections is not None and state.gateway_rejections > 0):
         return None
+    if state.woken or (state.spec.wake_signal and state.wake is None):
+        return None
     modelled = [variant for variant in state.variants if variant.spec.engine is not EngineKind.GENERIC]
     signals = (Signal.RUNNING, Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND)
     flows = [flow(state, signal) for signal in signals]
