@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench tuning bench-speed plan-speed sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning bench-speed plan-speed sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ docs: crds ## write the generated reference pages
 
 bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about five minutes)
 	@$(BIN)/python -m pertoken_bench.report $(ARGS)
+
+bench-long: install ## more traffic, models, GPUs, pools and start-ups: docs/benchmarks-long.md (hours; it goes on where it was stopped)
+	@$(BIN)/python -m pertoken_bench.report.long $(ARGS)
 
 tuning: install ## half and double of every number that decides: write docs/tuning.md (15 minutes; ARGS=--quick: 4)
 	@$(BIN)/python -m pertoken_bench.sensitivity $(ARGS)

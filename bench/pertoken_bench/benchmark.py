@@ -24,6 +24,7 @@ from pertoken_bench.scenarios.prepare import Prepared, prepare
 from pertoken_bench.scenarios.scenario import Scenario
 from pertoken_bench.score.bound import Service, bounds_of, least_usd
 from pertoken_bench.score.outcome import RunScore, Timeline, measure, over_seeds
+from pertoken_bench.score.windows import worst_share
 from pertoken_bench.simulation import Run, attainment
 
 TUNED: Final = ":tuned"
@@ -167,6 +168,7 @@ def run_job(job: Job) -> RunScore:
     services = {
         service.key.name: {
             "slo_attainment": reached[index],
+            "worst_ten_minutes": worst_share(run.fleet, index),
             "requests": float(reals[index, at.R_REQUESTS]),
             "usd": run.cluster.bill[index].usd if index in run.cluster.bill else 0.0,
         }

@@ -32,6 +32,7 @@ from pertoken_bench.scenarios.prepare import prepare
 from pertoken_bench.scenarios.scenario import load, parse
 from pertoken_bench.score.bound import bounds_of, least_usd
 from pertoken_bench.score.outcome import over_seeds
+from pertoken_bench.score.windows import shares_by_window, within_objectives, worst_share
 from pertoken_bench.simulation import Run, attainment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,8 @@ FOLDER = ROOT / "bench" / "scenarios"
 BASE = yaml.safe_load((FOLDER / "azure-conv.yaml").read_text())
 FIGURES = (
     "usd", "requests", "input_tokens", "output_tokens", "usd_per_million_tokens", "usd_per_million_good_tokens",
-    "slo_attainment", "replica_hours", "gpu_hours", "scale_events", "batch_changes", "unfinished", "bound_ratio",
+    "slo_attainment", "worst_ten_minutes", "replica_hours",
+    "gpu_hours", "scale_events", "batch_changes", "unfinished", "bound_ratio",
 )  # fmt: skip
 
 
@@ -192,6 +194,34 @@ def test_bound_grows_with_attainment_and_with_minimum_replicas():
     assert at_shares == sorted(at_shares)
     assert at_shares[0] == 0.0
     assert least_usd(bound, 0.0, prepared.scored) == pytest.approx(1.49 / 3600 * (prepared.end - 60))
+
+
+@pytest.mark.parametrize("start", [0.0, 60.0, 450.0])
+def test_requests_within_the_objectives_are_those_that_the_engine_counts(start):
+    prepared = prepare(replace(SHORT, warmup=start), 0)
+    run = Run(prepared, Schedule({}), {"chat/a100": 2})
+    run.go()
+    scored = run.fleet.trace.arrival >= start
+    within = within_objectives(run.fleet)[scored]
+    assert 0.0 < within.mean() < 1.0
+    assert within.mean() == pytest.approx(attainment(run.fleet, 0), abs=1e-12)
+    assert worst_share(run.fleet) == worst_share(run.fleet, 0) == pytest.approx(within.mean())  # less than ten minutes
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "missed", "shares"),
+    [
+        ([], [], []),
+        ([1.0] * 19, [], []),  # too few to tell
+        ([1.0] * 20, [0, 1], [0.9]),
+        ([599.9] * 20 + [600.0] * 40, range(20, 30), [1.0, 0.75]),
+        ([0.0] * 20 + [1800.0] * 20, [], [1.0, 1.0]),  # nobody asks in between
+    ],
+)
+def test_shares_by_ten_minutes(arrivals, missed, shares):
+    within = np.ones(len(arrivals), dtype=bool)
+    within[list(missed)] = False
+    assert shares_by_window(np.array(arrivals, dtype=float), within).tolist() == pytest.approx(shares)
 
 
 def test_same_seed_same_bytes_in_one_process_or_two():

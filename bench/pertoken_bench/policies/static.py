@@ -8,22 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken_bench.compiled_engine.fleet import Fleet
 from pertoken_bench.scenarios.prepare import Prepared
 from pertoken_bench.scenarios.work import request_seconds
+from pertoken_bench.score.windows import Mask, shares_by_window, within_objectives
 from pertoken_bench.traces.trace import Trace
 
-WINDOW_SECONDS: Final = 600.0  # `static-peak` keeps the objective in every one of these
-FEW: Final = 20  # requests in a window below which its share says nothing
 GROWTH: Final = 1.3
 GRACE_SECONDS: Final = 600.0
 INITIAL_SECONDS: Final = 600.0
 
 Place = tuple[str, str]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +68,7 @@ def good(by_itself: Alone, replicas: int) -> Mask:
     for uid in range(1, replicas + 1):
         fleet.start(0, 0, uid, by_itself.variant.batching.max_sequences, -3000.0)
     fleet.advance(float(by_itself.trace.arrival[-1]) + GRACE_SECONDS)
-    first, last = fleet.state.record[:, 0], fleet.state.record[:, 1]
-    objective = config.objectives[0]
-    between = (last - first) / np.maximum(by_itself.trace.output_tokens - 1, 1)
-    within: Mask = (
-        (first - by_itself.trace.arrival <= objective.ttft) & (between <= objective.between) & np.isfinite(last)
-    )
-    return within
+    return within_objectives(fleet)
 
 
 def keeps_overall(by_itself: Alone, within: Mask) -> bool:
@@ -90,10 +81,7 @@ def keeps_everywhere(by_itself: Alone, within: Mask) -> bool:
     """The objective holds overall and in every window of ten minutes."""
     if not keeps_overall(by_itself, within):
         return False
-    window = (by_itself.trace.arrival // WINDOW_SECONDS).astype(np.int64)
-    count = np.bincount(window)
-    share = np.bincount(window, weights=within) / np.maximum(count, 1)
-    return bool((share[count >= FEW] >= by_itself.required).all())
+    return bool((shares_by_window(by_itself.trace.arrival, within) >= by_itself.required).all())
 
 
 def smallest(by_itself: Alone, keeps: Callable[[Alone, Mask], bool], most: int) -> int | None:

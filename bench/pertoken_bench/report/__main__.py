@@ -10,7 +10,7 @@ import typer
 
 from pertoken_bench.report.document import page
 from pertoken_bench.report.plots import save, scatter, timelines
-from pertoken_bench.report.sections import ROOT, cached, results
+from pertoken_bench.report.sections import ROOT, cached, results, sections
 
 PICTURED = (("all", "azure-conv"), ("larger", "azure-conv-16"))
 SHOWN = ("pertoken", "clairvoyant", "static-best", "hpa-running", "keda-waiting", "dynamo-sla")
@@ -24,8 +24,8 @@ def main(
 ) -> None:
     """Write docs/benchmarks.md and its pictures."""
     if not render:
-        results(cache, [name for name in only.split(",") if name], jobs)
-    kept = cached(cache)
+        results(sections(), cache, [name for name in only.split(",") if name], jobs)
+    kept = cached(sections(), cache)
     if "all" not in kept:
         raise typer.BadParameter(f"{cache}: no results of the section `all` yet; run without --render")
     images = ROOT / "docs" / "images"

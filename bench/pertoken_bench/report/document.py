@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pertoken_bench.report.html_report import pareto
+from pertoken_bench.report.summary import keeps, summary, worst_of
 
 Results = Mapping[str, Mapping[str, Any]]
 Row = Mapping[str, Any]
 MINUTES: Final = 60.0
+SHOWN_BESIDE: Final = ("pertoken", "clairvoyant", "static-best", "hpa-running", "llmd-queue", "llmd-slo")
+NO_POLICIES_OF_OTHERS: Final = frozenset({"ablations", "instant"})  # sections of pertoken alone
 
 INTRO: Final = """# Benchmarks
 
@@ -25,8 +28,9 @@ not a rack of GPUs.
 Means over {seeds} seeds, ± half of the 95 % interval (Student's t) where room allows. A seed changes the jitter of
 repeated arrivals, the replicas' speeds, the step noise and the start-up times. **Attained** is the share of requests
 with TTFT and mean inter-token latency both within the objective (unfinished ones are misses); a policy that attains
-less than the {required:.0%} asked for has not done the job, whatever it saved. **x bound** is cost over a provable
-lower bound at the attainment reached. Bold: no other policy costs less and attains as much (the Pareto front).
+less than the {required:.0%} asked for has not done the job, whatever it saved; **worst** is that share in the worst ten
+minutes of the run. **x bound** is cost over a provable lower bound at the attainment reached. Bold: no other policy
+costs less and attains as much (the Pareto front).
 """
 
 DEFINITIONS: Final = Path(__file__).with_name("definitions.md").read_text(encoding="utf-8")
@@ -36,6 +40,7 @@ def page(results: Results) -> str:
     """The whole page; sections without results are left out."""
     main = results["all"]
     parts = [INTRO.format(seeds=main["seeds"], required=main["required"])]
+    parts += summary([section for name, section in results.items() if name not in NO_POLICIES_OF_OTHERS])
     parts += _main_section(results, "all", "One hour, three replicas", "bench-azure-conv.svg")
     parts += _main_section(results, "larger", "One hour, nine to sixteen replicas", "bench-azure-conv-16.svg")
     if "larger" in results:
@@ -61,14 +66,15 @@ def table(rows: Sequence[Row], required: float) -> str:
     front = pareto(rows)
     ordered = sorted(rows, key=lambda row: _order(row, required))
     lines = [
-        "| policy | USD | attained % | USD per 1M good tokens | x bound | TTFT p95 ms | ITL p95 ms | scaled |",
-        "|---|---|---|---|---|---|---|---|",
+        "| policy | USD | attained % | worst % | USD per 1M good tokens | x bound | TTFT p95 ms | ITL p95 ms | moves |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in ordered:
         name = f"**{row['policy']}**" if row["policy"] in front else row["policy"]
         cells = (
             figure(row["usd"], ".2f"),
             figure(row["slo_attainment"], ".2f", 100.0),
+            worst_cell(row),
             figure(row["usd_per_million_good_tokens"], ".4f"),
             figure(row["bound_ratio"], ".2f"),
             figure(row["ttft_ms"]["p95"], ".0f", half=False),
@@ -84,11 +90,6 @@ def _order(row: Row, required: float) -> tuple[bool, float]:
     return not kept, row["usd"]["mean"] if kept else -(row["slo_attainment"]["mean"] or 0.0)
 
 
-def keeps(row: Row, required: float) -> bool:
-    """Whether the mean attainment over the seeds reaches what is asked for."""
-    return (row["slo_attainment"]["mean"] or 0.0) >= required
-
-
 def figure(value: Mapping[str, Any], digits: str, factor: float = 1.0, *, half: bool = True) -> str:
     """Mean, and half of its interval."""
     if value["mean"] is None:
@@ -98,6 +99,12 @@ def figure(value: Mapping[str, Any], digits: str, factor: float = 1.0, *, half: 
         return text
     low, high = value["interval"]
     return f"{text} ± {format((high - low) / 2.0 * factor, digits)}"
+
+
+def worst_cell(row: Row) -> str:
+    """Per cent of requests within the objectives in the worst ten minutes; a dash where it was not measured."""
+    share = worst_of(row)
+    return "-" if share is None else f"{share * 100.0:.1f}"
 
 
 def by_name(rows: Iterable[Row]) -> dict[str, Row]:
@@ -198,16 +205,19 @@ def _others(results: Results) -> Iterator[str]:
     others = [section for name, section in results.items() if name.startswith("other-")]
     if not others:
         return
-    names = [row["policy"] for row in others[0]["rows"]]
+    names = [row["policy"] for row in others[0]["rows"] if row["policy"] in SHOWN_BESIDE]
     yield (
-        "## Other scenarios\n\nUSD and share of requests within the objectives, "
-        f"{others[0]['seeds']} seeds; objectives missed in italics. `static-best` knows the trace.\n"
+        "## Other scenarios\n\nUSD, share of requests within the objectives, and that share in the worst ten minutes; "
+        f"{others[0]['seeds']} seeds; objectives missed in italics. `static-best` and `clairvoyant` know the trace.\n"
     )
     yield f"| scenario | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
     for section in others:
         cells = []
         for row in section["rows"]:
-            text = f"{row['usd']['mean']:.2f}, {(row['slo_attainment']['mean'] or 0.0):.2%}"
+            if row["policy"] not in SHOWN_BESIDE:
+                continue
+            share = row["slo_attainment"]["mean"] or 0.0
+            text = f"{row['usd']['mean']:.2f}, {share:.2%}, {worst_cell(row)}"
             cells.append(text if keeps(row, section["required"]) else f"*{text}*")
         yield f"| `{section['scenario']}` | {' | '.join(cells)} |"
     yield ""
@@ -221,7 +231,7 @@ def _losses(results: Results) -> Iterator[str]:
         "fixed fleets know the trace, the others do not.\n"
     )
     for name, section in results.items():
-        if name in {"ablations", "instant"}:
+        if name in NO_POLICIES_OF_OTHERS:
             continue
         rows = by_name(section["rows"])
         if "pertoken" in rows:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pertoken_bench.benchmark import bench, names
 from pertoken_bench.policies.ablations import ABLATIONS, FORESIGHT
-from pertoken_bench.scenarios.scenario import load
+from pertoken_bench.scenarios.scenario import Scenario, load
 
 ROOT: Final = Path(__file__).parents[3]
 SCENARIOS: Final = ROOT / "bench" / "scenarios"
@@ -34,7 +34,10 @@ OTHERS: Final = (
     "cold-start-30", "cold-start-300", "cold-start-600", "heterogeneous", "spot-reclaim", "scale-to-zero",
     "offline-beside-online", "nine-services", "long-context", "long-output",
 )  # fmt: skip
-BESIDE: Final = ("pertoken", "static-best", "hpa-running", "keda-waiting")
+BESIDE: Final = (
+    "pertoken", "clairvoyant", "static-best", "hpa-gpu", "hpa-queue", "hpa-running", "keda-waiting", "wva-slo",
+    "llmd-queue", "llmd-token", "llmd-slo", "dynamo-sla",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,37 @@ class Section:
     """One call of the benchmark.
 
     Attributes:
-        instant: replicas serve one second after they were ordered.
+        scenario: file in `bench/scenarios`, without its ending.
+        cold_start, router: instead of the scenario's, which then has them in its name.
+        seconds: length of the traffic instead of the traces' own, to try a section.
     """
 
     name: str
     scenario: str
     policies: tuple[str, ...]
     seeds: int = SEEDS
-    instant: bool = False
+    cold_start: float | None = None
+    router: str | None = None
+    seconds: float | None = None
+
+    def load(self) -> Scenario:
+        """The scenario with this section's changes.
+
+        Raises:
+            ScenarioError: the file has mistakes.
+        """
+        scenario = load(SCENARIOS / f"{self.scenario}.yaml")
+        if self.cold_start is not None:
+            scenario = replace(
+                scenario,
+                name=f"{scenario.name}-start-{self.cold_start:g}",
+                timing=replace(scenario.timing, cold_start=self.cold_start),
+            )
+        if self.router is not None:
+            scenario = replace(scenario, name=f"{scenario.name}-{self.router}", router=self.router)
+        if self.seconds is not None:
+            scenario = _shortened(scenario, self.seconds)
+        return scenario
 
 
 def sections() -> tuple[Section, ...]:
@@ -60,7 +86,7 @@ def sections() -> tuple[Section, ...]:
         Section("tuned", "azure-conv", TUNED),
         Section("larger", "azure-conv-16", COMPARED),
         Section("ablations", "azure-conv-16", (*ABLATIONS, FORESIGHT)),
-        Section("instant", "azure-conv-16", ("pertoken",), instant=True),
+        Section("instant", "azure-conv-16", ("pertoken",), cold_start=INSTANT_SECONDS),
         *(Section(f"other-{name}", name, BESIDE, FEW_SEEDS) for name in OTHERS),
     )
 
@@ -76,33 +102,42 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def results(cache: Path, only: Sequence[str], jobs: int) -> dict[str, dict[str, Any]]:
-    """Rows and timelines by section; what the cache holds of the same code is not run again."""
-    digest = code_digest()
+def _shortened(scenario: Scenario, seconds: float) -> Scenario:
+    """At most the first `seconds` of the traffic, scored after a tenth of them at the latest."""
+    traffic = {
+        name: replace(
+            source, cut=replace(source.cut, duration_seconds=min(seconds, source.cut.duration_seconds or seconds))
+        )
+        for name, source in scenario.traffic.items()
+    }
+    return replace(scenario, traffic=traffic, warmup=min(scenario.warmup, seconds / 10.0))
+
+
+def results(wanted: Sequence[Section], cache: Path, only: Sequence[str], jobs: int) -> dict[str, dict[str, Any]]:
+    """Rows and timelines by section; what the cache holds of the same section and code is not run again."""
+    code = code_digest()
     by_section: dict[str, dict[str, Any]] = {}
-    for section in sections():
+    for section in wanted:
         if only and not any(section.name.startswith(prefix) for prefix in only):
             continue
         file = cache / f"{section.name}.json"
         kept = json.loads(file.read_text()) if file.is_file() else {}
-        if kept.get("digest") != digest:
-            kept = _run(section, jobs) | {"digest": digest}
+        if kept.get("digest") != code or kept.get("section") != repr(section):
+            kept = _run(section, jobs) | {"digest": code, "section": repr(section)}
             cache.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(kept))
         by_section[section.name] = kept
     return by_section
 
 
-def cached(cache: Path) -> dict[str, dict[str, Any]]:
-    """Whatever the cache holds, of whichever code."""
-    files = {section.name: cache / f"{section.name}.json" for section in sections()}
+def cached(wanted: Sequence[Section], cache: Path) -> dict[str, dict[str, Any]]:
+    """Whatever the cache holds of these sections, of whichever code."""
+    files = {section.name: cache / f"{section.name}.json" for section in wanted}
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
 
 
 def _run(section: Section, jobs: int) -> dict[str, Any]:
-    scenario = load(SCENARIOS / f"{section.scenario}.yaml")
-    if section.instant:
-        scenario = replace(scenario, timing=replace(scenario.timing, cold_start=INSTANT_SECONDS))
+    scenario = section.load()
     start, cpu = time.monotonic(), time.process_time()
     result = bench(scenario, section.policies, range(section.seeds), jobs=jobs)
     seconds = time.monotonic() - start
@@ -122,6 +157,7 @@ def _run(section: Section, jobs: int) -> dict[str, Any]:
         "required": required,
         "seeds": section.seeds,
         "seconds": seconds,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "jobs": jobs,
         "rows": list(result.rows),
         "timelines": timelines,

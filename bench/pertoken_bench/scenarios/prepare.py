@@ -91,6 +91,7 @@ def prepare(scenario: Scenario, seed: int) -> Prepared:
         router=scenario.router,
         seed=seed,
         score=(scenario.warmup, end),
+        record=True,
     )
     return Prepared(scenario, seed, trace, config, end, places)
 

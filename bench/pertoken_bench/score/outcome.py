@@ -14,6 +14,7 @@ from pertoken_bench.cluster.simulated import Cluster
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Fleet
 from pertoken_bench.compiled_engine.layout import Reals
+from pertoken_bench.score.windows import worst_share
 
 QUANTILES: Final = (50, 95, 99)
 CONFIDENCE: Final = 0.95
@@ -66,6 +67,7 @@ def measure(policy: str, fleet: Fleet, cluster: Cluster, bounds: Mapping[int, fl
         "usd_per_million_tokens": _per_million(usd, tokens),
         "usd_per_million_good_tokens": _per_million(usd, totals[at.R_GOOD_TOKENS]),
         "slo_attainment": totals[at.R_GOOD] / requests if requests else math.nan,
+        "worst_ten_minutes": worst_share(fleet),
         "ttft_ms": _quantiles(bins[0]),
         "itl_ms": _quantiles(bins[1]),
         "replica_hours": sum(charge.replica_seconds for charge in bill) / 3600.0,
