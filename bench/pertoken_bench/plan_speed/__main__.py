@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final
 
+from pertoken.app import collect_seldom
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.control.account_and_plan import account_and_plan
 from pertoken.control.saved import NOTHING, Saved
@@ -109,6 +110,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=500)
     parser.add_argument("--cycles", type=int, default=3, help="steady cycles")
     given = parser.parse_args()
+    collect_seldom()
     size = Size(given.services, given.variants, given.pools, given.nodes)
     sys.stdout.write("\n".join(measure(size, given.cycles)) + "\n")
     return 0

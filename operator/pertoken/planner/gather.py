@@ -64,10 +64,11 @@ def gather(
             continue
         state = _variant(variant, variant.workload, sight, pools.get(variant.spec.pool))
         known = remembered.variants.get(variant.spec.name, VariantMemory())
-        known = replace(known, cap_proof=cap_proof(state, known.cap_proof, now, tuning))
+        proof = cap_proof(state, known.cap_proof, now, tuning)
+        known = known if proof is known.cap_proof else replace(known, cap_proof=proof)
         state = _with_engine(state, spec.model, known, _Models(world.catalog, results))
         refused = memory.pool(variant.spec.pool, spec.key, variant.spec.name)
-        variants.append(replace(state, backoff_until=refused.backoff_until))
+        variants.append(replace(state, backoff_until=refused.backoff_until) if refused.backoff_until else state)
     queue_key = (spec.key.namespace, spec.model.served_name)
     latency = spec.latency
     targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile)
@@ -172,8 +173,9 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, m
     key = calibration_key(state, model, accelerator) or memory.calibration.key
     gpu = models.catalog.known_gpu(accelerator)
     measured = gpu is None or gpu.efficiency.measured
-    memory = replace(memory, calibration=for_key(memory.calibration, key, measured=measured))
-    state = replace(state, memory=memory)
+    calibration = for_key(memory.calibration, key, measured=measured)
+    memory = memory if calibration is memory.calibration else replace(memory, calibration=calibration)
+    state = replace(state, memory=memory)  # what the engines' own figures say of the cap counts from here on
     if base is None:
         return state
     told = state.mean(Signal.KV_CAPACITY_TOKENS)

@@ -20,9 +20,15 @@ OWN_MANAGER_PREFIX = "pertoken"
 def notice(proposal: Proposal) -> Proposal:
     """The proposal with what was noticed in the variants' memories, and the service's stance."""
     state = proposal.state
-    variants = [_refused(replace(v, memory=_managed(v, state)), state) for v in state.variants]
-    state = state.with_variants(variants)
-    return replace(proposal.with_state(state), stance=_stance(state))
+    variants = [_refused(_with_memory(v, _managed(v, state)), state) for v in state.variants]
+    if any(noticed is not before for noticed, before in zip(variants, state.variants, strict=True)):
+        state = state.with_variants(variants)
+        proposal = proposal.with_state(state)
+    return replace(proposal, stance=_stance(state))
+
+
+def _with_memory(variant: VariantState, memory: VariantMemory) -> VariantState:
+    return variant if memory is variant.memory else replace(variant, memory=memory)
 
 
 def _stance(state: ServiceState) -> Stance:
@@ -59,7 +65,9 @@ def _managed(variant: VariantState, state: ServiceState) -> VariantMemory:
     foreign = workload.replicas_manager
     is_ours = foreign.startswith(OWN_MANAGER_PREFIX)
     reverts = tuple(at for at in memory.reverts if now - at <= state.tuning.rails.revert_seconds)
-    memory = replace(memory, reverts=reverts, ours=memory.ours or is_ours)
+    ours = memory.ours or is_ours
+    if (reverts, ours) != (memory.reverts, memory.ours):
+        memory = replace(memory, reverts=reverts, ours=ours)
     command = memory.command
     if command is None:
         return memory
@@ -88,7 +96,8 @@ def _refused(variant: VariantState, state: ServiceState) -> VariantState:
     waits = any(not pod.ended and not pod.ready for pod in variant.view.pods)
     missing = variant.current - variant.living_replicas
     if missing <= 0 or waits:
-        return replace(variant, memory=replace(variant.memory, absent_since=None))
+        there = variant.memory.absent_since is None
+        return variant if there else replace(variant, memory=replace(variant.memory, absent_since=None))
     now = state.now
     since = now if variant.memory.absent_since is None else variant.memory.absent_since
     variant = replace(variant, memory=replace(variant.memory, absent_since=since))

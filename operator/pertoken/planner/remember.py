@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pertoken.planner.hpa_rules import remember_change, remember_recommendation
 from pertoken.planner.memory import Command, ServiceMemory, Utilization, VariantMemory
@@ -35,26 +36,25 @@ def _utilizations(settlement: Settlement) -> tuple[Utilization, ...]:
 def _of_variant(settlement: Settlement, variant: SettledVariant) -> VariantMemory:
     state, proposal, current = settlement.state, settlement.proposal, variant.state.current
     memory, behavior, now = variant.state.memory, proposal.behavior, state.now
+    changed: dict[str, Any] = {}
     if not proposal.assessment.holds:
         sized = variant.proposal.sized
-        recommendations = remember_recommendation(memory.recommendations, sized, behavior, now)
-        delivered = proposal.sizing.delivered.get(variant.name, memory.delivered)
-        memory = replace(memory, recommendations=recommendations, delivered=delivered)
+        changed["recommendations"] = remember_recommendation(memory.recommendations, sized, behavior, now)
+        changed["delivered"] = proposal.sizing.delivered.get(variant.name, memory.delivered)
     delta = variant.replicas - current if settlement.acts else 0
-    memory = replace(memory, changes=remember_change(memory.changes, delta, behavior, now))
+    changed["changes"] = remember_change(memory.changes, delta, behavior, now)
     if delta:
-        memory = replace(memory, command=_command(variant, now))
+        changed["command"] = _command(variant, now)
     if delta > 0 and variant.proposal.late:
-        memory = replace(memory, fed_back_at=now)
+        changed["fed_back_at"] = now
     if len(memory.reverts) >= state.tuning.rails.reverts and now >= state.memory.conflicted_until:
-        memory = replace(memory, reverts=())
-    if not settlement.acts:
-        return memory
-    memory = replace(memory, roll=variant.roll.roll)
-    if variant.roll.blocked is not None:
+        changed["reverts"] = ()
+    if settlement.acts:
+        changed["roll"] = variant.roll.roll
+    if settlement.acts and variant.roll.blocked is not None:
         until = now + state.tuning.cap.block_intervals * state.settings.cap_interval_seconds
-        memory = replace(memory, blocked_cap=variant.roll.blocked, blocked_until=until)
-    return memory
+        changed |= {"blocked_cap": variant.roll.blocked, "blocked_until": until}
+    return replace(memory, **changed)
 
 
 def _command(variant: SettledVariant, now: float) -> Command:

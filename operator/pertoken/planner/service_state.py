@@ -321,7 +321,8 @@ class ServiceState:
 
     def with_memory(self, memory: ServiceMemory) -> ServiceState:
         """The same state beside another memory, that of its variants included."""
-        variants = tuple(replace(v, memory=memory.variants.get(v.name, v.memory)) for v in self.variants)
+        newer = ((v, memory.variants.get(v.name, v.memory)) for v in self.variants)
+        variants = tuple(v if known is v.memory else replace(v, memory=known) for v, known in newer)
         return replace(self, memory=memory, variants=variants)
 
     def with_variants(self, variants: Iterable[VariantState]) -> ServiceState:

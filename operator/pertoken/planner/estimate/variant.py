@@ -29,9 +29,9 @@ _CALIBRATED_BY = (
 
 def estimate_variant(state: ServiceState, variant: VariantState, assessment: Assessment) -> VariantMemory:
     """One variant's memory with this cycle's observations in it."""
-    memory = replace(
-        variant.memory, start_seconds=_start_seconds(state, variant), queued_since=_queued_since(state, variant)
-    )
+    memory, start, queued = variant.memory, _start_seconds(state, variant), _queued_since(state, variant)
+    if (start, queued) != (memory.start_seconds, memory.queued_since):
+        memory = replace(memory, start_seconds=start, queued_since=queued)
     shape = state.memory.shape
     if not state.settings.calibrate or variant.base_model is None or shape is None:
         return memory
@@ -50,7 +50,9 @@ def estimate_variant(state: ServiceState, variant: VariantState, assessment: Ass
         observation = _observation(state, variant, pod, load)
         if observation is not None:
             calibration = calibrate(calibration, variant.base_model, replace(observation, weight=weight), state.now)
-    return _tail(state, variant, replace(memory, calibration=calibration), load.rounded())
+    if calibration is not memory.calibration:
+        memory = replace(memory, calibration=calibration)
+    return _tail(state, variant, memory, load.rounded())
 
 
 def _queued_since(state: ServiceState, variant: VariantState) -> float | None:
