@@ -52,6 +52,7 @@ PLACES = {
     "gone": Place(1),
     "stopped": Place(2),
     "recorded": Place(2, 3.0),
+    "timed": Place(2),
 }
 
 

@@ -70,6 +70,28 @@ def test_what_the_flight_recorder_holds_replays_bit_for_bit(stack, world, serve,
     assert f"{world.namespace}/recorded" in services
 
 
+def test_a_schedule_raises_the_minimum_once_the_freeze_is_lifted(stack, world):
+    always = {"cron": "* * * * *", "timeZone": "Europe/Berlin", "durationSeconds": 120, "minReplicas": 2}
+    freeze = {"endTime": "2099-01-01T00:00:00Z", "reason": "sale"}
+    timed = world.manifest("timed", "timed", 2, minReplicas=1)
+    stack.kubectl.apply(timed)
+    world.until(lambda: stack.variant("timed").get("readyReplicas") == 1, 60)
+    timed["spec"] |= {"schedule": [always], "freeze": freeze}
+    stack.kubectl.apply(timed)
+    world.until(lambda: stack.variant("timed").get("reason") == "Scheduled", 30)
+
+    paused = stack.condition("timed", "Paused")
+    assert (paused["status"], paused["reason"]) == ("True", "Frozen")
+    assert paused["message"].startswith("frozen until 2099-01-01T00:00:00Z: sale")
+    assert stack.condition("timed", "Accepted")["reason"] == "Accepted"
+    assert stack.variant("timed")["desiredReplicas"] == 2
+    assert stack.ready("timed") == 1
+    lift = '[{"op": "remove", "path": "/spec/freeze"}]'
+    stack.kubectl("patch", world.services, "-n", world.namespace, "timed", "--type=json", f"--patch={lift}")
+    world.until(lambda: stack.ready("timed") == 2, 60)
+    stack.kubectl("delete", world.services, "-n", world.namespace, "timed")
+
+
 def test_a_template_that_the_server_refuses_is_named_and_nothing_is_half_applied(stack, world):
     bad = world.manifest("refused", "refused", 1)
     engine = bad["spec"]["variants"][0]["podTemplate"]["spec"]["containers"][0]
