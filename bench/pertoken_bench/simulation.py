@@ -140,7 +140,8 @@ class Run:
         if order.cap is not None and order.cap != workload.cap.value:
             batching = workload.spec.batching
             value = min(max(order.cap, batching.min_sequences), batching.max_sequences)
-            cap = BatchCap(value, workload.cap.value, EPOCH + self.clock.seconds, completed=False)
+            chunk = workload.cap.chunk
+            cap = BatchCap(value, workload.cap.value, EPOCH + self.clock.seconds, completed=False, chunk=chunk)
             self.cluster.set_cap(workload, cap, self.clock.seconds)
         if order.live_cap is not None:
             self.cluster.live_cap(workload, order.live_cap, self.clock.seconds)

@@ -82,7 +82,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         leadership=leadership,
         fence=cycle_fence,
         observer=observer,
-        keeper=Keeper(reader, writer, clock, settings.read_only, settings.resync_seconds),
+        keeper=Keeper(reader, writer, clock, observer.catalog, settings.read_only, settings.resync_seconds),
         actuator=Actuator(writer, clock, settings.read_only),
         store=StateStore(reader, writer, clock, settings.operator_namespace),
     )

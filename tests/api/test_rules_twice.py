@@ -78,6 +78,10 @@ SERVICE_FAULTS: dict[str, tuple[Bend, str]] = {
     "input without output": (_prices({"input": "1"}), "spec.objective.cost.perMillionTokens.output"),
     "no price": (_prices({}), "spec.objective.cost.perMillionTokens.input"),
     "all prices zero": (_prices({"blended": "0.00"}), "spec.objective.cost.perMillionTokens"),
+    "a floor above the percentile": (
+        lambda obj: obj["spec"]["objective"]["latency"].update(percentile=90, floorPercent=92),
+        "spec.objective.latency.floorPercent",
+    ),
     # refused by the models and the schema rather than by rules
     "price as number": (_prices({"blended": 0.8}), "spec.objective.cost.perMillionTokens.blended"),
     "price with exponent": (_prices({"blended": "1e3"}), "spec.objective.cost.perMillionTokens.blended"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from pertoken.api.launch import read_launch
 from pertoken.api.naming import cap_name, workload_name
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken.api.workloads import OwnedWorkload, WorkloadRequest, build_workload, without_replicas_yet, workload_owner
+from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, SetBatchCap
@@ -262,9 +264,59 @@ def test_a_stated_version_is_one(service, version):
     assert isinstance(translate_service(service), Rejected)
 
 
-def test_batched_tokens(service, pool):
+CHUNK_ARGUMENT = "--max-num-batched-tokens=$(PERTOKEN_MAX_NUM_BATCHED_TOKENS)"
+
+
+@pytest.mark.parametrize(
+    ("batching", "image", "gpu", "chunk"),
+    [
+        ({"maxBatchedTokens": 4096}, "vllm/vllm-openai:v0.11.0", None, 4096),
+        ({"maxBatchedTokens": 128, "maxSequences": 256}, "vllm/vllm-openai:v0.11.0", None, 256),
+        # What the release runs with where nobody limits it.
+        ({}, "vllm/vllm-openai:v0.11.0", "h100", 8192),
+        ({}, "vllm/vllm-openai:v0.11.0", "l4", 2048),
+        ({}, "vllm/vllm-openai:v0.11.0", None, None),
+        ({}, "registry.example/own-vllm:7", "h100", None),
+    ],
+)
+def test_the_engine_reads_its_chunk_where_the_first_one_is_known(service, pool, batching, image, gpu, chunk):
+    service["spec"]["variants"][0]["batching"] = batching
+    engine_of(service)["image"] = image
+    workload = built(service, pool, gpu=gpu and SHIPPED.gpu(gpu))
+
+    assert workload.chunk == chunk
+    assert (CHUNK_ARGUMENT in container(workload)["args"]) is (chunk is not None)
+    assert read_launch(container(workload)).reads_chunk is (chunk is not None)
+
+
+@pytest.mark.parametrize(
+    ("change", "argument"),
+    [
+        ({"batching": {"mode": "Fixed", "maxBatchedTokens": 4096}}, "--max-num-batched-tokens=4096"),
+        ({"batching": {}, "args": ["--max-num-batched-tokens=2048"]}, "--max-num-batched-tokens=2048"),
+    ],
+)
+def test_a_chunk_that_the_user_sets_is_left_alone(service, pool, change, argument):
+    service["spec"]["variants"][0]["batching"] = change["batching"]
+    engine_of(service)["args"] += change.get("args", [])
+    workload = built(service, pool, gpu=SHIPPED.gpu("h100"))
+
+    assert workload.chunk is None
+    assert argument in container(workload)["args"]
+    assert CHUNK_ARGUMENT not in container(workload)["args"]
+
+
+def test_the_form_of_before_passes_a_maximum_as_it_is(service, pool):
     service["spec"]["variants"][0]["batching"] = {"maxBatchedTokens": 4096}
-    assert "--max-num-batched-tokens=4096" in container(built(service, pool))["args"]
+    older = built(service, pool, chunk=False)
+
+    assert older.chunk is None
+    assert "--max-num-batched-tokens=4096" in container(older)["args"]
+    assert [entry["name"] for entry in container(older)["env"]] == ["PERTOKEN_MAX_NUM_SEQS"]
+
+
+def test_batched_tokens_are_set_in_one_place(service, pool):
+    service["spec"]["variants"][0]["batching"] = {"maxBatchedTokens": 4096}
     engine_of(service)["args"].append("--max-num-batched-tokens=2048")
     refused = build(service, pool)
     assert isinstance(refused, Rejected)
@@ -420,3 +472,22 @@ def test_names_fit_and_begin_with_a_letter():
     assert len(long) <= 63
     assert len(cap_name(long)) <= 63
     assert cap_name(long).endswith("-batch")
+
+
+def test_a_chunk_goes_with_its_cap():
+    rolling = BatchCap(128, 128, 5.0, completed=False, chunk=512, previous_chunk=2048)
+    config_map = cap_config_map(CapDocument(KEY, "a100", TARGET, rolling))
+
+    assert config_map["data"] == {"PERTOKEN_MAX_NUM_SEQS": "128", "PERTOKEN_MAX_NUM_BATCHED_TOKENS": "512"}
+    assert parse_cap(config_map) == rolling
+    config_map["data"]["PERTOKEN_MAX_NUM_BATCHED_TOKENS"] = "many"
+    with pytest.raises(Malformed, match="PERTOKEN_MAX_NUM_BATCHED_TOKENS"):
+        parse_cap(config_map)
+
+
+def test_a_change_without_a_chunk_keeps_the_one_that_templates_of_before_read():
+    known = BatchCap(128, chunk=512)
+    action = SetBatchCap(KEY, "a100", TARGET, 128, 64, Reason.BATCH_CAP_LOWERED)
+
+    assert cap_after(action, known, 7.0).chunk == 512
+    assert cap_after(replace(action, chunk=256, previous_chunk=512), known, 7.0).chunk == 256

@@ -161,7 +161,8 @@ def test_the_operator_reads_what_is_there(run):
     [deployment] = snapshot.deployments
     assert (deployment.ref, deployment.replicas, deployment.requests) == (TARGET, 16, {"nvidia.com/gpu": 1})
     assert deployment.cap_key.name == cap_name("chat-a100")
-    assert deployment.launch.batched_tokens.value == 2048
+    assert deployment.chunk_key.name == cap_name("chat-a100")
+    assert run.cluster.workloads[0].cap.chunk == 2048
     assert deployment.observed
     assert len(snapshot.pods) == 16
     assert {pod.workload.name for pod in snapshot.pods} == {snapshot.replicasets[0].name}

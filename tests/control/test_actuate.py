@@ -17,6 +17,7 @@ from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
 from pertoken.domain.reasons import Reason
 from pertoken.ports import AdapterError, Conflict, EventNote, Forbidden, Json, NotFound, Refused, Timeout, Withheld
+from pertoken_bench.policies.simulated_operator import ShippedCatalog
 
 SERVICE = ServiceKey("team", "chat")
 TARGET = WorkloadRef("apps/v1", "Deployment", "team", "chat-a")
@@ -70,7 +71,7 @@ class Recorder:
 def seen() -> Surveyed:
     """A service whose workload and cap were made in the cycle before."""
     cluster = Cluster()
-    Keeper(cluster, cluster, cluster).keep(surveyed(cluster, service()))
+    Keeper(cluster, cluster, cluster, ShippedCatalog()).keep(surveyed(cluster, service()))
     return surveyed(cluster, service())
 
 

@@ -250,6 +250,32 @@ def test_pertokens_own_cap_is_what_the_engine_runs_with():
     assert workload_fact(scalable, Surroundings()).engine.max_sequences == 16
 
 
+def _reads_both(name="chat-batch", key="PERTOKEN_MAX_NUM_BATCHED_TOKENS"):
+    variables = [
+        {"name": variable, "valueFrom": {"configMapKeyRef": {"name": owner, "key": under}}}
+        for variable, owner, under in [
+            ("PERTOKEN_MAX_NUM_SEQS", "chat-batch", "PERTOKEN_MAX_NUM_SEQS"),
+            ("PERTOKEN_MAX_NUM_BATCHED_TOKENS", name, key),
+        ]
+    ]
+    reading = template(4, variables)
+    reading["spec"]["containers"][1]["args"] = [
+        "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)",
+        "--max-num-batched-tokens=$(PERTOKEN_MAX_NUM_BATCHED_TOKENS)",
+    ]
+    return scalable_fact(workload(spec={"template": reading}))
+
+
+def test_the_chunk_that_engines_read():
+    fact = workload_fact(_reads_both(), Surroundings(cap=BatchCap(88, chunk=512)))
+    assert (fact.engine.batched_tokens, fact.engine.batched_tokens_source) == (512, "pertoken's ConfigMap")
+    assert fact.engine.reads_chunk
+    without = workload_fact(_reads_both(), Surroundings(cap=BatchCap(88)))
+    assert without.engine.batched_tokens is None
+    assert not without.engine.reads_chunk
+    assert _reads_both("mine", "tokens").chunk_key == ConfigKey("mine", "tokens")
+
+
 # As a real API server writes them: the entry of the scale subresource has no time.
 APPLIED = {
     "manager": "argocd",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,11 @@ from pertoken.control.owned import Keeper
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.reasons import Reason
 from pertoken.ports import Withheld
+from pertoken_bench.policies.simulated_operator import ShippedCatalog
 
 
 def keep(cluster: Cluster, *services: ServiceObject, **settings: Any) -> tuple[Any, ...]:
-    return Keeper(cluster, cluster, cluster, **settings).keep(surveyed(cluster, *services))
+    return Keeper(cluster, cluster, cluster, ShippedCatalog(), **settings).keep(surveyed(cluster, *services))
 
 
 MADE = [
@@ -89,7 +91,7 @@ def test_without_the_lease_no_service_is_refused():
 
 def test_a_new_workload_is_waited_for_until_its_controller_has_seen_it():
     cluster = Cluster()
-    keeper = Keeper(cluster, cluster, cluster)
+    keeper = Keeper(cluster, cluster, cluster, ShippedCatalog())
     keeper.keep(surveyed(cluster, service()))
     deployment = WorkloadRef("apps/v1", "Deployment", "team", "chat-a")
     cluster.own(deployment, generation=1)
@@ -100,7 +102,7 @@ def test_a_new_workload_is_waited_for_until_its_controller_has_seen_it():
 
 def test_what_is_as_it_should_be_is_looked_at_only_now_and_then():
     cluster = Cluster()
-    keeper = Keeper(cluster, cluster, cluster, refresh_seconds=300)
+    keeper = Keeper(cluster, cluster, cluster, ShippedCatalog(), refresh_seconds=300)
     keeper.keep(surveyed(cluster, service()))
     cluster.calls.clear()
     keeper.keep(surveyed(cluster, service()))
@@ -109,3 +111,59 @@ def test_what_is_as_it_should_be_is_looked_at_only_now_and_then():
     keeper.keep(surveyed(cluster, service()))
     assert cluster.calls
     assert all("Deployment" not in call or call.startswith("dry") for call in cluster.calls if "create" in call)
+
+
+CHAT = WorkloadRef("apps/v1", "Deployment", "team", "chat-a")
+CAP = WorkloadRef("v1", "ConfigMap", "team", "chat-a-batch")
+CHUNK = "PERTOKEN_MAX_NUM_BATCHED_TOKENS"
+
+
+def made_before(cluster: Cluster, asked: ServiceObject) -> None:
+    """The objects as a version made them that did not set the prefill chunk."""
+    keep(cluster, asked)
+    engine = cluster.objects[CHAT]["spec"]["template"]["spec"]["containers"][0]
+    engine["args"] = [argument for argument in engine["args"] if CHUNK not in argument]
+    engine["env"] = [entry for entry in engine["env"] if entry["name"] != CHUNK]
+    del cluster.objects[CAP]["data"][CHUNK]
+
+
+def reads_chunk(cluster: Cluster) -> bool:
+    engine = cluster.objects[CHAT]["spec"]["template"]["spec"]["containers"][0]
+    return any(CHUNK in argument for argument in engine["args"])
+
+
+def test_the_first_chunk_is_what_the_engine_would_run_with():
+    cluster = Cluster()
+    keep(cluster, service())
+    assert cluster.objects[CAP]["data"] == {"PERTOKEN_MAX_NUM_SEQS": "256", CHUNK: "2048"}
+    assert reads_chunk(cluster)
+
+
+def test_an_upgrade_restarts_no_engine():
+    cluster = Cluster()
+    made_before(cluster, service())
+    template = copy.deepcopy(cluster.objects[CHAT]["spec"]["template"])
+    cluster.calls.clear()
+    keep(cluster, service())
+    assert cluster.objects[CHAT]["spec"]["template"] == template
+    assert "apply ConfigMap chat-a-batch" not in cluster.writes
+
+
+def test_the_users_next_change_brings_the_chunk():
+    cluster, asked = Cluster(), service()
+    made_before(cluster, asked)
+    changed = copy.deepcopy(dict(asked.templates))
+    changed["a"]["spec"]["containers"][0]["args"] = ["--seed=1"]
+    keep(cluster, replace(asked, templates=changed))
+    assert reads_chunk(cluster)
+    assert cluster.objects[CAP]["data"][CHUNK] == "2048"
+    writes = cluster.writes
+    assert writes.index("apply ConfigMap chat-a-batch") < writes.index("apply Deployment chat-a")
+
+
+def test_a_chunk_that_somebody_removed_comes_back_and_the_cap_stays():
+    cluster = Cluster()
+    keep(cluster, service())
+    cluster.objects[CAP]["data"] = {"PERTOKEN_MAX_NUM_SEQS": "64"}
+    keep(cluster, service())
+    assert cluster.objects[CAP]["data"] == {"PERTOKEN_MAX_NUM_SEQS": "64", CHUNK: "2048"}

@@ -79,3 +79,22 @@ def test_more_misses_lately_never_allow_more_and_limits_hold(lately, more, lead,
 
     assert share_to_miss(spent(min(1.0, lately + more)), promise, rate) <= share + 1e-12
     assert allowed * BUDGET.least <= share <= max(BUDGET.most, allowed * max(1 - margin, BUDGET.least_late)) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("window", "floor", "half_life", "most"),
+    [
+        (None, None, BUDGET.half_life, BUDGET.most),
+        (86_400.0, None, BUDGET.half_life, BUDGET.most),
+        (600.0, None, 300.0, BUDGET.most),
+        (None, 0.94, BUDGET.half_life, 0.06),
+    ],
+)
+def test_the_user_says_over_which_time_how_much_is_owed(window, floor, half_life, most):
+    rules = BUDGET.within(window, floor)
+    assert (rules.half_life, rules.most) == (pytest.approx(half_life), pytest.approx(most))
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.5, 0.95))
+def test_nothing_below_the_users_floor_is_aimed_at(lately, floor):
+    assert share_to_miss(spent(lately), owed(), RATE, BUDGET.within(None, floor)) <= 1.0 - floor + 1e-9

@@ -175,3 +175,18 @@ def test_who_is_faster_after_the_look_keeps_the_name(client, maker, namespace, u
     apply_as(client, theirs, "kubectl")
     with pytest.raises(NameTaken):
         maker.write(seen)
+
+
+def test_whether_pods_would_be_replaced_is_asked_before(client, maker, namespace, uid):
+    """The server's defaults are no change; a label of the Deployment's own is one that replaces nothing."""
+    asked = deployment(namespace, uid)
+    settle(maker, wanted(asked, uid))
+    labelled = {**asked, "metadata": {**asked["metadata"], "labels": {**asked["metadata"]["labels"], "more": "1"}}}
+    told = [
+        maker.would_roll(each)
+        for each in maker.look(
+            [wanted(asked, uid), wanted(labelled, uid), wanted(deployment(namespace, uid, "sidecar"), uid)]
+        )
+    ]
+    assert told == [False, False, True]
+    assert live(client, namespace)["metadata"]["generation"] == 1

@@ -13,7 +13,7 @@ from pertoken.planner.assessment import Grade
 from pertoken.planner.hpa_rules import ScalingHistory, hold_back, limit_rate
 from pertoken.planner.memory import Change, Recommendation, VariantMemory
 from pertoken.planner.proposal import SizingFigures, Stance, Status
-from pertoken.planner.stabilize import resolved, stabilize
+from pertoken.planner.stabilize import Window, resolved, stabilize
 from pertoken.planner.tuning import TUNING
 
 
@@ -97,24 +97,26 @@ def test_stabilization(wanted, since, past, expected):
 
 
 @pytest.mark.parametrize(
-    ("given", "lead", "proven", "window", "policy"),
+    ("given", "stay", "window", "policy"),
     [
-        (Behavior(), 170.2, True, 128, (50, 171)),
-        (Behavior(), 500.0, True, 500, (50, 500)),
-        (Behavior(), 170.2, False, 300, (50, 171)),
-        (Behavior(), 600.0, False, 600, (50, 600)),
-        (DOWN_300, 60.0, True, 300, (100, 15)),
+        (Behavior(), Window(170.2, 0.0, proven=True), 69, (50, 171)),
+        (Behavior(), Window(170.2, 1.0, proven=True), 171, (50, 171)),
+        (Behavior(), Window(500.0, 1.0, proven=True), 500, (50, 500)),
+        (Behavior(), Window(170.2, 0.0, proven=False), 300, (50, 171)),
+        (Behavior(), Window(600.0, 1.0, proven=False), 600, (50, 600)),
+        (DOWN_300, Window(60.0, 0.0, proven=True), 300, (100, 15)),
     ],
     ids=[
-        "three quarters of a start-up",
+        "a part of a start-up",
+        "all of it where requests are long",
         "as long as a late one",
         "five minutes until forecasts are proven",
         "slow starters",
         "what is said stands",
     ],
 )
-def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, lead, proven, window, policy):
-    behavior = resolved(given, lead, TUNING, proven=proven).scale_down
+def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, stay, window, policy):
+    behavior = resolved(given, stay, TUNING).scale_down
 
     assert behavior.window == window
     assert [(policy.value, policy.period_seconds) for policy in behavior.policies] == [policy]
@@ -238,7 +240,7 @@ def test_a_lowered_maximum_is_reached_whatever_is_needed(behavior, wants, count,
     assert after[3][0].detail.words.startswith("maxReplicas of a100 is 3: 8 replicas come down")
 
 
-@pytest.mark.parametrize(("trust", "window"), [(TUNING.stabilization.proven_trust, 124), (0.0, 300)])
+@pytest.mark.parametrize(("trust", "window"), [(TUNING.stabilization.proven_trust, 66), (0.0, 300)])
 def test_the_behaviour_is_resolved_by_what_forecasts_are_worth(trust, window):
     asked = replace(proposal(behavior=Behavior()), sizing=SizingFigures(trust=trust))
 

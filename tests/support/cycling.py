@@ -76,7 +76,7 @@ class Cycling:
             leadership=self.leader,
             fence=Fence(self.leader),
             observer=observer,
-            keeper=Keeper(cluster, cluster, cluster),
+            keeper=Keeper(cluster, cluster, cluster, observer.catalog),
             actuator=Actuator(cluster, cluster),
             store=StateStore(cluster, cluster, cluster, "pertoken-system", interval_seconds=0.0),
         )

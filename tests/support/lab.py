@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from pertoken.accounting.ledger import Ledger
+from pertoken.api.batch_cap import cap_after
 from pertoken.catalog.lookup import SHIPPED, Catalog
 from pertoken.control.account_and_plan import account_and_plan
 from pertoken.control.saved import NOTHING, Saved, from_json, to_json
-from pertoken.domain.cluster import BatchCap, NodeFact, PodFact, WorkloadFact
+from pertoken.domain.cluster import BatchCap, EngineSettings, NodeFact, PodFact, WorkloadFact
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
 from pertoken.domain.placement import ANYWHERE, PlacementRules
@@ -111,6 +112,7 @@ class Pod:
     variant: str
     created: float
     cap: int | None
+    chunk: int | None = None
     gpus: int = 1
     node: str | None = None
     bound: float | None = None
@@ -245,6 +247,7 @@ class Plant:
         if pod.started is None:
             pod.started = self.now - 0.5
             pod.cap = None if deployment.cap is None else deployment.cap.value
+            pod.chunk = None if deployment.cap is None else deployment.cap.chunk
             pod.crashed = self.bad_cap is not None and pod.cap == self.bad_cap
         if pod.ready is None and not pod.crashed and self.now - pod.bound >= self.start_seconds:
             pod.ready = self.now
@@ -269,6 +272,7 @@ class Plant:
             served_total = 0.0
             for pod in ready:
                 engine = self.engine(name, pod.cap)
+                engine = replace(engine, model=engine.model.with_batched_tokens(pod.chunk))
                 point = at_rate(engine, self.load, arriving / len(ready))
                 if point is None:
                     point = at_batch(engine, self.load, float(pod.cap or 256))
@@ -342,6 +346,7 @@ class Plant:
 
     def view(self, name: str) -> ServiceView:
         deployment = self.deployments[name]
+        chunk = None if deployment.cap is None else deployment.cap.chunk
         workload = WorkloadFact(
             deployment.spec.workload,
             f"uid-{name}",
@@ -353,6 +358,7 @@ class Plant:
             foreign_autoscaler=deployment.autoscaler,
             resource_version=str(deployment.version),
             placement=deployment.placement,
+            engine=EngineSettings(batched_tokens=chunk, reads_chunk=True) if chunk else EngineSettings(),
         )
         facts = tuple(pod.fact(deployment.spec.workload) for pod in self.pods if pod.variant == name)
         return ServiceView(self.services[name], (VariantView(deployment.spec, workload, facts),))
@@ -376,9 +382,7 @@ class Plant:
                 deployment.version += 1
             elif isinstance(action, SetBatchCap):
                 deployment = by_target[action.target]
-                deployment.cap = BatchCap(
-                    action.value, action.previous, self.now, rolled_back=action.rolled_back, completed=False
-                )
+                deployment.cap = cap_after(action, deployment.cap, self.now)
             elif isinstance(action, CompleteBatchCap):
                 deployment = by_target[action.target]
                 deployment.cap = replace(deployment.cap, completed=True)

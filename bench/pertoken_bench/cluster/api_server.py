@@ -44,7 +44,7 @@ class ApiServer:
     """Implements `pertoken.ports.ClusterReader`; `pertoken_bench.cluster.writer` writes to it.
 
     Attributes:
-        reads_cap: the engines of all workloads take their batch cap from pertoken's ConfigMap.
+        reads_cap, reads_chunk: the engines of all workloads take batch cap and prefill chunk from pertoken's ConfigMap.
         config_maps: by namespace and name, as stored.
         autoscalers: HorizontalPodAutoscalers.
     """
@@ -52,6 +52,7 @@ class ApiServer:
     cluster: Cluster
     clock: SimulatedClock
     reads_cap: bool = True
+    reads_chunk: bool = True
     config_maps: dict[tuple[str, str], Json] = field(default_factory=dict)
     autoscalers: list[Json] = field(default_factory=list)
     _statuses: dict[str, documents.Status] = field(default_factory=dict)
@@ -179,7 +180,9 @@ class ApiServer:
                 yield _Shown(documents.node_uid(node), "", document)
 
     def _deployment(self, workload: Workload) -> Json:
-        launch = documents.Launch(self.cluster.fleet.config.kinds[workload.kind].budget, self.reads_cap)
+        launch = documents.Launch(
+            self.cluster.fleet.config.kinds[workload.kind].budget, self.reads_cap, self.reads_cap and self.reads_chunk
+        )
         status = self._statuses.get(documents.uid_of(workload), documents.Status())
         return documents.deployment_document(workload, self.version_of(workload), status, launch)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pertoken.api.conditions import rfc3339
-from pertoken.api.launch import CAP_VARIABLE
+from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE
 from pertoken.api.naming import cap_name
 from pertoken.ports import Json
 from pertoken_bench.cluster.clock import EPOCH
@@ -27,10 +27,12 @@ class Launch:
     Attributes:
         batched_tokens: their chunk budget.
         reads_cap: they read their cap from pertoken's ConfigMap; else it is an argument.
+        reads_chunk: likewise the chunk.
     """
 
     batched_tokens: int
     reads_cap: bool
+    reads_chunk: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +227,10 @@ def scale_document(workload: Workload, resource_version: str) -> Json:
 def _pod_spec(workload: Workload, launch: Launch) -> Json:
     model = workload.service.model
     cap = f"$({CAP_VARIABLE})" if launch.reads_cap else str(workload.cap.value)
+    chunk = f"$({CHUNK_VARIABLE})" if launch.reads_chunk else str(launch.batched_tokens)
     arguments = [
         f"--max-num-seqs={cap}",
-        f"--max-num-batched-tokens={launch.batched_tokens}",
+        f"--max-num-batched-tokens={chunk}",
         f"--tensor-parallel-size={workload.spec.parallelism.tensor}",
     ]
     container: Json = {
@@ -237,9 +240,11 @@ def _pod_spec(workload: Workload, launch: Launch) -> Json:
         "args": arguments,
         "resources": _gpus(workload),
     }
-    if launch.reads_cap:
-        source = {"name": cap_name(workload.spec.workload.name), "key": CAP_VARIABLE}
-        container["env"] = [{"name": CAP_VARIABLE, "valueFrom": {"configMapKeyRef": source}}]
+    read = [CAP_VARIABLE] * launch.reads_cap + [CHUNK_VARIABLE] * launch.reads_chunk
+    if read:
+        config_map = cap_name(workload.spec.workload.name)
+        sources = {variable: {"configMapKeyRef": {"name": config_map, "key": variable}} for variable in read}
+        container["env"] = [{"name": variable, "valueFrom": source} for variable, source in sources.items()]
     return {"containers": [container], **_selector(workload)}
 
 

@@ -53,6 +53,7 @@ class Pod:
     workload: Workload
     created_at: float
     cap: int
+    chunk: int | None = None
     node: Node | None = None
     bound_at: float | None = None
     started_at: float | None = None

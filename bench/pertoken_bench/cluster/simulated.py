@@ -52,7 +52,7 @@ class Cluster:
 
     def set_cap(self, workload: Workload, cap: BatchCap, now: float) -> None:
         """Write the batch cap that containers read when they start."""
-        if cap.value != workload.cap.value and self.score[0] <= now < self.score[1]:
+        if (cap.value, cap.chunk) != (workload.cap.value, workload.cap.chunk) and self.score[0] <= now < self.score[1]:
             self.batch_changes += 1
         workload.cap = cap
 
@@ -176,7 +176,8 @@ class Cluster:
     def _create(self, workload: Workload, now: float) -> None:
         self._serial += 1
         name = f"{workload.spec.workload.name}-{self._serial:05d}"
-        pod = Pod(self._serial, name, workload, now, workload.cap.value, template=workload.template)
+        cap = workload.cap
+        pod = Pod(self._serial, name, workload, now, cap.value, cap.chunk, template=workload.template)
         workload.pods.append(pod)
 
     def _schedule(self, now: float) -> None:
@@ -210,7 +211,7 @@ class Cluster:
             node.billed.append([now, math.inf])
         node.used += pod.workload.gpus
         pod.node, pod.bound_at, pod.started_at = node, now, now
-        pod.cap, pod.unschedulable_since = pod.workload.cap.value, None
+        pod.cap, pod.chunk, pod.unschedulable_since = pod.workload.cap.value, pod.workload.cap.chunk, None
         drawn = uniform(self.fleet.config.seed, pod.uid, -11)
         pod.ready_due = now + self.timing.cold_start * (1.0 + self.timing.spread * (2.0 * drawn - 1.0))
 
@@ -245,7 +246,7 @@ class Cluster:
     def _become_ready(self, pod: Pod, now: float) -> None:
         workload, seed = pod.workload, self.fleet.config.seed
         pod.ready_at = now
-        pod.slot = self.fleet.start(workload.service_index, workload.kind, pod.uid, pod.cap, now)
+        pod.slot = self.fleet.start(workload.service_index, workload.kind, pod.uid, pod.cap, now, budget=pod.chunk)
         hazards = (self.timing.failures, self.timing.reclaims.get(workload.pool.name, 0.0))
         drawn = [
             math.inf if hazard <= 0 else -math.log(uniform(seed, pod.uid, -13 - index)) * 3600.0 / hazard

@@ -109,8 +109,8 @@ class Fleet:
         """Offset of a slot's row in `state.ints`."""
         return int(self.state.ints[at.H_SLOTS] + slot * self.state.ints[at.H_SLOT_WIDTH])
 
-    def start(self, service: int, kind: int, uid: int, cap: int, now: float) -> int:
-        """A replica becomes Ready; returns its slot."""
+    def start(self, service: int, kind: int, uid: int, cap: int, now: float, *, budget: int | None = None) -> int:
+        """A replica becomes Ready; returns its slot. `budget`: tokens per step, None for those of its kind."""
         slot = self._free.pop()
         state = self.state
         loop.empty_slot(state.ints, state.reals, self.handle(slot))
@@ -118,6 +118,7 @@ class Fleet:
         integers, reals = state.slots[slot], state.slots_f[slot]
         integers[[at.ACTIVE, at.READY]] = 1
         integers[[at.SERVICE, at.VARIANT, at.UID, at.CAP]] = service, kind, uid, cap
+        integers[at.BUDGET] = self.config.kinds[kind].budget if budget is None else budget
         width = int(state.ints[at.H_SERVICE_WIDTH])
         integers[at.SERVICE_AT] = int(state.ints[at.H_SERVICES]) + service * width
         integers[at.KIND_AT] = at.kinds_at(state.sizes) + kind * at.K_COLUMNS

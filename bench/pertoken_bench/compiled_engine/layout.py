@@ -41,11 +41,11 @@ C_SCORE_FROM, C_SCORE_UNTIL, C_NOISE, C_SLOW_START, C_SLOW_SECONDS, C_COLUMNS = 
 # Integers of one slot. *_AT are offsets: of its reals, its service, its kind, its LRU list, its heap and its schedule.
 # USED: KV blocks that sequences hold; TAKEN: blocks given out since the start; BEGUN: sequences that began to decode.
 (
-    ACTIVE, READY, SERVICE, VARIANT, UID, CAP, RUNNING, WAITING, DECODING, DECODE_STEPS, CONTEXT,
+    ACTIVE, READY, SERVICE, VARIANT, UID, CAP, BUDGET, RUNNING, WAITING, DECODING, DECODE_STEPS, CONTEXT,
     USED, TAKEN, PREFILLING, RUN_HEAD, RUN_TAIL, WAIT_HEAD, WAIT_TAIL, HEAP, BEGUN, PLANNED, MIXED,
     SCHEDULED, NOISE_SLOT, QUEUED_TOKENS, LRU_HEAD, LRU_TAIL, LRU_COUNT, INDEX,
     REALS_AT, SERVICE_AT, KIND_AT, LRU_AT, HEAP_AT, SCHEDULE_AT, PHASE, SLOT_COLUMNS,
-) = range(37)  # fmt: skip
+) = range(38)  # fmt: skip
 
 # Reals of one slot: start of the run, its first step's seconds, growth per step, speed, when it began to serve, noise
 # factor of the present noise slot, last time a request ended; then counters from 0 at its start; then histograms.

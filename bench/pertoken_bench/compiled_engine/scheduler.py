@@ -155,7 +155,7 @@ def _schedule_prompts(ints: Ints, reals: Reals, s: int, now: float, preempted: b
     """Give the rest of the step's token budget to prompts; returns whether anything was preempted in this step."""
     kind, schedule = ints[s + at.KIND_AT], ints[s + at.SCHEDULE_AT]
     total = ints[kind + at.K_BLOCKS]
-    budget = ints[kind + at.K_BUDGET] - ints[s + at.DECODING]
+    budget = ints[s + at.BUDGET] - ints[s + at.DECODING]
     count = 0
     ints[s + at.SCHEDULED] = 0
     q = ints[s + at.PREFILLING]

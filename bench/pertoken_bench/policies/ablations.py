@@ -1,6 +1,7 @@
 """pertoken with one of its abilities taken away, or with one that nobody has: what each is worth.
 
-- ``pertoken:fixed-cap``: the batch cap is not its to move.
+- ``pertoken:fixed-cap``: batch cap and prefill chunk are not its to move.
+- ``pertoken:fixed-chunk``: the prefill chunk is not.
 - ``pertoken:no-calibration``: the performance model stays as the catalog has it.
 - ``pertoken:no-lookahead``: replicas seem to start at once, so demand is not forecast over the start-up.
 - ``pertoken:requests``: demand is followed in requests; tokens per second are requests times the mean lengths so far.
@@ -157,6 +158,7 @@ def _no_lookahead() -> Policy:
 
 ABLATIONS: Final[Mapping[str, Callable[[], Policy]]] = {
     "pertoken:fixed-cap": partial(Pertoken, cap_fixed=True),
+    "pertoken:fixed-chunk": partial(Pertoken, chunk_fixed=True),
     "pertoken:no-calibration": lambda: Pertoken(shipped_settings(calibrate=False)),
     "pertoken:no-lookahead": _no_lookahead,
     "pertoken:requests": lambda: Pertoken(change=CountsRequests()),

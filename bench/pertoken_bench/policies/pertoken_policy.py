@@ -33,13 +33,15 @@ class Pertoken:
     Attributes:
         settings: the operator's.
         tuning: the planner's numbers.
-        cap_fixed: the engines do not read their cap from pertoken's ConfigMap.
+        cap_fixed: the engines read neither cap nor chunk from pertoken's ConfigMap.
+        chunk_fixed: they do not read their prefill chunk from it.
         change: what an ablation does to what the planner sees.
         last: what the last cycle did.
     """
 
     settings: Settings = field(default_factory=shipped_settings)
     cap_fixed: bool = False
+    chunk_fixed: bool = False
     tuning: Tuning = TUNING
     change: Callable[[World], World] | None = None
     last: CycleResult | None = None
@@ -58,6 +60,7 @@ class Pertoken:
     def attach(self, server: ApiServer, prometheus: Prometheus) -> None:
         """Called once, before the run begins."""
         server.reads_cap = not self.cap_fixed
+        server.reads_chunk = not self.chunk_fixed
         self._operator = simulated_operator.start(
             server, prometheus, self.settings, tuning=self.tuning, make_writer=self.writer, change=self.change
         )

@@ -134,7 +134,7 @@ def start(
         leadership=leadership,
         fence=fence,
         observer=observer,
-        keeper=Keeper(server, writer, clock),
+        keeper=Keeper(server, writer, clock, observer.catalog),
         actuator=Actuator(writer, clock),
         # A run has one term, so that nobody reads what is saved; once is enough.
         store=StateStore(server, writer, clock, settings.operator_namespace, interval_seconds=math.inf),

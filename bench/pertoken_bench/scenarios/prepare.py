@@ -188,6 +188,7 @@ def inventory(prepared: Prepared, replicas: Mapping[str, int]) -> tuple[list[Wor
     workloads = []
     for index, service in enumerate(scenario.services):
         for variant in service.variants:
+            kind = prepared.kinds[index, variant.name]
             wanted = replicas.get(f"{service.key.name}/{variant.name}", 0)
             workloads.append(
                 Workload(
@@ -195,10 +196,10 @@ def inventory(prepared: Prepared, replicas: Mapping[str, int]) -> tuple[list[Wor
                     service_index=index,
                     spec=variant,
                     pool=pools[variant.pool],
-                    kind=prepared.kinds[index, variant.name],
+                    kind=kind,
                     gpus=variant.parallelism.gpus,
                     replicas=min(max(wanted, variant.min_replicas), variant.max_replicas),
-                    cap=initial_cap(variant.batching),
+                    cap=initial_cap(variant.batching, prepared.config.kinds[kind].budget),
                 )
             )
     nodes: list[Node] = []

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from pertoken.api.command_line import CommandLine, command_line
 from pertoken.api.errors import FieldError
-from pertoken.api.launch import CAP_VARIABLE, is_code, is_engine, read_launch, sets
+from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE, is_code, is_engine, read_launch, sets
+from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.releases import VLLM, release_of, stated_release
 from pertoken.domain.service import Batching, BatchingMode, EngineKind, LatencyObjective
 
@@ -45,6 +46,8 @@ class Additions:
         cap_config_map: name of the ConfigMap that holds the cap.
         path: of the container in the manifest, for errors.
         engine_version: as the user states it; empty where the image is to tell.
+        gpu: on which it will run; None where that is not known.
+        chunk: the engine may be given its prefill chunk by pertoken.
     """
 
     engine: EngineKind
@@ -53,6 +56,8 @@ class Additions:
     cap_config_map: str
     path: str
     engine_version: str = ""
+    gpu: Gpu | None = None
+    chunk: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,13 @@ class EngineContainer:
     Attributes:
         reads_cap: the engine reads its batch cap from pertoken's ConfigMap.
         port: on which it serves.
+        chunk: tokens per step that the ConfigMap has to hold at first; None where the engine reads none from it.
     """
 
     container: Json
     reads_cap: bool
     port: int
+    chunk: int | None = None
 
 
 def complete_container(container: Json, settings: Additions) -> EngineContainer | tuple[FieldError, ...]:
@@ -74,12 +81,17 @@ def complete_container(container: Json, settings: Additions) -> EngineContainer 
     errors: list[FieldError] = []
     args = [*container.get("args", [])]
     env = [*container.get("env", [])]
-    form = _Form(command_line({**container, "env": [*env, _cap_variable(settings)]}), way_in(container))
+    form = _Form(command_line({**container, "env": [*env, _variable(CAP_VARIABLE, settings)]}), way_in(container))
     more: list[str] = []
     reads_cap = _cap_args(more, container, form, settings, errors)
+    chunk = _first_chunk(container, form, settings) if reads_cap else None
     if reads_cap:
-        _cap_env(env, settings, errors)
-    _batched_tokens(more, form, settings, errors)
+        _variable_env(env, CAP_VARIABLE, settings, errors)
+    if chunk is not None:
+        _variable_env(env, CHUNK_VARIABLE, settings, errors)
+        more.append(f"{BATCHED_TOKENS_FLAG}=$({CHUNK_VARIABLE})")
+    else:
+        _batched_tokens(more, form, settings, errors)
     if _takes_buckets(container, form, settings):
         more += [BUCKETS_FLAG, histogram_buckets(settings.latency)]
     if more:
@@ -92,7 +104,7 @@ def complete_container(container: Json, settings: Additions) -> EngineContainer 
         done["args"] = args
     if env:
         done["env"] = env
-    return EngineContainer(done, reads_cap, int(ports[0]["containerPort"]))
+    return EngineContainer(done, reads_cap, int(ports[0]["containerPort"]), chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +139,7 @@ def way_in(container: Json) -> tuple[str, ...] | None:
 
 def _cap_args(more: list[str], container: Json, form: _Form, settings: Additions, errors: list[FieldError]) -> bool:
     """Append the cap's flag; tells whether the container reads the cap."""
-    template = {**container, "env": [*container.get("env", []), _cap_variable(settings)]}
+    template = {**container, "env": [*container.get("env", []), _variable(CAP_VARIABLE, settings)]}
     launch = read_launch(template)
     if form.line.mentions(CAP_VARIABLE) and launch.reads_cap:
         return True
@@ -150,16 +162,31 @@ def _cap_args(more: list[str], container: Json, form: _Form, settings: Additions
     return True
 
 
-def _cap_variable(settings: Additions) -> Json:
-    reference = {"name": settings.cap_config_map, "key": CAP_VARIABLE}
-    return {"name": CAP_VARIABLE, "valueFrom": {"configMapKeyRef": reference}}
+def _variable(name: str, settings: Additions) -> Json:
+    return {"name": name, "valueFrom": {"configMapKeyRef": {"name": settings.cap_config_map, "key": name}}}
 
 
-def _cap_env(env: list[Json], settings: Additions, errors: list[FieldError]) -> None:
-    if any(entry.get("name") == CAP_VARIABLE for entry in env):
-        errors.append(FieldError(f"{settings.path}.env", CAP_VARIABLE, "pertoken sets this variable: drop it"))
+def _variable_env(env: list[Json], name: str, settings: Additions, errors: list[FieldError]) -> None:
+    if any(entry.get("name") == name for entry in env):
+        errors.append(FieldError(f"{settings.path}.env", name, "pertoken sets this variable: drop it"))
         return
-    env.append(_cap_variable(settings))
+    env.append(_variable(name, settings))
+
+
+def _first_chunk(container: Json, form: _Form, settings: Additions) -> int | None:
+    """Tokens per step that the engine starts with, where pertoken may set them; None where it may not.
+
+    The engine has to be vLLM, take further arguments, and not be told its chunk by the user; what it would run with
+    has to be known, or limited by the user.
+    """
+    batching = settings.batching
+    free = settings.chunk and settings.engine is EngineKind.VLLM and batching.mode is BatchingMode.AUTO
+    if not free or form.way_in is None or sets(form.line, BATCHED_TOKENS_FLAG):
+        return None
+    stated = stated_release(VLLM, settings.engine_version)
+    usual = read_launch(container).settings(settings.gpu, stated=stated).batched_tokens
+    first = batching.max_batched_tokens or usual
+    return None if first is None else max(first, batching.max_sequences)
 
 
 def _batched_tokens(more: list[str], form: _Form, settings: Additions, errors: list[FieldError]) -> None:

@@ -18,6 +18,7 @@ from pertoken.catalog.releases import LLM_D_SIM, SGLANG, VLLM, BatchDefaults, Re
 from pertoken.domain.cluster import BatchCap, EngineSettings
 
 CAP_VARIABLE: Final = "PERTOKEN_MAX_NUM_SEQS"
+CHUNK_VARIABLE: Final = "PERTOKEN_MAX_NUM_BATCHED_TOKENS"
 SEQUENCE_FLAGS: Final = ("--max-num-seqs", "--max-running-requests")  # vLLM and what imitates it; SGLang
 TOKEN_FLAGS: Final = ("--max-num-batched-tokens", "--chunked-prefill-size")
 CONFIG_FLAG: Final = "--config"
@@ -127,7 +128,17 @@ class Launch:
             elif cap.foreign:
                 source = cap.foreign
             sequences = Figure(None if cap is None else cap.value, source)
-        return EngineSettings(sequences.value, tokens.value, sequences.source, tokens.source, self.ranks)
+        if self.reads_chunk:
+            tokens = Figure(None, f"unknown: {CHUNK_VARIABLE} is in no ConfigMap of pertoken's")
+            if cap is not None and cap.chunk is not None:
+                tokens = Figure(cap.chunk, "pertoken's ConfigMap")
+        reads_chunk = self.reads_chunk and tokens.value is not None
+        return EngineSettings(sequences.value, tokens.value, sequences.source, tokens.source, self.ranks, reads_chunk)
+
+    @property
+    def reads_chunk(self) -> bool:
+        """The engine is given its tokens per step from `CHUNK_VARIABLE`."""
+        return self.batched_tokens is not None and self.batched_tokens.variable == CHUNK_VARIABLE
 
     def _figure(self, name: str, given: Figure | None, row: BatchDefaults | None) -> Figure:
         if given is not None:

@@ -173,6 +173,12 @@ def _guarantee(access: Json) -> Iterator[Fault]:
         yield "guaranteedGPUs", low
 
 
+def _floor(latency: Json) -> Iterator[Fault]:
+    floor, percentile = _number(latency.get("floorPercent"), 0), _number(latency.get("percentile"), 95)
+    if floor is not None and percentile is not None and floor > percentile:
+        yield "floorPercent", floor
+
+
 SERVICE_RULES = (
     NAME_RULE,
     Rule(
@@ -215,6 +221,12 @@ SERVICE_RULES = (
         "(has(self.blended) && self.blended.matches('[1-9]')) || (has(self.input) && self.input.matches('[1-9]')) || "
         "(has(self.output) && self.output.matches('[1-9]'))",
         _price_above_zero,
+    ),
+    Rule(
+        "spec.objective.latency",
+        "floorPercent must be at most percentile",
+        "!has(self.floorPercent) || self.floorPercent <= self.percentile",
+        _floor,
     ),
     Rule(
         "spec.variants[]",

@@ -16,6 +16,8 @@ _EXACT: Final = frozenset(
         "readyReplicas",
         "batchCap",
         "desiredBatchCap",
+        "batchedTokens",
+        "desiredBatchedTokens",
         "podsOnNewCap",
         "gpusPerReplica",
         "total",

@@ -27,6 +27,7 @@ from pertoken.domain.plan import (
     VariantDecision,
     Verdict,
 )
+from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode, ServiceSpec
 from pertoken.domain.world import Rejection
 
@@ -145,6 +146,14 @@ def batch_summary(variants: Sequence[VariantDecision]) -> str | None:
     return f"{batch}/{shown.cap}→{shown.desired_cap}" if changing else f"{batch}/{shown.cap}"
 
 
+def _batch_changes(variant: VariantDecision) -> bool:
+    """Cap or chunk are about to change, or on their way to the pods."""
+    if variant.cap_reason is Reason.BATCH_CHANGE_ROLLING:
+        return True
+    moves = [(variant.cap, variant.desired_cap), (variant.chunk, variant.desired_chunk)]
+    return any(desired not in (None, present) for present, desired in moves)
+
+
 def _gpu_utilization(variants: Sequence[VariantDecision]) -> float | None:
     """Mean over GPUs: weighted by ready replicas and their GPUs; None when no variant has been measured."""
     weighed = [
@@ -168,9 +177,11 @@ def _variant(variant: VariantDecision) -> Json:
             "gpusPerReplica": variant.gpus_per_replica or None,
             "batchCap": variant.cap,
             "desiredBatchCap": variant.desired_cap,
+            "batchedTokens": variant.chunk,
+            "desiredBatchedTokens": variant.desired_chunk,
             "batchReason": variant.cap_reason.value,
             "batchMessage": clip(variant.cap_message) or None,
-            "podsOnNewCap": variant.pods_on_new_cap if variant.desired_cap not in {None, variant.cap} else None,
+            "podsOnNewCap": variant.pods_on_new_cap if _batch_changes(variant) else None,
             "operatingBatch": fixed(variant.operating_batch, 1),
             "outputTokensPerSecondPerReplica": fixed(variant.capacity_per_replica, 0),
             "gpuUtilization": percent(variant.gpu_utilization),
@@ -273,12 +284,17 @@ def _recommendation(decision: Decision) -> Json:
         if variant.desired_cap is not None and variant.desired_cap != variant.cap:
             was = "" if variant.cap is None else f" from {variant.cap}"
             moves.append(f"set the batch cap of {variant.variant}{was} to {variant.desired_cap}")
+        if variant.desired_chunk not in (None, variant.chunk):
+            moves.append(
+                f"set the tokens per step of {variant.variant} from {variant.chunk} to {variant.desired_chunk}"
+            )
     variants = [
         _present(
             {
                 "name": variant.variant,
                 "replicas": variant.desired,
                 "batchCap": variant.desired_cap,
+                "batchedTokens": variant.desired_chunk,
                 "reason": variant.reason.value,
             }
         )

@@ -271,6 +271,8 @@ def _latency(latency: LatencyTarget) -> LatencyObjective:
         inter_token_seconds=_seconds(latency.inter_token_milliseconds),
         stall_seconds=_seconds(latency.stall_milliseconds),
         percentile=latency.percentile,
+        budget_seconds=float(latency.budget_window_seconds),
+        floor_percent=latency.floor_percent,
     )
 
 

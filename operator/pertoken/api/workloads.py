@@ -12,6 +12,7 @@ from pertoken.api.naming import cap_name
 from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL
 from pertoken.api.template_shape import shape_errors
 from pertoken.api.v1alpha1 import API_VERSION
+from pertoken.catalog.gpus import Gpu
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
@@ -34,6 +35,8 @@ class WorkloadRequest:
             `resource_name` leaves the GPU count unchecked (files that are checked without their pool).
         orphan: no owner reference, so that the objects outlive the InferenceService.
         claimed: GPUs that the template's resource claims stand for; None where that is not known.
+        gpu: of the pool; None where the catalog does not know it.
+        chunk: False for the form of earlier versions, whose engines do not read their prefill chunk from pertoken.
     """
 
     service: ServiceSpec
@@ -42,6 +45,8 @@ class WorkloadRequest:
     pool: PoolSpec
     orphan: bool = False
     claimed: int | None = None
+    gpu: Gpu | None = None
+    chunk: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,14 @@ class OwnedWorkload:
 
     Attributes:
         reads_cap: the engine reads its batch cap from the ConfigMap ``<workload>-batch``, which must exist first.
+        chunk: tokens per step that the ConfigMap must hold then; None where the engine reads none from it.
     """
 
     deployment: Json
     service: Json
     disruption_budget: Json
     reads_cap: bool
+    chunk: int | None = None
 
     @property
     def manifests(self) -> tuple[Json, Json, Json]:
@@ -80,6 +87,8 @@ def build_workload(request: WorkloadRequest) -> OwnedWorkload | Rejected:
         cap_config_map=cap_name(request.variant.workload.name),
         path=f"{path}.spec.containers[{position}]",
         engine_version=request.variant.engine_version,
+        gpu=request.gpu,
+        chunk=request.chunk,
     )
     engine = complete_container(containers[position], settings)
     errors = _gpu_errors(request, path)
@@ -94,6 +103,7 @@ def build_workload(request: WorkloadRequest) -> OwnedWorkload | Rejected:
         service=_service(request, engine),
         disruption_budget=_disruption_budget(request),
         reads_cap=engine.reads_cap,
+        chunk=engine.chunk,
     )
 
 

@@ -14,6 +14,8 @@ GRAPH_SIZES: Final[tuple[int, ...]] = (1, 2, 4, *range(8, 256, 8), *range(256, L
 MEMORY_UTILIZATION: Final = 0.90  # vLLM's --gpu-memory-utilization
 RESERVE_GIB: Final = 3.5  # CUDA context, graphs, workspace
 COLLECTIVES_GIB: Final = 0.4  # NCCL buffers with tensor parallelism
+# Prefill chunks worth trying: powers of two and the middle between them, as the engines' defaults and guides have them.
+CHUNK_SIZES: Final = (256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12_288, 16_384)
 DEFAULT_BATCHED_TOKENS: Final = 8192  # vLLM's max_num_batched_tokens on data-centre GPUs
 
 

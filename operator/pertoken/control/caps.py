@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from pertoken.api.launch import CAP_VARIABLE
+from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE
 from pertoken.api.naming import cap_name
 from pertoken.api.ownership import Claim, stranger
 from pertoken.control.objects import CapObject, ServiceObject
@@ -30,13 +30,18 @@ def claim_of(service: ServiceObject, variant: VariantSpec, workload_uid: str) ->
 def own_cap(
     service: ServiceObject, variant: VariantSpec, scalable: ScalableFact, caps: Mapping[tuple[str, str], CapObject]
 ) -> CapObject | None:
-    """The ConfigMap of pertoken from which the variant's engines read their cap; None if they read none of its."""
+    """The ConfigMap of pertoken from which the variant's engines read their cap; None if they read none of its.
+
+    It has no prefill chunk where they take that from elsewhere.
+    """
     key = scalable.cap_key
     if key is None or key != ConfigKey(cap_name(variant.workload.name), CAP_VARIABLE):
         return None
     cap = caps.get((service.key.namespace, key.name))
     if cap is None or stranger(cap.marks, claim_of(service, variant, scalable.uid)):
         return None
+    if scalable.chunk_key != ConfigKey(key.name, CHUNK_VARIABLE):
+        return replace(cap, cap=replace(cap.cap, chunk=None, previous_chunk=None))
     return cap
 
 

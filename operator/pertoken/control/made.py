@@ -88,6 +88,17 @@ class Maker:
         """
         return [each for each in looked if self._would_change(each)]
 
+    def would_roll(self, each: Looked) -> bool:
+        """Whether writing it would change the pod template of what is there, and so replace its pods.
+
+        Raises:
+            Refused: the server would not take it.
+        """
+        if each.live is None:
+            return False
+        rehearsed = self._apply(each, dry_run=True)
+        return bool(rehearsed.over["spec"].get("template") != rehearsed.stored["spec"].get("template"))
+
     def write(self, each: Looked) -> Json:
         """Create or apply one object; returns it as stored.
 

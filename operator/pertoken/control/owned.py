@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from pertoken.api.batch_cap import CapDocument, cap_config_map, initial_cap, parse_cap
 from pertoken.api.errors import Rejected
+from pertoken.api.launch import CHUNK_VARIABLE
 from pertoken.api.naming import cap_name
 from pertoken.api.ownership import Claim
 from pertoken.api.workloads import (
@@ -18,23 +19,41 @@ from pertoken.api.workloads import (
     build_workload,
     without_replicas_yet,
 )
+from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
+from pertoken.catalog.releases import batch_defaults, stated_release
 from pertoken.control.cap_manifest import cap_document
 from pertoken.control.caps import claim_of
 from pertoken.control.claims import uses_of
+from pertoken.control.gpus import whole_gpu
 from pertoken.control.made import Looked, Maker, NameTaken, Wanted
 from pertoken.control.objects import Refusal, ServiceObject
 from pertoken.control.survey import Surveyed, faulty
+from pertoken.control.workloads import ConfigKey, ScalableFact
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode, VariantSpec
-from pertoken.ports import AdapterError, Clock, ClusterReader, ClusterWriter, Json, Refused, Withheld
+from pertoken.ports import AdapterError, CatalogSource, Clock, ClusterReader, ClusterWriter, Json, Refused, Withheld
 from pertoken.raw.values import Malformed
 
 LOGGER = logging.getLogger(__name__)
 CREATED_SECONDS = 30.0  # how long a new workload is expected to show up
 LABEL = "app.kubernetes.io/managed-by"
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One owned variant's objects.
+
+    Attributes:
+        newest: as this version makes them.
+        form: as they shall be now.
+    """
+
+    variant: VariantSpec
+    newest: OwnedWorkload
+    form: OwnedWorkload
 
 
 @dataclass(slots=True)
@@ -43,12 +62,14 @@ class Keeper:
 
     Attributes:
         writer: fenced.
+        catalog: knows the pools' GPUs, and so what engines run with by default.
         refresh_seconds: an object that looks right is compared again after this time, which undoes foreign edits.
     """
 
     reader: ClusterReader
     writer: ClusterWriter
     clock: Clock
+    catalog: CatalogSource
     read_only: bool = False
     refresh_seconds: float = 300.0
     _applied: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -56,13 +77,12 @@ class Keeper:
 
     def keep(self, surveyed: Surveyed) -> tuple[Refusal, ...]:
         """Bring every owned workload and every cap into being; returns the services that cannot have theirs."""
-        pools = {pool.name: pool.spec for pool in surveyed.pools if pool.spec is not None}
         refusals = []
         for service in surveyed.services:
             if service.uid in surveyed.doubts:
                 continue
             try:
-                self._keep_service(service, surveyed, pools)
+                self._keep_service(service, surveyed)
             except NameTaken as error:
                 refusals.append(Refusal(service.uid, Reason.NAME_TAKEN, str(error)))
             except Refused as error:
@@ -87,40 +107,30 @@ class Keeper:
             del self._created[ref]
         return bool(self._created)
 
-    def _keep_service(self, service: ServiceObject, surveyed: Surveyed, pools: Mapping[str, PoolSpec]) -> None:
+    def _keep_service(self, service: ServiceObject, surveyed: Surveyed) -> None:
         spec = service.spec
         if spec is None or spec.mode is Mode.OFF:
             return
-        built = [
-            (variant, _build(service, variant, pools[variant.pool], surveyed))
-            for variant in spec.variants
-            if variant.owned
-        ]
+        built = [(variant, self._build(service, variant, surveyed)) for variant in spec.variants if variant.owned]
         if self.read_only or spec.paused or spec.mode is not Mode.AUTO:
             return
         for variant in spec.variants:
             if not variant.owned:
                 self._keep_adopted_cap(service, variant, surveyed)
-        stale = [(variant, workload) for variant, workload in built if self._stale(variant, workload, surveyed)]
         maker = Maker(self.reader, self.writer)
+        forms = [
+            self._form(maker, service, _Form(variant, workload, workload), surveyed)
+            for variant, workload in built
+            if self._stale(variant, workload, surveyed)
+        ]
         # All or nothing: every name must be free or ours, and the server accept every object, before one is written.
-        looked = [
-            (
-                variant,
-                workload,
-                maker.look(self._objects(service, variant, workload)),
-                self._cap(maker, service, variant, workload),
-            )
-            for variant, workload in stale
-        ]
-        changes = [
-            (variant, workload, [*caps, *maker.rehearse(objects)]) for variant, workload, objects, caps in looked
-        ]
-        for variant, workload, objects in changes:
+        looked = [(form, maker.look(_objects(service, form)), _cap(maker, service, form)) for form in forms]
+        changes = [(form, [*caps, *maker.rehearse(objects)]) for form, objects, caps in looked]
+        for form, objects in changes:
             for each in objects:
                 maker.write(each)
                 self._note(service, each)
-            self._applied[str(variant.workload)] = (_digest(workload), self.clock.monotonic())
+            self._applied[str(form.variant.workload)] = (_digest(form.newest), self.clock.monotonic())
 
     def _note(self, service: ServiceObject, each: Looked) -> None:
         if each.live is None and each.wanted.first is not None:
@@ -137,19 +147,29 @@ class Keeper:
         digest, at = self._applied.get(str(variant.workload), ("", 0.0))
         return digest != _digest(built) or self.clock.monotonic() - at > self.refresh_seconds
 
-    def _objects(self, service: ServiceObject, variant: VariantSpec, built: OwnedWorkload) -> list[Wanted]:
-        claim = Claim(service.key, variant.name, service.uid)
-        deployment = Wanted(built.deployment, claim, without_replicas_yet(built.deployment))
-        return [deployment, Wanted(built.service, claim), Wanted(built.disruption_budget, claim)]
+    def _form(self, maker: Maker, service: ServiceObject, form: _Form, surveyed: Surveyed) -> _Form:
+        """With the form of an earlier version while nothing else has changed: no restart for an upgrade's sake."""
+        scalable = surveyed.scalables.get(form.variant.workload)
+        if form.newest.chunk is None or scalable is None or scalable.launch.reads_chunk:
+            return form
+        older = self._build(service, form.variant, surveyed, chunk=False)
+        claim = Claim(service.key, form.variant.name, service.uid)
+        [looked] = maker.look([Wanted(older.deployment, claim)])
+        return form if maker.would_roll(looked) else replace(form, form=older)
 
-    def _cap(self, maker: Maker, service: ServiceObject, variant: VariantSpec, built: OwnedWorkload) -> list[Looked]:
-        """The ConfigMap of an owned variant's cap if it has to be written: it must be there before the pods are."""
-        if not built.reads_cap:
-            return []
-        document = cap_document(service, variant, initial_cap(variant.batching), "")
-        claim = Claim(service.key, variant.name, service.uid)
-        [cap_object] = maker.look([Wanted(cap_config_map(document), claim)])
-        return _repaired(cap_object, document, claim)
+    def _build(
+        self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed, *, chunk: bool = True
+    ) -> OwnedWorkload:
+        if service.spec is None:
+            raise Refused("the spec was not accepted")
+        template, pool = service.templates[variant.name], _pool(variant, surveyed)
+        claimed = _claimed(service, template, pool, surveyed)
+        gpu = whole_gpu(pool, self.catalog.catalog())
+        request = WorkloadRequest(service.spec, variant, template, pool, service.orphan, claimed, gpu, chunk)
+        workload = build_workload(request)
+        if isinstance(workload, Rejected):
+            raise Refused(workload.message)
+        return workload
 
     def _keep_adopted_cap(self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed) -> None:
         """An adopted workload that reads a ConfigMap of the name that pertoken gives gets it, if the name is free."""
@@ -158,29 +178,51 @@ class Keeper:
             return
         if scalable.cap_key.name != cap_name(variant.workload.name):
             return
-        if (service.key.namespace, scalable.cap_key.name) in surveyed.caps:
+        chunk = self._first_chunk(variant, scalable, surveyed)
+        there = surveyed.caps.get((service.key.namespace, scalable.cap_key.name))
+        if there is not None and (chunk is None or there.cap.chunk is not None):
             return
-        document = cap_document(service, variant, initial_cap(variant.batching), scalable.uid)
+        document = cap_document(service, variant, initial_cap(variant.batching, chunk), scalable.uid)
         claim = claim_of(service, variant, scalable.uid)
         maker = Maker(self.reader, self.writer)
         try:
-            [cap_object] = maker.look([Wanted(cap_config_map(document), claim)])
+            [looked] = maker.look([Wanted(cap_config_map(document), claim)])
         except NameTaken:
             return  # a user's own cap: it is read and shown, and left alone
-        for each in _repaired(cap_object, document, claim):
+        for each in _repaired(looked, document, claim):
             maker.write(each)
             self._note(service, each)
 
+    def _first_chunk(self, variant: VariantSpec, scalable: ScalableFact, surveyed: Surveyed) -> int | None:
+        """Tokens per step for engines that ask pertoken's ConfigMap for them; None if they do not."""
+        if scalable.cap_key is None or scalable.chunk_key != ConfigKey(scalable.cap_key.name, CHUNK_VARIABLE):
+            return None
+        release = stated_release(variant.engine.value, variant.engine_version) or scalable.launch.release
+        gpu = whole_gpu(_pool(variant, surveyed), self.catalog.catalog())
+        row = None if release is None else batch_defaults(release, gpu)
+        usual = None if row is None else row.batched_tokens
+        return variant.batching.max_batched_tokens or usual or DEFAULT_BATCHED_TOKENS
 
-def _build(service: ServiceObject, variant: VariantSpec, pool: PoolSpec, surveyed: Surveyed) -> OwnedWorkload:
-    if service.spec is None:
-        raise Refused("the spec was not accepted")
-    template = service.templates[variant.name]
-    claimed = _claimed(service, template, pool, surveyed)
-    built = build_workload(WorkloadRequest(service.spec, variant, template, pool, service.orphan, claimed))
-    if isinstance(built, Rejected):
-        raise Refused(built.message)
-    return built
+
+def _pool(variant: VariantSpec, surveyed: Surveyed) -> PoolSpec:
+    return next(pool.spec for pool in surveyed.pools if pool.name == variant.pool and pool.spec is not None)
+
+
+def _objects(service: ServiceObject, form: _Form) -> list[Wanted]:
+    claim, workload = Claim(service.key, form.variant.name, service.uid), form.form
+    deployment = Wanted(workload.deployment, claim, without_replicas_yet(workload.deployment))
+    return [deployment, Wanted(workload.service, claim), Wanted(workload.disruption_budget, claim)]
+
+
+def _cap(maker: Maker, service: ServiceObject, form: _Form) -> list[Looked]:
+    """The ConfigMap of an owned variant's cap if it has to be written: it must be there before the pods are."""
+    if not form.form.reads_cap:
+        return []
+    first = initial_cap(form.variant.batching, form.form.chunk)
+    document = cap_document(service, form.variant, first, "")
+    claim = Claim(service.key, form.variant.name, service.uid)
+    [looked] = maker.look([Wanted(cap_config_map(document), claim)])
+    return _repaired(looked, document, claim)
 
 
 def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: Surveyed) -> int | None:
@@ -195,11 +237,14 @@ def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: S
 
 
 def _repaired(cap_object: Looked, document: CapDocument, claim: Claim) -> list[Looked]:
-    """A cap that is not there, that lost its label or that holds no number; the value of one that does is kept."""
+    """A cap that is not there, that lost its label, or lacks a number; the numbers that are there are kept."""
     if cap_object.live is None:
         return [cap_object]
     cap = _readable(cap_object.live)
     labelled = (cap_object.live["metadata"].get("labels") or {}).get(LABEL) == "pertoken"
+    first = document.cap.chunk
+    if cap is not None and cap.chunk is None and first is not None:
+        cap, labelled = replace(cap, chunk=max(first, cap.value)), False
     if cap is not None and labelled:
         return []
     return [Looked(Wanted(cap_config_map(replace(document, cap=cap or document.cap)), claim), cap_object.live)]

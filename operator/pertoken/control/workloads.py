@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pertoken.api.launch import CAP_VARIABLE, Launch, read_launch
+from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE, Launch, read_launch
 from pertoken.api.naming import CAP_SUFFIX
 from pertoken.api.ownership import SERVICE_LABEL
 from pertoken.catalog.gpus import Gpu
@@ -46,6 +46,7 @@ class ScalableFact:
         observed: the controller has seen the newest generation.
         rolled: by its own status, all existing pods are of the newest template.
         cap_key: ConfigMap key from which the engine reads its batch cap; None if it does not.
+        chunk_key: the same of its prefill chunk.
         launch: how the engine is started.
         replicas_manager: field manager that last set spec.replicas.
         placement: on which nodes its pods may run, by its template.
@@ -71,6 +72,7 @@ class ScalableFact:
     failed_at: float | None = None
     waits: bool = False
     claims: tuple[tuple[ClaimUse, ...], ...] = ()
+    chunk_key: ConfigKey | None = None
 
     @property
     def requests(self) -> Mapping[str, int]:
@@ -141,7 +143,8 @@ def scalable_fact(obj: Json) -> ScalableFact:
         pods=tuple(pod_requests(pod) for pod in pods),
         observed=_observed(obj),
         rolled=_rolled(obj),
-        cap_key=_cap_key(container) if launch.reads_cap else None,
+        cap_key=_key_of(CAP_VARIABLE, container) if launch.reads_cap else None,
+        chunk_key=_key_of(CHUNK_VARIABLE, container) if launch.reads_chunk else None,
         launch=launch,
         replicas_manager=replicas_manager(meta.get("managedFields") or ()),
         resource_version=meta.get("resourceVersion", ""),
@@ -253,22 +256,22 @@ def _engine_container(pod_spec: Json) -> Json:
     return next((dict(each) for each in pod_spec.get("containers") or () if each["name"] == name), {})
 
 
-def _cap_key(container: Json) -> ConfigKey | None:
+def _key_of(variable: str, container: Json) -> ConfigKey | None:
     """Of two entries of one name the kubelet takes the last, and any entry before whole ConfigMaps (envFrom)."""
-    entries = [entry for entry in container.get("env") or () if entry["name"] == CAP_VARIABLE]
+    entries = [entry for entry in container.get("env") or () if entry["name"] == variable]
     if not entries:
-        return _cap_of_whole_maps(container)
+        return _key_of_whole_maps(variable, container)
     source = (entries[-1].get("valueFrom") or {}).get("configMapKeyRef")
     return ConfigKey(source["name"], source["key"]) if source else None
 
 
-def _cap_of_whole_maps(container: Json) -> ConfigKey | None:
+def _key_of_whole_maps(variable: str, container: Json) -> ConfigKey | None:
     """The last of several ConfigMaps that hold a variable gives it; which do is not known, but for names like ours."""
     keys = [
-        ConfigKey(reference["name"], CAP_VARIABLE.removeprefix(prefix))
+        ConfigKey(reference["name"], variable.removeprefix(prefix))
         for source in container.get("envFrom") or ()
         if (reference := source.get("configMapRef")) and reference.get("name")
-        if CAP_VARIABLE.startswith(prefix := source.get("prefix") or "")
+        if variable.startswith(prefix := source.get("prefix") or "")
     ]
     ours = [key for key in keys if key.name.endswith(CAP_SUFFIX)]
     if ours:

@@ -13,6 +13,7 @@ from pertoken.catalog.releases import stated_release
 from pertoken.control.caps import cap_in_use, own_cap
 from pertoken.control.claims import Accounts, counted_nodes, counted_pods, placed
 from pertoken.control.facts import ReplicaSetFact, by_name, resolve_pods
+from pertoken.control.gpus import whole_gpu
 from pertoken.control.objects import ServiceObject
 from pertoken.control.survey import Doubt, Surveyed
 from pertoken.control.unreadable import without_room, words
@@ -245,10 +246,8 @@ def _workload(
 
 
 def _device(pool: PoolSpec, catalog: Catalog, nodes: Iterable[NodeFact]) -> _Device:
-    """A slice of a GPU has another memory than the whole one."""
-    whole = pool.gpu_fraction == 1 and "mig" not in pool.resource_name
     names = tuple(node.name for node in nodes if pool.selects(node.labels))
-    return _Device(pool.resource_name, catalog.known_gpu(pool.accelerator) if whole else None, names)
+    return _Device(pool.resource_name, whole_gpu(pool, catalog), names)
 
 
 def _claimed(scalable: ScalableFact, device: _Device, accounts: Accounts | None) -> tuple[int, ...] | None:

@@ -115,11 +115,13 @@ class PodFact:
 
 @dataclass(frozen=True, slots=True)
 class BatchCap:
-    """The batch cap of one variant, from the ConfigMap that its engines read.
+    """Batch cap and prefill chunk of one variant, from the ConfigMap that its engines read; one change is for both.
 
     Attributes:
-        value: sequences, what an engine container that starts now reads.
+        value: sequences, what an engine container that starts now reads (`max_num_seqs`).
         previous: value before the last change, for rolling back; None if never changed.
+        chunk: tokens per step, what such a container reads (`max_num_batched_tokens`); None where none is set here.
+        previous_chunk: the chunk before the last change; None if it was not set.
         changed_at: when the value changed; containers started later run with it. 0 for the first value.
         rolled_back: the last change was taken back.
         completed: every pod runs with `value`.
@@ -132,6 +134,8 @@ class BatchCap:
     rolled_back: bool = False
     completed: bool = True
     foreign: str = ""
+    chunk: int | None = None
+    previous_chunk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ class EngineSettings:
         source: where `max_sequences` comes from, in words, or why it is not known.
         batched_tokens_source: the same of `batched_tokens`.
         ranks: data-parallel engine processes of one replica, as the command line asks for them.
+        reads_chunk: `batched_tokens` is read from pertoken's ConfigMap.
     """
 
     max_sequences: int | None = None
@@ -151,6 +156,7 @@ class EngineSettings:
     source: str = "unknown: the template was not read"
     batched_tokens_source: str = "unknown: the template was not read"
     ranks: int = 1
+    reads_chunk: bool = False
 
 
 @dataclass(frozen=True, slots=True)

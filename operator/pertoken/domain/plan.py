@@ -49,6 +49,8 @@ class VariantDecision:
         ready: pods serving.
         cap: sequences per engine that starts now; whoever set it; None where it is not known.
         desired_cap: what the planner wants; None where the engine has no cap.
+        chunk: tokens per step of an engine that starts now; whoever set it; None where it is not known.
+        desired_chunk: what the planner wants; None where the engine does not read it from pertoken.
         operating_batch: decoding sequences per ready pod, None without metrics.
         gpus_per_replica: 0 when unknown.
         capacity_per_replica: output tokens per second that one replica sustains within the objectives.
@@ -65,6 +67,8 @@ class VariantDecision:
     desired_cap: int | None = None
     cap_reason: Reason = Reason.BATCH_CAP_KEPT
     cap_message: str = ""
+    chunk: int | None = None
+    desired_chunk: int | None = None
     pods_on_new_cap: int = 0
     operating_batch: float | None = None
     gpus_per_replica: int = 0
@@ -168,7 +172,12 @@ class SetReplicas:
 
 @dataclass(frozen=True, slots=True)
 class SetBatchCap:
-    """Write a variant's batch cap into its ConfigMap; `previous` is kept for rolling back."""
+    """Write a variant's batch cap and prefill chunk into its ConfigMap; those of before are kept for rolling back.
+
+    Attributes:
+        previous, value: the cap before and after, sequences.
+        previous_chunk, chunk: tokens per step before and after; None where the engines read none.
+    """
 
     service: ServiceKey
     variant: str
@@ -178,6 +187,8 @@ class SetBatchCap:
     reason: Reason
     message: str = ""
     rolled_back: bool = False
+    previous_chunk: int | None = None
+    chunk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ class Reason(StrEnum):
     # Batch size
     BATCH_CAP_KEPT = "BatchCapKept"
     BATCH_CAP_RAISED = "BatchCapRaised"
+    BATCH_CHUNK_CHANGED = "BatchChunkChanged"
     BATCH_CAP_LOWERED = "BatchCapLowered"
     BATCH_CHANGE_STARTED = "BatchChangeStarted"
     BATCH_CHANGE_ROLLING = "BatchChangeRolling"

@@ -75,12 +75,16 @@ class LatencyObjective:
         ttft_seconds: time to first token.
         inter_token_seconds: per-request mean time per output token.
         stall_seconds: gap between any two tokens.
+        budget_seconds: time over which the percentile is owed; None where the user does not say.
+        floor_percent: percentile below which sizing never aims; None where the user does not say.
     """
 
     ttft_seconds: float | None = None
     inter_token_seconds: float | None = None
     stall_seconds: float | None = None
     percentile: int = 95
+    budget_seconds: float | None = None
+    floor_percent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

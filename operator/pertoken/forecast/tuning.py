@@ -5,7 +5,7 @@ All groups are part of the planner's `Tuning`, which hands them in. Provenance a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pertoken.numbers import number
@@ -87,6 +87,17 @@ class Budget:
     late_power: float = number(3.0, "exponent of what caution leaves", "guess: spending ends before caution is full")
     soon: float = number(200.0, "s of lead", "guess: replicas come soon enough to mend an error")
     late: float = number(400.0, "s of lead", "guess: errors last for longer than most ramps")
+    window_share: float = number(0.5, "of the user's window", "guess: what was missed at its start still counts")
+
+    def within(self, window: float | None, floor: float | None) -> Budget:
+        """These numbers for a service that says over which time it is owed how much.
+
+        Args:
+            window: seconds; None where the service does not say.
+            floor: share of requests below which nothing is aimed at; None where the service does not say.
+        """
+        life = self.half_life if window is None else min(self.half_life, self.window_share * window)
+        return replace(self, half_life=life, most=self.most if floor is None else 1.0 - floor)
 
 
 BUDGET: Final = Budget()

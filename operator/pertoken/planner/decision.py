@@ -77,6 +77,8 @@ def _variant(settlement: Settlement, settled: SettledVariant, overdue: Reason | 
         reason=overdue if overdue is not None and held else settled.reason,
         cap=variant.max_sequences,
         desired_cap=settled.cap.desired,
+        chunk=variant.workload.engine.batched_tokens,
+        desired_chunk=settled.cap.chunk,
         cap_reason=settled.roll.reason,
         cap_message=settled.roll.message,
         pods_on_new_cap=settled.roll.on_new,

@@ -184,7 +184,7 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, m
     if (capacity or base.kv_capacity) <= 0:
         # By the catalog the weights would not fit, yet the engine runs: the model is not used for it.
         return state
-    base = models.results.of(EngineModel.with_batched_tokens, base, state.workload.engine.batched_tokens)
+    base = models.results.of(EngineModel.with_batched_tokens, base, state.batched_tokens)
     engine = Engine(base, memory.calibration.gains, state.max_sequences, capacity)
     return replace(state, base_model=base, engine=engine.rounded())
 

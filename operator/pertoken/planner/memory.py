@@ -122,7 +122,8 @@ class VariantMemory:
         ours: pertoken has set the replicas before.
         reverts: instants at which somebody else took a change back.
         fed_back_at: last time that measured latency alone added a replica.
-        blocked_cap, blocked_until: a cap that was rolled back, and until when it is not tried again.
+        blocked_cap, blocked_chunk, blocked_until: cap and chunk that were rolled back, and until when they are not
+            tried again.
         queued_since: since when every replica has had requests waiting without a break, None while one has not.
         delivered: what replicas with a growing queue deliver; the model is not believed beyond it.
         absent_since: since when replicas that are asked for have no pods although nothing is starting; None if all do.
@@ -141,6 +142,7 @@ class VariantMemory:
     roll: Roll | None = None
     blocked_cap: int | None = None
     blocked_until: float = 0.0
+    blocked_chunk: int | None = None
     queued_since: float | None = None
     delivered: Delivered | None = None
     absent_since: float | None = None

@@ -54,6 +54,7 @@ def _of_variant(settlement: Settlement, variant: SettledVariant) -> VariantMemor
     if settlement.acts and variant.roll.blocked is not None:
         until = now + state.tuning.cap.block_intervals * state.settings.cap_interval_seconds
         changed |= {"blocked_cap": variant.roll.blocked, "blocked_until": until}
+        changed |= {"blocked_chunk": variant.roll.blocked_chunk}
     return replace(memory, **changed)
 
 

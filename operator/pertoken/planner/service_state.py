@@ -18,12 +18,14 @@ from pertoken.domain.signal import Signal
 from pertoken.domain.world import PlannerSettings, ServiceView, TimedMinimum, VariantView
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import caution
+from pertoken.forecast.tuning import Budget
 from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import EngineModel
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.memory import CapProof, ServiceMemory, VariantMemory
 from pertoken.planner.tuning import TUNING, Tuning
+from pertoken.units import PER_CENT
 
 
 def total_of(pods: Iterable[PodMetrics], signal: Signal) -> float | None:
@@ -124,6 +126,15 @@ class VariantState:
         if self.cap_refuted is not None or (self.workload.cap is not None and not self.cap_believed):
             return None
         return self.workload.max_sequences
+
+    @property
+    def batched_tokens(self) -> int | None:
+        """Tokens per step of the engines; after a change those of before, until half of the pods have the new ones."""
+        tokens, cap = self.workload.engine.batched_tokens, self.workload.cap
+        if cap is None or cap.completed or cap.previous_chunk is None or not self.workload.engine.reads_chunk:
+            return tokens
+        renewed = sum(1 for pod in self.living if (pod.engine_started_at or 0.0) > cap.changed_at)
+        return tokens if 2 * renewed >= len(self.living) else cap.previous_chunk
 
     @property
     def ranks(self) -> int:
@@ -304,9 +315,24 @@ class ServiceState:
         return start + self.settings.cycle_seconds + self.window / 2
 
     @property
+    def budget_rules(self) -> Budget:
+        """How the service's error budget is spent."""
+        latency = self.spec.latency
+        floor = None if latency.floor_percent is None else latency.floor_percent / PER_CENT
+        return self.tuning.budget.within(latency.budget_seconds, floor)
+
+    @property
     def caution(self) -> float:
         """0 where replicas come soon, 1 where they come late."""
         return caution(self.lead_seconds, self.tuning.budget)
+
+    @property
+    def inertia(self) -> float:
+        """0 where an error is mended soon, 1 where it lasts: until replicas come, and requests at work have ended."""
+        load, between = self.load, self.targets.inter_token
+        residence = 0.0 if load is None or between is None else load.output_tokens * between
+        longest = self.tuning.estimate.longest_residence
+        return caution(self.lead_seconds + min(residence, longest), self.tuning.budget)
 
     @property
     def knee(self) -> float:

@@ -24,12 +24,14 @@ class CapDecision:
     Attributes:
         desired: cap that the planner wants; None where the engine takes none from pertoken.
         change: whether a change shall be started now.
+        chunk: tokens per step that the planner wants; None where the engine takes none from pertoken.
     """
 
     desired: int | None = None
     reason: Reason = Reason.BATCH_CAP_KEPT
     message: str = ""
     change: bool = False
+    chunk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class RollStep:
         roll: for the memory; None when no roll is under way.
         floor: replicas below which the workload must not fall, None without a roll.
         action: at most one.
-        blocked: a value that failed, None if none did.
+        blocked, blocked_chunk: cap and chunk that failed, None if none did.
         on_new: serving pods that run with the cap that is to be.
     """
 
@@ -50,6 +52,7 @@ class RollStep:
     floor: int | None = None
     action: Action | None = None
     blocked: int | None = None
+    blocked_chunk: int | None = None
     on_new: int = 0
 
 

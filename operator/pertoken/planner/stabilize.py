@@ -2,19 +2,18 @@
 
 Where the user says nothing of scaling down, its window follows the lead: a replica that is given up and needed again
 costs one start-up, in time and in money. So a lower recommendation must have held for that long (a rent-or-buy rule:
-never more than twice the cost of the best choice in hindsight), three quarters of it where replicas come soon, and at
-most half of the replicas go in that time.
+never more than twice the cost of the best choice in hindsight), a part of it where an error is mended soon, and at most
+half of the replicas go in that time.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy
 from pertoken.domain.trace import NO_DETAIL, Limit, Step
-from pertoken.forecast.error_budget import caution
 from pertoken.planner.assessment import Grade
 from pertoken.planner.hpa_rules import Limited, ScalingHistory, hold_back, limit_rate
 from pertoken.planner.proposal import Proposal, Status, VariantProposal, step
@@ -25,7 +24,8 @@ def stabilize(proposal: Proposal) -> Proposal:
     """The proposal with counts that move no faster than the service's behaviour allows."""
     state = proposal.state
     proven = proposal.sizing.trust >= state.tuning.stabilization.proven_trust
-    behavior = resolved(state.spec.behavior, state.lead_seconds, state.tuning, proven=proven)
+    window = Window(state.lead_seconds, state.inertia, proven)
+    behavior = resolved(state.spec.behavior, window, state.tuning)
     proposal = replace(proposal, behavior=behavior)
     if not proposal.planned:
         return proposal
@@ -37,19 +37,33 @@ def stabilize(proposal: Proposal) -> Proposal:
     return proposal.with_variants(variants, *steps)
 
 
-def resolved(behavior: Behavior, lead: float, tuning: Tuning, *, proven: bool) -> Behavior:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What decides how long a replica that is not needed stays.
+
+    Attributes:
+        lead: seconds from ordering a replica to its service.
+        inertia: 0 where an error is mended soon, 1 where it lasts.
+        proven: forecasts have come true often enough to be trusted.
+    """
+
+    lead: float
+    inertia: float = 1.0
+    proven: bool = False
+
+
+def resolved(behavior: Behavior, stay: Window, tuning: Tuning) -> Behavior:
     """The behaviour with what the user left open.
 
     Args:
         behavior: as specified.
-        lead: seconds from ordering a replica to its service.
+        stay: where the user does not say.
         tuning: what ships.
-        proven: forecasts at this lead have come true often enough to be trusted.
     """
-    down, stabilization = behavior.scale_down, tuning.stabilization
+    down, stabilization, lead = behavior.scale_down, tuning.stabilization, stay.lead
     least = stabilization.least_window
-    shortened = lead * (least + (1.0 - least) * caution(lead, tuning.budget))
-    window = ceil(shortened if proven else max(lead, stabilization.unproven_seconds))
+    shortened = lead * (least + (1.0 - least) * stay.inertia)
+    window = ceil(shortened if stay.proven else max(lead, stabilization.unproven_seconds))
     seconds = window if down.stabilization_seconds is None else down.stabilization_seconds
     half = ScalingPolicy(PolicyType.PERCENT, stabilization.down_percent, max(1, ceil(lead)))
     return replace(behavior, scale_down=replace(down, stabilization_seconds=seconds, policies=down.policies or (half,)))

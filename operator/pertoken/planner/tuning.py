@@ -118,7 +118,10 @@ class Stabilization:
 
     unproven_seconds: float = number(300.0, "s", "convention: HPA's stabilization window")
     proven_trust: float = number(0.5, "of the forecast's cases", "guess: learnt, not guessed")
-    least_window: float = number(0.75, "of the lead", "guess: enough where replicas come soon")
+    looked_ahead: float = number(
+        0.25, "of the lead", "measured on three hours of traffic: 2 to 8 % cheaper than the whole lead"
+    )
+    least_window: float = number(0.4, "of the lead", "measured on three hours of traffic, with the number above")
     down_percent: int = number(
         50, "% per start-up", "convention: rent or buy, half may go in the time that one comes back"
     )
@@ -162,6 +165,15 @@ class Cap:
 
     binding_share: float = number(0.8, "of the cap in use", "guess: the cap holds requests back")
     few_preemptions: float = number(0.02, "per request", "guess")
+    rate_kept: float = number(
+        0.97, "of a replica's rate", "measured on a 70B model: a chunk at 0.87 cost more than it gave"
+    )
+    prompts_slower: float = number(
+        1.5, "times the time per prompt token", "measured on two hours: chat gained at 1.4, reasoning lost 30 % at 1.9"
+    )
+    least_step: float = number(0.5, "full step / inter-token objective", "guess: a larger chunk would serve TTFT")
+    most_step: float = number(1.1, "full step / inter-token objective", "guess: no restart for the model's error")
+    patience_seconds: float = number(21_600.0, "s", "guess: most fleets breathe within a few hours")
     least_history: float = number(600.0, "s of demand", "guess: the first requests are not like the later ones")
     spare_canaries: float = number(5.0, "canary times", "guess: patience for a spare replica before an extra one")
     block_intervals: float = number(10.0, "cap intervals", "guess: a value that failed is not tried again before")

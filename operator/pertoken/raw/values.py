@@ -11,6 +11,7 @@ MAX_SHOWN: Final = 60
 MOST_DIGITS: Final = 18  # below 2**63, as in every integer of the Kubernetes API
 MOST_COUNT: Final = 2**31 - 1  # replicas, restarts, revisions: the API's int32
 MOST_SEQUENCES: Final = 65_536  # a batch cap; engines are run with at most a few thousand
+MOST_STEP_TOKENS: Final = 1_048_576  # tokens per engine step; the API's own bound
 MOST_SECONDS: Final = 2.0**35  # the year 3058, as seconds since the epoch
 
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")

@@ -65,6 +65,8 @@ _OF_VARIANT: Sequence[tuple[str, str, Callable[[VariantDecision], float | None]]
     ("ready_replicas", "Replicas that serve.", lambda v: v.ready),
     ("batch_cap_sequences", "Cap that engines start with.", lambda v: v.cap),
     ("desired_batch_cap_sequences", "Cap that the plan wants.", lambda v: v.desired_cap),
+    ("batched_tokens", "Tokens per step that engines start with.", lambda v: v.chunk),
+    ("desired_batched_tokens", "Tokens per step that the plan wants.", lambda v: v.desired_chunk),
     ("operating_batch_sequences", "Decoding sequences per ready replica.", lambda v: v.operating_batch),
     ("gpus_per_replica", "GPUs of one replica.", lambda v: v.gpus_per_replica or None),
     ("capacity_tokens_per_second", "Output tokens one replica sustains.", lambda v: v.capacity_per_replica),

@@ -81,6 +81,20 @@ class LatencyTarget(Strict):
     percentile: int = Field(
         default=95, ge=50, le=99, description="Share of requests, in percent, that must be within the objectives."
     )
+    budget_window_seconds: int = Field(
+        default=86_400,
+        ge=600,
+        le=2_592_000,
+        description="Time over which the percentile is owed. What was missed loses half of its weight in half of that "
+        "time, and in half an hour at the latest.",
+    )
+    floor_percent: int | None = Field(
+        default=None,
+        ge=50,
+        le=99,
+        description="Share of requests, in percent, below which sizing never aims, whatever is left of the window. "
+        "Default: 90, or the percentile where that is less.",
+    )
 
 
 class Objective(Strict):

@@ -47,9 +47,16 @@ class VariantStatus(Strict):
     gpus_per_replica: Shown | None = Field(default=None, description="GPUs that one replica requests.")
     batch_cap: Shown | None = Field(default=None, description="Sequences at most, of an engine that starts now.")
     desired_batch_cap: Shown | None = Field(default=None, description="Cap that the last decision wants.")
+    batched_tokens: Shown | None = Field(
+        default=None, description="Tokens per step (prefill chunk) of an engine that starts now."
+    )
+    desired_batched_tokens: Shown | None = Field(default=None, description="Tokens per step that the plan wants.")
     batch_reason: str | None = Field(default=None, max_length=63, description="Why the desired cap is what it is.")
     batch_message: Message | None = Field(default=None, description="The same in a sentence.")
-    pods_on_new_cap: Shown | None = Field(default=None, description="Pods that already run with the desired cap.")
+    pods_on_new_cap: Shown | None = Field(
+        default=None,
+        description="Pods that already run with the cap and the tokens per step of an engine that starts now.",
+    )
     operating_batch: Figure | None = Field(default=None, description="Sequences decoding at once per ready replica.")
     output_tokens_per_second_per_replica: Figure | None = Field(
         default=None, description="Output that one replica sustains within the objectives."
@@ -145,6 +152,7 @@ class VariantRecommendation(Strict):
     name: Name = Field(description="Name of the variant.")
     replicas: Shown = Field(description="Replicas to set.")
     batch_cap: Shown | None = Field(default=None, description="Batch cap to set.")
+    batched_tokens: Shown | None = Field(default=None, description="Tokens per step to set.")
     reason: str = Field(max_length=63, description="Why.")
 
 

@@ -49,7 +49,13 @@ class BatchingModel(Strict):
         description="Largest cap, and the first one. Default: 256, or minSequences when that is more.",
     )
     max_batched_tokens: int | None = Field(
-        default=None, ge=1, le=1_048_576, description="Tokens per engine step (max_num_batched_tokens)."
+        default=None,
+        ge=1,
+        le=1_048_576,
+        description=(
+            "Tokens per engine step (max_num_batched_tokens): what engines start with. With mode Auto pertoken may set "
+            "fewer where they read it from PERTOKEN_MAX_NUM_BATCHED_TOKENS."
+        ),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.signal import LatencyKind
 from pertoken.performance.histogram import quantile
@@ -36,31 +38,53 @@ def failure(rolling: Rolling) -> str:
 
 
 def _breach(rolling: Rolling, new: list[PodFact]) -> str:
-    """The canary breaks the inter-token objective and the old pods keep both objectives.
+    """The canary breaks an objective that the old pods keep.
 
     Only the first pod is judged: later ones join while the fleet is in motion, and their latencies tell of that.
     """
-    if len(new) > 1:
-        return ""
-    objective, ttft = rolling.service.targets.inter_token, rolling.service.targets.ttft
+    targets = rolling.service.targets
     old = [pod for pod in rolling.variant.living if not rolling.is_new(pod)]
-    if objective is None or not old or not new:
+    if len(new) != 1 or not old:
         return ""
-    measure = LatencyKind.TIME_PER_OUTPUT_TOKEN
-    theirs = _late(rolling, [pod for pod in new if _warmed_up(rolling, pod)], measure, objective)
-    ours = _late(rolling, old, measure, objective)
-    first = None if ttft is None else _late(rolling, old, LatencyKind.TTFT, ttft)
-    if ttft is not None and first is not None and first > ttft:
+    canary = [pod for pod in new if _warmed_up(rolling, pod)]
+    first = _Compared.of(rolling, LatencyKind.TTFT, targets.ttft, canary, old)
+    if first is not None and first.old > first.objective:
         return ""  # the old cap misses too: going back would not help
-    if (
-        theirs is None
-        or ours is None
-        or theirs <= objective * rolling.service.tuning.cap.clear_breach
-        or ours > objective
-    ):
-        return ""
-    with_cap, without_cap, owed = (f"{seconds * MILLISECONDS:.0f}" for seconds in (theirs, ours, objective))
-    return f"{with_cap} ms between tokens with it, {without_cap} ms without, objective {owed}"
+    between = _Compared.of(rolling, LatencyKind.TIME_PER_OUTPUT_TOKEN, targets.inter_token, canary, old)
+    clear = rolling.service.tuning.cap.clear_breach
+    if between is not None and between.breached(clear):
+        return between.words("ms between tokens")
+    # While load rises, a smaller chunk delays first tokens where a larger one delays all others: that is its purpose.
+    smaller = rolling.cap.chunk is not None and rolling.cap.chunk < (rolling.cap.previous_chunk or 0)
+    if smaller and rolling.allowed.calm and first is not None and first.breached(clear):
+        return first.words("ms to the first token")
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A latency at the promised percentile: of the canary, None where too little is known, and of the old pods; s."""
+
+    objective: float
+    new: float | None
+    old: float
+
+    @classmethod
+    def of(
+        cls, rolling: Rolling, kind: LatencyKind, objective: float | None, canary: list[PodFact], old: list[PodFact]
+    ) -> _Compared | None:
+        usual = None if objective is None else _late(rolling, old, kind, objective)
+        if objective is None or usual is None:
+            return None
+        return cls(objective, _late(rolling, canary, kind, objective), usual)
+
+    def breached(self, clear: float) -> bool:
+        return self.new is not None and self.new > self.objective * clear and self.old <= self.objective
+
+    def words(self, unit: str) -> str:
+        values = (self.new or 0.0, self.old, self.objective)
+        new, old, objective = (f"{seconds * MILLISECONDS:.0f}" for seconds in values)
+        return f"{new} {unit} with it, {old} without, objective {objective}"
 
 
 def season(rolling: Rolling) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
-from pertoken.catalog.engines import GRAPH_SIZES, graph_ceiling
+from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS, GRAPH_SIZES, graph_ceiling
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Batching, BatchingMode
+from pertoken.domain.service import Batching, BatchingMode, EngineKind
 from pertoken.domain.signal import Signal
 from pertoken.performance.steady import (
     Engine,
@@ -21,6 +21,7 @@ from pertoken.performance.steady import (
 from pertoken.performance.step_time import kv_sequences
 from pertoken.performance.tuning import SUSTAINED
 from pertoken.planner.assessment import Assessment
+from pertoken.planner.batch_cap.chunk import ChunkBounds, best_chunk
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.settlement import CapDecision
 from pertoken.units import SECONDS_PER_MINUTE, TINY
@@ -38,7 +39,7 @@ def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessmen
     cap = variant.workload.cap
     if cap is None or cap.foreign or variant.cap_refuted is not None:
         return _not_actuated(variant)
-    kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
+    kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept", chunk=cap.chunk)
     batching = variant.spec.batching
     if batching.mode is BatchingMode.FIXED:
         return _fixed(cap, batching, state)
@@ -49,17 +50,22 @@ def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessmen
 
 def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: float | None) -> CapDecision:
     """The cap that suits the load, where everything is known that a restart takes."""
-    kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept")
+    kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept", chunk=cap.chunk)
     engine, load, batching = variant.engine, state.load, variant.spec.batching
     if engine is None or load is None:
         return kept
-    unknown = _too_early(state, variant)
+    unknown = _untold(state, variant)
     if unknown:
         return replace(kept, message=f"cap {cap.value} kept until {unknown}")
+    # The first change waits no longer than the user lets later ones wait.
+    least = min(state.tuning.cap.least_history, state.settings.cap_interval_seconds)
+    if len(state.memory.demand) * state.settings.cycle_seconds < least:
+        early = replace(kept, message=f"cap {cap.value} kept until demand has been seen for {least:.0f} s")
+        return _timing(_rechunked(state, variant, early, cap), cap, variant, state)
     limit = state.results.of(cap_limit, engine, load, state.targets, batching)
     ideal = state.results.of(ideal_cap, engine, load, state.targets, limit, batching)
     if ideal is None or abs(ideal - cap.value) / cap.value < state.settings.cap_change_threshold:
-        return kept
+        return _timing(_rechunked(state, variant, kept, cap), cap, variant, state)
     if ideal > cap.value:
         decision = _raise(state, variant, _CapChange(cap, ideal), load, need)
     elif _full_before(state, variant, load):
@@ -67,7 +73,34 @@ def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: fl
         decision = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, words)
     else:
         decision = _lower(cap, ideal, limit, mends=_tokens_late(state) or cap.value > batching.max_sequences)
-    return _timing(decision, cap, variant, state) if decision.change else decision
+    decision = replace(decision, chunk=cap.chunk)
+    if not decision.change:
+        chunked = _rechunked(state, variant, kept, cap)
+        return _timing(chunked, cap, variant, state) if chunked.change else decision
+    # Pods that restart for the cap take the better chunk along.
+    tokens = _chunk(state, variant, cap)
+    decision = decision if tokens is None else replace(decision, chunk=max(tokens, decision.desired or tokens))
+    return _timing(decision, cap, variant, state)
+
+
+def _chunk(state: ServiceState, variant: VariantState, cap: BatchCap) -> int | None:
+    """A prefill chunk that suits better than the present one; None where none does."""
+    engine, load, batching = variant.engine, state.load, variant.spec.batching
+    if engine is None or load is None or cap.chunk is None or variant.spec.engine is not EngineKind.VLLM:
+        return None  # only vLLM's steps hold prompts and decoding sequences together, as the model has it
+    present = replace(engine, model=engine.model.with_batched_tokens(cap.chunk))
+    most = batching.max_batched_tokens or max(cap.chunk, DEFAULT_BATCHED_TOKENS)
+    bounds = ChunkBounds(cap.value, most)
+    return state.results.of(best_chunk, present, load, state.targets, bounds, state.tuning.cap)
+
+
+def _rechunked(state: ServiceState, variant: VariantState, kept: CapDecision, cap: BatchCap) -> CapDecision:
+    """Another chunk alone: pods take it as they come and go, none restarts for it at first."""
+    tokens = _chunk(state, variant, cap)
+    if tokens is None:
+        return kept
+    words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: a full step then keeps the inter-token objective"
+    return CapDecision(cap.value, Reason.BATCH_CHUNK_CHANGED, words, change=True, chunk=tokens)
 
 
 _UNCONFIRMED = (
@@ -109,16 +142,12 @@ def _full_before(state: ServiceState, variant: VariantState, load: Load) -> bool
     )
 
 
-def _too_early(state: ServiceState, variant: VariantState) -> str:
-    """What has to be known before a restart is decided on; empty when it is."""
+def _untold(state: ServiceState, variant: VariantState) -> str:
+    """What has to be known before any change is decided on; empty when it is."""
     if state.settings.calibrate and variant.memory.calibration.samples < state.tuning.evidence.calibrated_samples:
         return "the model is calibrated"
-    demand = state.memory.demand
-    # The first change waits no longer than the user lets later ones wait.
-    least = min(state.tuning.cap.least_history, state.settings.cap_interval_seconds)
-    if len(demand) * state.settings.cycle_seconds < least:
-        return f"demand has been seen for {least:.0f} s"
-    if state.now > demand[-1].at or demand[-1].requests * state.window < state.tuning.evidence.few_requests:
+    newest = state.memory.demand[-1] if state.memory.demand else None
+    if newest is None or state.now > newest.at or newest.requests * state.window < state.tuning.evidence.few_requests:
         return "requests arrive again: what is known of them was learnt from traffic that has ceased"
     return ""
 
@@ -162,7 +191,7 @@ def _fixed(cap: BatchCap, batching: Batching, state: ServiceState) -> CapDecisio
 def _tokens_late(state: ServiceState) -> bool:
     """More answers have late tokens than the error budget allows in any window: else a lower cap mends nothing."""
     kept = state.inter_token.share_kept
-    return kept is not None and kept[1] < 1.0 - state.tuning.budget.most
+    return kept is not None and kept[1] < 1.0 - state.budget_rules.most
 
 
 def _lower(cap: BatchCap, ideal: int, limit: int, *, mends: bool) -> CapDecision:
@@ -203,10 +232,10 @@ def _raise(
 
 
 def _restart_seconds(state: ServiceState, variant: VariantState) -> float:
-    """Replica-seconds that a roll costs: for each replica another one starts, and is watched as long as a canary."""
+    """Replica-seconds that a roll costs: an extra one while all start anew one by one, the first as a canary."""
     start = variant.memory.start_seconds
-    once = (state.settings.start_seconds if start is None else start) + state.settings.canary_seconds
-    return once * variant.steady
+    once = state.settings.start_seconds if start is None else start
+    return once * variant.steady + state.settings.canary_seconds
 
 
 def _replicas_saved(
@@ -226,13 +255,17 @@ def _replicas_saved(
 
 def _timing(decision: CapDecision, cap: BatchCap, variant: VariantState, state: ServiceState) -> CapDecision:
     """A change that is worth it may still come too soon, or be one that failed lately."""
+    if not decision.change:
+        return decision
     memory = variant.memory
-    if memory.blocked_cap == decision.desired and state.now < memory.blocked_until:
+    blocked = (memory.blocked_cap, memory.blocked_chunk) == (decision.desired, decision.chunk)
+    if blocked and state.now < memory.blocked_until:
         minutes = (memory.blocked_until - state.now) / SECONDS_PER_MINUTE
-        message = f"cap {decision.desired} was rolled back; not tried again for {minutes:.0f} min"
-        return CapDecision(cap.value, Reason.BATCH_CHANGE_ROLLED_BACK, message)
+        what = f"cap {decision.desired}" + ("" if decision.chunk is None else f" with chunk {decision.chunk}")
+        message = f"{what} was rolled back; not tried again for {minutes:.0f} min"
+        return CapDecision(cap.value, Reason.BATCH_CHANGE_ROLLED_BACK, message, chunk=cap.chunk)
     left = state.settings.cap_interval_seconds - (state.now - cap.changed_at)
     if cap.changed_at and left > 0:
         message = f"{decision.message}; next change possible in {left:.0f} s"
-        return CapDecision(decision.desired, Reason.BATCH_CHANGE_TOO_SOON, message)
+        return CapDecision(decision.desired, Reason.BATCH_CHANGE_TOO_SOON, message, chunk=decision.chunk)
     return decision

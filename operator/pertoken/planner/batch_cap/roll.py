@@ -47,7 +47,10 @@ def roll_cap(service: ServiceState, variant: VariantState, wanted: CapDecision, 
         return _start(service, variant, cap, wanted, allowed)
     if roll is None:
         roll = Roll(cap.changed_at, variant.current, surge=False)
-    return _continue(Rolling(service, variant, cap, roll, allowed))
+    rolling = Rolling(service, variant, cap, roll, allowed)
+    # Pods that restart for a cap take the chunk along.
+    urgent = rolling.patient and wanted.change and wanted.desired != cap.value
+    return _start(service, variant, cap, wanted, allowed) if urgent else _continue(rolling)
 
 
 def _abandoned(service: ServiceState, variant: VariantState, wanted: CapDecision, allowed: Allowed) -> RollStep:
@@ -73,14 +76,25 @@ def _start(
     if variant.ready < replicas or len(variant.living) > replicas:
         words = f"{variant.ready} of {replicas} replicas are Ready: the cap waits"
         return RollStep(None, Reason.WAITING_FOR_PODS, words)
-    if replicas == 1 and not allowed.room:
+    if replicas == 1 and not allowed.room and value != cap.value:
         words = (
             f"cap {value} instead of {cap.value} would interrupt the only replica: "
             "no room for a second one (free GPUs, maxReplicas)"
         )
         return RollStep(None, Reason.BATCH_CHANGE_WOULD_INTERRUPT, words)
     spec = service.spec.key
-    action = SetBatchCap(spec, variant.name, variant.workload.ref, cap.value, value, wanted.reason, wanted.message)
+    chunk = cap.chunk if wanted.chunk is None else wanted.chunk
+    action = SetBatchCap(
+        spec,
+        variant.name,
+        variant.workload.ref,
+        cap.value,
+        value,
+        wanted.reason,
+        wanted.message,
+        previous_chunk=cap.chunk,
+        chunk=chunk,
+    )
     roll = Roll(service.now, replicas, surge=False)
     return RollStep(roll, Reason.BATCH_CHANGE_STARTED, wanted.message, floor=replicas, action=action)
 
@@ -96,11 +110,27 @@ def _continue(rolling: Rolling) -> RollStep:
     broken = [pod for pod in old if pod.crashed and not pod.ready and pod.uid != roll.evicted_uid]
     if broken:
         return _evict(rolling, broken[0], "it does not serve")
+    if rolling.patient:
+        return _exchange(rolling, old, new_ready)
     if not old and len(new_ready) >= variant.current >= rolling.floor:
         return _complete(rolling)
     if variant.current < rolling.floor:
         return rolling.wait(f"one extra replica first: {rolling.floor}")
     return _next(rolling, old, new_ready)
+
+
+def _exchange(rolling: Rolling, old: list[PodFact], new_ready: list[PodFact]) -> RollStep:
+    """Let pods with the old chunk go when one is to go anyway; nothing restarts for it."""
+    variant, wanted = rolling.variant, rolling.allowed.wanted
+    if not old and len(new_ready) >= variant.current:
+        return _complete(rolling)
+    words = f"{len(new_ready)} of {variant.current} replicas have chunk {rolling.cap.chunk}; the others as they go"
+    fewer = wanted is not None and wanted < variant.current
+    ready = sum(1 for pod in variant.living if pod.ready)
+    if not fewer or _must_wait(rolling, ready, old, new_ready) or not new_ready:
+        return rolling.let_be(words)
+    evicted = _evict(rolling, old[0], f"one replica less is needed, {len(old) - 1} have the old chunk")
+    return replace(rolling.let_be(evicted.message, action=evicted.action), roll=evicted.roll)
 
 
 def _trouble(rolling: Rolling) -> RollStep | None:
@@ -132,7 +162,7 @@ def _next(rolling: Rolling, old: list[PodFact], new_ready: list[PodFact]) -> Rol
         smaller = replace(rolling, roll=replace(roll, base=roll.base - 1))
         return _evict(smaller, old[0], f"no longer needed: {roll.base - 1} replicas, {len(old) - 1} old ones left")
     patience = None if rolling.cap.rolled_back else _patience(rolling, ready, len(old))
-    return patience or _evict(rolling, old[0], f"its successor starts with cap {rolling.cap.value}, {len(old)} to go")
+    return patience or _evict(rolling, old[0], f"its successor starts with {setting_of(rolling.cap)}, {len(old)} to go")
 
 
 def _must_wait(rolling: Rolling, ready: int, old: list[PodFact], new_ready: list[PodFact]) -> str:
@@ -155,7 +185,7 @@ def _canary_wait(rolling: Rolling, new_ready: list[PodFact]) -> str:
         return "waits for the extra replica" if rolling.roll.surge else ""
     served = rolling.service.now - min(pod.ready_at or rolling.service.now for pod in new_ready)
     if served < max(rolling.service.settings.canary_seconds, season(rolling)):
-        return f"the first pod with cap {rolling.cap.value} has served {served:.0f} s as a canary"
+        return f"the first pod with {setting_of(rolling.cap)} has served {served:.0f} s as a canary"
     return ""
 
 
@@ -165,7 +195,7 @@ def _patience(rolling: Rolling, ready: int, to_go: int) -> RollStep | None:
     A cap that is raised because requests wait does not wait: the change itself shortens the queue.
     """
     roll, cap, allowed = rolling.roll, rolling.cap, rolling.allowed
-    lowered = cap.previous is None or cap.value < cap.previous
+    lowered = cap.previous is None or cap.value <= cap.previous
     if lowered and not allowed.calm:
         return rolling.wait(f"demand is rising: the roll waits, {to_go} to go")
     if roll.surge or not allowed.room or allowed.spare(ready):
@@ -188,7 +218,7 @@ def _evict(rolling: Rolling, pod: PodFact, why: str) -> RollStep:
 def _complete(rolling: Rolling) -> RollStep:
     cap, variant = rolling.cap, rolling.variant
     reason = Reason.BATCH_CHANGE_ROLLED_BACK if cap.rolled_back else Reason.BATCH_CHANGE_COMPLETED
-    message = f"all {len(variant.living)} pods run with cap {cap.value}"
+    message = f"all {len(variant.living)} pods run with {setting_of(cap)}"
     action = CompleteBatchCap(rolling.service.spec.key, variant.name, variant.workload.ref, cap.value, reason, message)
     # The floor stays until the completion is seen, without the extra replica.
     return RollStep(None, reason, message, action=action, on_new=len(variant.living))
@@ -197,7 +227,7 @@ def _complete(rolling: Rolling) -> RollStep:
 def _roll_back(rolling: Rolling, why: str) -> RollStep:
     cap, variant = rolling.cap, rolling.variant
     previous = cap.previous or cap.value
-    message = f"cap {cap.value} taken back to {previous}: {why}"
+    message = f"{setting_of(cap)} taken back to {previous}{_with_chunk(cap.previous_chunk)}: {why}"
     action = SetBatchCap(
         rolling.service.spec.key,
         variant.name,
@@ -207,8 +237,25 @@ def _roll_back(rolling: Rolling, why: str) -> RollStep:
         Reason.BATCH_CHANGE_ROLLED_BACK,
         message,
         rolled_back=True,
+        previous_chunk=cap.chunk,
+        chunk=cap.chunk if cap.previous_chunk is None else cap.previous_chunk,
     )
     roll = replace(rolling.roll, bad_since=cap.changed_at, started_at=rolling.service.now, evicted_uid="")
     return RollStep(
-        roll, Reason.BATCH_CHANGE_ROLLED_BACK, message, floor=rolling.floor, action=action, blocked=cap.value
+        roll,
+        Reason.BATCH_CHANGE_ROLLED_BACK,
+        message,
+        floor=rolling.floor,
+        action=action,
+        blocked=cap.value,
+        blocked_chunk=cap.chunk,
     )
+
+
+def setting_of(cap: BatchCap) -> str:
+    """A cap with its chunk in words."""
+    return f"cap {cap.value}{_with_chunk(cap.chunk)}"
+
+
+def _with_chunk(chunk: int | None) -> str:
+    return "" if chunk is None else f" and chunk {chunk}"

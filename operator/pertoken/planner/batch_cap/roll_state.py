@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pertoken.domain.cluster import BatchCap, PodFact
+from pertoken.domain.plan import Action
 from pertoken.domain.reasons import Reason
 from pertoken.planner.memory import Roll
 from pertoken.planner.service_state import ServiceState, VariantState
@@ -60,9 +61,27 @@ class Rolling:
         bad = self.roll.bad_since
         return bad is not None and started <= bad
 
+    @property
+    def patient(self) -> bool:
+        """A new chunk alone: for some hours no pod restarts for it; those that start anyway take it along."""
+        cap, patience = self.cap, self.service.tuning.cap.patience_seconds
+        chunk_alone = cap.value == cap.previous and cap.previous_chunk not in (None, cap.chunk)
+        return chunk_alone and not cap.rolled_back and self.service.now - cap.changed_at < patience
+
+    def let_be(self, message: str, *, action: Action | None = None) -> RollStep:
+        """The same where replicas may come and go as they would without the roll."""
+        here = replace(self.roll, base=self.variant.current, surge=False)
+        return replace(self.wait(message, roll=here), floor=None, action=action)
+
     def wait(self, message: str, *, roll: Roll | None = None) -> RollStep:
         """Nothing is done in this cycle, for the reason in words; `roll` is what to remember."""
         roll = roll or self.roll
         floor = roll.base + (1 if roll.surge else 0)
         new = sum(1 for pod in self.variant.living if self.is_new(pod) and pod.ready)
         return RollStep(roll, Reason.BATCH_CHANGE_ROLLING, message, floor=floor, on_new=new)
+
+
+def restarts(service: ServiceState, variant: VariantState, roll: Roll | None) -> bool:
+    """Whether a roll is under way for which pods are restarted."""
+    cap = variant.workload.cap
+    return roll is not None and (cap is None or not Rolling(service, variant, cap, roll).patient)

@@ -8,7 +8,7 @@ from pertoken.domain.trace import Told
 from pertoken.planner.assessment import Grade
 from pertoken.planner.batch_cap.cap import decide_cap
 from pertoken.planner.batch_cap.roll import roll_cap
-from pertoken.planner.batch_cap.roll_state import Allowed
+from pertoken.planner.batch_cap.roll_state import Allowed, restarts
 from pertoken.planner.pool_state import PoolState
 from pertoken.planner.proposal import Status, step
 from pertoken.planner.settlement import CapDecision, RollStep, SettledVariant, Settlement
@@ -17,10 +17,10 @@ from pertoken.planner.settlement import CapDecision, RollStep, SettledVariant, S
 def batch_cap(settlement: Settlement) -> Settlement:
     """The settlement with cap and roll of every variant; one variant at a time rolls."""
     variants, steps = [], []
-    rolling = any(variant.memory.roll is not None for variant in settlement.state.variants)
+    rolling = any(restarts(settlement.state, variant, variant.memory.roll) for variant in settlement.state.variants)
     for variant in settlement.variants:
         capped = _capped(settlement, variant, rolling=rolling)
-        rolling = rolling or capped.roll.roll is not None
+        rolling = rolling or restarts(settlement.state, variant.state, capped.roll.roll)
         cap = capped.state.workload.cap
         change = (None if cap is None else cap.value, capped.cap.desired)
         told = Told(capped.roll.message)

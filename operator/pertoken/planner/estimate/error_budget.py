@@ -23,7 +23,7 @@ def budget_after(state: ServiceState) -> ErrorBudget:
         return budget
     requests = max(each.rate for each in told) * min(since, state.window)
     missed = min(sum(each.missed for each in told), 1.0)
-    return counted(budget, requests, missed * requests, now, state.tuning.budget)
+    return counted(budget, requests, missed * requests, now, state.budget_rules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Spending:
 
 def spending(state: ServiceState) -> Spending:
     """What may be missed next."""
-    percentile, tuning = state.targets.percentile, state.tuning.budget
+    percentile, tuning = state.targets.percentile, state.budget_rules
     promise = Promise(percentile, state.settings.attainment_margin, state.caution)
     rate = state.samples[-1].requests if state.samples else 0.0
     missing = share_to_miss(state.memory.budget, promise, rate, tuning)

@@ -67,7 +67,9 @@ def expected(state: ServiceState, demand: DemandFigures) -> Expected | None:
     work = work_of(cheapest, load)
     longest = state.tuning.estimate.longest_residence
     residence = min(load.output_tokens * cheapest.point.point.inter_token, longest)
-    horizon = Horizon(demand.lead_seconds, state.settings.cycle_seconds, residence)
+    near = state.tuning.stabilization.looked_ahead
+    ahead_seconds = demand.lead_seconds * (near + (1.0 - near) * state.inertia)
+    horizon = Horizon(ahead_seconds, state.settings.cycle_seconds, residence)
     ahead = forecast(state.samples, horizon, work.input_weight, state.tuning.forecasting)
     return Expected(load, capacities, delivered, tuple(order), demand, ahead, work)
 

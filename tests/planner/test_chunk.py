@@ -1,0 +1,171 @@
+"""The prefill chunk: which one suits, and how it reaches the pods."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lab import plant
+
+from pertoken.catalog.engines import CHUNK_SIZES
+from pertoken.catalog.lookup import SHIPPED
+from pertoken.domain.cluster import BatchCap
+from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
+from pertoken.domain.reasons import Reason
+from pertoken.domain.service import Batching, EngineKind, Parallelism
+from pertoken.performance.steady import Engine, Load, Sustainable, Targets, sustainable_rate
+from pertoken.performance.step_time import engine_model
+from pertoken.planner.batch_cap.chunk import ChunkBounds, best_chunk, full_step
+from pertoken.planner.tuning import TUNING
+
+SMALL = Engine(engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("a100"), Parallelism()))
+LARGE = Engine(engine_model(SHIPPED.model("llama-3.1-70b"), SHIPPED.gpu("h100"), Parallelism(tensor=4)))
+CHAT, REASONING = Load(1000, 250), Load(1377, 4175)
+WIDE = ChunkBounds(256, 8192)
+
+
+def sized(engine, tokens):
+    return replace(engine, model=engine.model.with_batched_tokens(tokens))
+
+
+@pytest.mark.parametrize(
+    ("engine", "load", "targets", "bounds", "chunk"),
+    [
+        (sized(SMALL, 2048), CHAT, Targets(0.05, 2.0), WIDE, 512),
+        (sized(SMALL, 2048), CHAT, Targets(0.08, 2.0), WIDE, 768),
+        (sized(LARGE, 2048), Load(690, 156), Targets(0.06, 2.0), WIDE, 768),
+        # As good as it gets, and near enough.
+        (sized(SMALL, 512), CHAT, Targets(0.05, 2.0), WIDE, None),
+        (sized(SMALL, 768), CHAT, Targets(0.06, 2.0), WIDE, None),
+        # A small one where a larger one would do.
+        (sized(SMALL, 256), CHAT, Targets(0.08, 2.0), WIDE, 768),
+        # Long answers fill the batch: prompts would crawl in what such a step leaves them.
+        (sized(SMALL, 2048), REASONING, Targets(0.06, 3.0), WIDE, None),
+        # Nothing is promised between tokens, or nothing can be.
+        (sized(SMALL, 2048), CHAT, Targets(None, 2.0), WIDE, None),
+        (sized(SMALL, 2048), CHAT, Targets(0.005, 2.0), WIDE, None),
+        # A first token that is due too soon for prompts in pieces.
+        (sized(SMALL, 2048), CHAT, Targets(0.03, 0.3), WIDE, None),
+        (sized(SMALL, 2048), CHAT, Targets(0.05, 2.0), ChunkBounds(768, 8192), None),
+        (sized(SMALL, 256), CHAT, Targets(0.08, 2.0), ChunkBounds(256, 512), 512),
+    ],
+)
+def test_the_chunk_that_suits(engine, load, targets, bounds, chunk):
+    assert best_chunk(engine, load, targets, bounds, TUNING.cap) == chunk
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    now=st.sampled_from(CHUNK_SIZES),
+    load=st.builds(Load, st.floats(50, 8000), st.floats(2, 3000), st.floats(0, 0.9)),
+    targets=st.builds(Targets, st.floats(0.01, 0.3), st.floats(0.2, 10)),
+    least=st.sampled_from([64, 256, 512]),
+    most=st.sampled_from(CHUNK_SIZES),
+)
+def test_a_chosen_chunk_keeps_its_word(now, load, targets, least, most):
+    engine = sized(SMALL, now)
+    chunk = best_chunk(engine, load, targets, ChunkBounds(least, most), TUNING.cap)
+
+    if chunk is not None:
+        before, after = (sustainable_rate(sized(SMALL, tokens), load, targets) for tokens in (now, chunk))
+        assert isinstance(before, Sustainable)
+        assert isinstance(after, Sustainable)
+        assert least <= chunk <= most
+        assert chunk != now
+        assert full_step(sized(SMALL, chunk), load, after.point) <= targets.inter_token
+        assert after.rate >= TUNING.cap.rate_kept * before.rate
+
+
+def chunked(rate=14, replicas=3, gpus=8, **changes):
+    """Engines that read cap and chunk, with a chunk that is too large for 50 ms between tokens."""
+    made = plant(rate=rate, replicas=replicas, gpus=gpus, cap=128, slow=1.1, **changes)
+    deployment = made.deployments["chat"]
+    deployment.cap = BatchCap(128, chunk=2048)
+    batching = Batching(max_sequences=128, max_batched_tokens=2048)
+    deployment.spec = replace(deployment.spec, batching=batching)
+    made.services["chat"] = replace(made.services["chat"], variants=(deployment.spec,))
+    for pod in made.pods:
+        pod.cap, pod.chunk = 128, 2048
+    return made
+
+
+def of(made, kind):
+    return [(at, action) for at, action in made.actions if isinstance(action, kind)]
+
+
+def test_a_better_chunk_is_written_and_nothing_restarts_for_it():
+    made = chunked(rate=10, replicas=2)
+    made.run(900)
+
+    [(at, change)] = of(made, SetBatchCap)
+    assert change.reason is Reason.BATCH_CHUNK_CHANGED
+    assert (change.previous, change.value, change.previous_chunk) == (128, 128, 2048)
+    assert 256 <= change.chunk < 2048
+    assert at < 600
+    assert of(made, EvictPod) == []
+    decision = made.decision().variants[0]
+    assert (decision.chunk, decision.desired_chunk) == (change.chunk, change.chunk)
+    assert decision.cap_reason is Reason.BATCH_CHANGE_ROLLING
+
+
+def test_the_chunk_comes_with_pods_that_start_and_old_ones_go_first():
+    made = chunked(rate=14)
+    mixed = set()
+    made.run(900)
+    made.rates["chat"] = 28.0
+    made.run(900, lambda lab, _: mixed.add(frozenset(pod.chunk for pod in lab.ready("chat"))))
+    assert {2048, made.deployments["chat"].cap.chunk} in mixed
+    made.rates["chat"] = 7.0
+    made.run(2400)
+
+    gone = [at for at, _ in of(made, EvictPod)]
+    assert gone
+    assert set(gone) <= {at for at, action in of(made, SetReplicas) if action.desired < action.current}
+    chunk = made.deployments["chat"].cap.chunk
+    assert {pod.chunk for pod in made.living("chat")} == {chunk}
+    assert made.deployments["chat"].cap.completed
+    assert of(made, CompleteBatchCap)
+    assert made.queues["chat"] == 0
+
+
+def test_a_restart_of_the_operator_forgets_nothing_of_it():
+    made = chunked(rate=10, replicas=2)
+    made.run(600)
+    made.restart()
+    made.run(600)
+
+    assert len(of(made, SetBatchCap)) == 1
+    assert of(made, EvictPod) == []
+
+
+def test_other_engines_keep_their_chunk():
+    made = chunked()
+    deployment = made.deployments["chat"]
+    deployment.spec = replace(deployment.spec, engine=EngineKind.SGLANG)
+    made.services["chat"] = replace(made.services["chat"], variants=(deployment.spec,))
+    made.run(600)
+
+    assert of(made, SetBatchCap) == []
+
+
+def test_a_chunk_that_crashes_engines_is_taken_back_and_not_tried_again():
+    made = chunked()
+    made.run(900)
+    bad = made.deployments["chat"].cap.chunk
+    advance = made.advance_pod
+
+    def crashing(pod):
+        advance(pod)
+        if pod.chunk == bad:
+            pod.crashed, pod.ready = True, None
+
+    made.advance_pod = crashing
+    made.rates["chat"] = 28.0
+    made.run(1800)
+
+    back = of(made, SetBatchCap)[1][1]
+    assert back.rolled_back
+    assert (back.value, back.chunk) == (128, 2048)
+    assert "CrashLoopBackOff" in back.message
+    assert {pod.chunk for pod in made.living("chat")} == {2048}
+    assert len(of(made, SetBatchCap)) == 2
