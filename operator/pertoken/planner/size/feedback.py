@@ -20,7 +20,7 @@ def add_for_latency(proposal: Proposal, known: Expected) -> Proposal:
         (latency, measured)
         for latency in state.latencies
         if latency.objective is not None
-        and (measured := current_percentile(state, latency)) is not None
+        and (measured := current_percentile(state, latency, above=latency.objective)) is not None
         and measured > latency.objective
     ]
     variant, capacity = first.state, first.capacity
