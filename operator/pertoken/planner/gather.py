@@ -11,7 +11,7 @@ from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods
 from pertoken.domain.cost import no_account
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
-from pertoken.domain.service import EngineKind, ModelSpec, VariantSpec
+from pertoken.domain.service import EngineKind, ModelSpec, Parallelism, VariantSpec
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.domain.world import ServiceView, VariantView, World
 from pertoken.forecast.slo_knee import unlearnt
@@ -150,26 +150,50 @@ class _Models:
     results: Results
 
 
-def _base_model(model: ModelSpec, variant: VariantSpec, accelerator: str, catalog: Catalog) -> EngineModel | None:
-    if variant.engine is EngineKind.GENERIC or not model.id:
-        return None
-    gpu = catalog.known_gpu(accelerator)
+@dataclass(frozen=True, slots=True)
+class _Replica:
+    """What the coefficients of a replica depend on; many services have the same.
+
+    Attributes:
+        architecture: of a model that is described inline.
+        batched_tokens: tokens of one step as the user states them.
+    """
+
+    model: str
+    architecture: tuple[tuple[str, Fact], ...] | None
+    accelerator: str
+    parallelism: Parallelism
+    quantization: str
+    batched_tokens: int | None
+
+
+def _base_model(replica: _Replica, catalog: Catalog) -> EngineModel | None:
+    gpu = catalog.known_gpu(replica.accelerator)
     if gpu is None:
         return None
-    facts: tuple[tuple[str, Fact], ...] | None = model.architecture
-    row = from_config(model.id, facts) if facts else catalog.known_model(model.id)
+    facts = replica.architecture
+    row = from_config(replica.model, facts) if facts else catalog.known_model(replica.model)
     if row is None or isinstance(row, Unknown):
         return None
-    quantization = variant.quantization
+    quantization = replica.quantization
     if quantization in ("", "bf16"):
-        quantization = quantization_of(model.id) or quantization
-    base = engine_model(row, gpu, variant.parallelism, quantization)
-    return base.with_batched_tokens(variant.batching.max_batched_tokens)
+        quantization = quantization_of(replica.model) or quantization
+    base = engine_model(row, gpu, replica.parallelism, quantization)
+    return base.with_batched_tokens(replica.batched_tokens)
+
+
+def _known_replica(model: ModelSpec, variant: VariantSpec, accelerator: str, models: _Models) -> EngineModel | None:
+    """Coefficients of a variant's replica; None for an engine that no model describes, and for what is not known."""
+    if variant.engine is EngineKind.GENERIC or not model.id:
+        return None
+    tokens = variant.batching.max_batched_tokens
+    replica = _Replica(model.id, model.architecture, accelerator, variant.parallelism, variant.quantization, tokens)
+    return models.results.of(_base_model, replica, models.catalog)
 
 
 def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, models: _Models) -> VariantState:
     accelerator = "" if state.pool is None else state.pool.accelerator
-    base = models.results.of(_base_model, model, state.spec, accelerator, models.catalog)
+    base = _known_replica(model, state.spec, accelerator, models)
     key = calibration_key(state, model, accelerator) or memory.calibration.key
     gpu = models.catalog.known_gpu(accelerator)
     measured = gpu is None or gpu.efficiency.measured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
 from math import ceil
 
 from pertoken.domain.identity import ServiceKey
@@ -41,11 +42,16 @@ def give_out(requests: Sequence[PoolRequest], pools: Mapping[str, PoolState]) ->
     """
     opened = [_open(request, pools) for request in sorted(requests, key=lambda request: request.service)]
     for priority in sorted({level for entry in opened for level in entry.priorities.values()}, reverse=True):
-        waiting = [entry for entry in opened if priority in entry.priorities.values()]
+        entitled = {entry.request.service: entry for entry in opened if priority in entry.priorities.values()}
+        waiting = [(entry.share, service) for service, entry in entitled.items()]
+        heapify(waiting)
         while waiting:
-            waiting.sort(key=lambda entry: (entry.share, entry.request.service))
-            if not _serve_one(waiting[0], pools, priority):
-                waiting.pop(0)
+            _, service = waiting[0]
+            entry = entitled[service]
+            if _serve_one(entry, pools, priority):
+                heapreplace(waiting, (entry.share, service))
+            else:
+                heappop(waiting)
     return {entry.request.service: _grant(entry) for entry in opened}
 
 
