@@ -58,10 +58,10 @@ docs: crds ## write the generated reference pages
 	@$(BIN)/python -m pertoken.cli.catalog_page
 	@$(BIN)/python -m pertoken.cli.metrics_page
 
-bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about five minutes)
+bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about twelve minutes on two free cores)
 	@$(BIN)/python -m pertoken_bench.report $(ARGS)
 
-bench-long: install ## more traffic, models, GPUs, pools and start-ups: docs/benchmarks-long.md (hours; it goes on where it was stopped)
+bench-long: install ## more traffic, models, GPUs, pools and start-ups: docs/benchmarks-long.md (about four hours; it goes on where it was stopped)
 	@$(BIN)/python -m pertoken_bench.report.long $(ARGS)
 
 tuning: install ## half and double of every number that decides: write docs/tuning.md (15 minutes; ARGS=--quick: 4)
