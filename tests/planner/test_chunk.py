@@ -6,16 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import plant
+from states import Variant, service_state
 
 from pertoken.catalog.engines import CHUNK_SIZES
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
 from pertoken.domain.reasons import Reason
-from pertoken.domain.service import Batching, EngineKind, Parallelism
+from pertoken.domain.service import Batching, BatchingMode, EngineKind, Parallelism
 from pertoken.performance.steady import Engine, Load, Sustainable, Targets, sustainable_rate
 from pertoken.performance.step_time import engine_model
 from pertoken.planner.batch_cap.chunk import ChunkBounds, best_chunk, full_step
+from pertoken.planner.batch_cap.roll import roll_cap
+from pertoken.planner.batch_cap.roll_state import Allowed
+from pertoken.planner.settlement import CapDecision
 from pertoken.planner.tuning import TUNING
 
 SMALL = Engine(engine_model(SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("a100"), Parallelism()))
@@ -169,3 +173,45 @@ def test_a_chunk_that_crashes_engines_is_taken_back_and_not_tried_again():
     assert "CrashLoopBackOff" in back.message
     assert {pod.chunk for pod in made.living("chat")} == {2048}
     assert len(of(made, SetBatchCap)) == 2
+
+
+def given(made, **batching):
+    """The user changes the variant's batching."""
+    deployment = made.deployments["chat"]
+    deployment.spec = replace(deployment.spec, batching=replace(deployment.spec.batching, **batching))
+    made.services["chat"] = replace(made.services["chat"], variants=(deployment.spec,))
+
+
+@pytest.mark.parametrize(
+    ("batching", "cap", "chunk"),
+    [
+        ({"max_batched_tokens": 256}, 128, 256),  # a lowered maximum holds, however well the chunk suits
+        ({"max_batched_tokens": 64}, 128, 128),  # but never fewer tokens than sequences
+        ({"mode": BatchingMode.FIXED, "max_batched_tokens": 1024}, 128, 1024),
+        ({"mode": BatchingMode.FIXED, "max_sequences": 512, "max_batched_tokens": None}, 512, 512),
+    ],
+)
+def test_what_the_user_allows_or_fixes_holds(batching, cap, chunk):
+    made = chunked(rate=10, replicas=2)
+    made.deployments["chat"].cap = BatchCap(128, chunk=384)
+    for pod in made.pods:
+        pod.chunk = 384
+    made.run(300)
+    assert of(made, SetBatchCap) == []
+    given(made, **batching)
+    made.run(900)
+
+    change = of(made, SetBatchCap)[0][1]
+    assert (change.value, change.chunk) == (cap, chunk)
+
+
+@pytest.mark.parametrize("wanted", [None, 24, 512])
+def test_a_chunk_is_never_below_its_cap(wanted):
+    """However a decision came about: an engine with fewer tokens than sequences does not start."""
+    state = service_state(Variant(rate=0.5, workload={"cap": BatchCap(16, chunk=24)}))
+    decision = CapDecision(64, Reason.BATCH_CAP_RAISED, change=True, chunk=wanted)
+
+    step = roll_cap(state, state.variants[0], decision, Allowed(room=True))
+
+    assert step.action is not None, step.message
+    assert (step.action.value, step.action.chunk) == (64, max(64, wanted or 24))

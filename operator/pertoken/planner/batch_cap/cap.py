@@ -78,9 +78,7 @@ def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: fl
         chunked = _rechunked(state, variant, kept, cap)
         return _timing(chunked, cap, variant, state) if chunked.change else decision
     # Pods that restart for the cap take the better chunk along.
-    tokens = _chunk(state, variant, cap)
-    decision = decision if tokens is None else replace(decision, chunk=max(tokens, decision.desired or tokens))
-    return _timing(decision, cap, variant, state)
+    return _timing(replace(decision, chunk=_chunk(state, variant, cap) or cap.chunk), cap, variant, state)
 
 
 def _chunk(state: ServiceState, variant: VariantState, cap: BatchCap) -> int | None:
@@ -88,18 +86,22 @@ def _chunk(state: ServiceState, variant: VariantState, cap: BatchCap) -> int | N
     engine, load, batching = variant.engine, state.load, variant.spec.batching
     if engine is None or load is None or cap.chunk is None or variant.spec.engine is not EngineKind.VLLM:
         return None  # only vLLM's steps hold prompts and decoding sequences together, as the model has it
-    present = replace(engine, model=engine.model.with_batched_tokens(cap.chunk))
     most = batching.max_batched_tokens or max(cap.chunk, DEFAULT_BATCHED_TOKENS)
+    if cap.chunk > max(most, cap.value):
+        return max(most, cap.value)
+    present = replace(engine, model=engine.model.with_batched_tokens(cap.chunk))
     bounds = ChunkBounds(cap.value, most)
     return state.results.of(best_chunk, present, load, state.targets, bounds, state.tuning.cap)
 
 
 def _rechunked(state: ServiceState, variant: VariantState, kept: CapDecision, cap: BatchCap) -> CapDecision:
     """Another chunk alone: pods take it as they come and go, none restarts for it at first."""
-    tokens = _chunk(state, variant, cap)
+    tokens, most = _chunk(state, variant, cap), variant.spec.batching.max_batched_tokens
     if tokens is None:
         return kept
     words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: a full step then keeps the inter-token objective"
+    if most is not None and cap.chunk is not None and cap.chunk > max(most, cap.value):
+        words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: maxBatchedTokens allows {most}"
     return CapDecision(cap.value, Reason.BATCH_CHUNK_CHANGED, words, change=True, chunk=tokens)
 
 
@@ -180,12 +182,15 @@ def ideal_cap(engine: Engine, load: Load, targets: Targets, limit: int, batching
 
 def _fixed(cap: BatchCap, batching: Batching, state: ServiceState) -> CapDecision:
     wanted = batching.max_sequences
-    if wanted == cap.value:
-        return CapDecision(wanted, Reason.BATCH_FIXED, f"cap fixed at {wanted}")
+    chunk = None if cap.chunk is None else max(batching.max_batched_tokens or cap.chunk, wanted)
+    if (wanted, chunk) == (cap.value, cap.chunk):
+        return CapDecision(wanted, Reason.BATCH_FIXED, f"cap fixed at {wanted}", chunk=chunk)
     message = f"cap fixed at {wanted}, engines still run with {cap.value}"
+    if wanted == cap.value:
+        message = f"prefill chunk fixed at {chunk} tokens, engines still run with {cap.chunk}"
     if cap.changed_at and state.now - cap.changed_at < state.settings.cap_interval_seconds:
-        return CapDecision(wanted, Reason.BATCH_CHANGE_TOO_SOON, message)
-    return CapDecision(wanted, Reason.BATCH_FIXED, message, change=True)
+        return CapDecision(wanted, Reason.BATCH_CHANGE_TOO_SOON, message, chunk=chunk)
+    return CapDecision(wanted, Reason.BATCH_FIXED, message, change=True, chunk=chunk)
 
 
 def _tokens_late(state: ServiceState) -> bool:

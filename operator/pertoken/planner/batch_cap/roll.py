@@ -83,7 +83,8 @@ def _start(
         )
         return RollStep(None, Reason.BATCH_CHANGE_WOULD_INTERRUPT, words)
     spec = service.spec.key
-    chunk = cap.chunk if wanted.chunk is None else wanted.chunk
+    # A step has room for a token of every running sequence: an engine refuses to start with less.
+    chunk = None if cap.chunk is None else max(wanted.chunk or cap.chunk, value)
     action = SetBatchCap(
         spec,
         variant.name,
