@@ -7,9 +7,11 @@ from importlib.resources import files
 
 import pytest
 
-from pertoken.catalog.lookup import SHIPPED
+from pertoken.catalog.lookup import SHIPPED, quantization_of
 from pertoken.catalog.model_rows import ROWS
 from pertoken.catalog.shipped_models import MODELS
+from pertoken.domain.service import Parallelism
+from pertoken.performance.coefficients import engine_model
 from pertoken.performance.memory import count, kv_bytes_per_token
 
 GIB = 2**30
@@ -55,6 +57,14 @@ def test_cache_sizes_are_within_3_percent_of_start_up_logs(log):
     name, gib, tokens, tensor, width = LOGS[log]
     model = SHIPPED.known_model(name)
     assert gib * GIB / kv_bytes_per_token(model, tensor, width) == pytest.approx(tokens, rel=0.03)
+
+
+def test_weights_in_8_bits_do_not_make_the_cache_narrow():
+    """RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic on one H200: the log says 174,336 tokens (llm-d-benchmark#345)."""
+    name = "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic"
+    model, gpu = SHIPPED.known_model(name), SHIPPED.known_gpu("h200-sxm")
+    assert quantization_of(name) == "fp8"
+    assert engine_model(model, gpu, Parallelism(), "fp8").kv_capacity == pytest.approx(174_336, rel=0.03)
 
 
 @pytest.mark.parametrize(
