@@ -135,10 +135,10 @@ def _ablations(results: Results) -> Iterator[str]:
         return
     rows = [*results["ablations"]["rows"], by_name(results["larger"]["rows"])["pertoken"]]
     yield (
-        "## What pertoken's parts are worth\n\n`azure-conv-16`, pertoken with one ability taken away: moving the batch "
-        "cap (`fixed-cap`), calibration (`no-calibration`), looking ahead over the start-up (`no-lookahead`), tokens "
-        "instead of requests as demand (`requests`). `foresight` has the planner's capacity of a replica and knows the "
-        "demand that comes.\n"
+        "## What pertoken's parts are worth\n\n`azure-conv-16`, pertoken with one ability taken away: moving batch cap "
+        "and prefill chunk (`fixed-cap`), the chunk alone (`fixed-chunk`), calibration (`no-calibration`), looking "
+        "ahead over the start-up (`no-lookahead`), tokens instead of requests as demand (`requests`). `foresight` has "
+        "the planner's capacity of a replica and knows the demand that comes.\n"
     )
     yield table(rows, results["larger"]["required"])
     yield "\n".join(_ablation_words(rows, results["larger"]["required"])) + "\n"
