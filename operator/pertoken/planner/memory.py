@@ -142,11 +142,11 @@ class VariantMemory:
     roll: Roll | None = None
     blocked_cap: int | None = None
     blocked_until: float = 0.0
-    blocked_chunk: int | None = None
     queued_since: float | None = None
     delivered: Delivered | None = None
     absent_since: float | None = None
     cap_proof: CapProof | None = None
+    blocked_chunk: int | None = None  # last: what is saved is read by position
 
 
 @dataclass(frozen=True, slots=True)
