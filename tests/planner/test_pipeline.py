@@ -188,7 +188,7 @@ def test_actions_come_down_first():
     fleet.deployments["code"].replicas = 6
     fleet.pods.clear()
     serving_since(fleet, START - 3600)
-    fleet.run(450)
+    fleet.run(390)  # the count of `code` is about to come down
     fleet.rates["chat"] = 60.0
     orders = []
     fleet.run(
