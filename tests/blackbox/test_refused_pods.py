@@ -35,7 +35,7 @@ def test_a_stateful_set_says_why_in_its_events_and_keeps_no_gpus(lab):
         return ready.get("reason") == "ReplicaFailure" and "exceeded quota: gpus" in ready["message"]
 
     lab.until(told, 40, says="the server's words")
-    assert "2 of 7 replicas" in lab.condition("chat", "Ready")["message"]
+    lab.until(lambda: "2 of 7 replicas" in lab.condition("chat", "Ready")["message"], 40, says="two of them run")
 
     def placeable() -> int:
         return int(lab.cluster.get("AcceleratorPool", "", pool)["status"]["placeable"])
