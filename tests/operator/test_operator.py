@@ -64,10 +64,14 @@ def test_what_the_flight_recorder_holds_replays_bit_for_bit(stack, world, serve,
 
     document = world.until(lambda: (told := replayed())["decisions"] >= 10 and told, 60)
     assert document["same"]
-    changed = CliRunner().invoke(app, ["replay", str(file), "--set", "knee.prior=0.05", "-o", "json"])
-    assert changed.exit_code == 1, changed.output
-    services = {each["service"] for each in json.loads(changed.stdout)["differences"]}
-    assert f"{world.namespace}/recorded" in services
+
+    def differs():
+        replayed()
+        changed = CliRunner().invoke(app, ["replay", str(file), "--set", "knee.prior=0.05", "-o", "json"])
+        differences = json.loads(changed.stdout)["differences"]
+        return changed.exit_code == 1 and f"{world.namespace}/recorded" in {each["service"] for each in differences}
+
+    world.until(differs, 60)
 
 
 def test_a_schedule_raises_the_minimum_once_the_freeze_is_lifted(stack, world):
