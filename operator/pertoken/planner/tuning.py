@@ -119,9 +119,9 @@ class Stabilization:
     unproven_seconds: float = number(300.0, "s", "convention: HPA's stabilization window")
     proven_trust: float = number(0.5, "of the forecast's cases", "guess: learnt, not guessed")
     looked_ahead: float = number(
-        0.25, "of the lead", "measured on three hours of traffic: 2 to 8 % cheaper than the whole lead"
+        0.25, "of the lead", "measured on four hours of traffic: 8 % cheaper to 3 % dearer than the whole lead"
     )
-    least_window: float = number(0.4, "of the lead", "measured on three hours of traffic, with the number above")
+    least_window: float = number(0.4, "of the lead", "measured on four hours of traffic, with the number above")
     down_percent: int = number(
         50, "% per start-up", "convention: rent or buy, half may go in the time that one comes back"
     )
