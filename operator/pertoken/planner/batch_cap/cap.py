@@ -86,22 +86,27 @@ def _chunk(state: ServiceState, variant: VariantState, cap: BatchCap) -> int | N
     engine, load, batching = variant.engine, state.load, variant.spec.batching
     if engine is None or load is None or cap.chunk is None or variant.spec.engine is not EngineKind.VLLM:
         return None  # only vLLM's steps hold prompts and decoding sequences together, as the model has it
-    most = batching.max_batched_tokens or max(cap.chunk, DEFAULT_BATCHED_TOKENS)
-    if cap.chunk > max(most, cap.value):
-        return max(most, cap.value)
+    most = _most_tokens(cap, batching)
+    if cap.chunk > most:
+        return most
     present = replace(engine, model=engine.model.with_batched_tokens(cap.chunk))
     bounds = ChunkBounds(cap.value, most)
     return state.results.of(best_chunk, present, load, state.targets, bounds, state.tuning.cap)
 
 
+def _most_tokens(cap: BatchCap, batching: Batching) -> int:
+    """Tokens per step that the user allows, but never fewer than sequences."""
+    return max(batching.max_batched_tokens or max(cap.chunk or 0, DEFAULT_BATCHED_TOKENS), cap.value)
+
+
 def _rechunked(state: ServiceState, variant: VariantState, kept: CapDecision, cap: BatchCap) -> CapDecision:
     """Another chunk alone: pods take it as they come and go, none restarts for it at first."""
-    tokens, most = _chunk(state, variant, cap), variant.spec.batching.max_batched_tokens
+    tokens = _chunk(state, variant, cap)
     if tokens is None:
         return kept
-    words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: a full step then keeps the inter-token objective"
-    if most is not None and cap.chunk is not None and cap.chunk > max(most, cap.value):
-        words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: maxBatchedTokens allows {most}"
+    allowed = (cap.chunk or 0) <= _most_tokens(cap, variant.spec.batching)
+    why = "a full step then keeps the inter-token objective" if allowed else "maxBatchedTokens allows no more"
+    words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: {why}"
     return CapDecision(cap.value, Reason.BATCH_CHUNK_CHANGED, words, change=True, chunk=tokens)
 
 

@@ -51,10 +51,10 @@ def best_chunk(engine: Engine, load: Load, targets: Targets, bounds: ChunkBounds
     if tuning.least_step <= now / objective <= tuning.most_step:
         return None
     per_token = now / _room(free, present.point)
-    for tokens in reversed(CHUNK_SIZES):
+    for tokens in (size for size in reversed(CHUNK_SIZES) if bounds.least <= size <= bounds.most):
         sized = replace(free, model=free.model.with_batched_tokens(tokens))
         sustained = sustainable_rate(sized, load, targets)
-        if not bounds.least <= tokens <= bounds.most or not isinstance(sustained, Sustainable):
+        if not isinstance(sustained, Sustainable):
             continue
         step = full_step(sized, load, sustained.point)
         if step > objective or sustained.rate < tuning.rate_kept * present.rate:
