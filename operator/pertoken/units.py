@@ -12,6 +12,7 @@ from typing import Final
 MAX_AMOUNT_CHARACTERS: Final = 24
 SECONDS_PER_HOUR: Final = 3600
 SECONDS_PER_MINUTE: Final = 60
+HOURS_PER_DAY: Final = 24
 MICROSECONDS: Final = 1_000_000  # in a second
 MILLISECONDS: Final = 1000  # in a second
 TOKENS_PER_MILLION: Final = 1_000_000

@@ -8,6 +8,7 @@ import pytest
 
 import pertoken
 from pertoken.accounting import tuning as accounting
+from pertoken.capacity.purchase import tuning as purchasing
 from pertoken.forecast import tuning as forecast
 from pertoken.numbers import numbers_of
 from pertoken.performance import tuning as performance
@@ -23,6 +24,7 @@ ALLOWED = {
     ("accounting/statement.py", "_PRICE"): "digits of exact decimals",
     ("accounting/statement.py", "_LEAST_PLACES"): "places of a price",
     ("accounting/ledger.py", "_PLANNERS_LEDGER"): "place in a saved form",
+    ("capacity/purchase/document.py", "SHARE_PLACES"): "places of a printed share",
     ("planner/memory.py", "_LEDGER"): "place in a saved form",
     ("planner/assessment.py", "PANIC"): "member of an enumeration",
     ("planner/conditions/latency.py", "LARGEST_SECONDS"): "open end of a histogram, in words",
@@ -37,6 +39,7 @@ GROUPS = {
     "accounting": accounting.TUNING,
     "sustained": performance.SUSTAINED,
     "calibrating": performance.CALIBRATING,
+    "purchasing": purchasing.TUNING,
 }
 
 
@@ -60,7 +63,7 @@ def numbers(path):
 
 
 def places():
-    for layer in ("planner", "accounting", "forecast"):
+    for layer in ("planner", "accounting", "forecast", "capacity/purchase"):
         for path in sorted((ROOT / layer).rglob("*.py")):
             if path.name != TUNING:
                 for name, node in numbers(path):
