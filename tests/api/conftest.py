@@ -62,10 +62,53 @@ def pool() -> Json:
     }
 
 
+@pytest.fixture
+def plan() -> Json:
+    return {
+        "apiVersion": "serving.pertoken.dev/v1alpha1",
+        "kind": "CapacityPlan",
+        "metadata": {"name": "next-month"},
+        "spec": {
+            "services": [{"namespace": "demo", "name": "chat"}],
+            "horizonDays": 14,
+            "growth": {"percentPerMonth": "10"},
+            "events": [
+                {
+                    "name": "launch",
+                    "startTime": "2027-01-11T08:00:00Z",
+                    "endTime": "2027-01-12T08:00:00+01:00",
+                    "demandFactor": "1.5",
+                }
+            ],
+            "budgetPerMonth": "12000",
+            "pools": [
+                {
+                    "pool": "a100",
+                    "gpusPerNode": 8,
+                    "leadSeconds": 86400,
+                    "onDemand": {"pricePerGPUHour": "2.45"},
+                    "spot": {"pricePerGPUHour": "1.39"},
+                    "reserved": [
+                        {"name": "one-month", "termDays": 30, "pricePerGPUHour": "1.80"},
+                        {
+                            "name": "one-year",
+                            "termDays": 365,
+                            "pricePerGPUHour": "1.30",
+                            "leadSeconds": 0,
+                            "minNodes": 2,
+                        },
+                    ],
+                }
+            ],
+        },
+    }
+
+
 @pytest.fixture(scope="session")
 def crds(control_plane) -> Kubectl:
     """Kubectl of a control plane that serves pertoken's kinds."""
     kubectl = control_plane.kubectl
     kubectl.apply_files(sorted((ROOT / "crds").glob("*.yaml")))
-    kubectl.await_crd("inferenceservices.serving.pertoken.dev", "acceleratorpools.serving.pertoken.dev")
+    kinds = ("inferenceservices", "acceleratorpools", "capacityplans")
+    kubectl.await_crd(*(f"{kind}.serving.pertoken.dev" for kind in kinds))
     return kubectl

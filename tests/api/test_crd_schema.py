@@ -80,10 +80,11 @@ def test_list_types():
     assert template["x-kubernetes-preserve-unknown-fields"] is True
 
 
-def test_printed_text_is_both_kinds():
+def test_printed_text_is_all_kinds():
     assert [document["spec"]["names"]["kind"] for document in yaml.safe_load_all(all_crds_yaml())] == [
         "InferenceService",
         "AcceleratorPool",
+        "CapacityPlan",
     ]
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from pertoken.api.capacityplan import translate_plan
 from pertoken.api.errors import Rejected
+from pertoken.api.plan_rules import PLAN_RULES
 from pertoken.api.rules import POOL_RULES, SERVICE_RULES
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
@@ -18,6 +20,7 @@ from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 Bend = Callable[[Json], Any]
+ALL_RULES = (*SERVICE_RULES, *POOL_RULES, *PLAN_RULES)
 
 
 def _variant(change: Json, *drop: str) -> Bend:
@@ -131,6 +134,51 @@ POOL_FAULTS: dict[str, tuple[Bend, str]] = {
 }
 
 
+def _offer(index: int, change: Json) -> Bend:
+    return lambda obj: obj["spec"]["pools"][0]["reserved"][index].update(change)
+
+
+def _planned_pool(change: Json) -> Bend:
+    return lambda obj: obj["spec"]["pools"][0].update(change)
+
+
+PLAN_FAULTS: dict[str, tuple[Bend, str]] = {
+    "service twice": (
+        _spec({"services": [{"namespace": "demo", "name": "chat"}] * 2}),
+        "spec.services[1].name",
+    ),
+    "pool twice": (lambda obj: obj["spec"]["pools"].append({"pool": "a100"}), "spec.pools[1].pool"),
+    "offer twice": (_offer(1, {"name": "one-month"}), "spec.pools[0].reserved[1].name"),
+    "event that ends before it begins": (
+        lambda obj: obj["spec"]["events"][0].update(endTime="2027-01-11T08:00:00+01:00"),
+        "spec.events[0].endTime",
+    ),
+    "shrinking to nothing": (_spec({"growth": {"percentPerMonth": "-100"}}), "spec.growth.percentPerMonth"),
+    "growth beyond reason": (_spec({"growth": {"percentPerMonth": "1000.5"}}), "spec.growth.percentPerMonth"),
+    "most below least": (_offer(1, {"maxNodes": 1}), "spec.pools[0].reserved[1].maxNodes"),
+    # refused by the models and the schema rather than by rules
+    "horizon of nothing": (_spec({"horizonDays": 0}), "spec.horizonDays"),
+    "horizon beyond a year": (_spec({"horizonDays": 367}), "spec.horizonDays"),
+    "certainty": (_spec({"confidence": 100}), "spec.confidence"),
+    "negative budget": (_spec({"budgetPerMonth": "-1"}), "spec.budgetPerMonth"),
+    "negative price": (_offer(0, {"pricePerGPUHour": "-1.80"}), "spec.pools[0].reserved[0].pricePerGPUHour"),
+    "term of nothing": (_offer(0, {"termDays": 0}), "spec.pools[0].reserved[0].termDays"),
+    "always lost": (
+        _planned_pool({"spot": {"pricePerGPUHour": "1", "lostPercent": 101}}),
+        "spec.pools[0].spot.lostPercent",
+    ),
+    "offer without price": (
+        lambda obj: obj["spec"]["pools"][0]["reserved"][0].pop("pricePerGPUHour"),
+        "spec.pools[0].reserved[0].pricePerGPUHour",
+    ),
+    "event without zone": (
+        lambda obj: obj["spec"]["events"][0].update(startTime="2027-01-11T08:00:00"),
+        "spec.events[0].startTime",
+    ),
+    "misspelt horizon": (_spec({"horizonDay": 3}), "spec.horizonDay"),
+}
+
+
 def paths(result) -> list[str]:
     assert isinstance(result, Rejected), result
     return [error.path for error in result.errors]
@@ -150,12 +198,20 @@ def test_faulty_pools_are_refused_with_the_field(pool, fault):
     assert path in paths(translate_pool(pool))
 
 
-def test_every_rule_has_a_faulty_example(service, pool):
+@pytest.mark.parametrize("fault", PLAN_FAULTS)
+def test_faulty_plans_are_refused_with_the_field(plan, fault):
+    bend, path = PLAN_FAULTS[fault]
+    bend(plan)
+    assert path in paths(translate_plan(plan))
+
+
+def test_every_rule_has_a_faulty_example(service, pool, plan):
     """Else a rule could be wrong on either side without anyone noticing."""
     seen = set()
     for obj, faults, translate in (
         (service, SERVICE_FAULTS, translate_service),
         (pool, POOL_FAULTS, translate_pool),
+        (plan, PLAN_FAULTS, translate_plan),
     ):
         for bend, _ in faults.values():
             bent = copy.deepcopy(obj)
@@ -163,7 +219,7 @@ def test_every_rule_has_a_faulty_example(service, pool):
             result = translate(bent)
             assert isinstance(result, Rejected)
             seen |= {error.expectation for error in result.errors}
-    rules = {rule.message for rule in (*SERVICE_RULES, *POOL_RULES) if rule.check is not None}
+    rules = {rule.message for rule in ALL_RULES if rule.check is not None}
     assert rules <= seen
 
 
@@ -172,10 +228,11 @@ def dry_run(kubectl: Kubectl, obj: Json) -> str:
 
 
 @pytest.mark.e2e
-def test_the_server_takes_what_python_takes(crds, service, pool):
+def test_the_server_takes_what_python_takes(crds, service, pool, plan):
     service["metadata"] = {"name": "chat", "namespace": "default"}
     assert "chat created" in dry_run(crds, service)
     assert "a100 created" in dry_run(crds, pool)
+    assert "next-month created" in dry_run(crds, plan)
 
 
 @pytest.mark.e2e
@@ -202,9 +259,20 @@ def test_the_server_refuses_faulty_pools(crds, pool, fault):
     assert not message or message in str(refused.value)
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize("fault", PLAN_FAULTS)
+def test_the_server_refuses_faulty_plans(crds, plan, fault):
+    bend, path = PLAN_FAULTS[fault]
+    bend(plan)
+    message = _last_rule_message(translate_plan(plan), path)
+    with pytest.raises(KubectlFailed) as refused:
+        dry_run(crds, plan)
+    assert not message or message in str(refused.value)
+
+
 def _last_rule_message(result: Any, path: str) -> str:
     """What a CEL rule says of this field; empty where the schema itself refuses, in the server's own words."""
-    with_cel = {rule.message for rule in (*SERVICE_RULES, *POOL_RULES) if rule.cel is not None}
+    with_cel = {rule.message for rule in ALL_RULES if rule.cel is not None}
     found = [error.expectation for error in result.errors if error.path == path]
     return next((text for text in found if text in with_cel), "")
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from pertoken.api.capacityplan import AcceptedPlan, translate_plan
 from pertoken.api.errors import FieldError, Rejected, nearest
-from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS
+from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS
 from pertoken.api.source import Document, NotYaml, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
 from pertoken.api.v1alpha1 import API_VERSION, GROUP
 from pertoken.api.workloads import WorkloadRequest, build_workload
+from pertoken.capacity.spec import PlanSpec
 from pertoken.catalog.architecture import Incomplete, read_facts
 from pertoken.catalog.lookup import HIDDEN_QUANTIZATION, Catalog, Unknown, hides_quantization
 from pertoken.catalog.models import Model
@@ -22,6 +24,13 @@ from pertoken.raw.values import shown
 
 # Stands in for a pool that is not in the files: nothing is known of its nodes and resource.
 _UNKNOWN_POOL: Final = PoolSpec(name="", accelerator="", resource_name="")
+_TRANSLATORS: Final[
+    Mapping[str, Callable[[Mapping[str, Any]], AcceptedService | AcceptedPool | AcceptedPlan | Rejected]]
+] = {
+    INFERENCE_SERVICE.kind: translate_service,
+    ACCELERATOR_POOL.kind: translate_pool,
+    CAPACITY_PLAN.kind: translate_plan,
+}
 
 
 class Severity(StrEnum):
@@ -60,6 +69,7 @@ class Checked:
     findings: tuple[Finding, ...]
     services: tuple[AcceptedService, ...]
     pools: tuple[AcceptedPool, ...]
+    plans: tuple[AcceptedPlan, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -72,6 +82,7 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
     findings: list[Finding] = []
     services: list[tuple[Document, AcceptedService]] = []
     pools: list[tuple[Document, AcceptedPool]] = []
+    plans: list[tuple[Document, AcceptedPlan]] = []
     for document in (each for file, text in sources.items() for each in read_documents(file, text)):
         if isinstance(document, NotYaml):
             findings.append(Finding(Severity.ERROR, document.file, document.line, "", "", None, document.why))
@@ -81,33 +92,38 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
             services.append((document, accepted))
         elif isinstance(accepted, AcceptedPool):
             pools.append((document, accepted))
+        elif isinstance(accepted, AcceptedPlan):
+            plans.append((document, accepted))
     for pool_document, pool in pools:
         findings += _pool_findings(pool_document, pool, catalog)
     for service_document, service in services:
         findings += _model_findings(service_document, service.spec.model, catalog)
         findings += _service_findings(service_document, service, [pool.spec for _, pool in pools])
-    findings += _twice([*(document for document, _ in services), *(document for document, _ in pools)])
+    for plan_document, plan in plans:
+        findings += _plan_findings(plan_document, plan.spec, [pool.spec for _, pool in pools])
+    findings += _twice([document for document, _ in (*services, *pools, *plans)])
     order = {file: number for number, file in enumerate(sources)}
     findings.sort(key=lambda finding: (order[finding.file], finding.line, finding.field))
     return Checked(
-        tuple(findings), tuple(accepted for _, accepted in services), tuple(accepted for _, accepted in pools)
+        tuple(findings),
+        tuple(accepted for _, accepted in services),
+        tuple(accepted for _, accepted in pools),
+        tuple(accepted for _, accepted in plans),
     )
 
 
-def _read(document: Document, findings: list[Finding]) -> AcceptedService | AcceptedPool | None:
+def _read(document: Document, findings: list[Finding]) -> AcceptedService | AcceptedPool | AcceptedPlan | None:
     findings += [_finding(document, error) for error in document.duplicates]
     wrong = _header_error(document.obj)
     if wrong is not None:
         findings.append(_finding(document, wrong))
         return None
     kind = document.obj.get("kind")
-    if kind == INFERENCE_SERVICE.kind and _ours(document.obj):
-        result: AcceptedService | AcceptedPool | Rejected = translate_service(document.obj)
-    elif kind == ACCELERATOR_POOL.kind and _ours(document.obj):
-        result = translate_pool(document.obj)
-    else:
+    translate = _TRANSLATORS.get(str(kind)) if _ours(document.obj) else None
+    if translate is None:
         findings.append(_note(document, f"not checked: no kind of {GROUP}"))
         return None
+    result = translate(document.obj)
     if isinstance(result, Rejected):
         findings += [_finding(document, error) for error in result.errors]
         return None
@@ -160,6 +176,26 @@ def _pool_findings(document: Document, pool: AcceptedPool, catalog: Catalog) -> 
     if pool.spec.price_per_gpu_hour is None:
         yield _warning(document, "spec.pricePerGPUHour", None, "without a price no cost is known")
     yield from _inert(document, pool.not_acted_on)
+
+
+def _plan_findings(document: Document, plan: PlanSpec, pools: Sequence[PoolSpec]) -> Iterator[Finding]:
+    by_name = {pool.name: pool for pool in pools}
+    for index, entry in enumerate(plan.offers):
+        path, pool = f"spec.pools[{index}]", by_name.get(entry.pool)
+        if pool is None:
+            yield _warning(document, f"{path}.pool", entry.pool, "an AcceleratorPool; the files hold none of this name")
+        own = None if pool is None else pool.price_per_gpu_hour
+        hourly = own if entry.on_demand_usd is None else entry.on_demand_usd
+        if hourly is None:
+            yield _warning(document, f"{path}.onDemand", None, "without a price by the hour nothing can be bought")
+            continue
+        dear = f"below the price by the hour, {hourly}: it is never bought"
+        for number, (offer, _) in enumerate(entry.reserved):
+            if offer.usd_per_gpu_hour >= hourly:
+                where = f"{path}.reserved[{number}].pricePerGPUHour"
+                yield _warning(document, where, str(offer.usd_per_gpu_hour), dear)
+        if entry.spot is not None and entry.spot.usd_per_gpu_hour >= hourly:
+            yield _warning(document, f"{path}.spot.pricePerGPUHour", str(entry.spot.usd_per_gpu_hour), dear)
 
 
 def _model_findings(document: Document, model: ModelSpec, catalog: Catalog) -> Iterator[Finding]:

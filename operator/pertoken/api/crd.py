@@ -9,7 +9,8 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS, Column, Kind
+from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS, Column, Kind
+from pertoken.api.plan_rules import PLAN_RULES
 from pertoken.api.rules import POOL_RULES, SERVICE_RULES, Rule
 from pertoken.api.v1alpha1 import GROUP, VERSION
 from pertoken.api.v1alpha1.base import PRESERVE_UNKNOWN
@@ -18,6 +19,7 @@ MAX_BYTES: Final = 256 * 1024
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     INFERENCE_SERVICE.kind: SERVICE_RULES,
     ACCELERATOR_POOL.kind: POOL_RULES,
+    CAPACITY_PLAN.kind: PLAN_RULES,
 }
 VALIDATIONS: Final = "x-kubernetes-validations"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pertoken.api.crd import RULES, object_schema
-from pertoken.api.kinds import INFERENCE_SERVICE, KINDS, Kind
+from pertoken.api.kinds import ACCELERATOR_POOL, INFERENCE_SERVICE, KINDS, Kind
 from pertoken.api.not_acted_on import POOL_FIELDS, SERVICE_FIELDS
 from pertoken.api.v1alpha1 import API_VERSION
 
@@ -15,6 +15,7 @@ _INTRODUCTION: Final = f"""# Reference: kinds of `{API_VERSION}`
 Generated from the models in `operator/pertoken/api` by `make crds`; `kubectl explain` shows the same.
 Amounts are decimal texts in US dollars, durations are whole seconds or milliseconds.
 """
+_INERT: Final = {INFERENCE_SERVICE.kind: SERVICE_FIELDS, ACCELERATOR_POOL.kind: POOL_FIELDS}
 _CELL: Final = str.maketrans({"|": "\\|", "\n": " "})
 
 
@@ -35,10 +36,11 @@ def _kind(kind: Kind) -> Iterator[str]:
     for rule in RULES[kind.kind]:
         yield f"| `{rule.at or 'metadata.name'}` | {rule.message.translate(_CELL)} |"
     yield ""
-    inert = SERVICE_FIELDS if kind is INFERENCE_SERVICE else POOL_FIELDS
-    yield "### Taken, but without effect in this version\n"
-    yield "The condition `Accepted` names those that an object sets (reason `FieldsNotActedOn`).\n"
-    yield ", ".join(f"`{entry.at}.{entry.field}`" for entry in inert) + "\n"
+    inert = _INERT.get(kind.kind)
+    if inert:
+        yield "### Taken, but without effect in this version\n"
+        yield "The condition `Accepted` names those that an object sets (reason `FieldsNotActedOn`).\n"
+        yield ", ".join(f"`{entry.at}.{entry.field}`" for entry in inert) + "\n"
     yield from _section(schema, "status")
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from pertoken.api.v1alpha1.accelerator_pool import AcceleratorPoolSpec
+from pertoken.api.v1alpha1.capacity_plan import CapacityPlanSpec
+from pertoken.api.v1alpha1.capacity_plan_status import CapacityPlanStatus
 from pertoken.api.v1alpha1.inference_service import InferenceServiceSpec
 from pertoken.api.v1alpha1.status import AcceleratorPoolStatus, InferenceServiceStatus
 
@@ -89,4 +91,34 @@ ACCELERATOR_POOL = Kind(
     ),
 )
 
-KINDS = (INFERENCE_SERVICE, ACCELERATOR_POOL)
+CAPACITY_PLAN = Kind(
+    kind="CapacityPlan",
+    plural="capacityplans",
+    singular="capacityplan",
+    short="ptplan",
+    namespaced=False,
+    description=(
+        "CapacityPlan asks which GPUs are needed, how many, when, and how to buy them: for which services, how far "
+        "ahead, within which budget, from which offers. `pertoken plan` makes the plan; it buys and applies nothing."
+    ),
+    spec=CapacityPlanSpec,
+    status=CapacityPlanStatus,
+    columns=(
+        Column("Days", ".spec.horizonDays", "integer", description="How far ahead is planned"),
+        Column("Services", ".status.services", "integer", description="Services that were planned for"),
+        Column("GPUs", ".status.peakGPUs", "integer", description="Sum of the pools' peaks at the plan's confidence"),
+        Column("Short", ".status.shortfalls", "integer", description="Pools that need more GPUs than exist"),
+        Column("Order-By", ".status.orderBy", description="Earliest date by which something must be ordered"),
+        Column("USD/Month", ".status.costPerMonth", description="Cost of an average month, commitments included"),
+        Column(
+            "In-Budget",
+            '.status.conditions[?(@.type=="WithinBudget")].status',
+            description="Whether the dearest month stays within the budget",
+        ),
+        Column("Saving", ".status.savingPerMonth", priority=1, description="USD a month below all on demand"),
+        Column("Planned", ".status.plannedTime", "date", description="When the plan was made"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+KINDS = (INFERENCE_SERVICE, ACCELERATOR_POOL, CAPACITY_PLAN)

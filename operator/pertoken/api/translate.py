@@ -90,7 +90,7 @@ class AcceptedPool:
 
 def translate_service(obj: Mapping[str, Any]) -> AcceptedService | Rejected:
     """An InferenceService manifest, defaulted by the API server or not."""
-    spec = _read(obj, InferenceServiceSpec, SERVICE_RULES)
+    spec = read_spec(obj, InferenceServiceSpec, SERVICE_RULES)
     if isinstance(spec, Rejected):
         return spec
     metadata = obj["metadata"]
@@ -128,7 +128,7 @@ def translate_service(obj: Mapping[str, Any]) -> AcceptedService | Rejected:
 
 def translate_pool(obj: Mapping[str, Any]) -> AcceptedPool | Rejected:
     """An AcceleratorPool manifest. The accelerator's name is taken as it is; the catalog resolves it."""
-    spec = _read(obj, AcceleratorPoolSpec, POOL_RULES)
+    spec = read_spec(obj, AcceleratorPoolSpec, POOL_RULES)
     if isinstance(spec, Rejected):
         return spec
     metadata = obj["metadata"]
@@ -156,7 +156,8 @@ def translate_pool(obj: Mapping[str, Any]) -> AcceptedPool | Rejected:
     )
 
 
-def _read(obj: Mapping[str, Any], model: type[ModelT], rules: tuple[Rule, ...]) -> ModelT | Rejected:
+def read_spec(obj: Mapping[str, Any], model: type[ModelT], rules: tuple[Rule, ...]) -> ModelT | Rejected:
+    """The spec of a raw object, or every mistake that the model and the rules find in it."""
     too_deep = depth_error(obj)
     if too_deep is not None:
         return Rejected((too_deep,))  # nothing else can be looked at without following it down

@@ -52,7 +52,8 @@ def _print_lines(findings: list[Finding], checked: Checked) -> None:
         print(finding)
     if all(finding.severity is not Severity.ERROR for finding in findings):
         services, pools = len(checked.services), len(checked.pools)
-        print(f"valid: {services} InferenceService{_s(services)}, {pools} AcceleratorPool{_s(pools)}")
+        plans = f", {len(checked.plans)} CapacityPlan{_s(len(checked.plans))}" if checked.plans else ""
+        print(f"valid: {services} InferenceService{_s(services)}, {pools} AcceleratorPool{_s(pools)}{plans}")
 
 
 def _s(count: int) -> str:
