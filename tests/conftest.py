@@ -40,7 +40,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 @pytest.fixture(scope="session", params=["3.16", "2.42"])
 def prometheus_binary(request: pytest.FixtureRequest) -> Path:
     """Each supported Prometheus: the pinned one and, as the oldest, Debian's."""
-    found = ensure("prometheus") if request.param == "3.16" else debian_prometheus()
-    if found is None:
+    binary = ensure("prometheus") if request.param == "3.16" else debian_prometheus()
+    if binary is None:
         pytest.skip("Debian's Prometheus needs apt")
-    return found
+    return binary

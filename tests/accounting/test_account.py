@@ -30,22 +30,22 @@ def still(**changes):
     return fleet
 
 
-def account_of(made, name="chat"):
-    return sums(made.ledger.services[f"llm/{name}"], made.now, 3600)
+def account_of(fleet, name="chat"):
+    return sums(fleet.ledger.services[f"llm/{name}"], fleet.now, 3600)
 
 
 def test_the_lines_of_a_bill_add_up():
     fleet = still()
     cost = fleet.decision().cost
-    found = cost.attribution
-    assert found is not None
+    shares = cost.attribution
+    assert shares is not None
 
-    assert found.work + found.idle + found.warming + found.unallocated == pytest.approx(1.0)
-    work = (found.input * cost.input_tokens + found.output * cost.output_tokens) / 1e6
-    assert work == pytest.approx(found.work * cost.bill_usd, abs=0.005)
-    assert found.cached_input is None
-    assert found.output_low < found.output < found.output_high
-    assert found.output > found.input
+    assert shares.work + shares.idle + shares.warming + shares.unallocated == pytest.approx(1.0)
+    work = (shares.input * cost.input_tokens + shares.output * cost.output_tokens) / 1e6
+    assert work == pytest.approx(shares.work * cost.bill_usd, abs=0.005)
+    assert shares.cached_input is None
+    assert shares.output_low < shares.output < shares.output_high
+    assert shares.output > shares.input
 
 
 def test_the_statement_of_every_cycle_adds_up_to_the_bill():
@@ -143,10 +143,10 @@ def test_without_a_model_the_price_list_says_how_work_is_spread():
     fleet = plant(rate=6.0, replicas=3, act=False)
     fleet.services["chat"] = generic(fleet.services["chat"])
     fleet.run(600)
-    found = fleet.decision().cost.attribution
+    shares = fleet.decision().cost.attribution
 
-    assert found.output == pytest.approx(found.input, rel=1e-3)  # the list has one price for all
-    assert found.output_low == pytest.approx(found.output_high)
+    assert shares.output == pytest.approx(shares.input, rel=1e-3)  # the list has one price for all
+    assert shares.output_low == pytest.approx(shares.output_high)
 
 
 def test_without_a_gpu_price_nothing_is_said_of_money():
@@ -164,8 +164,8 @@ def test_good_tokens_cost_more_than_tokens():
     fleet.run(480)
     cost = fleet.decision().cost
     points = [pod.history[-1][0].inter_token for pod in fleet.ready("chat")]
-    shares = [spread(point, 1.0) for point in points]
-    good = sum(found.cumulative[EDGES.index(objective)] for found in shares) / len(shares)
+    histograms = [spread(point, 1.0) for point in points]
+    good = sum(histogram.cumulative[EDGES.index(objective)] for histogram in histograms) / len(histograms)
 
     assert 0.01 < good < 0.999
     assert cost.good_low == pytest.approx(cost.blended / good, rel=0.01)
@@ -241,21 +241,21 @@ def test_failed_pods_cost_nothing_from_their_end():
 
 
 def test_a_bill_that_a_restart_goes_on_with_counts_an_ended_pod_once():
-    made, restarted = (plant(rate=6.0, replicas=3, act=False) for _ in range(2))
-    for lab in (made, restarted):
+    uninterrupted, restarted = (plant(rate=6.0, replicas=3, act=False) for _ in range(2))
+    for lab in (uninterrupted, restarted):
         lab.run(60)
         lab.ready("chat")[0].ended = lab.now - 7.0
         lab.run(30)
     restarted.restart()
-    for lab in (made, restarted):
+    for lab in (uninterrupted, restarted):
         lab.run(60)
 
-    assert account_of(restarted).bill == account_of(made).bill
+    assert account_of(restarted).bill == account_of(uninterrupted).bill
 
 
-def broken(made, name):
+def broken(fleet, name):
     """One service's pods hold a number of GPUs that no bill can be made of."""
-    world = made.world()
+    world = fleet.world()
     views = tuple(
         replace(
             view,

@@ -129,10 +129,10 @@ def test_work_of_several_variants_counts_by_their_output():
         variants.append(replace(seen.variants[0], spec=replace(spec.variants[0], name=name), pods=(variant_pod,)))
     seen = replace(seen, variants=tuple(variants))
     billed = billed_service(seen, world(seen, metrics=metrics), 1000.0)
-    one, two = TokenWork(1, 2, 3, 4, 5), TokenWork(5, 6, 7, 8, 9)
+    on_a100, on_b200 = TokenWork(1, 2, 3, 4, 5), TokenWork(5, 6, 7, 8, 9)
 
-    assert mean_work(billed, {"a100": one, "b200": two}) == TokenWork(2, 3, 4, 5, 6)
-    assert mean_work(billed, {"b200": two}) == two
+    assert mean_work(billed, {"a100": on_a100, "b200": on_b200}) == TokenWork(2, 3, 4, 5, 6)
+    assert mean_work(billed, {"b200": on_b200}) == on_b200
     assert mean_work(billed, {}) is None
 
 

@@ -27,13 +27,13 @@ def hours(gpus, price="2.95"):
 DAY = GpuTime(hours(10), hours(5), hours(2), hours(3))
 
 
-def gap(found):
+def gap(statement):
     """The law's left side: what price x tokens misses of GPU-seconds x price, work prices and fully loaded ones."""
-    prices, loaded = found.prices, found.loaded_prices
+    prices, loaded = statement.prices, statement.loaded_prices
     assert prices is not None
     assert loaded is not None
-    work = prices.usd(found.tokens) + found.overhead.usd - found.bill.usd
-    whole = loaded.usd(found.tokens) + found.unloaded - found.bill.usd
+    work = prices.usd(statement.tokens) + statement.overhead.usd - statement.bill.usd
+    whole = loaded.usd(statement.tokens) + statement.unloaded - statement.bill.usd
     return max(abs(work), abs(whole))
 
 

@@ -273,8 +273,8 @@ def test_the_server_refuses_faulty_plans(crds, plan, fault):
 def _last_rule_message(result: Any, path: str) -> str:
     """What a CEL rule says of this field; empty where the schema itself refuses, in the server's own words."""
     with_cel = {rule.message for rule in ALL_RULES if rule.cel is not None}
-    found = [error.expectation for error in result.errors if error.path == path]
-    return next((text for text in found if text in with_cel), "")
+    expectations = [error.expectation for error in result.errors if error.path == path]
+    return next((text for text in expectations if text in with_cel), "")
 
 
 @pytest.mark.e2e

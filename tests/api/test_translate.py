@@ -30,8 +30,8 @@ def paths(result) -> list[str]:
 
 
 def test_owned_service(service):
-    found = accepted(service)
-    spec = found.spec
+    translated = accepted(service)
+    spec = translated.spec
     assert (spec.key.namespace, spec.key.name, spec.uid, spec.generation) == ("demo", "chat", "u-1", 3)
     assert spec.mode is Mode.AUTO
     assert spec.cost is not None
@@ -40,8 +40,8 @@ def test_owned_service(service):
     variant = spec.variants[0]
     assert variant.owned
     assert variant.workload == WorkloadRef("apps/v1", "Deployment", "demo", "chat-a100")
-    assert found.templates["a100"]["spec"]["containers"][0]["image"] == "vllm/vllm-openai:v0.32.0"
-    assert found.not_acted_on == ()
+    assert translated.templates["a100"]["spec"]["containers"][0]["image"] == "vllm/vllm-openai:v0.32.0"
+    assert translated.not_acted_on == ()
 
 
 def test_adopted_service_only_recommends_until_told_otherwise(service):

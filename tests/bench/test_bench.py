@@ -306,13 +306,13 @@ def test_more_requests_at_once_than_records_exist():
 
 
 def test_intervals_are_students():
-    outcome = bench(SHORT, ["static-best"], [0, 1, 2]).outcomes["static-best"]
-    row = over_seeds(outcome)
-    values = np.array([one.figures["usd_per_million_tokens"] for one in outcome])
+    per_seed = bench(SHORT, ["static-best"], [0, 1, 2]).outcomes["static-best"]
+    row = over_seeds(per_seed)
+    values = np.array([scored.figures["usd_per_million_tokens"] for scored in per_seed])
     half = 4.302653 * values.std(ddof=1) / math.sqrt(3)
     low, high = row["usd_per_million_tokens"]["interval"]
     assert (high - low) / 2 == pytest.approx(half, rel=1e-5)
-    assert over_seeds(outcome[:1])["usd"]["interval"] is None
+    assert over_seeds(per_seed[:1])["usd"]["interval"] is None
 
 
 def test_pareto_front():

@@ -229,10 +229,10 @@ def test_samples_lag_and_lie_on_the_scrape_grid():
     ages = []
     script.decide = lambda seen: ages.append((seen.now - seen.start, dict(seen.metrics.age("chat")))) or {}
     run.go()
-    for moment, found in ages:
+    for moment, age_by_pod in ages:
         if 30 < moment < 590:
             expected = moment - math.floor((moment - 2) / 15) * 15
-            assert list(found.values()) == pytest.approx([expected, expected])
+            assert list(age_by_pod.values()) == pytest.approx([expected, expected])
     assert not ages[0][1]
 
 
@@ -284,12 +284,12 @@ def test_series_of_ended_pods_stay_in_windows_and_totals_only():
     script = Script({100: 1})
     seen = {}
 
-    def look(one):
-        moment = round(one.now - one.start)
+    def look(observation):
+        moment = round(observation.now - observation.start)
         seen[moment] = (
-            set(one.metrics.latest("chat", Gauge.RUNNING)),
-            set(one.metrics.rate("chat", Total.REQUESTS, 120)),
-            {str(key.name) for key in told(one.metrics).pods},
+            set(observation.metrics.latest("chat", Gauge.RUNNING)),
+            set(observation.metrics.rate("chat", Total.REQUESTS, 120)),
+            {str(key.name) for key in told(observation.metrics).pods},
         )
         return {CHAT: Order(1)} if moment == 105 else {}
 

@@ -100,14 +100,14 @@ def serve(requests, replicas):
     """Least-loaded routing over replicas that are ready from the start, until everything is done."""
     cursor = 0
     while True:
-        replica = min(replicas, key=lambda one: one.next_at)
+        replica = min(replicas, key=lambda each: each.next_at)
         coming = requests[cursor].arrival if cursor < len(requests) else math.inf
         if replica.next_at == coming == math.inf:
             return
         if replica.next_at <= coming:
             replica.event()
             continue
-        min(replicas, key=lambda one: one.load).arrive(requests[cursor])
+        min(replicas, key=lambda each: each.load).arrive(requests[cursor])
         cursor += 1
 
 

@@ -128,21 +128,21 @@ class Fleet:
         return {} if self.deaf else {pod.name: pod.scrapes[-1][2][total] for pod in self.ready() if pod.scrapes}
 
     def rate(self, _: str, total: Total, seconds: float) -> Mapping[str, float]:
-        found = {}
+        rates = {}
         for pod in self.ready():
             samples = [scrape for scrape in pod.scrapes if scrape[0] > self.now - seconds]
             if len(samples) >= 2 and not self.deaf:
                 passed = samples[-1][0] - samples[0][0]
-                found[pod.name] = (samples[-1][2][total] - samples[0][2][total]) / passed
-        return found
+                rates[pod.name] = (samples[-1][2][total] - samples[0][2][total]) / passed
+        return rates
 
     def histogram(self, service: str, kind: LatencyKind, seconds: float) -> Mapping[str, Histogram]:
         which = 3 if kind is LatencyKind.TTFT else 4
-        found = {}
+        histograms = {}
         for name, rate in self.rate(service, Total.REQUESTS, seconds).items():
             value = next(pod for pod in self.pods if pod.name == name).scrapes[-1][which]
-            found[name] = Histogram(EDGES, tuple(rate if edge >= value else 0.0 for edge in EDGES))
-        return found
+            histograms[name] = Histogram(EDGES, tuple(rate if edge >= value else 0.0 for edge in EDGES))
+        return histograms
 
     def age(self, _: str) -> Mapping[str, float]:
         return {pod.name: self.now - pod.scrapes[-1][0] for pod in self.ready() if pod.scrapes}
@@ -338,14 +338,14 @@ def split(seen: Observation, prices: tuple[float, float]) -> Observation:
 def orders_of(name: str, load: float, prices: tuple[float, float], seconds: int) -> dict[str, set[int]]:
     """Replicas ordered per variant; the fleet itself stays at four pods."""
     fleet, policy = Fleet(4), ENTRIES[name].make({})
-    found: dict[str, set[int]] = {"a": set(), "b": set()}
+    orders: dict[str, set[int]] = {"a": set(), "b": set()}
     for second in range(seconds):
         fleet.second(load)
         if second % int(policy.period_seconds) == 0:
             for (_, variant), order in policy.decide(split(fleet.seen(), prices)).items():
                 if order.replicas is not None:
-                    found[variant].add(order.replicas)
-    return found
+                    orders[variant].add(order.replicas)
+    return orders
 
 
 @pytest.mark.parametrize("name", ["wva-v1", "wva-v2"])
@@ -367,8 +367,8 @@ def test_two_variants_share_the_traffic_that_the_gateway_counts():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_variants_are_both_known_to_every_policy(name):
-    found = orders_of(name, 100.0, (1.0, 3.0), 400)
-    assert all(0 <= replicas <= 12 for orders in found.values() for replicas in orders)
+    ordered = orders_of(name, 100.0, (1.0, 3.0), 400)
+    assert all(0 <= replicas <= 12 for orders in ordered.values() for replicas in orders)
 
 
 def still(*pods: tuple[float, float]) -> View:

@@ -80,11 +80,11 @@ def run(
     hpa: Hpa, proposals: list[int], current: int, bounds: tuple[int, int] = (1, 100), step: float = 15.0
 ) -> list[int]:
     """Replicas after each sync."""
-    found = []
+    counts = []
     for number, proposal in enumerate(proposals):
         current = hpa.sync(number * step, current, proposal, bounds)
-        found.append(current)
-    return found
+        counts.append(current)
+    return counts
 
 
 def test_without_behavior_at_most_doubling_and_five_minutes_of_patience():

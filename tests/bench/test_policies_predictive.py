@@ -144,9 +144,9 @@ def test_sageserve_allocation_is_optimal(rows, demand):
         for changes in product(*[range(-s.replicas, s.most - s.replicas + 1) for s in supplies])
         if sum((s.replicas + d) * s.tokens for s, d in zip(supplies, changes, strict=True)) >= reachable - 1e-6
     ]
-    found = tuple(sageserve.allocate(supplies, demand, 0.1))
-    assert found in able
-    assert cost(found) == pytest.approx(min(map(cost, able)), abs=1e-6)
+    changed = tuple(sageserve.allocate(supplies, demand, 0.1))
+    assert changed in able
+    assert cost(changed) == pytest.approx(min(map(cost, able)), abs=1e-6)
 
 
 @pytest.mark.parametrize(

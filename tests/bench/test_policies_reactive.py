@@ -70,8 +70,8 @@ def test_apa_cooldown_forgets_after_its_window():
 @pytest.mark.parametrize(("fixed", "wanted"), [(False, [8, 2, 2]), (True, [8, 8, 8])])
 def test_apa_cooldown_as_shipped_lets_one_low_recommendation_win(fixed, wanted):
     scaler = Apa(ApaSettings(fixed=fixed), Window(180.0))
-    found = [scaler.cooled(0.0, 4, 8), scaler.cooled(10.0, 8, 2), scaler.cooled(20.0, 8, 7)]
-    assert found == wanted
+    cooled = [scaler.cooled(0.0, 4, 8), scaler.cooled(10.0, 8, 2), scaler.cooled(20.0, 8, 7)]
+    assert cooled == wanted
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,8 @@ def trial(usd: float, attainment: float) -> Trial:
     ],
 )
 def test_choice(trials, chosen):
-    found = [trial(*pair) for pair in trials]
-    assert choose(found, 0.95) is found[chosen]
+    candidates = [trial(*pair) for pair in trials]
+    assert choose(candidates, 0.95) is candidates[chosen]
 
 
 @given(st.lists(st.tuples(st.floats(1, 100), st.floats(0, 1)), min_size=1, max_size=9), st.floats(0, 1))

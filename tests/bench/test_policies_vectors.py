@@ -68,8 +68,8 @@ def readme(case: Case, expected: Case) -> None:
         assert sized.rate_ttft == pytest.approx(expected["rate_ttft"], rel=2e-4)
         assert sized.rate_inter_token == pytest.approx(expected["rate_itl"], rel=2e-4)
         at = sized.at
-    found = (at.state.throughput, at.state.response, at.state.in_service, at.ttft, at.inter_token)
-    assert found == pytest.approx(
+    figures = (at.state.throughput, at.state.response, at.state.in_service, at.ttft, at.inter_token)
+    assert figures == pytest.approx(
         [expected[key] for key in ("throughput", "resp", "in_service", "ttft", "itl")], rel=2e-4
     )
 
@@ -103,9 +103,9 @@ def birth_death(case: Case, expected: Case) -> None:
 def size_grid(case: Case, expected: Case) -> None:
     sized = queueing.Analyzer(replica(case)).size(queueing.Objectives(case["slo_ttft"], case["slo_itl"]))
     assert sized is not None
-    found = (sized.rate_ttft, sized.rate_inter_token, sized.throughput, sized.at.inter_token, sized.at.ttft)
+    figures = (sized.rate_ttft, sized.rate_inter_token, sized.throughput, sized.at.inter_token, sized.at.ttft)
     wanted = [expected[key] for key in ("rate_ttft", "rate_itl", "throughput", "itl", "ttft")]
-    assert found == pytest.approx(wanted, rel=1e-4)
+    assert figures == pytest.approx(wanted, rel=1e-4)
 
 
 def allocation(case: Case, expected: Case) -> None:
@@ -165,11 +165,11 @@ def v1_limiter(case: Case, expected: Case) -> None:
         )
         for d in case["decisions"]
     ]
-    found = wva_saturation.limit(asks, case["free"])
-    assert found.targets == expected["targets"]
-    assert found.free == expected.get("free", found.free)
+    limits = wva_saturation.limit(asks, case["free"])
+    assert limits.targets == expected["targets"]
+    assert limits.free == expected.get("free", limits.free)
     if "limited" in expected:
-        assert found.limited == {name for name, limited in expected["limited"].items() if limited}
+        assert limits.limited == {name for name, limited in expected["limited"].items() if limited}
 
 
 def enforcer(case: Case, expected: Case) -> None:
@@ -182,11 +182,11 @@ def v2_capacity(case: Case, expected: Case) -> None:
     records = wva_tokens.CapacityRecords(settings)
     params = case.get("params")
     flags = wva_tokens.EngineFlags(params["B"], params["S"]) if params else None
-    found = [
+    capacities = [
         records.capacity("m", wva_tokens.ReplicaTokens(s["kv_total"], s["in_use"], s["q"], s["I"], s["O"]), flags)
         for s in case["steps"]
     ]
-    assert found[-1] == expected["cap"]
+    assert capacities[-1] == expected["cap"]
 
 
 def v2_params(case: Case, expected: float) -> None:
@@ -318,8 +318,8 @@ def test_every_group_is_checked():
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_vectors_are_reproduced(group: str):
-    data = GROUPS[group]
-    assert data["cases"]
-    for case in data["cases"]:
+    vectors = GROUPS[group]
+    assert vectors["cases"]
+    for case in vectors["cases"]:
         expected = case.get("expected", case.get("expected_error"))
         CHECKS[group](case["input"], expected)

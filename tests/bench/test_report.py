@@ -25,7 +25,7 @@ def row(name, usd, share):
 
 
 def results(*rows, required=0.95, **more):
-    one = {
+    hour = {
         "scenario": "hour",
         "description": "an hour",
         "required": required,
@@ -36,7 +36,7 @@ def results(*rows, required=0.95, **more):
         "digest": "d",
         "trials": 0,
     }
-    return {"all": one | more}
+    return {"all": hour | more}
 
 
 @pytest.mark.parametrize(

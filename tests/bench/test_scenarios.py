@@ -132,7 +132,7 @@ def test_requests_drawn_from_a_rate_series_follow_it(tmp_path):
     assert trace.output_tokens.mean() == pytest.approx(100, rel=0.05)
     calm = draw(file, Cut(rate_scale=5), Drawing(CONV, burstiness=0.3, clients=1), 0, 3)
     bursty = draw(file, Cut(rate_scale=5), Drawing(CONV, burstiness=6.0, clients=1), 0, 3)
-    dispersion = [_dispersion(one.arrival) for one in (calm, trace, bursty)]
+    dispersion = [_dispersion(drawn.arrival) for drawn in (calm, trace, bursty)]
     assert dispersion[0] < 0.7 < dispersion[1] < dispersion[2]
 
 

@@ -193,11 +193,11 @@ def test_chance_does_not_pass_for_evenness():
 
 
 def test_hashed_numbers_are_even_and_streams_differ():
-    one, other = uniform(20_000, 0), uniform(20_000, 1)
+    stream, other_stream = uniform(20_000, 0), uniform(20_000, 1)
 
-    assert np.histogram(one, 10, (0, 1))[0] == pytest.approx(2000, rel=0.1)
-    assert abs(np.corrcoef(one, other)[0, 1]) < 0.02
-    assert abs(np.corrcoef(one[:-1], one[1:])[0, 1]) < 0.02
+    assert np.histogram(stream, 10, (0, 1))[0] == pytest.approx(2000, rel=0.1)
+    assert abs(np.corrcoef(stream, other_stream)[0, 1]) < 0.02
+    assert abs(np.corrcoef(stream[:-1], stream[1:])[0, 1]) < 0.02
 
 
 def test_sizes_follow_the_histograms_and_their_means():

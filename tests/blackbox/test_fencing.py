@@ -51,9 +51,9 @@ def test_a_stopped_leader_writes_nothing_after_the_hand_over(lab):
         while not lab.audit(mark, resource="deployments") and time.monotonic() < deadline:
             pass  # a chain of writes lasts a second
         lab.operator.pause()
-        made = {write.name for write in lab.audit(mark, resource="poddisruptionbudgets")}
+        written = {write.name for write in lab.audit(mark, resource="poddisruptionbudgets")}
         assert lab.audit(mark, resource="deployments")
-        assert len(made) < SERVICES, "the chain was over before it could be stopped"
+        assert len(written) < SERVICES, "the chain was over before it could be stopped"
 
         lab.until(lambda: lease(lab)["holderIdentity"] not in {first, ""}, 40)
         handed_over = lease(lab)["acquireTime"]

@@ -15,8 +15,8 @@ def test_the_first_replicas_are_planned_and_come_soon(lab):
     lab.service("chat", owned(pool))
 
     lab.until(lambda: lab.ready("chat-a") == 1, says="the first replica")
-    [made] = lab.audit(mark, resource="deployments", verb="create")
-    assert made.body["spec"]["replicas"] == 0
+    [creation] = lab.audit(mark, resource="deployments", verb="create")
+    assert creation.body["spec"]["replicas"] == 0
     scaled = lab.audit(mark, resource="deployments/scale", name="chat-a")
     assert [write.body["spec"]["replicas"] for write in scaled if write.code == 200] == [1]
     assert all(write.fenced for write in scaled)

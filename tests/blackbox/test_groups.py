@@ -56,8 +56,8 @@ class Groups:
     def template(self, gpus: int, **labels: str) -> dict[str, Any]:
         """A pod's template; a leader has no GPU."""
         engine = manifests.engine(gpus=gpus) if gpus else manifests.engine(resources={})
-        made = manifests.deployment(self.name, self.pool, 1, [engine])["spec"]["template"]
-        return {"metadata": {"labels": labels}, "spec": made["spec"]}
+        template = manifests.deployment(self.name, self.pool, 1, [engine])["spec"]["template"]
+        return {"metadata": {"labels": labels}, "spec": template["spec"]}
 
     def manifest(self) -> dict[str, Any]:
         """The LeaderWorkerSet as its user writes it."""
@@ -145,10 +145,10 @@ def test_a_kind_without_scale_is_told_when_it_should_be_scaled(lab):
     spec = {"model": {"uri": "hf://a/b"}, "replicas": 1, "template": {"containers": [engine]}}
     kind = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "LLMInferenceService"}
     lab.apply({**kind, "metadata": {"name": "chat"}, "spec": spec})
-    made = manifests.deployment("chat-kserve", pool, 1, [engine])
+    deployment = manifests.deployment("chat-kserve", pool, 1, [engine])
     labels = {"app.kubernetes.io/name": "chat", "app.kubernetes.io/component": "llminferenceservice-workload"}
-    made["spec"]["template"]["metadata"]["labels"] |= labels
-    lab.apply(made)
+    deployment["spec"]["template"]["metadata"]["labels"] |= labels
+    lab.apply(deployment)
     lab.service("chat", adopted("chat", pool, scaleTargetRef={**kind, "name": "chat"}))
 
     lab.until(lambda: lab.variant("chat").get("readyReplicas") == 1, 40, says="KServe's pods are the target's")

@@ -51,7 +51,7 @@ def test_what_is_not_told_shrinks_nothing_and_is_named(lab):
     named = {name: word for name, (_, word) in LOSSES.items() if word}
     # Longer than a window of rates, the age at which samples are stale and the hold on falling replicas together.
     lab.throughout(12, lambda: not fallen(), says="a loaded service shrank on what was not measured")
-    messages = lab.until(lambda: (found := told()).keys() == named.keys() and found, says="all say what is missing")
+    messages = lab.until(lambda: (current := told()).keys() == named.keys() and current, says="all say what is missing")
     for name, word in named.items():
         assert re.search(word, messages[name]), f"{name}: {messages[name]}"
         if name != "presence":

@@ -41,9 +41,9 @@ def user_objects(name: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("kind", ["Service", "ConfigMap", "PodDisruptionBudget"])
 def test_a_name_that_is_taken_is_told_and_the_object_left_alone(lab, kind):
     pool = lab.pool(nodes=[4])
-    theirs = user_objects("payments-a")[kind]
-    lab.apply(theirs)
-    name = theirs["metadata"]["name"]
+    users_object = user_objects("payments-a")[kind]
+    lab.apply(users_object)
+    name = users_object["metadata"]["name"]
     before = lab.get(kind, name)
 
     lab.service("payments", owned(pool))
@@ -64,8 +64,8 @@ def test_a_name_that_is_taken_is_told_and_the_object_left_alone(lab, kind):
 
 def test_a_users_cap_is_read_and_never_written(lab):
     pool = lab.pool(nodes=[4])
-    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "chat-batch"}, "data": {CAP_KEY: "16"}}
-    lab.apply(theirs)
+    users_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "chat-batch"}, "data": {CAP_KEY: "16"}}
+    lab.apply(users_map)
     lab.load("chat", requests_per_second=2)
     lab.deployment("chat", pool, 1, containers=[cap_reading_engine("chat")])
     mark = lab.mark()

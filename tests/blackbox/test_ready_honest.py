@@ -98,5 +98,5 @@ def test_a_refused_object_says_nothing_of_what_was_not_looked_at(lab):
     lab.service("chat", adopted("chat", "nowhere"))
 
     assert "nowhere" in told(lab, "chat", "PoolNotFound")
-    found = {each["type"]: each["status"] for each in lab.status("chat")["conditions"]}
-    assert found == {"Ready": "False", "Accepted": "False"}
+    verdicts = {each["type"]: each["status"] for each in lab.status("chat")["conditions"]}
+    assert verdicts == {"Ready": "False", "Accepted": "False"}

@@ -25,7 +25,7 @@ def test_bad_manifests_and_fuzzed_objects_cost_no_cycle(lab):
     identity, failed = lab.operator.process.identity, lab.operator.cycles("failed")
 
     taken = _refused_or_taken(lab, pool)
-    made = _fuzzed(lab, pool)
+    fuzzed = _fuzzed(lab, pool)
 
     def pending() -> list[str]:
         return [str(bad) for name, bad in taken.items() if not lab.says(name, "Accepted", "False")]
@@ -43,7 +43,7 @@ def test_bad_manifests_and_fuzzed_objects_cost_no_cycle(lab):
     assert not lab.operator.tracebacks()
     lab.load("chat", requests_per_second=40, step_seconds=0.04, batch=64)
     lab.until(lambda: lab.replicas("chat") > 1, 40, says="the healthy service beside them is served")
-    for obj in made:
+    for obj in fuzzed:
         if obj["kind"] in {"Node", "AcceleratorPool"}:
             lab.cluster.delete(obj["kind"], lab.namespace, obj["metadata"]["name"])
 
@@ -67,12 +67,12 @@ def _refused_or_taken(lab, pool: str) -> dict[str, Bad]:
 
 def _fuzzed(lab, pool: str) -> list[dict]:
     """What the API server took of a stream of fuzzed objects of all watched kinds."""
-    made = []
+    created = []
     for obj in stream(20_261_128, FUZZED, pool):
         with contextlib.suppress(ApiError):
             lab.cluster.create(obj, lab.namespace)
-            made.append(obj)
-    kinds = {obj["kind"] for obj in made}
+            created.append(obj)
+    kinds = {obj["kind"] for obj in created}
     assert len(kinds) == 8, kinds
-    assert len(made) > FUZZED / 4
-    return made
+    assert len(created) > FUZZED / 4
+    return created

@@ -63,7 +63,7 @@ def test_no_figure_leaves_the_bounds(names: tuple[str, ...], value: object):
         assert all((getattr(model, name) or 0) <= OF_MODEL[name] for name in NUMBERS)
 
 
-@pytest.mark.parametrize("value", [one for one in HOSTILE if one is not None], ids=shown)
+@pytest.mark.parametrize("value", [figure for figure in HOSTILE if figure is not None], ids=shown)
 def test_a_row_out_of_bounds_is_left_out_and_told(value: object):
     rows = parse_rows({"models": [{**ROW, "layers": value}, ROW]})
     assert [model.id for model in rows.models] == ["own/model"]

@@ -21,11 +21,11 @@ def row(name: str, bandwidth: int = 3350) -> str:
 
 def mount(folder, version, text):
     """As the kubelet does: a new hidden folder, then the link to it is swapped, files link through it."""
-    data = folder / f"..{version}"
-    data.mkdir()
-    (data / "rows.yaml").write_text(text)
+    target = folder / f"..{version}"
+    target.mkdir()
+    (target / "rows.yaml").write_text(text)
     link = folder / "..next"
-    link.symlink_to(data.name)
+    link.symlink_to(target.name)
     link.rename(folder / "..data")
     if not (folder / "rows.yaml").is_symlink():
         (folder / "rows.yaml").symlink_to("..data/rows.yaml")

@@ -118,13 +118,13 @@ def test_own_rows_win_over_shipped_ones(tmp_path):
 
 def test_catalogs_of_the_same_rows_are_the_same_value():
     rows = parse_rows({"gpus": [GPU]})
-    one, other = rows.catalog, Catalog(SHIPPED.gpus, SHIPPED.models).extended(rows.gpus)
+    catalog, same = rows.catalog, Catalog(SHIPPED.gpus, SHIPPED.models).extended(rows.gpus)
 
-    assert one == other
-    assert hash(one) == hash(other)
-    assert one != SHIPPED
-    assert pickle.loads(pickle.dumps(one)) == one  # noqa: S301 - our own bytes
-    assert copy.deepcopy(one).gpu("h100-lab") == rows.gpus[0]
+    assert catalog == same
+    assert hash(catalog) == hash(same)
+    assert catalog != SHIPPED
+    assert pickle.loads(pickle.dumps(catalog)) == catalog  # noqa: S301 - our own bytes
+    assert copy.deepcopy(catalog).gpu("h100-lab") == rows.gpus[0]
 
 
 @pytest.mark.parametrize("field", ["gpus", "models", "_gpus", "_models", "more"])

@@ -82,16 +82,16 @@ GPT_OSS = {
     ids=["experts", "experts, old spelling", "latent attention", "sliding window"],
 )
 def test_a_config_makes_the_catalogs_row(config, known):
-    made, row = from_mapping("mine", config), SHIPPED.model(known)
+    model, row = from_mapping("mine", config), SHIPPED.model(known)
 
-    assert count(made).total == pytest.approx(count(row).total, rel=0.01)
-    assert (made.experts, made.experts_per_token, made.moe_layers) == (
+    assert count(model).total == pytest.approx(count(row).total, rel=0.01)
+    assert (model.experts, model.experts_per_token, model.moe_layers) == (
         row.experts,
         row.experts_per_token,
         row.moe_layers,
     )
-    assert kv_bytes_per_token(made, 2) == kv_bytes_per_token(row, 2)
-    assert (made.window, made.windowed_layers) == (row.window, row.windowed_layers)
+    assert kv_bytes_per_token(model, 2) == kv_bytes_per_token(row, 2)
+    assert (model.window, model.windowed_layers) == (row.window, row.windowed_layers)
 
 
 def test_recurrent_layers_cache_nothing_and_keep_a_state():

@@ -121,7 +121,10 @@ def users(installed, kubectl) -> None:  # noqa: ARG001 - the chart must be there
     members = {
         "author": ["author", "scaler", "builder", *(f"lacks-{resource}" for _, resource in MADE)],
         "scaler": ["scaler"],
-        **{f"makes-{made}": ["builder", *(f"lacks-{other}" for _, other in MADE if other != made)] for _, made in MADE},
+        **{
+            f"makes-{creatable}": ["builder", *(f"lacks-{denied}" for _, denied in MADE if denied != creatable)]
+            for _, creatable in MADE
+        },
     }
     for role, allowed in rules.items():
         meta = {"name": role, "namespace": "team"}
@@ -260,13 +263,13 @@ def test_kserve_keeps_its_name(kubectl):
     kubectl.apply(document)
     kubectl.await_crd("inferenceservices.serving.kserve.io")
     kubectl.apply(service("ours", [owned()]))
-    theirs = {
+    kserves = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {"name": "theirs", "namespace": "team"},
         "spec": {"predictor": {"model": {"modelFormat": {"name": "huggingface"}}}},
     }
-    kubectl.apply(theirs)
+    kubectl.apply(kserves)
     deadline = time.monotonic() + 30
     while "theirs" not in (seen := kubectl("get", "inferenceservice", "-n", "team")) and time.monotonic() < deadline:
         time.sleep(1)  # discovery is cached by the server for a moment

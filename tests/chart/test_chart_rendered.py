@@ -36,9 +36,9 @@ def render(helm):
         done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *flags)
         assert done.returncode == 0, done.stderr
         documents = [document for document in yaml.safe_load_all(done.stdout) if document]
-        found = {(document["kind"], document["metadata"]["name"]): document for document in documents}
-        assert len(found) == len(documents) or "namespaces" in " ".join(flags)
-        return found
+        manifests = {(document["kind"], document["metadata"]["name"]): document for document in documents}
+        assert len(manifests) == len(documents) or "namespaces" in " ".join(flags)
+        return manifests
 
     return rendered
 
@@ -69,9 +69,9 @@ def test_crds_are_those_of_the_repository(render):
         manifests = render("--set", f"crds.keep={keep}")
         for path in (ROOT / "crds").glob("*.yaml"):
             wanted = yaml.safe_load(path.read_text())
-            found = manifests["CustomResourceDefinition", wanted["metadata"]["name"]]
-            assert found["spec"] == wanted["spec"]
-            policy = found["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+            crd = manifests["CustomResourceDefinition", wanted["metadata"]["name"]]
+            assert crd["spec"] == wanted["spec"]
+            policy = crd["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
             assert policy == ("keep" if keep == "true" else None)
     assert not [kind for kind, _ in render("--set", "crds.enabled=false") if kind == "CustomResourceDefinition"]
 
@@ -104,10 +104,10 @@ def test_metrics_profiles_reach_the_operator(render, tmp_path, monkeypatch):
     manifests = render("-f", str(values))
     for name, value in settings_of(manifests).items():
         monkeypatch.setenv(name, value)
-    made = Settings().all_metrics_profiles()
-    assert made["default"].gpu.labels.pod == "exported_pod"
-    assert made["default"].gpu.renamed == (("DCGM_FI_DEV_GPU_UTIL", "gpu_use"),)
-    other = made["team-b"]
+    loaded = Settings().all_metrics_profiles()
+    assert loaded["default"].gpu.labels.pod == "exported_pod"
+    assert loaded["default"].gpu.renamed == (("DCGM_FI_DEV_GPU_UTIL", "gpu_use"),)
+    other = loaded["team-b"]
     assert other.engine.prefixes == (("vllm:", "vllm_"),)
     assert str(other.credentials.bearer_token_file) == "/etc/pertoken/metrics/team-b/token"
     assert str(other.tls.ca_file) == "/etc/pertoken/metrics/team-b/ca.crt"

@@ -167,7 +167,7 @@ def test_load_generators_results_say_the_same(run, tmp_path, content):
     path.write_text(json.dumps(content))
     outcome = run("calibrate", path, "-m", "llama-3.1-8b", "-g", "h100", "-o", "json")
     assert outcome.exit_code == 0, outcome.output
-    (one,) = json.loads(outcome.stdout)["deployments"]
+    (learnt,) = json.loads(outcome.stdout)["deployments"]
 
     observed = write(
         tmp_path / "observed.csv",
@@ -182,21 +182,21 @@ def test_load_generators_results_say_the_same(run, tmp_path, content):
         ],
         [*COLUMNS, "itl_ms", "ttft_ms"],
     )
-    (same,) = json.loads(run("calibrate", observed, "-o", "json").stdout)["deployments"]
-    assert one["gains"] == pytest.approx(same["gains"], rel=2e-3, abs=2e-3)
-    assert one["seed"] == pytest.approx(same["seed"], rel=5e-3)
+    (from_csv,) = json.loads(run("calibrate", observed, "-o", "json").stdout)["deployments"]
+    assert learnt["gains"] == pytest.approx(from_csv["gains"], rel=2e-3, abs=2e-3)
+    assert learnt["seed"] == pytest.approx(from_csv["seed"], rel=5e-3)
 
 
 def test_an_open_loops_clients_follow_from_littles_law(run, tmp_path):
     path = tmp_path / "result.json"
     path.write_text(json.dumps({**VLLM, "request_rate": 6.45, "max_concurrency": None}))
     outcome = run("calibrate", path, "-g", "h100", "-o", "json")
-    (one,) = json.loads(outcome.stdout)["deployments"]
+    (open_loop,) = json.loads(outcome.stdout)["deployments"]
     closed = tmp_path / "closed.json"
     closed.write_text(json.dumps({**VLLM, "max_concurrency": 400 / 62 * (0.12 + 255 * 0.0092)}))
-    (same,) = json.loads(run("calibrate", closed, "-g", "h100", "-o", "json").stdout)["deployments"]
+    (closed_loop,) = json.loads(run("calibrate", closed, "-g", "h100", "-o", "json").stdout)["deployments"]
 
-    assert one["gains"] == pytest.approx(same["gains"], rel=1e-3)
+    assert open_loop["gains"] == pytest.approx(closed_loop["gains"], rel=1e-3)
 
 
 @pytest.mark.parametrize(

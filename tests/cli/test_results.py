@@ -155,9 +155,9 @@ def test_left_out_runs_are_told_beside_what_was_learnt(tmp_path):
     app.command()(calibrate_command)
     path = tmp_path / "results.json"
     path.write_text("\n".join(json.dumps(entry) for entry in (VLLM, {**VLLM, "completed": 0})))
-    found = CliRunner().invoke(app, [str(path), "-g", "h100", "-o", "json"])
+    outcome = CliRunner().invoke(app, [str(path), "-g", "h100", "-o", "json"])
 
-    assert found.exit_code == 0
-    assert "run 2: left out: completed: 0 requests completed" in found.stderr
-    (learnt,) = json.loads(found.stdout)["deployments"]
+    assert outcome.exit_code == 0
+    assert "run 2: left out: completed: 0 requests completed" in outcome.stderr
+    (learnt,) = json.loads(outcome.stdout)["deployments"]
     assert learnt["model"]

@@ -36,14 +36,14 @@ def test_cases_fit_the_engine_and_do_what_they_are_for(case: Case):
 def test_emulator_and_simulator_are_one_scheduler(case: Case):
     """Both were written from vLLM's rules, apart; on the same instants they agree step by step."""
     sent = [each.at for each in case.requests]
-    one, other = emulated.run(case, sent), simulated.run(case, sent)
-    assert one.counts.steps == other.counts.steps
-    assert one.counts.preemptions == other.counts.preemptions
-    assert one.counts.prefix_hits == other.counts.prefix_hits
-    assert one.counts.queue_seconds == pytest.approx(other.counts.queue_seconds, abs=1e-6)
-    assert one.latency.ttft_ms == pytest.approx(other.latency.ttft_ms, abs=1e-5)
-    for mine, theirs in zip(one.latency.itl_ms, other.latency.itl_ms, strict=True):
-        assert mine == (None if theirs is None else pytest.approx(theirs, abs=1e-5))
+    emulator, simulator = emulated.run(case, sent), simulated.run(case, sent)
+    assert emulator.counts.steps == simulator.counts.steps
+    assert emulator.counts.preemptions == simulator.counts.preemptions
+    assert emulator.counts.prefix_hits == simulator.counts.prefix_hits
+    assert emulator.counts.queue_seconds == pytest.approx(simulator.counts.queue_seconds, abs=1e-6)
+    assert emulator.latency.ttft_ms == pytest.approx(simulator.latency.ttft_ms, abs=1e-5)
+    for emulator_ms, simulator_ms in zip(emulator.latency.itl_ms, simulator.latency.itl_ms, strict=True):
+        assert emulator_ms == (None if simulator_ms is None else pytest.approx(simulator_ms, abs=1e-5))
 
 
 def test_kept_results_of_the_real_scheduler_are_met_by_the_emulator(case: Case):

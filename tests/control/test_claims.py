@@ -85,12 +85,12 @@ def accounts(spec: dict[str, Any] | None = None, **claims: dict[str, Any]) -> Ac
     """With a template `t` of this spec, and claims by name."""
     meta = {"namespace": "team", "name": "t"}
     templates = [] if spec is None else [{"metadata": meta, "spec": {"spec": spec}}]
-    made = [claim({"metadata": {"namespace": "team", "name": name}, **obj}) for name, obj in claims.items()]
+    parsed = [claim({"metadata": {"namespace": "team", "name": name}, **obj}) for name, obj in claims.items()]
     return Accounts(
         Devices(
             {each.name: each for each in map(device_class, CLASSES)},
             dict(map(template, templates)),
-            {(each.namespace, each.name): each for each in made},
+            {(each.namespace, each.name): each for each in parsed},
             tuple(map(slice_of, SLICES)),
         )
     )
@@ -180,8 +180,10 @@ def test_what_is_not_known_is_none():
 def test_devices_of_nodes():
     names = ("n4", "n8", "old", "tainted", "plain")
     nodes = [NodeFact(name, {}, {GPU: 2} if name in {"n4", "plain"} else {}) for name in names]
-    found = {node.name: node.allocatable for node in counted_nodes(nodes, accounts(), (GPU, "nvidia.com/mig-1g.10gb"))}
-    assert found == {
+    allocatable = {
+        node.name: node.allocatable for node in counted_nodes(nodes, accounts(), (GPU, "nvidia.com/mig-1g.10gb"))
+    }
+    assert allocatable == {
         "n4": {GPU: 4},
         "n8": {GPU: 8, "nvidia.com/mig-1g.10gb": 1},
         "old": {},
@@ -235,9 +237,9 @@ def given(*names: str, **more: Any) -> dict[str, Any]:
     ids=["nothing", "a small slice", "half a card", "both halves", "a whole card", "a slice of each"],
 )
 def test_a_card_and_its_slices_share_what_there_is(held, whole, threes, ones):
-    made = claim({"metadata": {"namespace": "other", "name": "c"}, **given(*held)})
+    holder = claim({"metadata": {"namespace": "other", "name": "c"}, **given(*held)})
     classes = {each.name: each for each in map(device_class, CLASSES)}
-    shared = Accounts(Devices(classes, {}, {("other", "c"): made}, (slice_of(partitionable("cut", 2)),)))
+    shared = Accounts(Devices(classes, {}, {("other", "c"): holder}, (slice_of(partitionable("cut", 2)),)))
     named = [GPU, "nvidia.com/mig-3g.40gb", "nvidia.com/mig-1g.10gb"]
     assert [shared.on_node("cut", resource) for resource in named] == [whole, threes, ones]
 
@@ -246,8 +248,8 @@ def test_counters_may_stand_in_a_slice_of_their_own_and_admin_access_takes_nothi
     whole = partitionable("cut", 1)
     counters = slice_("cut")
     counters["spec"]["sharedCounters"] = whole["spec"].pop("sharedCounters")
-    made = claim({"metadata": {"namespace": "other", "name": "c"}, **given("gpu-0-1g-2", adminAccess=True)})
-    devices = Devices({}, {}, {("other", "c"): made}, (slice_of(whole), slice_of(counters)))
+    holder = claim({"metadata": {"namespace": "other", "name": "c"}, **given("gpu-0-1g-2", adminAccess=True)})
+    devices = Devices({}, {}, {("other", "c"): holder}, (slice_of(whole), slice_of(counters)))
     assert Accounts(devices).on_node("cut", GPU) == 1
     assert Accounts(devices).on_node("cut", "nvidia.com/mig-3g.40gb") == 2
 

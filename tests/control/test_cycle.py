@@ -20,11 +20,11 @@ ROW = (
 
 
 async def test_a_standby_and_an_inventory_that_is_not_whole_do_nothing():
-    for made in (Cycling(inventory=unsynced()), Cycling()):
-        made.leader.held = made.inventory.synced is False
-        assert await made.cycle().run_once(1) is None
-        assert made.source.asked == 0
-        assert made.cluster.calls == []
+    for cycling in (Cycling(inventory=unsynced()), Cycling()):
+        cycling.leader.held = cycling.inventory.synced is False
+        assert await cycling.cycle().run_once(1) is None
+        assert cycling.source.asked == 0
+        assert cycling.cluster.calls == []
 
 
 async def test_a_cycle_observes_plans_acts_and_remembers():

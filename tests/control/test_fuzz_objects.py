@@ -41,8 +41,8 @@ def cycle(inventory: Inventory) -> list[Reason]:
     """One cycle on what is there, as the operator runs it; the headlines of its decisions."""
     snapshot = inventory.snapshot()
     world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
-    made, _ = plan(world, EMPTY, NOW)
-    return [decision.reason for decision in made.decisions]
+    planned, _ = plan(world, EMPTY, NOW)
+    return [decision.reason for decision in planned.decisions]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

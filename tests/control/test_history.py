@@ -25,16 +25,16 @@ async def result() -> CycleResult:
 async def test_the_last_plan_and_what_became_of_each_action():
     history = History()
     assert (history.last, history.entries) == (None, ())
-    found = await result()
+    cycle = await result()
     action = SetReplicas(ServiceKey("n", "chat"), "a", TARGET, 1, 2, Reason.DEMAND_ROSE, "7")
-    history.finished(replace(found, outcomes=(Outcome(action, Result.CONFLICT, "moved"),)))
+    history.finished(replace(cycle, outcomes=(Outcome(action, Result.CONFLICT, "moved"),)))
     history.failed(CycleSummary(number=4, ok=False))
 
-    assert history.last == (3, found.plan)
+    assert history.last == (3, cycle.plan)
     (entry,) = history.entries
     assert entry == {
         "cycle": 3,
-        "at": found.now,
+        "at": cycle.now,
         "service": "n/chat",
         "variant": "a",
         "kind": "scale_up",
@@ -46,8 +46,8 @@ async def test_the_last_plan_and_what_became_of_each_action():
 
 
 async def test_only_the_last_actions_are_kept():
-    history, found = History(), await result()
+    history, cycle = History(), await result()
     action = SetReplicas(ServiceKey("n", "chat"), "a", TARGET, 1, 2, Reason.DEMAND_ROSE, "7")
-    history.finished(replace(found, outcomes=(Outcome(action, Result.DONE),) * (module.LENGTH + 5)))
+    history.finished(replace(cycle, outcomes=(Outcome(action, Result.DONE),) * (module.LENGTH + 5)))
 
     assert len(history.entries) == module.LENGTH

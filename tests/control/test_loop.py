@@ -35,7 +35,7 @@ class Told:
 
 @dataclass
 class Running:
-    made: Cycling = field(default_factory=Cycling)
+    cycling: Cycling = field(default_factory=Cycling)
     told: Told = field(default_factory=Told)
     history: History = field(default_factory=History)
     reports: list[Report] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Running:
     def start(self, interval: float = 3600.0) -> PlanningLoop:
         reports = SimpleNamespace(hand_over=self.reports.append)
         listeners = (self.history, self.told)
-        loop = PlanningLoop(self.made.cycle(), Waker(0.0), reports, listeners, self.made.cluster, interval)
+        loop = PlanningLoop(self.cycling.cycle(), Waker(0.0), reports, listeners, self.cycling.cluster, interval)
         self.task = asyncio.create_task(loop.run())
         return loop
 
@@ -66,11 +66,11 @@ async def running():
 
 
 async def test_a_standby_waits_and_plans_as_soon_as_it_leads(running):
-    running.made.leader.held = False
+    running.cycling.leader.held = False
     loop = running.start()
     await asyncio.sleep(0.02)
     assert (running.told.ok, loop.number, loop.age_seconds()) == ([], 0, None)
-    running.made.leader.held = True
+    running.cycling.leader.held = True
     await running.until(lambda: running.told.ok)
     assert running.told.ok == [1]
 
@@ -88,12 +88,12 @@ async def test_a_cycle_comes_with_its_interval_and_when_it_is_asked_for(running)
 
 
 async def test_a_cycle_that_fails_is_told_and_the_next_one_starts_afresh(running):
-    running.made.source.fault = RuntimeError("a fault")
+    running.cycling.source.fault = RuntimeError("a fault")
     loop = running.start(interval=0.0)
     await running.until(lambda: running.told.wrong)
     assert running.told.wrong[0] == "RuntimeError: a fault"
     assert loop.age_seconds() is None
-    running.made.source.fault = None
+    running.cycling.source.fault = None
     await running.until(lambda: running.told.ok)
 
 
@@ -118,7 +118,7 @@ async def test_what_a_cycle_just_made_is_looked_at_soon(running):
             "variants": [{"name": "a", "pool": "pool", "podTemplate": {"spec": {"containers": [engine]}}}],
         },
     }
-    running.made = Cycling(inventory=filled(inferenceservices=[mine]))
+    running.cycling = Cycling(inventory=filled(inferenceservices=[mine]))
     running.start()
     await running.until(lambda: len(running.told.ok) >= 2)
 
@@ -126,17 +126,17 @@ async def test_what_a_cycle_just_made_is_looked_at_soon(running):
 async def test_the_age_of_the_last_cycle_is_nobodys_while_another_leads(running):
     loop = running.start()
     await running.until(lambda: running.told.ok)
-    running.made.cluster.now_at += 40.0
+    running.cycling.cluster.now_at += 40.0
     assert loop.age_seconds() == 40.0
-    running.made.leader.held = False
+    running.cycling.leader.held = False
     assert loop.age_seconds() is None
 
 
 async def test_at_the_end_this_terms_state_is_saved(running):
     loop = running.start()
     await running.until(lambda: running.told.ok)
-    before = running.made.cluster.objects[MEMORY]["metadata"]["resourceVersion"]
+    before = running.cycling.cluster.objects[MEMORY]["metadata"]["resourceVersion"]
     loop.cycle.store.interval_seconds = 1e9
     await running.stop()
 
-    assert running.made.cluster.objects[MEMORY]["metadata"]["resourceVersion"] != before
+    assert running.cycling.cluster.objects[MEMORY]["metadata"]["resourceVersion"] != before

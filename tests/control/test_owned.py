@@ -37,7 +37,7 @@ def test_a_service_that_acts_gets_everything_and_no_replica_yet():
 
 
 @pytest.mark.parametrize(
-    ("made", "settings"),
+    ("idle", "settings"),
     [
         (service(mode="Recommend"), {}),
         (service(mode="Off"), {}),
@@ -46,9 +46,9 @@ def test_a_service_that_acts_gets_everything_and_no_replica_yet():
     ],
     ids=["Recommend", "Off", "read-only", "paused"],
 )
-def test_who_does_not_act_gets_no_request_not_even_a_dry_run(made, settings):
+def test_who_does_not_act_gets_no_request_not_even_a_dry_run(idle, settings):
     cluster = Cluster()
-    assert keep(cluster, made, **settings) == ()
+    assert keep(cluster, idle, **settings) == ()
     assert cluster.calls == []
 
 
@@ -63,15 +63,15 @@ def test_a_template_that_cannot_work_is_told_in_every_mode():
 def test_one_name_that_is_taken_is_enough_to_make_nothing(kind):
     cluster = Cluster()
     keep(cluster, service())
-    theirs = next(ref for ref in cluster.objects if ref.kind == kind)
-    stranger = {**cluster.objects[theirs]}
+    taken = next(ref for ref in cluster.objects if ref.kind == kind)
+    stranger = {**cluster.objects[taken]}
     stranger["metadata"] = {
         key: value for key, value in stranger["metadata"].items() if key not in {"ownerReferences", "managedFields"}
     }
-    before = Cluster(objects={theirs: stranger}, version=9)
+    before = Cluster(objects={taken: stranger}, version=9)
     [refusal] = keep(before, service())
     assert refusal.reason is Reason.NAME_TAKEN
-    assert f"{kind} team/{theirs.name} exists and is not this InferenceService's" in refusal.message
+    assert f"{kind} team/{taken.name} exists and is not this InferenceService's" in refusal.message
     assert before.writes == []
 
 

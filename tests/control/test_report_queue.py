@@ -50,7 +50,7 @@ class Teller:
 
 
 @dataclass
-class Made:
+class Queueing:
     leader: Leader = field(default_factory=Leader)
     durations: list[float] = field(default_factory=list)
 
@@ -80,82 +80,82 @@ class Made:
 
 
 @pytest.fixture
-async def made():
-    made = Made()
-    yield made
-    made.teller.free.set()
-    made.task.cancel()
-    await asyncio.gather(made.task, return_exceptions=True)
+async def queueing():
+    queueing = Queueing()
+    yield queueing
+    queueing.teller.free.set()
+    queueing.task.cancel()
+    await asyncio.gather(queueing.task, return_exceptions=True)
 
 
-async def test_a_slow_report_holds_no_cycle_up_and_no_action_is_lost(made):
-    made.teller.free.clear()
-    made.hand_over(2)
-    await made.busy()
-    made.hand_over(3)
-    made.hand_over(4, 5)
-    made.teller.free.set()
-    await made.until(2)
+async def test_a_slow_report_holds_no_cycle_up_and_no_action_is_lost(queueing):
+    queueing.teller.free.clear()
+    queueing.hand_over(2)
+    await queueing.busy()
+    queueing.hand_over(3)
+    queueing.hand_over(4, 5)
+    queueing.teller.free.set()
+    await queueing.until(2)
 
-    assert made.teller.told == [[2], [3, 4, 5]]
+    assert queueing.teller.told == [[2], [3, 4, 5]]
 
 
-async def test_what_waits_is_bounded(made, monkeypatch):
+async def test_what_waits_is_bounded(queueing, monkeypatch):
     monkeypatch.setattr(report_queue, "MOST_OUTCOMES", 3)
-    made.teller.free.clear()
-    made.hand_over(1)
-    await made.busy()
-    made.hand_over(2, 3)
-    made.hand_over(4, 5)
-    made.teller.free.set()
-    await made.until(2)
+    queueing.teller.free.clear()
+    queueing.hand_over(1)
+    await queueing.busy()
+    queueing.hand_over(2, 3)
+    queueing.hand_over(4, 5)
+    queueing.teller.free.set()
+    await queueing.until(2)
 
-    assert made.teller.told[1] == [3, 4, 5]
-
-
-async def test_a_report_of_an_earlier_term_is_not_told(made):
-    made.teller.free.clear()
-    made.hand_over(2)
-    await made.busy()
-    made.leader.term = 2
-    made.teller.free.set()
-    await made.until(1)
-    assert (made.teller.told, made.teller.withheld) == ([], 1)
-
-    made.hand_over(3, term=2)
-    await made.until(2)
-    assert made.teller.told == [[3]]
+    assert queueing.teller.told[1] == [3, 4, 5]
 
 
-async def test_a_report_that_waits_gives_way_to_the_next_term(made):
-    made.teller.free.clear()
-    made.hand_over(1)
-    await made.busy()
-    made.hand_over(2)
-    made.leader.term = 2
-    made.hand_over(3, term=2)
-    made.teller.free.set()
-    await made.until(2)
+async def test_a_report_of_an_earlier_term_is_not_told(queueing):
+    queueing.teller.free.clear()
+    queueing.hand_over(2)
+    await queueing.busy()
+    queueing.leader.term = 2
+    queueing.teller.free.set()
+    await queueing.until(1)
+    assert (queueing.teller.told, queueing.teller.withheld) == ([], 1)
 
-    assert made.teller.told == [[3]]
+    queueing.hand_over(3, term=2)
+    await queueing.until(2)
+    assert queueing.teller.told == [[3]]
 
 
-async def test_each_term_begins_with_what_the_objects_show(made):
+async def test_a_report_that_waits_gives_way_to_the_next_term(queueing):
+    queueing.teller.free.clear()
+    queueing.hand_over(1)
+    await queueing.busy()
+    queueing.hand_over(2)
+    queueing.leader.term = 2
+    queueing.hand_over(3, term=2)
+    queueing.teller.free.set()
+    await queueing.until(2)
+
+    assert queueing.teller.told == [[3]]
+
+
+async def test_each_term_begins_with_what_the_objects_show(queueing):
     for number, term in enumerate((1, 1, 2), start=1):
-        made.leader.term = term
-        made.hand_over(term=term)
-        await made.until(number)
+        queueing.leader.term = term
+        queueing.hand_over(term=term)
+        await queueing.until(number)
 
-    assert made.teller.forgot == 2
+    assert queueing.teller.forgot == 2
 
 
-async def test_a_report_that_fails_is_logged_and_the_next_one_is_told(made, caplog):
-    made.teller.fault = RuntimeError("a fault")
-    made.hand_over(2)
-    await made.until(1)
-    made.teller.fault = None
-    made.hand_over(3)
-    await made.until(2)
+async def test_a_report_that_fails_is_logged_and_the_next_one_is_told(queueing, caplog):
+    queueing.teller.fault = RuntimeError("a fault")
+    queueing.hand_over(2)
+    await queueing.until(1)
+    queueing.teller.fault = None
+    queueing.hand_over(3)
+    await queueing.until(2)
 
-    assert made.teller.told == [[3]]
+    assert queueing.teller.told == [[3]]
     assert "not reported" in caplog.text

@@ -67,7 +67,10 @@ def many(services, cycles=160):
             for number, rows in enumerate(values)
         }
     )
-    return Saved(memory, Ledger({name: ServiceLedger(one.uid, opened_at=0.5) for name, one in memory.services.items()}))
+    return Saved(
+        memory,
+        Ledger({name: ServiceLedger(remembered.uid, opened_at=0.5) for name, remembered in memory.services.items()}),
+    )
 
 
 def test_what_is_saved_is_loaded(store):
@@ -147,11 +150,11 @@ def test_a_save_that_fails_is_no_end(store, fault):
 
 
 def test_somebody_elses_configmap_is_neither_read_nor_written(store, caplog):
-    theirs = store.writer.store({"metadata": {"name": "pertoken-memory"}, "data": {"a": "b"}})
+    others_map = store.writer.store({"metadata": {"name": "pertoken-memory"}, "data": {"a": "b"}})
     assert store.load() == NOTHING
     store.save(many(1), force=True)
 
-    assert store.writer.saved == theirs
+    assert store.writer.saved == others_map
     assert "is not pertoken's memory" in caplog.text
 
 

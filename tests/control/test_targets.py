@@ -81,10 +81,12 @@ services = st.lists(
 
 @given(services)
 def test_no_target_is_ever_worked_by_two(drawn):
-    made = [service(f"s{index}", *map(ref, names), at=at) for index, (names, at) in enumerate(drawn)]
-    refused = taken_targets(made)
-    worked = [target for each in made if each.uid not in refused for target in [v.workload for v in each.spec.variants]]
+    rivals = [service(f"s{index}", *map(ref, names), at=at) for index, (names, at) in enumerate(drawn)]
+    refused = taken_targets(rivals)
+    worked = [
+        target for each in rivals if each.uid not in refused for target in [v.workload for v in each.spec.variants]
+    ]
     assert len(worked) == len(set(worked))
     # The oldest of all is never in the way of itself.
-    if made:
-        assert min(made, key=lambda each: (each.created_at, each.uid)).uid not in refused
+    if rivals:
+        assert min(rivals, key=lambda each: (each.created_at, each.uid)).uid not in refused

@@ -68,15 +68,15 @@ def test_what_belongs_to_a_service_and_cannot_be_read_holds_this_service(plural:
 def test_a_service_in_doubt_keeps_its_replicas_and_says_what_to_mend():
     snapshot = put(filled(), "pods", pod("chat-1-x", containers=[{"resources": {}}]))
     world = build_world(survey(snapshot, RULES), {}, SHIPPED, PlannerSettings())
-    made, _ = plan(world, EMPTY, 1_790_000_000.0)
-    decision = next(decision for decision in made.decisions if decision.service.name == "chat")
+    planned, _ = plan(world, EMPTY, 1_790_000_000.0)
+    decision = next(decision for decision in planned.decisions if decision.service.name == "chat")
     assert [(variant.current, variant.desired) for variant in decision.variants] == [(2, 2)]
     assert decision.conditions["TargetFound"].reason is Reason.OBJECT_UNREADABLE
     assert (
         "Pod team/chat-1-x cannot be read: spec.containers[0].name: missing"
         in decision.conditions["TargetFound"].message
     )
-    assert not [action for action in made.actions if action.service.name == "chat"]
+    assert not [action for action in planned.actions if action.service.name == "chat"]
 
 
 def test_a_pod_that_becomes_unreadable_has_not_vanished_and_its_node_gives_no_room():

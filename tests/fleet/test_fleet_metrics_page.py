@@ -40,9 +40,9 @@ def families(text: str) -> dict[str, Metric]:
 
 def test_every_family_is_the_real_one() -> None:
     real = families(REAL.read_text())
-    ours = families(page_after(0)[0].render())
-    assert {name for name in real if not name.startswith(LEFT_OUT)} == set(ours)
-    for name, family in ours.items():
+    emulated = families(page_after(0)[0].render())
+    assert {name for name in real if not name.startswith(LEFT_OUT)} == set(emulated)
+    for name, family in emulated.items():
         assert (family.type, family.documentation) == (real[name].type, real[name].documentation), name
         if name == "vllm:cache_config_info":
             assert set(family.samples[0].labels) == set(real[name].samples[0].labels)

@@ -83,9 +83,9 @@ def aim(percentile, margin=0.0):
     return Aim(percentile, (percentile + margin * (100 - percentile)) / 100)
 
 
-def headroom(found):
+def headroom(expected):
     """Over the forecast, for the 95th percentile."""
-    return found.needed(0.0, aim(95)) / found.work - 1.0
+    return expected.needed(0.0, aim(95)) / expected.work - 1.0
 
 
 def test_a_flat_series_is_forecast_flat_and_needs_hardly_any_headroom():
@@ -157,9 +157,9 @@ def test_no_samples_no_forecast():
 
 
 def test_prompt_tokens_count_by_their_weight():
-    one = [DemandSample(0.0, 1.0, 1000.0, 200.0, 0.0)]
+    history = [DemandSample(0.0, 1.0, 1000.0, 200.0, 0.0)]
 
-    assert forecast(one, LEAD, weight=0.1).work == pytest.approx(300.0)
+    assert forecast(history, LEAD, weight=0.1).work == pytest.approx(300.0)
 
 
 @given(values=st.lists(st.floats(0, 1e5), min_size=1, max_size=80), lead=st.floats(0, 600), residence=st.floats(0, 300))
@@ -175,9 +175,9 @@ def test_a_forecast_stays_within_what_was_seen_and_its_growth(values, lead, resi
 
 @given(values=st.lists(st.floats(1, 1e4), min_size=2, max_size=60), factor=st.floats(0.1, 100))
 def test_forecasts_scale_with_demand(values, factor):
-    one, other = forecast(samples(values), LEAD, CYCLE), forecast(samples([v * factor for v in values]), LEAD, CYCLE)
+    plain, scaled = forecast(samples(values), LEAD, CYCLE), forecast(samples([v * factor for v in values]), LEAD, CYCLE)
 
-    assert other.work == pytest.approx(one.work * factor, rel=1e-3)
+    assert scaled.work == pytest.approx(plain.work * factor, rel=1e-3)
 
 
 def test_blending_starts_with_the_first_value():

@@ -41,10 +41,10 @@ class Api:
         queue = list(answers)
 
         def answer(_: ApiRequest) -> dict[str, Any]:
-            got = queue.pop(0) if len(queue) > 1 else queue[0]
-            if isinstance(got, Exception):
-                raise got
-            return got
+            response = queue.pop(0) if len(queue) > 1 else queue[0]
+            if isinstance(response, Exception):
+                raise response
+            return response
 
         self.answers[(method, path)] = answer
 

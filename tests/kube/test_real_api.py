@@ -73,10 +73,10 @@ def apply_as(client: KubeClient, manifest: dict[str, Any], manager: str, *, forc
 def until(ask: Any, seconds: float = 20.0) -> Any:
     """The first true answer."""
     end = time.monotonic() + seconds
-    while not (got := ask()):
+    while not (answer := ask()):
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.05)
-    return got
+    return answer
 
 
 def scaled_at_its_version(reader: KubeReader, writer: KubeWriter, ref: WorkloadRef, replicas: int) -> str:

@@ -25,12 +25,12 @@ def maker(client, clock) -> Maker:
 @pytest.fixture
 def uids(client, namespace) -> dict[str, str]:
     """Objects that stand for InferenceServices: what has an owner that does not exist is collected as garbage."""
-    found = {}
+    uid_by_name = {}
     for name in ("chat", "other"):
         body = {"metadata": {"name": name}}
         answer = client.call(ApiRequest("POST", f"/api/v1/namespaces/{namespace}/configmaps", body=body))
-        found[name] = answer["metadata"]["uid"]
-    return found
+        uid_by_name[name] = answer["metadata"]["uid"]
+    return uid_by_name
 
 
 @pytest.fixture
@@ -159,9 +159,9 @@ def test_an_object_that_was_swapped_after_the_look_is_not_touched(client, maker,
     settle(maker, wanted(deployment(namespace, uid), uid))
     [seen] = maker.look([wanted(deployment(namespace, uid, "sidecar"), uid)])
     client.call(ApiRequest("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/chat-a"))
-    theirs = deployment(namespace, uid)
-    del theirs["metadata"]["ownerReferences"]
-    apply_as(client, theirs, "kubectl")
+    users_deployment = deployment(namespace, uid)
+    del users_deployment["metadata"]["ownerReferences"]
+    apply_as(client, users_deployment, "kubectl")
     with pytest.raises(NameTaken):
         maker.write(seen)
     containers = live(client, namespace)["spec"]["template"]["spec"]["containers"]
@@ -170,9 +170,9 @@ def test_an_object_that_was_swapped_after_the_look_is_not_touched(client, maker,
 
 def test_who_is_faster_after_the_look_keeps_the_name(client, maker, namespace, uid):
     [seen] = maker.look([wanted(deployment(namespace, uid, "sidecar"), uid)])
-    theirs = deployment(namespace, uid)
-    del theirs["metadata"]["ownerReferences"]
-    apply_as(client, theirs, "kubectl")
+    users_deployment = deployment(namespace, uid)
+    del users_deployment["metadata"]["ownerReferences"]
+    apply_as(client, users_deployment, "kubectl")
     with pytest.raises(NameTaken):
         maker.write(seen)
 

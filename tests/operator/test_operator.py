@@ -102,7 +102,7 @@ def test_a_template_that_the_server_refuses_is_named_and_nothing_is_half_applied
     engine["volumeMounts"] = [{"name": "nowhere", "mountPath": "/models"}]
     stack.kubectl.apply(bad)
     condition = world.until(
-        lambda: (found := stack.condition("refused", "Accepted")).get("status") == "False" and found, 30
+        lambda: (accepted := stack.condition("refused", "Accepted")).get("status") == "False" and accepted, 30
     )
 
     assert condition["reason"] == "TemplateRejected"

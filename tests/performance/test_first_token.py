@@ -112,15 +112,15 @@ def learnt(run):
 @pytest.fixture(scope="module")
 def higher():
     """All but the lowest rate of each setting, with what is said of them from the lowest."""
-    found = []
+    predictions = []
     for _, group in groupby(sorted(runs(), key=lambda run: (run.setting, run.rate)), key=lambda run: run.setting):
         first, *others = group
         engine = learnt(first)
         for run in others:
             late = run.ttft > 10 * first.ttft
             overloaded = late or run.served < 0.93 * run.rate * run.load.output_tokens
-            found.append((run, at_rate(engine, run.load, run.rate), overloaded))
-    return found
+            predictions.append((run, at_rate(engine, run.load, run.rate), overloaded))
+    return predictions
 
 
 def test_latencies_at_higher_loads_follow_from_the_lowest(higher):

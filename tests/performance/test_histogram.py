@@ -9,7 +9,7 @@ from pertoken.performance.histogram import merge, quantile, share_within
 
 INF = math.inf
 SAMPLE = Histogram((0.025, 0.05, 0.1, INF), (10.0, 60.0, 90.0, 100.0))
-EDGES = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=8, unique=True).map(lambda found: (*sorted(found), INF))
+EDGES = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=8, unique=True).map(lambda edges: (*sorted(edges), INF))
 
 
 @st.composite
@@ -101,8 +101,8 @@ def test_bounds_enclose_the_estimate(sample, q):
 
 
 @given(histograms(), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
-def test_quantiles_grow_with_q(sample, one, other):
-    low, high = quantile(sample, min(one, other)), quantile(sample, max(one, other))
+def test_quantiles_grow_with_q(sample, q, other_q):
+    low, high = quantile(sample, min(q, other_q)), quantile(sample, max(q, other_q))
     if low and high:
         assert low.low <= high.low
         assert low.high <= high.high
@@ -110,8 +110,8 @@ def test_quantiles_grow_with_q(sample, one, other):
 
 
 @given(histograms(), st.floats(0.0, 1e5), st.floats(0.0, 1e5))
-def test_shares_are_ordered_bounds_that_grow_with_the_limit(sample, one, other):
-    small, large = share_within(sample, min(one, other)), share_within(sample, max(one, other))
+def test_shares_are_ordered_bounds_that_grow_with_the_limit(sample, limit, other_limit):
+    small, large = share_within(sample, min(limit, other_limit)), share_within(sample, max(limit, other_limit))
     for least, most in (small, large):
         assert 0.0 <= least <= most <= 1.0
     if sample.cumulative[-1] > 0.0:
@@ -134,10 +134,10 @@ def test_merge_adds_events_and_its_quantile_lies_between_the_parts(parts, q):
     assert list(whole.cumulative) == sorted(whole.cumulative)
     assert merge(reversed(parts)) == whole
     assert merge([whole]) == whole
-    found, quantiles = quantile(whole, q), [quantile(part, q) for part in parts]
+    of_whole, quantiles = quantile(whole, q), [quantile(part, q) for part in parts]
     known = [bounds for bounds in quantiles if bounds]
-    if found and known and 0.001 < q < 0.999:
-        index = whole.edges.index(found.high)
+    if of_whole and known and 0.001 < q < 0.999:
+        index = whole.edges.index(of_whole.high)
         neighbours = whole.edges[max(0, index - 1) : index + 2]  # rounding may move a rank on an edge by one bucket
         assert min(bounds.low for bounds in known) <= neighbours[-1]
         assert max(bounds.high for bounds in known) >= neighbours[0]

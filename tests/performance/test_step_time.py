@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit_leave_no_cache():
 
 def test_sliding_windows_cap_the_cost_of_context():
     full, windowed = engine(), engine("openai/gpt-oss-120b")
-    growth = [decode_step(one, 64, 8000) / decode_step(one, 64, 100) for one in (full, windowed)]
+    growth = [decode_step(model, 64, 8000) / decode_step(model, 64, 100) for model in (full, windowed)]
 
     assert growth[1] < growth[0]
 

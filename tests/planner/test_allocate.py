@@ -30,8 +30,8 @@ def request(name, *options, priority=0, labels=None):
     return PoolRequest(ServiceKey("llm", name), priority, labels or {}, options)
 
 
-def granted(found, name):
-    return dict(found[ServiceKey("llm", name)].replicas)
+def granted(grants, name):
+    return dict(grants[ServiceKey("llm", name)].replicas)
 
 
 def test_what_one_pool_refuses_spills_over_to_the_next_variant():
@@ -75,14 +75,14 @@ def test_equal_priorities_share_by_need():
 def test_never_more_than_there_is_never_more_than_is_asked_for_and_priorities_first(free, wanted):
     pool = pool_state(free)
     requests = [request(f"s{i}", option(wanted=count), priority=level) for i, (count, level) in enumerate(wanted)]
-    found = give_out(requests, {"a100": pool})
-    given_out = [granted(found, f"s{i}")["v"] for i in range(len(wanted))]
+    grants = give_out(requests, {"a100": pool})
+    given_out = [granted(grants, f"s{i}")["v"] for i in range(len(wanted))]
 
     assert sum(given_out) == min(sum(free), sum(count for count, _ in wanted))
-    assert all(got <= count for got, (count, _) in zip(given_out, wanted, strict=True))
-    for got, (count, level) in zip(given_out, wanted, strict=True):
-        lower = [other for other, (_, theirs) in zip(given_out, wanted, strict=True) if theirs < level]
-        assert got == count or sum(lower) == 0
+    assert all(replicas <= count for replicas, (count, _) in zip(given_out, wanted, strict=True))
+    for replicas, (count, level) in zip(given_out, wanted, strict=True):
+        lower = [other for other, (_, other_level) in zip(given_out, wanted, strict=True) if other_level < level]
+        assert replicas == count or sum(lower) == 0
 
 
 # -- the stage ---------------------------------------------------------------------------------------------------

@@ -98,10 +98,10 @@ def assessed(*variants, **state):
 )
 def test_grades(variant, state, grade, verdict, reason, words):
     proposal = assessed(variant, **state)
-    found = proposal.assessment
+    assessment = proposal.assessment
 
-    assert (found.grade, found.condition.verdict, found.condition.reason) == (grade, verdict, reason)
-    assert words in found.condition.message
+    assert (assessment.grade, assessment.condition.verdict, assessment.condition.reason) == (grade, verdict, reason)
+    assert words in assessment.condition.message
     assert [(step.stage, step.after, step.reason) for step in proposal.trace] == [
         ("assess", grade.name.lower(), reason)
     ]
@@ -123,18 +123,18 @@ def test_what_a_grade_allows(grade, holds, shrinks, caps):
         Grade.NORMAL: Variant(),
         Grade.PANIC: Variant(tells={Signal.WAITING: 60.0}),
     }[grade]
-    found = assessed(variant).assessment
+    assessment = assessed(variant).assessment
 
-    assert (found.holds, found.may_shrink, found.may_change_cap) == (holds, shrinks, caps)
+    assert (assessment.holds, assessment.may_shrink, assessment.may_change_cap) == (holds, shrinks, caps)
 
 
 def test_what_is_not_told_forbids_what_needs_it_and_names_the_pods():
-    found = assessed(Variant(tells={Signal.PROMPT_TOKENS_PER_SECOND: None})).assessment
+    assessment = assessed(Variant(tells={Signal.PROMPT_TOKENS_PER_SECOND: None})).assessment
 
-    assert not found.allows(Purpose.DEMAND)
-    assert not found.allows(Purpose.SCALE_DOWN)
-    assert "a100-0" in found.condition.message
-    assert "prompt tokens" in found.condition.message
+    assert not assessment.allows(Purpose.DEMAND)
+    assert not assessment.allows(Purpose.SCALE_DOWN)
+    assert "a100-0" in assessment.condition.message
+    assert "prompt tokens" in assessment.condition.message
 
 
 def test_fresh_since_is_kept_and_begins_anew_after_a_gap():

@@ -53,8 +53,8 @@ def test_an_unreachable_objective_has_no_ideal_cap():
 
 def test_the_ideal_is_a_captured_size_within_bounds():
     for objective in (0.02, 0.04, 0.08):
-        found = ideal_cap(ENGINE, LOAD, Targets(objective, 5.0), 256, WIDE)
-        assert found in GRAPH_SIZES
+        cap = ideal_cap(ENGINE, LOAD, Targets(objective, 5.0), 256, WIDE)
+        assert cap in GRAPH_SIZES
     assert ideal_cap(ENGINE, LOAD, Targets(0.04, 5.0), 24, Batching(min_sequences=8, max_sequences=24)) == 24
 
 
@@ -76,30 +76,30 @@ def test_a_cap_that_suits_is_kept():
 
 
 def test_a_small_cap_that_holds_nothing_back_is_not_worth_a_restart():
-    found = decided(32, rate=2, replicas=1)
+    variant = decided(32, rate=2, replicas=1)
 
-    assert found.cap_reason is Reason.BATCH_CHANGE_NOT_WORTH_IT
-    assert found.desired_cap > 32
+    assert variant.cap_reason is Reason.BATCH_CHANGE_NOT_WORTH_IT
+    assert variant.desired_cap > 32
 
 
 def test_a_small_cap_that_costs_a_replica_is_raised():
-    found = decided(16, rate=9, replicas=3)
+    variant = decided(16, rate=9, replicas=3)
 
-    assert found.desired_cap > 16
-    assert "saves" in found.cap_message
+    assert variant.desired_cap > 16
+    assert "saves" in variant.cap_message
 
 
 def test_a_large_cap_that_keeps_latency_is_not_worth_a_restart():
-    found = decided(256, rate=5, replicas=1, inter_token=None)
+    variant = decided(256, rate=5, replicas=1, inter_token=None)
 
-    assert found.cap_reason in {Reason.BATCH_CHANGE_NOT_WORTH_IT, Reason.BATCH_CAP_KEPT}
+    assert variant.cap_reason in {Reason.BATCH_CHANGE_NOT_WORTH_IT, Reason.BATCH_CAP_KEPT}
 
 
 def test_a_large_cap_that_breaks_latency_is_lowered():
-    found = decided(512, rate=10)
+    variant = decided(512, rate=10)
 
-    assert found.desired_cap < 100
-    assert found.cap_reason is not Reason.BATCH_CAP_KEPT
+    assert variant.desired_cap < 100
+    assert variant.cap_reason is not Reason.BATCH_CAP_KEPT
 
 
 def test_a_large_cap_stays_where_the_cache_keeps_batches_small_unless_it_preempts():
@@ -127,15 +127,15 @@ def capped(variant=None, *, wants=2, room=8, pools=None, **work):
 
 
 def test_a_cap_that_holds_requests_back_is_raised():
-    found = capped()
-    only = found.variants[0]
+    settled = capped()
+    only = settled.variants[0]
 
     assert only.cap.desired > SMALL.value
     assert only.roll.reason is Reason.BATCH_CHANGE_STARTED
     assert isinstance(only.roll.action, SetBatchCap)
     assert (only.roll.action.previous, only.roll.action.value) == (SMALL.value, only.cap.desired)
     assert only.roll.floor == 2
-    assert [(step.stage, step.before, step.after) for step in found.trace] == [
+    assert [(step.stage, step.before, step.after) for step in settled.trace] == [
         ("batch_cap", "24", str(only.cap.desired))
     ]
 
@@ -160,9 +160,9 @@ def test_when_no_change_begins(work, reason):
 
 @pytest.mark.parametrize(("interval", "begins"), [(1800.0, False), (160.0, False), (150.0, True), (0.0, True)])
 def test_demand_is_watched_for_as_long_as_one_change_follows_another_and_ten_minutes_at_most(interval, begins):
-    found = capped(demand=(8.0,) * 9, settings={"cap_interval_seconds": interval}).variants[0]
+    variant = capped(demand=(8.0,) * 9, settings={"cap_interval_seconds": interval}).variants[0]
 
-    assert (found.roll.action is not None) == begins
+    assert (variant.roll.action is not None) == begins
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_a_value_that_failed_is_not_tried_again_before_its_time():
 
 def test_one_variant_at_a_time_rolls():
     tells = {Signal.WAITING: 4.0, Signal.DECODING_SEQUENCES: 24.0}
-    one = Variant(rate=4.0, tells=tells, workload={"cap": SMALL})
-    other = replace(one, spec=variant_spec(name="b", pool="b"))
-    capped = batch_cap(settlement(estimate(proposal(one, other)), pools={"a100": pool_state(), "b": pool_state()}))
+    first = Variant(rate=4.0, tells=tells, workload={"cap": SMALL})
+    second = replace(first, spec=variant_spec(name="b", pool="b"))
+    capped = batch_cap(settlement(estimate(proposal(first, second)), pools={"a100": pool_state(), "b": pool_state()}))
 
     assert [variant.roll.reason for variant in capped.variants] == [
         Reason.BATCH_CHANGE_STARTED,

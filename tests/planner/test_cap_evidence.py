@@ -98,8 +98,8 @@ def decided(variant, **work):
 
 def test_no_restart_for_a_cap_that_is_ignored():
     waits = shown(65.0, 40.0)
-    found = decided(waits)
-    only = found.variants[0]
+    settled = decided(waits)
+    only = settled.variants[0]
 
     assert (only.cap.reason, only.roll.reason) == (Reason.CAP_IGNORED, Reason.CAP_IGNORED)
     assert only.roll.action is None
@@ -130,8 +130,8 @@ def test_an_unconfirmed_cap_is_kept_and_a_fixed_one_is_the_users_word():
 
 
 def test_conditions_and_status_say_that_the_cap_is_ignored():
-    found = conditions(decided(shown(65.0)))
-    condition = found.conditions["TargetFound"]
+    reported = conditions(decided(shown(65.0)))
+    condition = reported.conditions["TargetFound"]
 
     assert (condition.verdict.value, condition.reason) == ("True", Reason.CAP_IGNORED)
     assert condition.message.startswith("variant a100: pod a100-0 runs 65 requests")

@@ -10,27 +10,27 @@ from pertoken.domain.service import Batching, BatchingMode, Behavior, PolicyType
 from pertoken.planner.memory import EMPTY
 
 
-def watched(made, seconds):
+def watched(fleet, seconds):
     """Ready and pending pods at every cycle."""
     seen = []
-    made.run(seconds, lambda one, _: seen.append((len(one.ready("chat")), len(one.living("chat")))))
+    fleet.run(seconds, lambda fleet, _: seen.append((len(fleet.ready("chat")), len(fleet.living("chat")))))
     return seen
 
 
-def kinds(made):
-    return [type(action).__name__ for _, action in made.actions]
+def kinds(fleet):
+    return [type(action).__name__ for _, action in fleet.actions]
 
 
-def of(made, kind):
-    return [(at, action) for at, action in made.actions if isinstance(action, kind)]
+def of(fleet, kind):
+    return [(at, action) for at, action in fleet.actions if isinstance(action, kind)]
 
 
-def beyond(made, most=128):
+def beyond(fleet, most=128):
     """The user allows less than the cap in use: it has to come down."""
-    service, deployment = made.services["chat"], made.deployments["chat"]
+    service, deployment = fleet.services["chat"], fleet.deployments["chat"]
     variant = replace(service.variants[0], batching=replace(service.variants[0].batching, max_sequences=most))
-    made.services["chat"], deployment.spec = replace(service, variants=(variant,)), variant
-    return made
+    fleet.services["chat"], deployment.spec = replace(service, variants=(variant,)), variant
+    return fleet
 
 
 def full(cap=256, rate=15, **changes):
@@ -75,9 +75,9 @@ def test_the_only_replica_without_room_is_not_interrupted():
     fleet.run(1200)
 
     assert fleet.actions == []
-    found = fleet.decision().variants[0]
-    assert found.cap_reason is Reason.BATCH_CHANGE_WOULD_INTERRUPT
-    assert found.desired_cap < found.cap == 256
+    variant = fleet.decision().variants[0]
+    assert variant.cap_reason is Reason.BATCH_CHANGE_WOULD_INTERRUPT
+    assert variant.desired_cap < variant.cap == 256
 
 
 def test_the_only_replica_with_room_is_rolled_without_a_gap():
@@ -123,9 +123,9 @@ def test_a_canary_with_worse_latency_is_taken_back():
     engine = fleet.engine
 
     def treacherous(name, cap):
-        found = engine(name, cap)
-        slower = replace(found.gains, decode=3.0, prefill=3.0)
-        return replace(found, gains=slower) if cap != 256 else found
+        usual = engine(name, cap)
+        slower = replace(usual.gains, decode=3.0, prefill=3.0)
+        return replace(usual, gains=slower) if cap != 256 else usual
 
     fleet.engine = treacherous
     fleet.run(600)

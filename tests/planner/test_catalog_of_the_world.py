@@ -28,8 +28,8 @@ def serving():
     return fleet
 
 
-def capacity(found):
-    return found.decisions[0].variants[0].capacity_per_replica
+def capacity(planned):
+    return planned.decisions[0].variants[0].capacity_per_replica
 
 
 @pytest.mark.parametrize("changed", [SLOWER, LARGER], ids=["GPU", "model"])

@@ -82,104 +82,104 @@ def test_a_chosen_chunk_keeps_its_word(now, load, targets, least, most):
 
 def chunked(rate=14, replicas=3, gpus=8, **changes):
     """Engines that read cap and chunk, with a chunk that is too large for 50 ms between tokens."""
-    made = plant(rate=rate, replicas=replicas, gpus=gpus, cap=128, slow=1.1, **changes)
-    deployment = made.deployments["chat"]
+    fleet = plant(rate=rate, replicas=replicas, gpus=gpus, cap=128, slow=1.1, **changes)
+    deployment = fleet.deployments["chat"]
     deployment.cap = BatchCap(128, chunk=2048)
     batching = Batching(max_sequences=128, max_batched_tokens=2048)
     deployment.spec = replace(deployment.spec, batching=batching)
-    made.services["chat"] = replace(made.services["chat"], variants=(deployment.spec,))
-    for pod in made.pods:
+    fleet.services["chat"] = replace(fleet.services["chat"], variants=(deployment.spec,))
+    for pod in fleet.pods:
         pod.cap, pod.chunk = 128, 2048
-    return made
+    return fleet
 
 
-def of(made, kind):
-    return [(at, action) for at, action in made.actions if isinstance(action, kind)]
+def of(fleet, kind):
+    return [(at, action) for at, action in fleet.actions if isinstance(action, kind)]
 
 
 def test_a_better_chunk_is_written_and_nothing_restarts_for_it():
-    made = chunked(rate=10, replicas=2)
-    made.run(900)
+    fleet = chunked(rate=10, replicas=2)
+    fleet.run(900)
 
-    [(at, change)] = of(made, SetBatchCap)
+    [(at, change)] = of(fleet, SetBatchCap)
     assert change.reason is Reason.BATCH_CHUNK_CHANGED
     assert (change.previous, change.value, change.previous_chunk) == (128, 128, 2048)
     assert 256 <= change.chunk < 2048
     assert at < 600
-    assert of(made, EvictPod) == []
-    decision = made.decision().variants[0]
+    assert of(fleet, EvictPod) == []
+    decision = fleet.decision().variants[0]
     assert (decision.chunk, decision.desired_chunk) == (change.chunk, change.chunk)
     assert decision.cap_reason is Reason.BATCH_CHANGE_ROLLING
 
 
 def test_the_chunk_comes_with_pods_that_start_and_old_ones_go_first():
-    made = chunked(rate=14)
+    fleet = chunked(rate=14)
     mixed = set()
-    made.run(900)
-    made.rates["chat"] = 28.0
-    made.run(900, lambda lab, _: mixed.add(frozenset(pod.chunk for pod in lab.ready("chat"))))
-    assert {2048, made.deployments["chat"].cap.chunk} in mixed
-    made.rates["chat"] = 7.0
-    made.run(2400)
+    fleet.run(900)
+    fleet.rates["chat"] = 28.0
+    fleet.run(900, lambda lab, _: mixed.add(frozenset(pod.chunk for pod in lab.ready("chat"))))
+    assert {2048, fleet.deployments["chat"].cap.chunk} in mixed
+    fleet.rates["chat"] = 7.0
+    fleet.run(2400)
 
-    gone = [at for at, _ in of(made, EvictPod)]
+    gone = [at for at, _ in of(fleet, EvictPod)]
     assert gone
-    assert set(gone) <= {at for at, action in of(made, SetReplicas) if action.desired < action.current}
-    chunk = made.deployments["chat"].cap.chunk
-    assert {pod.chunk for pod in made.living("chat")} == {chunk}
-    assert made.deployments["chat"].cap.completed
-    assert of(made, CompleteBatchCap)
-    assert made.queues["chat"] == 0
+    assert set(gone) <= {at for at, action in of(fleet, SetReplicas) if action.desired < action.current}
+    chunk = fleet.deployments["chat"].cap.chunk
+    assert {pod.chunk for pod in fleet.living("chat")} == {chunk}
+    assert fleet.deployments["chat"].cap.completed
+    assert of(fleet, CompleteBatchCap)
+    assert fleet.queues["chat"] == 0
 
 
 def test_a_restart_of_the_operator_forgets_nothing_of_it():
-    made = chunked(rate=10, replicas=2)
-    made.run(600)
-    made.restart()
-    made.run(600)
+    fleet = chunked(rate=10, replicas=2)
+    fleet.run(600)
+    fleet.restart()
+    fleet.run(600)
 
-    assert len(of(made, SetBatchCap)) == 1
-    assert of(made, EvictPod) == []
+    assert len(of(fleet, SetBatchCap)) == 1
+    assert of(fleet, EvictPod) == []
 
 
 def test_other_engines_keep_their_chunk():
-    made = chunked()
-    deployment = made.deployments["chat"]
+    fleet = chunked()
+    deployment = fleet.deployments["chat"]
     deployment.spec = replace(deployment.spec, engine=EngineKind.SGLANG)
-    made.services["chat"] = replace(made.services["chat"], variants=(deployment.spec,))
-    made.run(600)
+    fleet.services["chat"] = replace(fleet.services["chat"], variants=(deployment.spec,))
+    fleet.run(600)
 
-    assert of(made, SetBatchCap) == []
+    assert of(fleet, SetBatchCap) == []
 
 
 def test_a_chunk_that_crashes_engines_is_taken_back_and_not_tried_again():
-    made = chunked()
-    made.run(900)
-    bad = made.deployments["chat"].cap.chunk
-    advance = made.advance_pod
+    fleet = chunked()
+    fleet.run(900)
+    bad = fleet.deployments["chat"].cap.chunk
+    advance = fleet.advance_pod
 
     def crashing(pod):
         advance(pod)
         if pod.chunk == bad:
             pod.crashed, pod.ready = True, None
 
-    made.advance_pod = crashing
-    made.rates["chat"] = 28.0
-    made.run(1800)
+    fleet.advance_pod = crashing
+    fleet.rates["chat"] = 28.0
+    fleet.run(1800)
 
-    back = of(made, SetBatchCap)[1][1]
+    back = of(fleet, SetBatchCap)[1][1]
     assert back.rolled_back
     assert (back.value, back.chunk) == (128, 2048)
     assert "CrashLoopBackOff" in back.message
-    assert {pod.chunk for pod in made.living("chat")} == {2048}
-    assert len(of(made, SetBatchCap)) == 2
+    assert {pod.chunk for pod in fleet.living("chat")} == {2048}
+    assert len(of(fleet, SetBatchCap)) == 2
 
 
-def given(made, **batching):
+def given(fleet, **batching):
     """The user changes the variant's batching."""
-    deployment = made.deployments["chat"]
+    deployment = fleet.deployments["chat"]
     deployment.spec = replace(deployment.spec, batching=replace(deployment.spec.batching, **batching))
-    made.services["chat"] = replace(made.services["chat"], variants=(deployment.spec,))
+    fleet.services["chat"] = replace(fleet.services["chat"], variants=(deployment.spec,))
 
 
 @pytest.mark.parametrize(
@@ -192,16 +192,16 @@ def given(made, **batching):
     ],
 )
 def test_what_the_user_allows_or_fixes_holds(batching, cap, chunk):
-    made = chunked(rate=10, replicas=2)
-    made.deployments["chat"].cap = BatchCap(128, chunk=384)
-    for pod in made.pods:
+    fleet = chunked(rate=10, replicas=2)
+    fleet.deployments["chat"].cap = BatchCap(128, chunk=384)
+    for pod in fleet.pods:
         pod.chunk = 384
-    made.run(300)
-    assert of(made, SetBatchCap) == []
-    given(made, **batching)
-    made.run(900)
+    fleet.run(300)
+    assert of(fleet, SetBatchCap) == []
+    given(fleet, **batching)
+    fleet.run(900)
 
-    change = of(made, SetBatchCap)[0][1]
+    change = of(fleet, SetBatchCap)[0][1]
     assert (change.value, change.chunk) == (cap, chunk)
 
 

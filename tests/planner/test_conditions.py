@@ -28,8 +28,8 @@ def judged(*variants, grant=None, pools=None, **work):
     return conditions(settlement(asked, pools=pools) if grant is None else settlement(asked, grant, pools))
 
 
-def told(found, kind):
-    condition = found.conditions[kind]
+def told(settled, kind):
+    condition = settled.conditions[kind]
     return condition.verdict, condition.reason
 
 
@@ -45,12 +45,12 @@ QUIET = {
 
 
 def test_a_quiet_day():
-    found = judged(account=replace(no_account(""), figures=NO_FIGURES, priced=True))
+    settled = judged(account=replace(no_account(""), figures=NO_FIGURES, priced=True))
 
-    assert {kind: told(found, kind) for kind in QUIET} == QUIET
-    assert told(found, "WithinCostTarget") == (Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC)
-    assert "Accepted" not in found.conditions
-    assert found.trace == settlement().trace
+    assert {kind: told(settled, kind) for kind in QUIET} == QUIET
+    assert told(settled, "WithinCostTarget") == (Verdict.UNKNOWN, Reason.INSUFFICIENT_TRAFFIC)
+    assert "Accepted" not in settled.conditions
+    assert settled.trace == settlement().trace
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_a_quiet_day():
     ids=["paused", "conflict", "left behind", "moves", "cannot move", "unknown model"],
 )
 def test_what_is_told_of_a_service(work, kind, verdict, reason, words):
-    found = judged(**work)
+    settled = judged(**work)
 
-    assert told(found, kind) == (verdict, reason)
-    assert words in found.conditions[kind].message
+    assert told(settled, kind) == (verdict, reason)
+    assert words in settled.conditions[kind].message
 
 
 def test_what_is_held_by_the_window_is_no_fault():
@@ -161,10 +161,10 @@ def test_a_generic_engine_needs_no_model_and_a_gpu_may_be_unknown():
 )
 def test_replicas_that_do_not_run(pods, memory, reason, overdue):
     variant = Variant(pods=pods, memory=replace(Variant().memory, **memory))
-    (found,) = shortfalls(service_state(variant))
+    (shortfall,) = shortfalls(service_state(variant))
 
-    assert (found.asked, found.running, found.reason, found.overdue) == (2, 1, reason, overdue)
-    steps = [one for one in judged(variant).trace if one.stage == "running"]
+    assert (shortfall.asked, shortfall.running, shortfall.reason, shortfall.overdue) == (2, 1, reason, overdue)
+    steps = [step for step in judged(variant).trace if step.stage == "running"]
     assert len(steps) == overdue
 
 
@@ -199,11 +199,11 @@ def test_what_the_pools_keep_back_binds_the_most():
 def test_remarks_and_doubts_about_places():
     doubtful = Variant(workload={"placement": PlacementRules(unknown=("affinity to other pods",))})
     access = {"a100": pool_state(access=(AccessRule((), max_priority=1),))}
-    found = judged(doubtful)
+    settled = judged(doubtful)
     lowered = judged(priority=5, pools=access)
 
-    assert "where pods of a100 fit is not known" in found.conditions["ScalingLimited"].message
-    assert [step.reason for step in found.trace if step.stage == "place"] == [Reason.PLACEMENT_UNKNOWN]
+    assert "where pods of a100 fit is not known" in settled.conditions["ScalingLimited"].message
+    assert [step.reason for step in settled.trace if step.stage == "place"] == [Reason.PLACEMENT_UNKNOWN]
     assert "priority 5 counts as 1 in pool a100" in lowered.conditions["ScalingLimited"].message
 
 

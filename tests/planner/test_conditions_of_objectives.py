@@ -45,9 +45,9 @@ FORTY = LatencyObjective(None, 0.04)
     ],
 )
 def test_cost_conditions(objective, figures, priced, verdict, reason):
-    found = cost_condition(objective, CostFigures(**{"finished_requests": 100.0, **figures}), priced, 20)
+    condition = cost_condition(objective, CostFigures(**{"finished_requests": 100.0, **figures}), priced, 20)
 
-    assert (found.verdict, found.reason) == (verdict, reason)
+    assert (condition.verdict, condition.reason) == (verdict, reason)
 
 
 def test_an_unreachable_cost_names_what_is_reachable():
@@ -82,9 +82,9 @@ def measured(edges, mean, latency, rate=5.0, tells=QUIET):
     ids=["within", "above", "inside a bucket", "inside a bucket but far", "no histogram", "no events", "no objective"],
 )
 def test_latency_conditions(edges, mean, latency, verdict, reason):
-    found = latency_condition(measured(edges, mean, latency), ())
+    condition = latency_condition(measured(edges, mean, latency), ())
 
-    assert (found.verdict, found.reason) == (verdict, reason)
+    assert (condition.verdict, condition.reason) == (verdict, reason)
 
 
 @pytest.mark.parametrize(
@@ -109,28 +109,28 @@ def test_full_traffic_without_a_latency_is_never_no_traffic(edges, lacks, reason
     state = replace(
         state, variants=(replace(variant, measured=tuple(replace(pod, **old) for pod in variant.measured)),)
     )
-    found = latency_condition(state, ())
+    condition = latency_condition(state, ())
 
-    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
-    assert words in found.message
+    assert (condition.verdict, condition.reason) == (Verdict.UNKNOWN, reason)
+    assert words in condition.message
 
 
 def test_figures_of_single_tokens_are_called_so():
     state = measured((0.01, 0.04, 0.1, INF), 0.02, FORTY)
     (variant,) = state.variants
     told = tuple(replace(pod, per_token=True) for pod in variant.measured)
-    found = latency_condition(replace(state, variants=(replace(variant, measured=told),)), ())
+    condition = latency_condition(replace(state, variants=(replace(variant, measured=told),)), ())
 
-    assert found.reason is Reason.WITHIN_LATENCY_TARGET
-    assert "this engine version has no figure per request" in found.message
+    assert condition.reason is Reason.WITHIN_LATENCY_TARGET
+    assert "this engine version has no figure per request" in condition.message
 
 
 def test_an_objective_that_no_number_of_replicas_keeps_is_named():
     asked = size(proposal(Variant(latency={"inter_token": 0.02}), latency=LatencyObjective(None, 0.005)))
-    found = latency_condition(asked.state, asked.variants)
+    condition = latency_condition(asked.state, asked.variants)
 
-    assert found.reason is Reason.LATENCY_TARGET_UNREACHABLE
-    assert "the objective is 5 ms: no number of replicas reaches it" in found.message
+    assert condition.reason is Reason.LATENCY_TARGET_UNREACHABLE
+    assert "the objective is 5 ms: no number of replicas reaches it" in condition.message
 
 
 def test_of_two_objectives_the_worse_one_is_told():

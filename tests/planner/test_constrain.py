@@ -27,9 +27,9 @@ def capped(usd):
 
 
 def constrained(variant, wants, **work):
-    found = constrain(proposal(variant, wants=[wants], **work))
-    only = found.variants[0]
-    return only.replicas, only.reason, only.status, [step.detail for step in found.trace]
+    bounded = constrain(proposal(variant, wants=[wants], **work))
+    only = bounded.variants[0]
+    return only.replicas, only.reason, only.status, [step.detail for step in bounded.trace]
 
 
 def waiting_pods(serving, waiting, seconds=3600.0):
@@ -94,9 +94,9 @@ def test_a_maximum_that_binds_is_told():
 )
 def test_the_services_minimum(wants, least, left):
     variants = Variant(replace(FOUR, min_replicas=0)), Variant(DEAR, pool=H100)
-    found = constrain(proposal(*variants, wants=wants, min_replicas=least))
+    bounded = constrain(proposal(*variants, wants=wants, min_replicas=least))
 
-    assert [variant.replicas for variant in found.variants] == left
+    assert [variant.replicas for variant in bounded.variants] == left
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_what_the_workload_forbids(workload, work, wants, count, reason, status)
 def test_more_is_not_asked_of_what_kubernetes_refuses(wants, status, count, reason):
     asked = proposal(Variant(ZERO, replicas=3, ready=2), wants=[wants], status=status, min_replicas=0)
     refused = replace(asked.state.variants[0], living=asked.state.variants[0].living[:2], refusal="exceeded quota")
-    found = constrain(asked.with_state(asked.state.with_variants([refused])))
+    bounded = constrain(asked.with_state(asked.state.with_variants([refused])))
 
-    assert (found.variants[0].replicas, found.variants[0].reason) == (count, reason)
-    assert [step.detail for step in found.trace if isinstance(step.detail, Limit)] == (
+    assert (bounded.variants[0].replicas, bounded.variants[0].reason) == (count, reason)
+    assert [step.detail for step in bounded.trace if isinstance(step.detail, Limit)] == (
         [Limit("a100: exceeded quota")] if reason is Reason.REPLICA_FAILURE else []
     )
 
@@ -169,10 +169,10 @@ def test_more_is_not_asked_of_what_kubernetes_refuses(wants, status, count, reas
     ids=["more", "fewer", "over"],
 )
 def test_a_pool_that_could_not_schedule_is_left_alone_for_a_while(until, wants, count, reason):
-    found = constrained(Variant(backoff_until=until), wants)
+    bounded = constrained(Variant(backoff_until=until), wants)
 
-    assert found[:2] == (count, reason)
-    assert found[2] is (Status.BLOCKED if reason is Reason.POOL_BACKING_OFF else Status.FREE)
+    assert bounded[:2] == (count, reason)
+    assert bounded[2] is (Status.BLOCKED if reason is Reason.POOL_BACKING_OFF else Status.FREE)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_a_pool_that_could_not_schedule_is_left_alone_for_a_while(until, wants, 
     ],
 )
 def test_pods_that_nothing_schedules_are_given_up(pods, wants, work, count, status, withdrawn):
-    found = constrain(proposal(Variant(replicas=len(pods), pods=pods), wants=[wants], **work))
+    bounded = constrain(proposal(Variant(replicas=len(pods), pods=pods), wants=[wants], **work))
 
-    assert (found.variants[0].replicas, found.variants[0].status) == (count, status)
-    assert found.withdrawn == withdrawn
+    assert (bounded.variants[0].replicas, bounded.variants[0].status) == (count, status)
+    assert bounded.withdrawn == withdrawn
 
 
 def test_no_more_is_asked_for_beside_pods_that_wait_at_the_minimum():
@@ -211,15 +211,15 @@ def test_no_more_is_asked_for_beside_pods_that_wait_at_the_minimum():
 
 def test_the_extra_replica_of_a_roll_is_the_rolls_to_give_up():
     roll = VariantMemory(roll=Roll(NOW - 60.0, 2, surge=True))
-    found = constrain(proposal(Variant(replicas=3, pods=waiting_pods(2, 1), memory=roll), wants=[2]))
+    bounded = constrain(proposal(Variant(replicas=3, pods=waiting_pods(2, 1), memory=roll), wants=[2]))
 
-    assert found.variants[0].replicas == 2
-    assert found.withdrawn == {}
+    assert bounded.variants[0].replicas == 2
+    assert bounded.withdrawn == {}
 
 
 def test_whatever_changes_a_count_is_in_the_trace():
-    found = constrain(proposal(Variant(variant_spec(min_replicas=3)), wants=[2]))
+    bounded = constrain(proposal(Variant(variant_spec(min_replicas=3)), wants=[2]))
 
-    assert [(step.stage, step.before, step.after, step.variant) for step in found.trace] == [
+    assert [(step.stage, step.before, step.after, step.variant) for step in bounded.trace] == [
         ("constrain", "2", "3", "a100")
     ]

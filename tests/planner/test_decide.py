@@ -47,10 +47,10 @@ def decided(variant, wants, *, roll=None, **work):
     ],
 )
 def test_final_counts(replicas, wants, work, count):
-    found = decided(Variant(replicas=replicas), wants, **work)
+    settled = decided(Variant(replicas=replicas), wants, **work)
 
-    assert found.variants[0].replicas == count
-    assert [step.after for step in found.trace if step.stage == "decide"] == ([str(count)] if count != wants else [])
+    assert settled.variants[0].replicas == count
+    assert [step.after for step in settled.trace if step.stage == "decide"] == ([str(count)] if count != wants else [])
 
 
 def test_a_lowered_maximum_holds_whatever_is_measured():
@@ -71,9 +71,9 @@ def test_a_lowered_maximum_holds_whatever_is_measured():
 )
 def test_a_roll_keeps_its_floor(wants, status, most, count, reason):
     rolling = RollStep(Roll(NOW, 2, surge=True), floor=3)
-    found = decided(Variant(variant_spec(max_replicas=most)), wants, roll=rolling, status=status)
+    settled = decided(Variant(variant_spec(max_replicas=most)), wants, roll=rolling, status=status)
 
-    assert (found.variants[0].replicas, found.variants[0].reason) == (count, reason)
+    assert (settled.variants[0].replicas, settled.variants[0].reason) == (count, reason)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_a_roll_keeps_its_floor(wants, status, most, count, reason):
 )
 def test_actions(wants, roll, places):
     actions = decided(Variant(), wants, roll=roll).actions
-    found = [place for place in ("batch", "downs", "ups") for _ in getattr(actions, place)]
+    planned = [place for place in ("batch", "downs", "ups") for _ in getattr(actions, place)]
 
-    assert tuple(found) == places
+    assert tuple(planned) == places
 
 
 def test_an_action_says_what_it_changes_and_why():
@@ -106,10 +106,10 @@ def test_an_action_says_what_it_changes_and_why():
 
 @pytest.mark.parametrize("stance", [RECOMMEND, Stance(conflict=Reason.FOREIGN_AUTOSCALER)])
 def test_who_does_not_act_decides_and_does_nothing(stance):
-    found = decided(Variant(), 4, stance=stance)
+    settled = decided(Variant(), 4, stance=stance)
 
-    assert found.variants[0].replicas == 4
-    assert found.actions == NO_ACTIONS
+    assert settled.variants[0].replicas == 4
+    assert settled.actions == NO_ACTIONS
 
 
 def test_reclaimed_replicas_go_whatever_is_measured():

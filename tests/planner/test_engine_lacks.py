@@ -22,8 +22,8 @@ TOKENS = frozenset({LatencyKind.TIME_PER_OUTPUT_TOKEN, LatencyKind.INTER_TOKEN})
 
 def lacking(lacks, tells=None, **state):
     hidden = {signal: None for signal in lacks if isinstance(signal, Signal)}
-    made = service_state(Variant(tells={**hidden, **(tells or {})}), **state)
-    (variant,) = made.variants
+    state_of = service_state(Variant(tells={**hidden, **(tells or {})}), **state)
+    (variant,) = state_of.variants
     pods = tuple(
         replace(
             pod,
@@ -34,7 +34,7 @@ def lacking(lacks, tells=None, **state):
         )
         for pod in variant.measured
     )
-    return replace(made, variants=(replace(variant, measured=pods),))
+    return replace(state_of, variants=(replace(variant, measured=pods),))
 
 
 @pytest.mark.parametrize(

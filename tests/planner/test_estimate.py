@@ -205,9 +205,9 @@ def test_start_up_is_learnt(pods, known, seconds):
 
 
 def test_a_known_start_up_moves_slowly():
-    found = learnt_of_variant(Variant(memory=VariantMemory(start_seconds=100.0))).start_seconds
+    start_seconds = learnt_of_variant(Variant(memory=VariantMemory(start_seconds=100.0))).start_seconds
 
-    assert 60.0 < found < 100.0
+    assert 60.0 < start_seconds < 100.0
 
 
 @pytest.mark.parametrize(

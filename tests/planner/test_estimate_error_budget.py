@@ -20,11 +20,11 @@ def after(latency, **memory):
     ids=["all within", "all late"],
 )
 def test_requests_of_the_cycle_are_counted_once(latency, missed):
-    found = after(latency)
+    budget = after(latency)
 
-    assert found.requests == pytest.approx(10.0 * CYCLE, rel=0.05)
-    assert found.share_missed == pytest.approx(missed, abs=0.02)
-    assert found.at == NOW
+    assert budget.requests == pytest.approx(10.0 * CYCLE, rel=0.05)
+    assert budget.share_missed == pytest.approx(missed, abs=0.02)
+    assert budget.at == NOW
 
 
 def test_an_objective_that_is_not_measured_teaches_nothing():

@@ -16,19 +16,19 @@ from pertoken.planner.tuning import TUNING
 HALF_LIFE = TUNING.delivered.half_life
 
 
-def hidden_cap(made, cap):
+def hidden_cap(fleet, cap):
     """Engines run with a cap that the planner is not told of."""
-    advance = made.advance_pod
+    advance = fleet.advance_pod
 
     def started(pod):
         advance(pod)
         if pod.started is not None:
             pod.cap = cap
 
-    made.advance_pod = started
-    for pod in made.pods:
+    fleet.advance_pod = started
+    for pod in fleet.pods:
         pod.cap = cap
-    return made
+    return fleet
 
 
 @pytest.mark.parametrize("cap", [8, 16])
@@ -107,8 +107,8 @@ def test_the_settings_that_an_engine_runs_with_decide_its_capacity(sequences, ch
         return replace(seen, variants=(replace(variant, workload=replace(variant.workload, engine=settings)),))
 
     bound.view = with_settings
-    for made in (free, bound):
-        made.run(60)
+    for fleet in (free, bound):
+        fleet.run(60)
     decision = bound.decision().variants[0]
     assert decision.cap == sequences
     if sequences is not None:

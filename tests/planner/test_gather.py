@@ -36,9 +36,9 @@ def gathered(*variants, memory=None, **world):
     ids=["serves", "starts", "on its way out", "gone", "ended"],
 )
 def test_a_pod_counts_as_what_it_is(changes, ready, starting, living, flowing):
-    found = gathered(Variant(replicas=2, pods=[replace(pod(), **changes)])).variants[0]
+    variant = gathered(Variant(replicas=2, pods=[replace(pod(), **changes)])).variants[0]
 
-    assert (found.ready, found.starting, found.living_replicas, len(found.flowing)) == (
+    assert (variant.ready, variant.starting, variant.living_replicas, len(variant.flowing)) == (
         ready,
         starting,
         living,
@@ -52,9 +52,9 @@ def test_a_pod_counts_as_what_it_is(changes, ready, starting, living, flowing):
     ids=["tells", "tells since lately", "silent", "silent for a window", "no window to be seen yet"],
 )
 def test_metrics_of_a_pod(served, silent, measured, unreported, warmed_up):
-    found = gathered(Variant(replicas=1, pods=[pod(served=served)], silent=silent)).variants[0]
+    variant = gathered(Variant(replicas=1, pods=[pod(served=served)], silent=silent)).variants[0]
 
-    assert (len(found.measured), found.unreported, len(found.warmed_up)) == (measured, unreported, warmed_up)
+    assert (len(variant.measured), variant.unreported, len(variant.warmed_up)) == (measured, unreported, warmed_up)
 
 
 def test_old_metrics_are_left_out():
@@ -146,17 +146,17 @@ def test_without_its_pool_a_variant_has_neither_price_nor_model():
 )
 def test_a_model_is_looked_up_where_there_is_one(variant, model, known):
     spec = {} if model is None else {"model": model}
-    found = gathered(Variant(variant_spec(**variant)), **spec).variants[0]
+    state_of = gathered(Variant(variant_spec(**variant)), **spec).variants[0]
 
-    assert (found.engine is not None) == known
-    assert (found.base_model is not None) == known
+    assert (state_of.engine is not None) == known
+    assert (state_of.base_model is not None) == known
 
 
 @pytest.mark.parametrize(("told", "capacity"), [(100_000.4, 100_000.0), (0.0, None), (None, None)])
 def test_the_cache_that_engines_tell_counts_where_there_is_one(told, capacity):
-    found = gathered(Variant(tells={Signal.KV_CAPACITY_TOKENS: told})).variants[0]
+    variant = gathered(Variant(tells={Signal.KV_CAPACITY_TOKENS: told})).variants[0]
 
-    assert found.engine.kv_capacity == capacity
+    assert variant.engine.kv_capacity == capacity
 
 
 def test_a_calibration_belongs_to_the_pod_template():
@@ -186,9 +186,9 @@ def test_latencies_are_those_of_all_variants_and_of_warmed_up_pods_apart():
 def test_a_replica_of_several_pods_is_counted_once():
     workload = {"gpus_per_replica": 2}
     pods = [pod(f"a100-{index}") for index in range(4)]
-    found = gathered(Variant(replicas=2, pods=pods, workload=workload)).variants[0]
+    variant = gathered(Variant(replicas=2, pods=pods, workload=workload)).variants[0]
 
-    assert (found.pods_per_replica, found.ready, found.starting, found.living_replicas) == (2, 2, 0, 2)
+    assert (variant.pods_per_replica, variant.ready, variant.starting, variant.living_replicas) == (2, 2, 0, 2)
 
 
 def group_pods(*, unready=()):
@@ -207,10 +207,10 @@ def group_pods(*, unready=()):
 )
 def test_a_group_with_a_leader_without_gpus_is_ready_when_all_its_pods_are(unready, ready):
     workload = {"gpus_per_replica": 2, "pod_gpus": (0, 1, 1)}
-    found = gathered(Variant(replicas=2, pods=group_pods(unready=unready), workload=workload)).variants[0]
+    variant = gathered(Variant(replicas=2, pods=group_pods(unready=unready), workload=workload)).variants[0]
 
-    assert (found.pods_per_replica, found.ready, found.starting) == (3, ready, 2 - ready)
-    assert found.living_replicas == 2
+    assert (variant.pods_per_replica, variant.ready, variant.starting) == (3, ready, 2 - ready)
+    assert variant.living_replicas == 2
 
 
 def test_the_builder_of_states_makes_what_a_plan_begins_with():

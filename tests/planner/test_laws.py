@@ -38,48 +38,48 @@ def plants(draw, cycles=some_cycles):
 
 
 @LAWS
-@given(made=plants())
-def test_desired_replicas_stay_within_bounds(made):
-    for decision in made.last.decisions:
-        spec = made.services[decision.service.name].variants[0]
+@given(fleet=plants())
+def test_desired_replicas_stay_within_bounds(fleet):
+    for decision in fleet.last.decisions:
+        spec = fleet.services[decision.service.name].variants[0]
         for variant in decision.variants:
             assert variant.desired >= min(spec.min_replicas, variant.current)
             assert variant.desired <= max(spec.max_replicas, 0) or variant.desired <= variant.current
 
 
 @LAWS
-@given(made=plants())
-def test_scale_ups_never_exceed_the_pool(made):
-    world = made.world()
-    held = sum(pod.gpus for pod in made.pods if pod.deleted is None)
-    found, _ = plan(world, made.memory, made.now)
+@given(fleet=plants())
+def test_scale_ups_never_exceed_the_pool(fleet):
+    world = fleet.world()
+    held = sum(pod.gpus for pod in fleet.pods if pod.deleted is None)
+    planned, _ = plan(world, fleet.memory, fleet.now)
     promised = sum(
-        max(action.desired, len(made.living(action.service.name))) - len(made.living(action.service.name))
-        for action in found.actions
+        max(action.desired, len(fleet.living(action.service.name))) - len(fleet.living(action.service.name))
+        for action in planned.actions
         if isinstance(action, SetReplicas) and action.desired > action.current
     )
-    capacity = sum(node.allocatable["nvidia.com/gpu"] for node in made.nodes)
+    capacity = sum(node.allocatable["nvidia.com/gpu"] for node in fleet.nodes)
 
     assert promised == 0 or held + promised <= capacity
 
 
 @LAWS
-@given(made=plants(cycles=st.just(1)), more=st.floats(1.0, 3.0))
-def test_more_demand_never_wants_fewer_replicas(made, more):
+@given(fleet=plants(cycles=st.just(1)), more=st.floats(1.0, 3.0))
+def test_more_demand_never_wants_fewer_replicas(fleet, more):
     def wanted(factor):
-        other = plant(*made.services, gpus=64)
-        for name, service in made.services.items():
+        other = plant(*fleet.services, gpus=64)
+        for name, service in fleet.services.items():
             other.services[name] = service
-            other.deployments[name] = Deployment(made.deployments[name].spec, 3)
-            other.rates[name] = made.rates[name] * factor
+            other.deployments[name] = Deployment(fleet.deployments[name].spec, 3)
+            other.rates[name] = fleet.rates[name] * factor
         other.pods.clear()
         serving_since(other, other.now - 3600)
         for _ in range(4):
             other.reconcile()
             other.serve(15.0)
-            found, other.memory = plan(other.world(), other.memory, other.now)
+            planned, other.memory = plan(other.world(), other.memory, other.now)
             other.now += 15.0
-        return {d.service.name: d.variants[0].desired for d in found.decisions}
+        return {d.service.name: d.variants[0].desired for d in planned.decisions}
 
     less, greater = wanted(1.0), wanted(more)
 
@@ -87,45 +87,45 @@ def test_more_demand_never_wants_fewer_replicas(made, more):
 
 
 @LAWS
-@given(made=plants(), gap=st.sampled_from(["outage", "series_gone"]))
-def test_without_data_nothing_falls_and_no_cap_changes(made, gap):
-    setattr(made, gap, True)
-    found, _ = plan(made.world(), made.memory, made.now)
+@given(fleet=plants(), gap=st.sampled_from(["outage", "series_gone"]))
+def test_without_data_nothing_falls_and_no_cap_changes(fleet, gap):
+    setattr(fleet, gap, True)
+    planned, _ = plan(fleet.world(), fleet.memory, fleet.now)
 
-    for action in found.actions:
+    for action in planned.actions:
         assert isinstance(action, SetReplicas)
         # What serves stays. Pods that start or crash tell nothing anyhow, and make way for a higher priority.
-        assert action.desired > action.current or not made.ready(action.service.name)
+        assert action.desired > action.current or not fleet.ready(action.service.name)
 
 
 @LAWS
-@given(made=plants(), order=st.randoms(use_true_random=False))
-def test_the_order_of_services_does_not_matter(made, order):
-    world = made.world()
+@given(fleet=plants(), order=st.randoms(use_true_random=False))
+def test_the_order_of_services_does_not_matter(fleet, order):
+    world = fleet.world()
     views, nodes = list(world.services), list(world.pools[0].nodes)
     order.shuffle(views)
     order.shuffle(nodes)
     pools = (replace(world.pools[0], nodes=tuple(nodes)),)
     shuffled = replace(world, services=tuple(views), pools=pools)
 
-    assert plan(world, made.memory, made.now) == plan(shuffled, made.memory, made.now)
+    assert plan(world, fleet.memory, fleet.now) == plan(shuffled, fleet.memory, fleet.now)
 
 
 @LAWS
-@given(made=plants())
-def test_what_was_carried_out_is_not_ordered_again(made):
-    assert ordered_again(made) == []
+@given(fleet=plants())
+def test_what_was_carried_out_is_not_ordered_again(fleet):
+    assert ordered_again(fleet) == []
 
 
-def ordered_again(made):
+def ordered_again(fleet):
     """What is ordered in the same instant after a plan was carried out, all that the instant teaches known before.
 
     A plan works with the calibration that earlier cycles left; its own observations count from the next plan on.
     """
-    _, learnt = plan(made.world(), made.memory, made.now)
-    found, memory = plan(made.world(), learnt, made.now)
-    made.apply(found)
-    again, _ = plan(made.world(), memory, made.now)
+    _, learnt = plan(fleet.world(), fleet.memory, fleet.now)
+    planned, memory = plan(fleet.world(), learnt, fleet.now)
+    fleet.apply(planned)
+    again, _ = plan(fleet.world(), memory, fleet.now)
     return [action for action in again.actions if isinstance(action, SetReplicas)]
 
 
@@ -138,22 +138,22 @@ def test_a_first_calibration_under_overload_is_used_once():
 
 
 @LAWS
-@given(made=plants())
-def test_memory_survives_json_and_plans_alike(made):
-    data = to_json(made.memory)
-    back = from_json(data)
+@given(fleet=plants())
+def test_memory_survives_json_and_plans_alike(fleet):
+    saved = to_json(fleet.memory)
+    back = from_json(saved)
 
-    assert back == made.memory
-    assert plan(made.world(), back, made.now) == plan(made.world(), made.memory, made.now)
+    assert back == fleet.memory
+    assert plan(fleet.world(), back, fleet.now) == plan(fleet.world(), fleet.memory, fleet.now)
 
 
 @LAWS
-@given(made=plants())
-def test_every_bill_is_what_the_pods_cost(made):
-    for decision in made.last.decisions:
+@given(fleet=plants())
+def test_every_bill_is_what_the_pods_cost(fleet):
+    for decision in fleet.last.decisions:
         hours = sum(
-            max(0.0, min(pod.deleted or made.now, made.now - 15.0) - max(pod.bound, 1_000_000.0)) / 3600 * pod.gpus
-            for pod in made.pods
+            max(0.0, min(pod.deleted or fleet.now, fleet.now - 15.0) - max(pod.bound, 1_000_000.0)) / 3600 * pod.gpus
+            for pod in fleet.pods
             if pod.variant == decision.service.name and pod.bound is not None
         )
         assert abs(decision.cost.bill_usd - hours * 2.0) < 1e-6
@@ -194,11 +194,11 @@ def test_priority_comes_first_and_equals_share():
     fleet = plant("first", "second", "third", rate=60, replicas=1, gpus=6)
     fleet.services["first"] = replace(fleet.services["first"], priority=10)
     fleet.run(300)
-    got = {name: fleet.replicas(name) for name in fleet.services}
+    replicas = {name: fleet.replicas(name) for name in fleet.services}
 
-    assert got["first"] > max(got["second"], got["third"])
-    assert abs(got["second"] - got["third"]) <= 1
-    assert sum(got.values()) == 6
+    assert replicas["first"] > max(replicas["second"], replicas["third"])
+    assert abs(replicas["second"] - replicas["third"]) <= 1
+    assert sum(replicas.values()) == 6
 
 
 def test_prices_do_not_change_what_latency_needs():

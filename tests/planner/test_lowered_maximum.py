@@ -27,21 +27,21 @@ def lowered(policies, most, *, rate, select=SelectPolicy.MAX):
 
 @pytest.mark.parametrize("rate", [40.0, 400.0], ids=["as planned", "overload"])
 def test_replicas_go_one_by_one_where_the_policy_says_so(rate):
-    made, before = lowered(ONE_A_MINUTE, 2, rate=rate)
+    fleet, before = lowered(ONE_A_MINUTE, 2, rate=rate)
     seen = [before]
 
     def watch(*_):
-        if made.replicas() != seen[-1]:
-            seen.append(made.replicas())
+        if fleet.replicas() != seen[-1]:
+            seen.append(fleet.replicas())
 
-    made.run(600, watch)
+    fleet.run(600, watch)
     assert seen == list(range(before, 1, -1))
 
 
 def test_what_comes_down_is_told():
-    made, before = lowered(ONE_A_MINUTE, 2, rate=400.0)
-    made.step()
-    decision = made.decision()
+    fleet, before = lowered(ONE_A_MINUTE, 2, rate=400.0)
+    fleet.step()
+    decision = fleet.decision()
     assert decision.variants[0].desired == before - 1
     judged = decision.conditions["ScalingLimited"]
     assert judged.reason is Reason.AT_MAXIMUM
@@ -49,6 +49,6 @@ def test_what_comes_down_is_told():
 
 
 def test_scaling_down_that_is_disabled_stays_disabled():
-    made, before = lowered(ONE_A_MINUTE, 2, rate=400.0, select=SelectPolicy.DISABLED)
-    made.run(300)
-    assert made.replicas() == before
+    fleet, before = lowered(ONE_A_MINUTE, 2, rate=400.0, select=SelectPolicy.DISABLED)
+    fleet.run(300)
+    assert fleet.replicas() == before

@@ -97,9 +97,9 @@ def test_the_extra_replica_of_a_roll_is_not_a_replica_too_many(surge, count):
 
 def test_pods_that_no_node_takes_keep_nobody_else_from_the_pool():
     fleet = plant("bad", "good", rate=5.0, replicas=1, gpus=16)
-    found = fleet.free_node
+    free_node = fleet.free_node
     fleet.free_node = lambda gpus, deployment: (
-        None if deployment is fleet.deployments["bad"] and fleet.now > START else found(gpus, deployment)
+        None if deployment is fleet.deployments["bad"] and fleet.now > START else free_node(gpus, deployment)
     )
     fleet.rates["bad"] = 60.0
     fleet.run(1500)

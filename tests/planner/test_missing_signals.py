@@ -23,10 +23,10 @@ NEEDED = (Signal.RUNNING, Signal.WAITING, Signal.PROMPT_TOKENS_PER_SECOND, Signa
 class Veil:
     """Hides signals from what a plant shows, on all pods or on the named ones."""
 
-    def __init__(self, made, signals=(), histograms=(), counters=(), pods=None) -> None:
+    def __init__(self, fleet, signals=(), histograms=(), counters=(), pods=None) -> None:
         self.hidden = frozenset((*signals, *histograms, *counters))
-        self.on, self.pods, self.show = False, pods, made.metrics
-        made.metrics = self.metrics
+        self.on, self.pods, self.show = False, pods, fleet.metrics
+        fleet.metrics = self.metrics
 
     def metrics(self):
         shown = self.show()

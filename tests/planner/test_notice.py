@@ -34,10 +34,10 @@ def variant_memory(*variants, **state):
     ids=["auto", "recommend", "off", "paused", "paused and recommend", "paused and off"],
 )
 def test_what_the_user_said(spec, stance):
-    found = noticed(**spec).stance
+    given = noticed(**spec).stance
 
-    assert found == stance
-    assert found.acts == (stance == Stance())
+    assert given == stance
+    assert given.acts == (stance == Stance())
 
 
 def test_a_foreign_autoscaler_is_named_and_means_hands_off():
@@ -113,17 +113,19 @@ def test_what_was_commanded_is_compared_with_what_is_there(replicas, workload, a
 def test_replicas_that_nobody_creates(replicas, pods, workload, absent, refusal):
     serving = [pod(f"a100-{index}") for index in range(pods)]
     variant = Variant(replicas=replicas, pods=serving, workload=workload, memory=VariantMemory(absent_since=absent))
-    found = noticed(variant).state.variants[0]
+    variant_state = noticed(variant).state.variants[0]
 
-    assert found.refusal.startswith(refusal)
-    assert bool(found.refusal) == bool(refusal)
+    assert variant_state.refusal.startswith(refusal)
+    assert bool(variant_state.refusal) == bool(refusal)
 
 
 def test_pods_on_their_way_explain_the_missing_ones():
     pods = [pod("a100-0"), pod("a100-1", served=None)]
-    found = noticed(Variant(replicas=3, pods=pods, memory=VariantMemory(absent_since=NOW - 600.0))).state.variants[0]
+    variant_state = noticed(
+        Variant(replicas=3, pods=pods, memory=VariantMemory(absent_since=NOW - 600.0))
+    ).state.variants[0]
 
-    assert (found.refusal, found.memory.absent_since) == ("", None)
+    assert (variant_state.refusal, variant_state.memory.absent_since) == ("", None)
 
 
 def test_nothing_moves_yet():

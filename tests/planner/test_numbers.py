@@ -45,13 +45,13 @@ GROUPS = {
 
 def named(tree):
     """Constants of a module or class by the name that they are assigned to."""
-    found = {}
+    names = {}
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name):
-                found |= {id(part): target.id for part in ast.walk(node.value)}
-    return found
+                names |= {id(part): target.id for part in ast.walk(node.value)}
+    return names
 
 
 def numbers(path):

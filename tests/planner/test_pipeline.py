@@ -114,7 +114,7 @@ def test_a_service_on_which_a_stage_fails_is_held_and_told_and_the_others_go_on(
             raise ZeroDivisionError("x" * 1000)
         return stage(item)
 
-    stages = tuple(fails if one is stage else one for one in getattr(pipeline, half))
+    stages = tuple(fails if each is stage else each for each in getattr(pipeline, half))
     monkeypatch.setattr(pipeline, half, stages)
     good = world_of(BUSY)
     view = good.services[0]
@@ -122,8 +122,8 @@ def test_a_service_on_which_a_stage_fails_is_held_and_told_and_the_others_go_on(
     memory = memory_of(BUSY)
     kept = ServiceMemory("uid-bad", NOW - 100.0, conflict="as it was")
     memory = replace(memory, services={**memory.services, "llm/bad": kept})
-    made, remembered = plan(replace(good, services=(view, bad)), memory, NOW)
-    broken, whole = made.decisions
+    planned, remembered = plan(replace(good, services=(view, bad)), memory, NOW)
+    broken, whole = planned.decisions
 
     assert (broken.service.name, broken.reason, broken.acts) == ("bad", Reason.PLANNING_FAILED, False)
     assert [(variant.current, variant.desired, variant.ready) for variant in broken.variants] == [(2, 2, 2)]
@@ -135,7 +135,7 @@ def test_a_service_on_which_a_stage_fails_is_held_and_told_and_the_others_go_on(
     assert len(fault.error) == FAULT_CHARACTERS
     assert remembered.services["llm/bad"] == kept
     assert whole.reason is Reason.DEMAND_ROSE
-    assert [(action.service.name, action.desired) for action in made.actions] == [("chat", 3)]
+    assert [(action.service.name, action.desired) for action in planned.actions] == [("chat", 3)]
 
 
 def test_a_service_that_fails_when_it_is_new_is_remembered_as_seen(monkeypatch):
@@ -153,9 +153,9 @@ def test_a_figure_that_the_joint_stages_cannot_take_concerns_one_service_alone(m
         raise ValueError("no such request")
 
     monkeypatch.setattr(pipeline, "request_of", fails)
-    made, _ = plan(world_of(), memory_of(), NOW)
+    planned, _ = plan(world_of(), memory_of(), NOW)
 
-    assert made.decisions[0].reason is Reason.PLANNING_FAILED
+    assert planned.decisions[0].reason is Reason.PLANNING_FAILED
 
 
 def test_backing_off_doubles_while_it_fails():
@@ -193,7 +193,9 @@ def test_actions_come_down_first():
     orders = []
     fleet.run(
         300,
-        lambda _, found: orders.append([a.desired - a.current for a in found.actions if isinstance(a, SetReplicas)]),
+        lambda _, planned: orders.append(
+            [a.desired - a.current for a in planned.actions if isinstance(a, SetReplicas)]
+        ),
     )
 
     assert any(order and order[0] < 0 < order[-1] for order in orders)

@@ -56,7 +56,7 @@ NAME = "metadata.name"
 
 
 @pytest.mark.parametrize(
-    ("found", "rules", "words"),
+    ("node_fact", "rules", "words"),
     [
         (node(), ANYWHERE, ""),
         (node(SKU), ANYWHERE, "taint sku=gpu:NoSchedule is not tolerated"),
@@ -92,8 +92,8 @@ NAME = "metadata.name"
         (node(), PlacementRules(affinity=()), "affinity"),
     ],
 )
-def test_obstacles(found, rules, words):
-    why = obstacle(found, rules)
+def test_obstacles(node_fact, rules, words):
+    why = obstacle(node_fact, rules)
 
     assert words in why
     assert bool(why) == bool(words)

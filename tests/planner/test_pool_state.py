@@ -44,10 +44,10 @@ TEAM_B = AccessRule((("team", "b"),), guaranteed_gpus=6)
 )
 def test_refusals(pool, gpus, labels, words):
     rule = pool.rule_of(labels)
-    found = pool.refusal(gpus, rule)
+    refusal = pool.refusal(gpus, rule)
 
-    assert words in found
-    assert bool(found) == bool(words)
+    assert words in refusal
+    assert bool(refusal) == bool(words)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_refusals(pool, gpus, labels, words):
 )
 def test_pods_of_a_group_may_be_on_different_nodes(free, pods, words):
     pool = pool_state(free)
-    found = pool.refusal(sum(pods), -1, pods=pods)
+    refusal = pool.refusal(sum(pods), -1, pods=pods)
 
-    assert words in found
-    assert bool(found) == bool(words)
+    assert words in refusal
+    assert bool(refusal) == bool(words)
     if not words:
         taken = pool.take(sum(pods), -1, pods=pods)
         assert sorted(seat.units for seat in taken) == sorted(units for units in pods if units)
@@ -109,7 +109,7 @@ def foreign(name, on=None, gpus=1, **changes):
 
 def world_of(nodes, pods=(), services=(), **pool):
     spec = pool_spec(**pool)
-    view = PoolView(spec, tuple(found for found in nodes if spec.selects(found.labels)))
+    view = PoolView(spec, tuple(node for node in nodes if spec.selects(node.labels)))
     return World(tuple(services), (view,), tuple(pods), {}, SHIPPED)
 
 
@@ -134,9 +134,9 @@ def world_of(nodes, pods=(), services=(), **pool):
     ],
 )  # fmt: skip
 def test_free_gpus(nodes, pods, pool, free):
-    found = pool_states(world_of(nodes, pods, **pool))["a100"]
+    pool_now = pool_states(world_of(nodes, pods, **pool))["a100"]
 
-    assert sum(found.free.values()) == free
+    assert sum(pool_now.free.values()) == free
 
 
 def owned(replicas, pods, gpus=1):

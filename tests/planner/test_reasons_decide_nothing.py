@@ -40,7 +40,7 @@ def decisions_by_reason(source: str) -> list[int]:
         match node:
             case ast.Compare(ast.Name(), _, [ast.Constant(None)]):
                 continue  # an argument that was not given
-            case ast.Compare(left, _, others) if any(of_reasons(one) for one in (left, *others)):
+            case ast.Compare(left, _, others) if any(of_reasons(side) for side in (left, *others)):
                 lines.append(node.lineno)
             case ast.MatchValue(value) if of_reasons(value):
                 lines.append(value.lineno)

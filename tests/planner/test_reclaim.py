@@ -216,11 +216,11 @@ def test_a_higher_priority_never_waits_for_what_a_lower_one_is_not_owed(data):
         after = [table.replicas(f"s{index}") for index in range(count)]
         assert sum(held) - sum(after) <= missing
         held, now = after, now + TUNING.reclaim.seconds
-    got = min(wants, sum(sizes) - sum(held))
+    granted = min(wants, sum(sizes) - sum(held))
     for index in range(count):
         owed = min(sizes[index], least[index]) if priorities[index] < mine else sizes[index]
         assert held[index] >= owed
-        assert got == wants or held[index] == owed
+        assert granted == wants or held[index] == owed
 
 
 def rivals(*, low_rate, low_priority=0, high=None, low=None):
@@ -236,8 +236,8 @@ def rivals(*, low_rate, low_priority=0, high=None, low=None):
     return fleet
 
 
-def limit(made, name):
-    return made.decision(name).conditions["ScalingLimited"]
+def limit(fleet, name):
+    return fleet.decision(name).conditions["ScalingLimited"]
 
 
 def test_a_loaded_service_takes_gpus_of_one_with_less_priority_and_gives_them_back():
@@ -247,9 +247,9 @@ def test_a_loaded_service_takes_gpus_of_one_with_less_priority_and_gives_them_ba
     fleet.rates["high"] = 60.0
     told = Counter()
 
-    def watch(one, _):
-        told[limit(one, "low").reason] += 1
-        assert one.replicas("low") >= 1
+    def watch(fleet, _):
+        told[limit(fleet, "low").reason] += 1
+        assert fleet.replicas("low") >= 1
 
     fleet.run(600, watch)
     grown = fleet.replicas("high")

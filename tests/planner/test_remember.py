@@ -36,26 +36,26 @@ def of_variant(*args, **kwargs):
 
 
 def test_what_was_commanded():
-    found = of_variant(4)
+    kept = of_variant(4)
 
-    assert found.command == Command(NOW, 2, 4, "kubectl", "1")
-    assert found.changes == (Change(NOW, 2),)
+    assert kept.command == Command(NOW, 2, 4, "kubectl", "1")
+    assert kept.changes == (Change(NOW, 2),)
     assert of_variant(2).command is None
     assert of_variant(1).changes == (Change(NOW, -1),)
 
 
 def test_who_does_not_act_has_commanded_nothing():
-    found = of_variant(4, stance=RECOMMEND)
+    kept = of_variant(4, stance=RECOMMEND)
 
-    assert (found.command, found.changes) == (None, ())
-    assert found.recommendations == (Recommendation(NOW, 4),)
+    assert (kept.command, kept.changes) == (None, ())
+    assert kept.recommendations == (Recommendation(NOW, 4),)
 
 
 @pytest.mark.parametrize(("grade", "told"), [(Grade.HOLD, False), (Grade.UP_ONLY, True), (Grade.NORMAL, True)])
 def test_what_was_recommended_while_metrics_told_something(grade, told):
-    found = of_variant(3, grade=grade)
+    kept = of_variant(3, grade=grade)
 
-    assert found.recommendations == ((Recommendation(NOW, 3),) if told else ())
+    assert kept.recommendations == ((Recommendation(NOW, 3),) if told else ())
 
 
 def test_what_no_window_can_ask_for_any_more_is_forgotten():
@@ -63,10 +63,10 @@ def test_what_no_window_can_ask_for_any_more_is_forgotten():
         recommendations=(Recommendation(NOW - 301.0, 9), Recommendation(NOW - 300.0, 8)),
         changes=(Change(NOW - 60.0, 1), Change(NOW - 59.0, 1)),
     )
-    found = of_variant(2, memory=memory)
+    kept = of_variant(2, memory=memory)
 
-    assert found.recommendations == (Recommendation(NOW - 300.0, 8), Recommendation(NOW, 2))
-    assert found.changes == (Change(NOW - 59.0, 1),)
+    assert kept.recommendations == (Recommendation(NOW - 300.0, 8), Recommendation(NOW, 2))
+    assert kept.changes == (Change(NOW - 59.0, 1),)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_when_latency_added_a_replica(late, wants, at):
 
 def test_a_roll_and_a_cap_that_failed():
     roll = Roll(NOW, 2, surge=False)
-    found = of_variant(roll=RollStep(roll, blocked=96))
+    kept = of_variant(roll=RollStep(roll, blocked=96))
 
-    assert (found.roll, found.blocked_cap) == (roll, 96)
-    assert found.blocked_until == NOW + TUNING.cap.block_intervals * 1800.0
+    assert (kept.roll, kept.blocked_cap) == (roll, 96)
+    assert kept.blocked_until == NOW + TUNING.cap.block_intervals * 1800.0
     assert of_variant(roll=RollStep(roll), stance=RECOMMEND).roll is None
 
 

@@ -21,8 +21,8 @@ from pertoken.planner.pipeline import plan
 QUOTA = 'pods "chat-abc" is forbidden: exceeded quota: gpus, requested: 1, used: 2, limited: 2'
 
 
-def conditions(made, name="chat"):
-    conditions = made.decision(name).conditions
+def conditions(fleet, name="chat"):
+    conditions = fleet.decision(name).conditions
     return ready({"Accepted": accepted(), **conditions}), conditions["AbleToScale"]
 
 
@@ -41,27 +41,27 @@ def test_replicas_that_all_run_are_ready():
     assert able.verdict is Verdict.TRUE
 
 
-def refuse(made, name="chat", words=QUOTA):
+def refuse(fleet, name="chat", words=QUOTA):
     """Kubernetes creates no more pods of a workload that is asked for five more than it has."""
-    made.deployments[name].replicas = len(made.living(name)) + 5
-    reconcile, view = made.reconcile, made.view
+    fleet.deployments[name].replicas = len(fleet.living(name)) + 5
+    reconcile, view = fleet.reconcile, fleet.view
 
     def reconciled():
         reconcile()
-        for pod in [pod for pod in made.living(name) if pod.created > made.now - 1.0]:
-            made.pods.remove(pod)
+        for pod in [pod for pod in fleet.living(name) if pod.created > fleet.now - 1.0]:
+            fleet.pods.remove(pod)
 
     def seen(which):
         shown = view(which)
         variants = [
             replace(each, workload=replace(each.workload, failure=words))
-            if each.spec.workload == made.deployments[name].spec.workload
+            if each.spec.workload == fleet.deployments[name].spec.workload
             else each
             for each in shown.variants
         ]
         return replace(shown, variants=tuple(variants))
 
-    made.reconcile, made.view = reconciled, seen
+    fleet.reconcile, fleet.view = reconciled, seen
 
 
 def test_replicas_that_kubernetes_refuses_are_told_in_its_words_at_once():
@@ -176,25 +176,25 @@ class Both(Plant):
 
 def both():
     variants = (variant_spec(name="cheap"), variant_spec(name="dear", pool="b", min_replicas=0))
-    made = Both(
+    fleet = Both(
         services=Same(chat=spec_of("chat", variants)),
         deployments={v.name: Deployment(v, 2, manager="kubectl") for v in variants},
         nodes=[node("n0", 8), node("m0", 8, "b")],
         pools=[pool_spec(), pool_spec("b", price_per_gpu_hour=Decimal(4))],
         rates={"cheap": 6.0, "dear": 6.0},
     )
-    serving_since(made, START - 3600)
-    return made
+    serving_since(fleet, START - 3600)
+    return fleet
 
 
 def test_what_kubernetes_refuses_to_one_variant_goes_to_the_next():
     free, refused = both(), both()
-    for made in (free, refused):
-        made.run(120)
+    for fleet in (free, refused):
+        fleet.run(120)
     refuse(refused, "cheap")
-    for made in (free, refused):
-        made.rates = {"cheap": 20.0, "dear": 20.0}
-        made.run(300)
+    for fleet in (free, refused):
+        fleet.rates = {"cheap": 20.0, "dear": 20.0}
+        fleet.run(300)
 
     assert free.replicas("cheap") > 2
     assert refused.replicas("cheap") == 7, "what was asked for stands: Kubernetes goes on trying"
@@ -226,9 +226,9 @@ def test_an_unknown_model_is_accepted_and_not_ready(change, reason):
     assert fleet.decision().variants[0].desired >= 1, "it is run all the same"
 
 
-def in_pools(made, **changes):
+def in_pools(fleet, **changes):
     """The world as it is, with other pools over the same nodes."""
-    world = made.world()
+    world = fleet.world()
     return replace(world, pools=tuple(replace(pool, spec=pool_spec(**changes)) for pool in world.pools))
 
 
@@ -236,21 +236,21 @@ def test_a_generic_engine_needs_no_model():
     fleet = held()
     fleet.services["chat"] = generic(fleet.services["chat"])
     fleet.deployments["chat"] = Deployment(fleet.services["chat"].variants[0], 2, manager="kubectl")
-    found, _ = plan(in_pools(fleet, accelerator="abacus-9000"), fleet.memory, fleet.now)
+    planned, _ = plan(in_pools(fleet, accelerator="abacus-9000"), fleet.memory, fleet.now)
 
-    assert "Accepted" not in found.decisions[0].conditions
+    assert "Accepted" not in planned.decisions[0].conditions
 
 
 def test_an_unknown_accelerator_is_told_by_service_and_pool():
     fleet = held()
     fleet.run(60)
-    found, _ = plan(in_pools(fleet, accelerator="h100-smx"), fleet.memory, fleet.now)
+    planned, _ = plan(in_pools(fleet, accelerator="h100-smx"), fleet.memory, fleet.now)
 
-    told = found.decisions[0].conditions["Accepted"]
+    told = planned.decisions[0].conditions["Accepted"]
 
     assert told.reason is Reason.UNKNOWN_ACCELERATOR
     assert "h100-sxm" in told.message
-    assert found.pools[0].condition == told
+    assert planned.pools[0].condition == told
 
 
 def test_a_workload_of_a_variant_that_is_no_more_is_told():
@@ -259,9 +259,9 @@ def test_a_workload_of_a_variant_that_is_no_more_is_told():
     world = fleet.world()
     left = f"{ref('chat-old')} (1 replicas)"
     (view,) = world.services
-    found, _ = plan(replace(world, services=(replace(view, left_behind=(left,)),)), fleet.memory, fleet.now)
+    planned, _ = plan(replace(world, services=(replace(view, left_behind=(left,)),)), fleet.memory, fleet.now)
 
-    target = found.decisions[0].conditions["TargetFound"]
+    target = planned.decisions[0].conditions["TargetFound"]
 
     assert (target.verdict, target.reason) == (Verdict.TRUE, Reason.WORKLOAD_LEFT_BEHIND)
     assert left in target.message

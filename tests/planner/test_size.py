@@ -28,8 +28,8 @@ def sized(*variants, **work):
     return size(proposal(*variants, **work))
 
 
-def counts(found):
-    return {variant.name: variant.replicas for variant in found.variants}
+def counts(sized):
+    return {variant.name: variant.replicas for variant in sized.variants}
 
 
 @pytest.mark.parametrize(

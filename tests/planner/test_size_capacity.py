@@ -37,11 +37,11 @@ def test_the_capacity_is_the_models_within_the_objectives():
 
 
 def test_an_objective_that_no_size_keeps_is_named_and_left_out():
-    found = capacity_of(ENGINE, LOAD, Targets(0.005, 2.0))
+    capacity = capacity_of(ENGINE, LOAD, Targets(0.005, 2.0))
 
-    assert found.unreachable.objective == 0.005
-    assert found.unreachable.seconds > 0.005
-    assert found.rate > 0
+    assert capacity.unreachable.objective == 0.005
+    assert capacity.unreachable.seconds > 0.005
+    assert capacity.rate > 0
 
 
 @given(

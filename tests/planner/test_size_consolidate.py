@@ -23,9 +23,9 @@ def consolidated(variant, wants, *others, need=None, **work):
     """What becomes of a wish for fewer replicas; by default what is served now is needed."""
     asked = proposal(variant, *others, **work)
     known = expected(asked.state, demand_figures(asked.state))
-    needed = sum(one.rate * len(one.series()) for one in (variant, *others)) if need is None else need
-    found = consolidate(asked, asked.variants[0].at(wants, Reason.DEMAND_FELL), known, needed)
-    return found.replicas, found.reason, found.status
+    needed = sum(each.rate * len(each.series()) for each in (variant, *others)) if need is None else need
+    variant_proposal = consolidate(asked, asked.variants[0].at(wants, Reason.DEMAND_FELL), known, needed)
+    return variant_proposal.replicas, variant_proposal.reason, variant_proposal.status
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_other_variants_carry_their_part():
 )
 def test_measured_latency_scaled_to_fewer_replicas_keeps_its_objective(inter_token, rate, count):
     variant = Variant(replicas=4, rate=rate, latency={"inter_token": inter_token}, tells={Signal.STEP_SECONDS: None})
-    found = consolidated(variant, 2)
+    count_and_reason = consolidated(variant, 2)
 
-    assert found[0] == count
-    assert (found[1] is Reason.LATENCY_AT_RISK) == (count == 4)
+    assert count_and_reason[0] == count
+    assert (count_and_reason[1] is Reason.LATENCY_AT_RISK) == (count == 4)
 
 
 def test_what_the_first_token_waits_for_counts_too():
@@ -72,15 +72,15 @@ def test_what_the_first_token_waits_for_counts_too():
 
 @pytest.mark.parametrize("grade", [Grade.UP_ONLY, Grade.PANIC])
 def test_metrics_that_do_not_allow_it_keep_all(grade):
-    found = consolidated(Variant(replicas=4, rate=1.0), 1, grade=grade)
+    outcome = consolidated(Variant(replicas=4, rate=1.0), 1, grade=grade)
 
-    assert found == (4, Reason.METRICS_WARMING_UP, Status.LAGGING)
+    assert outcome == (4, Reason.METRICS_WARMING_UP, Status.LAGGING)
 
 
 def test_replicas_that_do_not_serve_yet_carry_nothing():
-    found = consolidated(Variant(replicas=4, ready=1, rate=7.0), 2, need=14.0)
+    outcome = consolidated(Variant(replicas=4, ready=1, rate=7.0), 2, need=14.0)
 
-    assert found == (4, Reason.WAITING_FOR_PODS, Status.WAITING)
+    assert outcome == (4, Reason.WAITING_FOR_PODS, Status.WAITING)
 
 
 def test_to_zero_needs_no_latency():

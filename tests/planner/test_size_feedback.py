@@ -32,8 +32,8 @@ def late(**changes):
 
 
 def test_late_answers_at_substantial_load_add_a_replica():
-    found = fed_back(late())
-    first, step = found.variants[0], found.trace[-1]
+    corrected = fed_back(late())
+    first, step = corrected.variants[0], corrected.trace[-1]
 
     assert (first.replicas, first.reason, first.late) == (3, Reason.LATENCY_AT_RISK, True)
     assert isinstance(step.detail, LatencyFeedback)
@@ -56,10 +56,10 @@ def test_a_tenth_is_added_to_many():
     ids=["one is on its way", "one was added lately", "little load", "little load and fewer would do"],
 )
 def test_what_keeps_the_replicas_that_are_and_adds_none(variant, wants):
-    found = fed_back(variant, wants=[wants])
+    corrected = fed_back(variant, wants=[wants])
 
-    assert (found.variants[0].replicas, found.variants[0].reason) == (variant.replicas, Reason.LATENCY_AT_RISK)
-    assert (found.variants[0].late, found.trace) == (False, ())
+    assert (corrected.variants[0].replicas, corrected.variants[0].reason) == (variant.replicas, Reason.LATENCY_AT_RISK)
+    assert (corrected.variants[0].late, corrected.trace) == (False, ())
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_what_keeps_the_replicas_that_are_and_adds_none(variant, wants):
     ids=["in time", "more is asked for anyway", "nothing promised", "what no size keeps", "not measured"],
 )
 def test_what_changes_nothing(variant, wants, spec):
-    found = fed_back(variant, wants=[wants], **spec)
+    corrected = fed_back(variant, wants=[wants], **spec)
 
-    assert (found.variants[0].replicas, found.variants[0].reason) == (wants, Reason.AT_DESIRED)
+    assert (corrected.variants[0].replicas, corrected.variants[0].reason) == (wants, Reason.AT_DESIRED)
 
 
 def test_only_the_cheapest_variant_grows():
-    found = fed_back(late(rate=7.0), Variant(DEAR, replicas=1, rate=7.0, pool=H100, **LATE), wants=[2, 1])
+    corrected = fed_back(late(rate=7.0), Variant(DEAR, replicas=1, rate=7.0, pool=H100, **LATE), wants=[2, 1])
 
-    assert [variant.replicas for variant in found.variants] == [3, 1]
+    assert [variant.replicas for variant in corrected.variants] == [3, 1]
 
 
 # -- queues ------------------------------------------------------------------------------------------------------
@@ -130,10 +130,10 @@ def test_replicas_for_a_queue(state, wanted, more):
 def test_a_growing_queue_is_told():
     asked = proposal()
     asked = asked.with_state(queued())
-    found = add_for_queue(asked)
+    corrected = add_for_queue(asked)
 
-    assert (found.variants[0].replicas, found.variants[0].reason) == (3, Reason.QUEUE_BACKLOG)
-    assert [(step.stage, step.detail) for step in found.trace] == [("queue", GrowingQueue(20.0))]
+    assert (corrected.variants[0].replicas, corrected.variants[0].reason) == (3, Reason.QUEUE_BACKLOG)
+    assert [(step.stage, step.detail) for step in corrected.trace] == [("queue", GrowingQueue(20.0))]
     assert add_for_queue(proposal()) == proposal()
 
 

@@ -39,7 +39,7 @@ row = st.tuples(st.integers(0, 3), st.integers(3, 9), st.floats(0.5, 40.0))
 
 @given(st.lists(row, min_size=1, max_size=3), st.floats(0.0, 200.0))
 def test_the_demand_is_carried_and_no_cheapest_replica_is_idle(drawn, need):
-    rows = [(str(i), *one) for i, one in enumerate(drawn)]
+    rows = [(str(i), *figures) for i, figures in enumerate(drawn)]
     order, capacities = variants(*rows)
     wanted = fill(order, capacities, need)
     carried = sum(wanted[name] * rate for name, _, _, rate in rows)

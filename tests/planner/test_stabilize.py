@@ -69,10 +69,10 @@ def test_scale_up_policies(wanted, current, policies, select, changes, expected)
 def test_scale_down_policies(wanted, policies, select, changes, expected):
     behavior = Behavior(rules(0, PODS2), rules(0, *policies, select=select))
     history = ScalingHistory(0.0, (), tuple(Change(1000.0 + at, delta) for at, delta in changes))
-    found = limit_rate(wanted, 8, behavior, history, 1000.0)
+    limited = limit_rate(wanted, 8, behavior, history, 1000.0)
 
-    assert found.replicas == expected
-    assert (found.reason is None) == (expected == wanted)
+    assert limited.replicas == expected
+    assert (limited.reason is None) == (expected == wanted)
 
 
 @pytest.mark.parametrize(

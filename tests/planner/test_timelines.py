@@ -12,12 +12,12 @@ from pertoken.forecast.tuning import KNEE
 from pertoken.planner.memory import EMPTY
 
 
-def scalings(made, after=0.0):
-    return [(at, a.current, a.desired) for at, a in made.actions if isinstance(a, SetReplicas) and at >= after]
+def scalings(fleet, after=0.0):
+    return [(at, a.current, a.desired) for at, a in fleet.actions if isinstance(a, SetReplicas) and at >= after]
 
 
-def condition(made, kind, name="chat"):
-    return made.decision(name).conditions[kind]
+def condition(fleet, kind, name="chat"):
+    return fleet.decision(name).conditions[kind]
 
 
 def test_demand_that_doubles_and_falls_is_followed_and_latency_kept():
@@ -41,22 +41,22 @@ def test_demand_that_doubles_and_falls_is_followed_and_latency_kept():
 def test_where_a_replica_loses_its_percentile_is_learnt_and_costs_replicas():
     even, uneven = plant(rate=20, replicas=3, slow=1.1), plant(rate=20, replicas=3, slow=1.1)
     uneven.wide = 0.4
-    for made in (even, uneven):
-        made.act = False
-        made.run(1500)
-    edges = [made.memory.services["llm/chat"].knee.value for made in (even, uneven)]
-    carried = [made.decision().variants[0].capacity_per_replica for made in (even, uneven)]
+    for fleet in (even, uneven):
+        fleet.act = False
+        fleet.run(1500)
+    knees = [fleet.memory.services["llm/chat"].knee.value for fleet in (even, uneven)]
+    carried = [fleet.decision().variants[0].capacity_per_replica for fleet in (even, uneven)]
 
-    assert edges[1] < min(KNEE.prior, edges[0]) - 0.05
+    assert knees[1] < min(KNEE.prior, knees[0]) - 0.05
     assert carried[1] < carried[0]
 
 
 def test_a_replica_that_starts_slowly_is_not_given_up_lightly():
     quick, slow = plant(rate=30, replicas=6, slow=1.1), plant(rate=30, replicas=6, slow=1.1, start_seconds=600.0)
-    for made in (quick, slow):
-        made.run(1800)
-        made.rates["chat"] = 8.0
-        made.run(480)
+    for fleet in (quick, slow):
+        fleet.run(1800)
+        fleet.rates["chat"] = 8.0
+        fleet.run(480)
 
     assert quick.replicas() < slow.replicas()
 
@@ -117,8 +117,8 @@ def test_pods_without_fresh_series_are_held(kind):
         fresh = fleet.metrics
 
         def stale():
-            found = fresh()
-            return replace(found, pods={key: replace(pod, age_seconds=120.0) for key, pod in found.pods.items()})
+            snapshot = fresh()
+            return replace(snapshot, pods={key: replace(pod, age_seconds=120.0) for key, pod in snapshot.pods.items()})
 
         fleet.metrics = stale
     fleet.run(600)
@@ -143,11 +143,11 @@ def test_after_a_restart_without_memory_nothing_falls_for_a_stabilization_window
 
 def test_a_restart_with_memory_changes_nothing():
     kept, restarted = plant(rate=10, replicas=4), plant(rate=10, replicas=4)
-    for made in (kept, restarted):
-        made.run(450)
+    for fleet in (kept, restarted):
+        fleet.run(450)
     restarted.restart()
-    for made in (kept, restarted):
-        made.run(300)
+    for fleet in (kept, restarted):
+        fleet.run(300)
 
     assert kept.actions == restarted.actions
     assert kept.last == restarted.last
@@ -234,11 +234,11 @@ def test_an_objective_below_one_request_is_named_and_causes_no_runaway():
     latency = replace(fleet.services["chat"].latency, inter_token_seconds=0.005)
     fleet.services["chat"] = replace(fleet.services["chat"], latency=latency)
     fleet.run(900)
-    found = condition(fleet, "WithinLatencyTarget")
+    within = condition(fleet, "WithinLatencyTarget")
 
     assert fleet.replicas() <= 3
-    assert found.reason is Reason.LATENCY_TARGET_UNREACHABLE
-    assert "no number of replicas reaches it" in found.message
+    assert within.reason is Reason.LATENCY_TARGET_UNREACHABLE
+    assert "no number of replicas reaches it" in within.message
 
 
 def test_pods_that_nothing_schedules_are_withdrawn_and_the_pool_backs_off():
@@ -256,10 +256,10 @@ def test_pods_that_nothing_schedules_are_withdrawn_and_the_pool_backs_off():
 def test_another_manager_that_takes_changes_back_wins():
     fleet = plant(rate=30, replicas=2)
 
-    def revert(one, found):
-        for action in found.actions:
+    def revert(fleet, planned):
+        for action in planned.actions:
             if isinstance(action, SetReplicas):
-                deployment = one.deployments["chat"]
+                deployment = fleet.deployments["chat"]
                 deployment.replicas, deployment.manager = 2, "argocd"
                 deployment.version += 1
 
@@ -267,9 +267,9 @@ def test_another_manager_that_takes_changes_back_wins():
     tries = len(scalings(fleet))
 
     assert tries == 3
-    found = condition(fleet, "Conflicted")
-    assert found.reason is Reason.CONFLICTING_MANAGER
-    assert "argocd" in found.message
+    conflicted = condition(fleet, "Conflicted")
+    assert conflicted.reason is Reason.CONFLICTING_MANAGER
+    assert "argocd" in conflicted.message
 
 
 def test_one_scaling_by_hand_is_no_conflict():

@@ -107,9 +107,9 @@ def test_some_silent_pods_allow_only_ups():
     whole = fleet.metrics
 
     def partly():
-        found = whole()
-        gone = min(found.pods)
-        return replace(found, pods={key: pod for key, pod in found.pods.items() if key != gone})
+        snapshot = whole()
+        gone = min(snapshot.pods)
+        return replace(snapshot, pods={key: pod for key, pod in snapshot.pods.items() if key != gone})
 
     fleet.metrics = partly
     fleet.run(900)

@@ -93,6 +93,6 @@ def test_image_runs_as_the_user_of_the_chart():
 
 
 def test_one_version_of_the_installer():
-    [made] = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    [pinned] = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     [image] = re.findall(r"^uv==(\S+)", (ROOT / "sandbox/tools/image/uv.txt").read_text(), re.MULTILINE)
-    assert made == image
+    assert pinned == image

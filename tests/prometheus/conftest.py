@@ -227,8 +227,8 @@ class Launcher:
 @pytest.fixture(scope="session")
 def prometheus_programs():
     """Path of each Prometheus under test by version."""
-    found = {"3.16": binaries.ensure("prometheus"), "2.42": binaries.debian_prometheus()}
-    return {version: str(path) for version, path in found.items() if path}
+    programs = {"3.16": binaries.ensure("prometheus"), "2.42": binaries.debian_prometheus()}
+    return {version: str(path) for version, path in programs.items() if path}
 
 
 @pytest.fixture(scope="session", params=["3.16", "2.42"])

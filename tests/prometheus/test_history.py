@@ -110,25 +110,25 @@ def asked(**changes):
 
 
 def test_traffic_and_replicas_of_the_service_alone(past):
-    found = read_history(MetricsProfile(past), asked())
-    assert found.source == "kube-state-metrics"
-    requests, inputs, outputs = (sum(column) for column in found.counts)
+    history = read_history(MetricsProfile(past), asked())
+    assert history.source == "kube-state-metrics"
+    requests, inputs, outputs = (sum(column) for column in history.counts)
     assert inputs / requests == pytest.approx(1100, rel=1e-6)
     assert outputs / requests == pytest.approx(200, rel=1e-6)
-    assert found.counts[0][10:15] == pytest.approx([60.0] * 5, rel=0.02)  # two minutes each
-    assert found.counts[0][-10:-5] == pytest.approx([120.0] * 5, rel=0.02)
-    assert {round(value) for value in found.replicas["a100"]} == {2, 3}  # a gap is no scale-down
-    assert 4 <= found.held <= 6
-    assert found.unknown <= 1  # the step in which the record ends may not be told
+    assert history.counts[0][10:15] == pytest.approx([60.0] * 5, rel=0.02)  # two minutes each
+    assert history.counts[0][-10:-5] == pytest.approx([120.0] * 5, rel=0.02)
+    assert {round(value) for value in history.replicas["a100"]} == {2, 3}  # a gap is no scale-down
+    assert 4 <= history.held <= 6
+    assert history.unknown <= 1  # the step in which the record ends may not be told
 
 
 def test_pods_that_answered_where_nothing_else_counts(past):
     other = {"a100": WorkloadRef("apps/v1", "Deployment", "llm", "unknown")}
-    found = read_history(MetricsProfile(past), asked(workloads=other))
-    assert found.source.startswith("pods that answered")
-    assert found.replicas["a100"][10] == 1
-    assert found.replicas["a100"][-10] == 2
-    assert found.held == 0
+    history = read_history(MetricsProfile(past), asked(workloads=other))
+    assert history.source.startswith("pods that answered")
+    assert history.replicas["a100"][10] == 1
+    assert history.replicas["a100"][-10] == 2
+    assert history.held == 0
     with pytest.raises(HistoryUnavailable, match="no replica counts"):
         read_history(MetricsProfile(past), asked(workloads=other | {"b": other["a100"]}))
 

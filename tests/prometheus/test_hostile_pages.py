@@ -39,17 +39,17 @@ TAGS = sorted({queries.AGE, queries.SAMPLES, *(promql.tag_of(gauge) for gauge in
 def series(draw: st.DrawFn) -> Any:
     labels = {promql.TAG: draw(st.sampled_from(TAGS)), **draw(LABELS), "namespace": "ns", "pod": "pod-1"}
     spoilt = draw(st.sampled_from((None, None, None, None, "metric", "label", "value", "all")))
-    made: dict[str, Any] = {"metric": labels, "value": [1.0, draw(VALUES)]}
+    drawn: dict[str, Any] = {"metric": labels, "value": [1.0, draw(VALUES)]}
     match spoilt:
         case "metric":
-            made["metric"] = draw(VALUES)
+            drawn["metric"] = draw(VALUES)
         case "label":
             labels[draw(st.sampled_from(NAMES))] = draw(VALUES)
         case "value":
-            made["value"] = draw(VALUES)
+            drawn["value"] = draw(VALUES)
         case "all":
             return draw(VALUES)
-    return made
+    return drawn
 
 
 class Hostile:

@@ -67,8 +67,8 @@ def test_no_answer_whatsoever_raises(anything):
 
 def test_two_series_of_one_pod_make_it_missing():
     tally, other = Tally(), PodKey("a", "chat-large-0")
-    found = by_pod([sample(1.0), sample(2.0), sample(3.0, other)], LABELS, tally)
-    assert found == {other: 3.0}
+    values = by_pod([sample(1.0), sample(2.0), sample(3.0, other)], LABELS, tally)
+    assert values == {other: 3.0}
     assert tally.duplicates == 1
 
 
@@ -95,14 +95,14 @@ def test_bucket_edges_have_one_spelling(text, bound):
 
 def test_two_spellings_of_an_edge_are_copies():
     read = [sample(1.0, le="1"), sample(2.0, le="1.0"), sample(3.0, le="+Inf")]
-    found = histograms(read, LABELS, 1.0, Tally())[POD]
-    assert found.edges == (1.0, math.inf)
-    assert found.cumulative == (2.0, 3.0)
+    merged = histograms(read, LABELS, 1.0, Tally())[POD]
+    assert merged.edges == (1.0, math.inf)
+    assert merged.cumulative == (2.0, 3.0)
 
 
 def test_edges_are_scaled_to_seconds():
-    found = histograms([sample(1.0, le="250"), sample(1.0, le="+Inf")], LABELS, 1e-3, Tally())[POD]
-    assert found.edges == (0.25, math.inf)
+    scaled = histograms([sample(1.0, le="250"), sample(1.0, le="+Inf")], LABELS, 1e-3, Tally())[POD]
+    assert scaled.edges == (0.25, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_noise_is_levelled_upward_and_nothing_else_changes(steps, noise):
     rates = [sum(steps[: index + 1]) for index in range(len(steps))]
     wobbled = [rate - noise * FLOAT_NOISE * rates[-1] * (index % 2) for index, rate in enumerate(rates)]
     edges = [*(float(index) for index in range(1, len(rates))), math.inf]
-    found = histogram(dict(zip(edges, wobbled, strict=True)))
-    assert found is not None
-    assert list(found.cumulative) == sorted(found.cumulative)
+    levelled = histogram(dict(zip(edges, wobbled, strict=True)))
+    assert levelled is not None
+    assert list(levelled.cumulative) == sorted(levelled.cumulative)
     assert all(
         0 <= level - rate <= FLOAT_NOISE * rates[-1] + 1e-300
-        for level, rate in zip(found.cumulative, wobbled, strict=True)
+        for level, rate in zip(levelled.cumulative, wobbled, strict=True)
         if rate >= 0
     )
 
@@ -148,8 +148,8 @@ def test_capacity_is_added_over_ranks():
     "shown", [[("0", "None")], [("0", "0")], [("0", "1000"), ("1", "NaN")], [("0", "1000"), ("0", "2000")]]
 )
 def test_capacity_that_is_not_certain_is_missing(shown):
-    found, tally = capacity(*shown)
-    assert found is None
+    tokens, tally = capacity(*shown)
+    assert tokens is None
     assert str(tally)
 
 

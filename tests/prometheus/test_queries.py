@@ -80,11 +80,11 @@ def test_a_label_that_the_scrape_renamed_is_used_everywhere():
 def test_renamed_metrics_keep_their_meaning():
     renamed = (("vllm:num_requests_running", "vllm.running"), ("vllm:time_to_first_token_seconds", "ttft"))
     naming = EngineSource(renamed=renamed, prefixes=(("vllm:", "vllm_"),))
-    made = plan(MetricsProfile(url=URL, engine=naming))
-    (gauges,), (rates,) = made.gauges, made.rates
+    planned = plan(MetricsProfile(url=URL, engine=naming))
+    (gauges,), (rates,) = planned.gauges, planned.rates
     assert '({__name__="vllm.running"} and timestamp({__name__="vllm.running"}) >=' in gauges.promql
     assert '"signal", "vllm:num_requests_running"' in gauges.promql
-    assert "rate(ttft_bucket[60s])" in dict(made.histograms)[LatencyKind.TTFT][0].promql
+    assert "rate(ttft_bucket[60s])" in dict(planned.histograms)[LatencyKind.TTFT][0].promql
     assert "rate(ttft_sum[60s])" in rates.promql, "a family is renamed as a whole"
     assert "rate(vllm_prompt_tokens_total[60s])" in rates.promql
     assert "rate(vllm:" not in rates.promql
@@ -184,13 +184,13 @@ def test_all_mistakes_are_told_at_once():
 
 
 def test_a_profile_can_be_read_from_plain_data():
-    data = {
+    plain = {
         "url": URL,
         "engine": {"engines": ["sglang"], "matchers": [{"label": "cluster", "value": "eu"}]},
         "gpu": {"labels": {"namespace": "exported_namespace", "pod": "exported_pod"}},
         "credentials": {"bearer_token_file": "/run/token"},
     }
-    profile = TypeAdapter(MetricsProfile).validate_python(data)
+    profile = TypeAdapter(MetricsProfile).validate_python(plain)
     assert profile.engine.engines == ("sglang",)
     assert profile.credentials.bearer_token_file == Path("/run/token")
 

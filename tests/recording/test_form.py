@@ -88,10 +88,10 @@ def test_any_part_comes_back_as_it_was(kind, adapter):
 @SLOW
 @given(SNAPSHOTS)
 def test_any_metrics_come_back_as_they_were(snapshot):
-    data = parts.json.loads(parts.written(parts.snapshot_form(snapshot)))
+    form = parts.json.loads(parts.written(parts.snapshot_form(snapshot)))
 
-    assert parts.snapshot_of(data) == snapshot
-    assert list(parts.snapshot_of(data).pods) == list(snapshot.pods)
+    assert parts.snapshot_of(form) == snapshot
+    assert list(parts.snapshot_of(form).pods) == list(snapshot.pods)
 
 
 def test_no_field_of_a_world_or_of_its_metrics_is_left_out():

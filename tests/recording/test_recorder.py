@@ -29,11 +29,11 @@ def results():
     async def cycles():
         cycling = Cycling()
         cycle = cycling.cycle()
-        made = []
+        cycle_results = []
         for number in range(1, 13):
-            made.append(await cycle.run_once(number))
+            cycle_results.append(await cycle.run_once(number))
             cycling.cluster.now_at += 15.0
-        return made
+        return cycle_results
 
     return asyncio.run(cycles())
 

@@ -90,8 +90,8 @@ def executable(path: Path) -> Path:
     return path
 
 
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).hexdigest().encode()
+def sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def test_assets_come_before_the_cache(tmp_path, monkeypatch):
@@ -126,9 +126,9 @@ def test_an_archive_is_checked_by_its_named_line_and_unpacked(serve, monkeypatch
         entry = tarfile.TarInfo("linux-amd64/helm")
         entry.size = len(PROGRAM)
         tar.addfile(entry, io.BytesIO(PROGRAM))
-    data = packed.getvalue()
-    sums = b"0" * 64 + b"  other.tar.gz\n" + sha256(data) + b" *helm.tar.gz\n"
-    root = serve({"/helm.tar.gz": data, "/sums": sums})
+    archive = packed.getvalue()
+    sums = b"0" * 64 + b"  other.tar.gz\n" + sha256(archive) + b" *helm.tar.gz\n"
+    root = serve({"/helm.tar.gz": archive, "/sums": sums})
     release_at(monkeypatch, Release(f"{root}/helm.tar.gz", f"{root}/sums", "linux-amd64/helm"))
     no_build(monkeypatch)
     assert binaries.ensure("helm").read_bytes() == PROGRAM

@@ -64,10 +64,10 @@ def query(server: PrometheusServer, expression: str, **options: Any) -> list[dic
 
 def eventually_two(server: PrometheusServer, expression: str, **options: Any) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 20
-    while len(found := query(server, expression, **options)) < 2:
+    while len(series := query(server, expression, **options)) < 2:
         assert time.monotonic() < deadline, server.process.failure("scraped nothing")
         time.sleep(0.2)
-    return found
+    return series
 
 
 def test_targets_are_discovered_with_their_labels_and_paths(prometheus_binary: Path, target: str, tmp_path: Path):
@@ -76,12 +76,12 @@ def test_targets_are_discovered_with_their_labels_and_paths(prometheus_binary: P
     )
     server.start()
     try:
-        found = eventually_two(server, 'waiting{namespace="shop"}')
-        assert {(item["metric"]["pod"], item["metric"]["job"]) for item in found} == {
+        series = eventually_two(server, 'waiting{namespace="shop"}')
+        assert {(item["metric"]["pod"], item["metric"]["job"]) for item in series} == {
             ("typed", "vllm"),
             ("untyped", "vllm"),
         }
-        assert {item["value"][1] for item in found} == {"7"}
+        assert {item["value"][1] for item in series} == {"7"}
     finally:
         server.stop()
     assert not server.process.running

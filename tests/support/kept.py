@@ -91,7 +91,7 @@ def _ref(manifest: Json) -> WorkloadRef:
 def service(name: str = "chat", **spec: Any) -> ServiceObject:
     engine = {"name": "engine", "image": "vllm/vllm-openai:v0.11.0", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
     variant = {"name": "a", "pool": "p", "podTemplate": {"spec": {"containers": [engine]}}}
-    found = parse_service(
+    parsed = parse_service(
         {
             "apiVersion": "serving.pertoken.dev/v1alpha1",
             "kind": "InferenceService",
@@ -99,8 +99,8 @@ def service(name: str = "chat", **spec: Any) -> ServiceObject:
             "spec": {"model": {"id": "meta-llama/Llama-3.1-8B-Instruct"}, "variants": [variant], **spec},
         }
     )
-    assert found.spec is not None, found.refusals
-    return found
+    assert parsed.spec is not None, parsed.refusals
+    return parsed
 
 
 def pool() -> PoolObject:

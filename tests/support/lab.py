@@ -239,11 +239,11 @@ class Plant:
     def advance_pod(self, pod: Pod) -> None:
         deployment = self.deployments[pod.variant]
         if pod.bound is None:
-            found = self.free_node(pod.gpus, deployment)
-            if found is None:
+            node_name = self.free_node(pod.gpus, deployment)
+            if node_name is None:
                 pod.unschedulable = pod.unschedulable or self.now
                 return
-            pod.node, pod.bound, pod.unschedulable = found, self.now, None
+            pod.node, pod.bound, pod.unschedulable = node_name, self.now, None
         if pod.started is None:
             pod.started = self.now - 0.5
             pod.cap = None if deployment.cap is None else deployment.cap.value
@@ -253,13 +253,13 @@ class Plant:
             pod.ready = self.now
 
     def free_node(self, gpus: int, deployment: Deployment) -> str | None:
-        for found in self.nodes:
-            if found.labels["pool"] != deployment.spec.pool or obstacle(found, deployment.placement):
+        for node in self.nodes:
+            if node.labels["pool"] != deployment.spec.pool or obstacle(node, deployment.placement):
                 continue
-            holding = [pod for pod in self.pods if pod.node == found.name and pod.deleted is None and pod.ended is None]
+            holding = [pod for pod in self.pods if pod.node == node.name and pod.deleted is None and pod.ended is None]
             used = sum(pod.gpus for pod in holding)
-            if found.allocatable["nvidia.com/gpu"] - used >= gpus:
-                return found.name
+            if node.allocatable["nvidia.com/gpu"] - used >= gpus:
+                return node.name
         return None
 
     # -- the engines -----------------------------------------------------------------------------------------
@@ -365,15 +365,15 @@ class Plant:
 
     def world(self) -> World:
         pools = tuple(
-            PoolView(pool, tuple(found for found in self.nodes if pool.selects(found.labels))) for pool in self.pools
+            PoolView(pool, tuple(node for node in self.nodes if pool.selects(node.labels))) for pool in self.pools
         )
         views = tuple(self.view(name) for name in self.services)
         pods = tuple(pod for view in views for variant in view.variants for pod in variant.pods)
         return World(views, pools, pods, {"default": self.metrics()}, self.catalog, self.settings)
 
-    def apply(self, found: Plan) -> None:
+    def apply(self, plan: Plan) -> None:
         by_target = {deployment.spec.workload: deployment for deployment in self.deployments.values()}
-        for action in found.actions:
+        for action in plan.actions:
             self.actions.append((self.now - START, action))
             if isinstance(action, SetReplicas):
                 deployment = by_target[action.target]
@@ -394,19 +394,19 @@ class Plant:
     def step(self) -> Plan:
         self.reconcile()
         self.serve(self.settings.cycle_seconds)
-        found, self.saved = account_and_plan(self.world(), self.saved, self.now, results=self.results)
+        plan, self.saved = account_and_plan(self.world(), self.saved, self.now, results=self.results)
         if self.act:
-            self.apply(found)
-        self.last = found
+            self.apply(plan)
+        self.last = plan
         self.now += self.settings.cycle_seconds
-        return found
+        return plan
 
     def run(self, seconds: float, watch=None) -> Plan:
         until = self.now + seconds
         while self.now < until:
-            found = self.step()
+            plan = self.step()
             if watch is not None:
-                watch(self, found)
+                watch(self, plan)
         return self.last
 
     def replicas(self, name: str = "chat") -> int:
@@ -442,13 +442,13 @@ def plant(
     return fleet
 
 
-def serving_since(made: Plant, then: float) -> None:
+def serving_since(fleet: Plant, then: float) -> None:
     """Pods that were created then and have long been Ready."""
-    made.now = then
-    made.reconcile()
-    made.now = then + made.start_seconds
-    made.reconcile()
-    made.now = START
+    fleet.now = then
+    fleet.reconcile()
+    fleet.now = then + fleet.start_seconds
+    fleet.reconcile()
+    fleet.now = START
 
 
 def generic(spec: ServiceSpec) -> ServiceSpec:

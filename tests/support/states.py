@@ -249,8 +249,8 @@ def proposal(
         VariantProposal(variant, count, Reason.AT_DESIRED, status, sized=count)
         for variant, count in zip(now.variants, counts, strict=True)
     )
-    made = replace(begun(now).with_variants(asked), assessment=assessment(grade))
-    return made if stance is None else replace(made, stance=stance)
+    assessed = replace(begun(now).with_variants(asked), assessment=assessment(grade))
+    return assessed if stance is None else replace(assessed, stance=stance)
 
 
 def pool_state(free: Sequence[int] = (8,), committed: Mapping[int, int] | None = None, **spec: Any) -> PoolState:

@@ -117,10 +117,10 @@ def filled(**changed: list[dict[str, Any]]) -> Inventory:
 
 
 def deep(levels: int) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for _ in range(levels):
-        made = {"a": made}
-    return made
+        nested = {"a": nested}
+    return nested
 
 
 HOSTILE: tuple[Any, ...] = (

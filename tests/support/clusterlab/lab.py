@@ -226,8 +226,8 @@ class Lab:
 
     def condition(self, service: str, kind: str) -> Json:
         """One condition of an InferenceService; empty when it has none of that type."""
-        found = (each for each in self.status(service).get("conditions", []) if each["type"] == kind)
-        return next(found, {})
+        conditions = (each for each in self.status(service).get("conditions", []) if each["type"] == kind)
+        return next(conditions, {})
 
     def says(self, service: str, kind: str, status: str, reason: str = "") -> bool:
         """A condition has this status and, if given, this reason."""

@@ -110,13 +110,13 @@ class OperatorProcess:
         code, text = self.get("/metrics")
         if code != 200:
             return None
-        found = [
+        values = [
             sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
             if sample.name == metric and labels.items() <= sample.labels.items()
         ]
-        return sum(found) if found else None
+        return sum(values) if values else None
 
     def cycles(self, outcome: str = "ok") -> int:
         """Cycles that this process finished (``ok``) or lost (``failed``)."""
