@@ -74,22 +74,21 @@ def test_arima_is_bounded_and_never_negative(series, order):
 def test_dynamo_adds_only_when_all_engines_are_late(engine):
     traffic = Traffic(1000.0, 50.0)
     idle, late = EngineLoad(10_000.0, 0.0, 10.0), EngineLoad(10_000.0, 200_000.0, 10.0)
-    limits = (0.5, 0.8)
-    assert dynamo.by_ttft(engine, [late, late], traffic, limits) == 1
-    assert dynamo.by_ttft(engine, [late, idle], traffic, limits) == 0
-    assert dynamo.by_ttft(engine, [idle, idle], traffic, limits) == -1
-    assert dynamo.by_ttft(engine, [idle], traffic, limits) == 0
+    assert dynamo.by_ttft(engine, [late, late], traffic, 0.5, 0.8) == 1
+    assert dynamo.by_ttft(engine, [late, idle], traffic, 0.5, 0.8) == 0
+    assert dynamo.by_ttft(engine, [idle, idle], traffic, 0.5, 0.8) == -1
+    assert dynamo.by_ttft(engine, [idle], traffic, 0.5, 0.8) == 0
 
 
 def test_dynamo_keeps_what_consolidation_would_break(engine):
     traffic = Traffic(500.0, 20.0)
     step = dynamo.inter_token(engine, EngineLoad(100_000.0, 0.0, 100.0), traffic)
     load = EngineLoad(100_000.0, 0.0, 100.0)
-    assert dynamo.by_inter_token(engine, [load, load], traffic, (step * 10, 0.8)) == -1
-    assert dynamo.by_inter_token(engine, [load, load], traffic, (step * 1.05, 0.8)) == 0
-    assert dynamo.by_inter_token(engine, [load, load], traffic, (step * 0.9, 0.8)) == 1
+    assert dynamo.by_inter_token(engine, [load, load], traffic, step * 10, 0.8) == -1
+    assert dynamo.by_inter_token(engine, [load, load], traffic, step * 1.05, 0.8) == 0
+    assert dynamo.by_inter_token(engine, [load, load], traffic, step * 0.9, 0.8) == 1
     full = EngineLoad(engine.kv_tokens * 0.6, 0.0, 100.0)
-    assert dynamo.by_inter_token(engine, [full, full], traffic, (100.0, 0.8)) == 0  # would not fit the cache
+    assert dynamo.by_inter_token(engine, [full, full], traffic, 100.0, 0.8) == 0  # would not fit the cache
 
 
 def test_dynamo_ttft_grows_with_queue_and_batch(engine):

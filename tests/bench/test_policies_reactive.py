@@ -86,7 +86,7 @@ def test_apa_cooldown_as_shipped_lets_one_low_recommendation_win(fixed, wanted):
     ],
 )
 def test_aibrix_pending_guard(pods, mean, wanted, guarded):
-    assert aibrix.pending_guard(pods, mean, 0.5, wanted) == guarded
+    assert aibrix.pending_guard(*pods, mean, 0.5, wanted) == guarded
 
 
 def test_aibrix_kpa_does_not_grow_with_the_pods_unless_fixed():

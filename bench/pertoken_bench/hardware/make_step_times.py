@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import sys
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,16 @@ PASTS = (0, 2048, 8192, 32768)
 Row = dict[str, str]
 
 
-def _decode_table(rows: list[Row]) -> tuple[list[int], list[int], list[list[float]]]:
+@dataclass(frozen=True, slots=True)
+class _DecodeTable:
+    """Milliseconds of a decode step: a row for each batch, a column for each context."""
+
+    batches: list[int]
+    contexts: list[int]
+    ms: list[list[float]]
+
+
+def _decode_table(rows: list[Row]) -> _DecodeTable:
     cells = {(int(r["batch"]), int(r["isl"]) + int(r["osl"]) // 2): float(r["decode_step_ms_mid"]) for r in rows}
     batches = sorted({b for b, _ in cells})
     contexts = sorted({c for _, c in cells})
@@ -61,17 +71,17 @@ def _decode_table(rows: list[Row]) -> tuple[list[int], list[int], list[list[floa
     for above, below in pairwise(table):
         for j in range(len(below)):
             below[j] = max(below[j], above[j])
-    return batches, contexts, table
+    return _DecodeTable(batches, contexts, table)
 
 
-def _prefill_table(rows: list[Row], decode: tuple[list[int], list[int], list[list[float]]]) -> dict[str, Any]:
+def _prefill_table(rows: list[Row], decode: _DecodeTable) -> dict[str, Any]:
     alone = {int(r["isl"]): float(r["prefill_ms_b1"]) for r in rows}
     lengths = sorted(alone)
     quadratic = max(0.0, float(np.polyfit(lengths, [alone[n] for n in lengths], 2)[0]))
-    batches, contexts, ms = decode
+    contexts = decode.contexts
     at_zero = {
         b: row[0] - (row[1] - row[0]) * contexts[0] / (contexts[1] - contexts[0])
-        for b, row in zip(batches, ms, strict=True)
+        for b, row in zip(decode.batches, decode.ms, strict=True)
     }
     floor = at_zero[1]
     chunk = [1, *SMALL_CHUNKS, *lengths]
@@ -91,7 +101,7 @@ def _profile(rows: list[Row], source_model: str, gpu: str, tp: int) -> dict[str,
         "weights_gib": float(first["weights_gib"]),
         "reserve_gib": round(float(first["activations_gib"]) + float(first["other_gib"]), 3),
         "kv_bytes_per_token": int(float(first["kv_bytes_per_token_per_gpu"])),
-        "decode": {"batch": decode[0], "context": decode[1], "ms": decode[2]},
+        "decode": {"batch": decode.batches, "context": decode.contexts, "ms": decode.ms},
         "prefill": _prefill_table(rows, decode),
     }
 

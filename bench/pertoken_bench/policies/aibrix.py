@@ -43,16 +43,16 @@ def apa(replicas: int, ratio: float, settings: ApaSettings) -> int:
     return replicas
 
 
-def pending_guard(pods: tuple[int, int], mean: float, target: float, wanted: int) -> int:
+def pending_guard(replicas: int, ready: int, mean: float, target: float, wanted: int) -> int:
     """What upstream added later (pull request 2671): pods on their way count as idle upwards, as on target downwards.
 
     Args:
-        pods: spec.replicas and Ready pods.
+        replicas: spec.replicas.
+        ready: Ready pods.
         mean: use per Ready pod.
         target: of it.
         wanted: recommendation so far.
     """
-    replicas, ready = pods
     ready = min(ready, replicas)
     if replicas <= 0 or replicas in {ready, wanted}:
         return wanted
@@ -101,7 +101,7 @@ class Apa:
             return max(1, view.least) if view.replicas == 0 else None
         wanted = view.clamp(max(1, apa(view.replicas, mean / settings.target, settings)))
         if settings.fixed:
-            wanted = view.clamp(pending_guard((view.replicas, view.ready), mean, settings.target, wanted))
+            wanted = view.clamp(pending_guard(view.replicas, view.ready, mean, settings.target, wanted))
         return self.cooled(view.now, view.replicas, wanted)
 
     def cooled(self, now: float, current: int, wanted: int) -> int:

@@ -8,6 +8,7 @@ Peers use maximum likelihood (statsmodels, pmdarima); the order is theirs, the e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite, log
 
 import numpy as np
@@ -68,13 +69,22 @@ def _solve(design: Series, target: Series) -> Series:
     return np.asarray(np.linalg.solve(gram, design.T @ target), dtype=np.float64)
 
 
-def _fit(values: Series, p: int, q: int) -> tuple[Series, Series, Series] | None:
-    """Coefficients of both parts and the residuals; None when there are too few points."""
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """Coefficients of the autoregressive and of the moving-average part, and the residuals of the fit."""
+
+    autoregressive: Series
+    moving_average: Series
+    residuals: Series
+
+
+def _fit(values: Series, p: int, q: int) -> _Fitted | None:
+    """The least-squares fit (Hannan-Rissanen); None when there are too few points."""
     if q == 0:
         if p == 0:
-            return np.empty(0), np.empty(0), values
+            return _Fitted(np.empty(0), np.empty(0), values)
         phi = _solve(_lags(values, p, p), values[p:])
-        return phi, np.empty(0), values
+        return _Fitted(phi, np.empty(0), values)
     long = min(max(p, q) + 4, values.size // 3)
     if long < 1 or values.size - long <= p + q:
         return None
@@ -86,15 +96,14 @@ def _fit(values: Series, p: int, q: int) -> tuple[Series, Series, Series] | None
         return None
     design = np.hstack((_lags(values, p, start), _lags(residuals, q, start)))
     both = _solve(design, values[start:])
-    return both[:p], both[p:], residuals
+    return _Fitted(both[:p], both[p:], residuals)
 
 
-def _extend(values: Series, fitted: tuple[Series, Series, Series], steps: int) -> Series:
-    phi, theta, residuals = fitted
-    path, noise = list(values), list(residuals)
+def _extend(values: Series, fitted: _Fitted, steps: int) -> Series:
+    path, noise = list(values), list(fitted.residuals)
     for _ in range(steps):
-        value = sum(float(c) * path[-lag] for lag, c in enumerate(phi, 1))
-        value += sum(float(c) * noise[-lag] for lag, c in enumerate(theta, 1))
+        value = sum(float(c) * path[-lag] for lag, c in enumerate(fitted.autoregressive, 1))
+        value += sum(float(c) * noise[-lag] for lag, c in enumerate(fitted.moving_average, 1))
         path.append(value)
         noise.append(0.0)
     return np.array(path[values.size :])
@@ -126,9 +135,9 @@ def best_order(series: Sequence[float]) -> tuple[int, int, int]:
         fitted = _fit(differenced, p, q)
         if fitted is None:
             continue
-        phi, theta, residuals = fitted
         start = max(p, q, 1) + (max(p, q) + 4 if q else 0)
-        guess = _lags(differenced, p, start) @ phi + _lags(residuals, q, start) @ theta
+        guess = _lags(differenced, p, start) @ fitted.autoregressive
+        guess += _lags(fitted.residuals, q, start) @ fitted.moving_average
         errors = differenced[start:] - guess
         if errors.size == 0:
             continue

@@ -87,9 +87,8 @@ def inter_token(engine: Engine, load: EngineLoad, traffic: Traffic) -> float:
     )
 
 
-def by_ttft(engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, limits: tuple[float, float]) -> int:
-    """-1, 0 or 1: replicas to add by time to first token; `limits` = (objective in seconds, sensitivity)."""
-    objective, sensitivity = limits
+def by_ttft(engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, objective: float, sensitivity: float) -> int:
+    """-1, 0 or 1: replicas to add by time to first token, whose objective is in seconds."""
     if all(ttft(engine, load, traffic) > objective for load in loads):
         return 1
     if len(loads) < 2:
@@ -103,9 +102,13 @@ def by_ttft(engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, limit
     return -1
 
 
-def by_inter_token(engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, limits: tuple[float, float]) -> int:
-    """-1, 0 or 1: replicas to add by inter-token latency; what is left must fit the KV cache."""
-    objective, sensitivity = limits
+def by_inter_token(
+    engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, objective: float, sensitivity: float
+) -> int:
+    """-1, 0 or 1: replicas to add by inter-token latency, whose objective is in seconds.
+
+    A replica is given up only if its sequences fit the KV cache of those that stay.
+    """
     if all(inter_token(engine, load, traffic) > objective for load in loads):
         return 1
     if len(loads) < 2:
@@ -173,10 +176,9 @@ class Dynamo:
         traffic = self._traffic(view)
         steps = []
         if latency.ttft is not None:
-            steps.append(by_ttft(engine, loads, traffic, (latency.ttft, self.settings.sensitivity)))
+            steps.append(by_ttft(engine, loads, traffic, latency.ttft, self.settings.sensitivity))
         if latency.inter_token is not None:
-            limits = (latency.inter_token, self.settings.sensitivity)
-            steps.append(by_inter_token(engine, loads, traffic, limits))
+            steps.append(by_inter_token(engine, loads, traffic, latency.inter_token, self.settings.sensitivity))
         if not steps:
             return 0
         return 1 if max(steps) > 0 else max(steps)

@@ -145,11 +145,11 @@ class Wva:
         queue = {p: v for p, v in metrics.latest(service.name, Gauge.WAITING).items() if p in ready}
         if ready and not kv:
             return model.follower.published  # nothing measured: the model is left out of this cycle
-        loads = model.kv.add(seen.now, kv), model.queue.add(seen.now, queue)
+        kv, queue = model.kv.add(seen.now, kv), model.queue.add(seen.now, queue)
         wanted = (
-            self._v1(model, views, loads)
+            self._v1(model, views, kv, queue)
             if self.settings.analyzer is AnalyzerVersion.V1
-            else self._v2(model, views, loads)
+            else self._v2(model, views, kv, queue)
         )
         requests = metrics.request_rate(service.name, RETENTION_SECONDS)
         idle = all(view.least == 0 for view in views) and seen.now - seen.start >= RETENTION_SECONDS
@@ -157,9 +157,8 @@ class Wva:
         return enforce(kept, requests, to_zero=idle)
 
     def _v1(
-        self, model: _Model, views: Sequence[View], loads: tuple[Mapping[str, float], Mapping[str, float]]
+        self, model: _Model, views: Sequence[View], kv: Mapping[str, float], queue: Mapping[str, float]
     ) -> dict[str, int]:
-        kv, queue = loads
         verdict = analyze([ReplicaLoad(kv[p], queue.get(p, 0.0)) for p in sorted(kv)], self.settings.saturation)
         states = [
             VariantState(
@@ -197,12 +196,12 @@ class Wva:
         return wanted
 
     def _v2(
-        self, model: _Model, views: Sequence[View], loads: tuple[Mapping[str, float], Mapping[str, float]]
+        self, model: _Model, views: Sequence[View], kv: Mapping[str, float], queue: Mapping[str, float]
     ) -> dict[str, int]:
         demand = supply = anticipated = 0.0
         choices = []
         for view in views:
-            replicas = _replicas(view, *loads)
+            replicas = _replicas(view, kv, queue)
             flags = EngineFlags(view.variant.max_batched_tokens, view.variant.cap)
             kind = f"{view.service.name}|{view.variant.accelerator}|{view.variant.gpus_per_replica}"
             capacities = [float(self._records.capacity(kind, replica, flags)) for replica in replicas]

@@ -40,6 +40,16 @@ class Drawing:
     clients: int = 40
 
 
+@dataclass(frozen=True, slots=True)
+class _LengthSource:
+    """Where the lengths of one service's requests come from; `service` and `seed` choose among random streams."""
+
+    drawing: Drawing
+    cut: Cut
+    service: int
+    seed: int
+
+
 def draw(path: Path, cut: Cut, drawing: Drawing, service: int, seed: int) -> Trace:
     """Requests of a rate series within the cut; time 0 is the cut's start.
 
@@ -57,7 +67,7 @@ def draw(path: Path, cut: Cut, drawing: Drawing, service: int, seed: int) -> Tra
     expected = np.concatenate([[0.0], np.cumsum(bins.requests * share * cut.rate_scale)])
     arrival = np.interp(_operational(float(expected[-1]), drawing, random), expected, moments)
     index = np.clip(np.searchsorted(bins.times, arrival, side="right") - 1, 0, len(bins.requests) - 1)
-    inputs, outputs = _lengths(bins, index, (drawing, cut, service, seed), random)
+    inputs, outputs = _lengths(bins, index, _LengthSource(drawing, cut, service, seed), random)
     count = len(arrival)
     if not count:
         raise TraceError(f"{path}: no requests were drawn; raise rateScale or durationSeconds")
@@ -72,15 +82,17 @@ def draw(path: Path, cut: Cut, drawing: Drawing, service: int, seed: int) -> Tra
 
 
 def _lengths(
-    bins: Bins, index: NDArray[np.int64], source: tuple[Drawing, Cut, int, int], random: np.random.Generator
+    bins: Bins, index: NDArray[np.int64], source: _LengthSource, random: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Input and output tokens of each request, whose bin is given."""
-    drawing, cut, service, seed = source
+    drawing, cut = source.drawing, source.cut
     if drawing.lengths is None:
         inputs = bins.input_tokens[index] * _log_normal(INPUT_VARIATION, len(index), random)
         outputs = bins.output_tokens[index] * _log_normal(OUTPUT_VARIATION, len(index), random)
         return inputs * cut.length_scale, outputs * cut.length_scale
-    pool = load_requests(drawing.lengths, Cut(length_scale=cut.length_scale, strict=cut.strict), service, seed)
+    pool = load_requests(
+        drawing.lengths, Cut(length_scale=cut.length_scale, strict=cut.strict), source.service, source.seed
+    )
     chosen = random.integers(0, len(pool), len(index))
     inputs, outputs = pool.input_tokens[chosen].astype(np.float64), pool.output_tokens[chosen].astype(np.float64)
     inputs *= _relative(bins.input_tokens[index], float(pool.input_tokens.mean()) / cut.length_scale)

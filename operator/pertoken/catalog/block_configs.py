@@ -8,7 +8,7 @@ from typing import Any, Final
 from pertoken.catalog.bounds import CONTEXT, FFN, HEADS
 from pertoken.catalog.config import Config, Unclear
 from pertoken.catalog.layered import Attention, Layer
-from pertoken.catalog.layers import projections
+from pertoken.catalog.layers import GroupedHeads, projections
 
 _MULTIPLE: Final = 256  # a feed-forward's width is rounded up to it
 _MOST_FACTOR: Final = 64.0
@@ -76,7 +76,7 @@ def _attention(known: Config, part: Mapping[str, Any], hidden: int, where: str) 
         heads,
         kv_heads,
         2 * head_dim,
-        projections(hidden, (heads, kv_heads), (head_dim, head_dim)),
+        projections(hidden, GroupedHeads(heads, kv_heads, head_dim, head_dim)),
         window=None if window is None else _whole(window, CONTEXT, f"{where}.window_length"),
     ), 0
 

@@ -11,6 +11,7 @@ from pertoken.catalog.config import Config, Unclear
 from pertoken.catalog.config_layers import Kind
 from pertoken.catalog.layered import Attention, Recurrent
 from pertoken.catalog.layers import (
+    GroupedHeads,
     LatentHead,
     delta_attention,
     gated_delta,
@@ -74,7 +75,7 @@ class Mixers:
             head_dim = value = known.number("global_head_dim") or head_dim
         if kind is Kind.FULL:
             kv_heads = known.number("global_kv_heads") or kv_heads
-        parameters = self._projected(kind, heads, kv_heads, (head_dim, value))
+        parameters = self._projected(kind, GroupedHeads(heads, kv_heads, head_dim, value))
         own_bytes, own_parameters = self._index_keys(index)
         return Attention(
             heads,
@@ -86,14 +87,13 @@ class Mixers:
             owns_cache=self._owns_cache(index),
         )
 
-    def _projected(self, kind: Kind, heads: int, kv_heads: int, dims: tuple[int, int]) -> int:
+    def _projected(self, kind: Kind, heads: GroupedHeads) -> int:
         known = self.known
         one_for_both = known.flag("attention_k_eq_v") and kind is Kind.FULL
         gated = known.flag("attn_output_gate", default=known.family(*_GATED)) or known.flag("attention_output_gate")
         return projections(
             self.hidden,
-            (heads, kv_heads),
-            dims,
+            heads,
             query_rank=known.number("query_rank") or 0,
             gated=gated,
             one_for_both=one_for_both,

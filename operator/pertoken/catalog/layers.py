@@ -62,10 +62,25 @@ def mamba1(hidden: int, inner: int, state: int, rank: int) -> int:
     return hidden * 2 * inner + inner * (rank + 2 * state) + rank * inner + inner * hidden
 
 
+@dataclass(frozen=True, slots=True)
+class GroupedHeads:
+    """Heads of grouped-query attention.
+
+    Attributes:
+        queries, key_values: how many.
+        key_width: numbers of one query, and of one key.
+        value_width: numbers of one value.
+    """
+
+    queries: int
+    key_values: int
+    key_width: int
+    value_width: int
+
+
 def projections(
     hidden: int,
-    heads: tuple[int, int],
-    dims: tuple[int, int],
+    heads: GroupedHeads,
     *,
     query_rank: int = 0,
     gated: bool = False,
@@ -75,17 +90,15 @@ def projections(
 
     Args:
         hidden: model width.
-        heads: query heads, key-value heads.
-        dims: width of a query and key, of a value.
+        heads: how many, and how wide.
         query_rank: rank of the query's compression, 0 for none.
         gated: a second projection as wide as the output gates it.
         one_for_both: keys and values are one projection.
     """
-    queries, keys = heads
-    wide, value = dims
-    query = hidden * query_rank + query_rank * queries * wide if query_rank else hidden * queries * wide
-    key_value = hidden * keys * (wide if one_for_both else wide + value)
-    return query + key_value + (2 if gated else 1) * hidden * queries * value
+    all_queries = heads.queries * heads.key_width
+    query = hidden * query_rank + query_rank * all_queries if query_rank else hidden * all_queries
+    key_value = hidden * heads.key_values * (heads.key_width if one_for_both else heads.key_width + heads.value_width)
+    return query + key_value + (2 if gated else 1) * hidden * heads.queries * heads.value_width
 
 
 def indexer(hidden: int, heads: int, width: int, query_rank: int) -> int:

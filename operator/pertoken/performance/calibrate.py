@@ -123,7 +123,7 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
     share = min(observation.request_rate * prompt, CALIBRATING.most_prefill_share)
     residual = log(observation.step_seconds) - log(decode / (1.0 - share))
-    state = _measure(state, residual, (1.0, share / (1.0 - share)), STEP_NOISE / observation.weight, prior)
+    state = _measure(state, residual, _Slopes(1.0, share / (1.0 - share)), STEP_NOISE / observation.weight, prior)
     if observation.queued:
         return state
     return _offset(state, observation, prompt + CALIBRATING.first_steps * decode)
@@ -141,19 +141,25 @@ def _forget(state: Calibration, prior: float, now: float) -> Calibration:
     )
 
 
-def _innovation(state: Calibration, slopes: tuple[float, float], noise: float) -> float:
-    slope_d, slope_p = slopes
+@dataclass(frozen=True, slots=True)
+class _Slopes:
+    """By how much the log of the step time grows with the log of each gain."""
+
+    decode: float
+    prefill: float
+
+
+def _innovation(state: Calibration, slopes: _Slopes, noise: float) -> float:
+    """Variance of the residual: of the gains that are not known, and of the measurement."""
     return (
-        state.variance_decode * slope_d * slope_d
-        + 2 * state.covariance * slope_d * slope_p
-        + state.variance_prefill * slope_p * slope_p
+        state.variance_decode * slopes.decode * slopes.decode
+        + 2 * state.covariance * slopes.decode * slopes.prefill
+        + state.variance_prefill * slopes.prefill * slopes.prefill
         + noise
     )
 
 
-def _measure(
-    state: Calibration, residual: float, slopes: tuple[float, float], noise: float, prior: float
-) -> Calibration:
+def _measure(state: Calibration, residual: float, slopes: _Slopes, noise: float, prior: float) -> Calibration:
     """Update with an outlier gate."""
     innovation = _innovation(state, slopes, noise)
     if residual * residual / innovation > CALIBRATING.outlier:
@@ -171,11 +177,10 @@ def _measure(
     return replace(state, samples=state.samples + 1, outliers=0)
 
 
-def _update(state: Calibration, residual: float, slopes: tuple[float, float], noise: float) -> Calibration:
+def _update(state: Calibration, residual: float, slopes: _Slopes, noise: float) -> Calibration:
     """One scalar Kalman update."""
-    slope_d, slope_p = slopes
-    cross_d = state.variance_decode * slope_d + state.covariance * slope_p
-    cross_p = state.covariance * slope_d + state.variance_prefill * slope_p
+    cross_d = state.variance_decode * slopes.decode + state.covariance * slopes.prefill
+    cross_p = state.covariance * slopes.decode + state.variance_prefill * slopes.prefill
     innovation = _innovation(state, slopes, noise)
     low, high = log(CALIBRATING.least_gain), log(CALIBRATING.most_gain)
     return replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pertoken_sandbox.conformance.cases import CASES
@@ -10,22 +11,31 @@ from pertoken_sandbox.conformance.outcome import CaseOutcome
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance.md"
 
-Figure = tuple[str, Callable[[CaseOutcome], float], str]
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A row of the comparison: its title, how its value is read from an outcome, and its number format."""
+
+    title: str
+    read: Callable[[CaseOutcome], float]
+    form: str
+
+
 FIGURES: Sequence[Figure] = (
-    ("running, time-mean of the gauge", lambda outcome: outcome.running, "{:.2f}"),
-    ("waiting, time-mean of the gauge", lambda outcome: outcome.waiting, "{:.2f}"),
-    ("decoding, time-mean by Little's law", lambda outcome: outcome.decoding, "{:.2f}"),
-    ("steps that yielded tokens", lambda outcome: outcome.counts.steps, "{:.0f}"),
-    ("preemptions", lambda outcome: outcome.counts.preemptions, "{:.0f}"),
-    ("prompt tokens", lambda outcome: outcome.counts.prompt_tokens, "{:.0f}"),
-    ("generated tokens", lambda outcome: outcome.counts.generated_tokens, "{:.0f}"),
-    ("prefix hits, tokens", lambda outcome: outcome.counts.prefix_hits, "{:.0f}"),
-    ("queue time before first admission, s in all", lambda outcome: outcome.counts.queue_seconds, "{:.1f}"),
-    ("TTFT p50, ms", lambda outcome: outcome.latency.ttft(50), "{:.0f}"),
-    ("TTFT p95, ms", lambda outcome: outcome.latency.ttft(95), "{:.0f}"),
-    ("inter-token latency p50, ms", lambda outcome: outcome.latency.itl(50), "{:.2f}"),
-    ("inter-token latency p95, ms", lambda outcome: outcome.latency.itl(95), "{:.2f}"),
-    ("last token, s", lambda outcome: outcome.seconds, "{:.1f}"),
+    Figure("running, time-mean of the gauge", lambda outcome: outcome.running, "{:.2f}"),
+    Figure("waiting, time-mean of the gauge", lambda outcome: outcome.waiting, "{:.2f}"),
+    Figure("decoding, time-mean by Little's law", lambda outcome: outcome.decoding, "{:.2f}"),
+    Figure("steps that yielded tokens", lambda outcome: outcome.counts.steps, "{:.0f}"),
+    Figure("preemptions", lambda outcome: outcome.counts.preemptions, "{:.0f}"),
+    Figure("prompt tokens", lambda outcome: outcome.counts.prompt_tokens, "{:.0f}"),
+    Figure("generated tokens", lambda outcome: outcome.counts.generated_tokens, "{:.0f}"),
+    Figure("prefix hits, tokens", lambda outcome: outcome.counts.prefix_hits, "{:.0f}"),
+    Figure("queue time before first admission, s in all", lambda outcome: outcome.counts.queue_seconds, "{:.1f}"),
+    Figure("TTFT p50, ms", lambda outcome: outcome.latency.ttft(50), "{:.0f}"),
+    Figure("TTFT p95, ms", lambda outcome: outcome.latency.ttft(95), "{:.0f}"),
+    Figure("inter-token latency p50, ms", lambda outcome: outcome.latency.itl(50), "{:.2f}"),
+    Figure("inter-token latency p95, ms", lambda outcome: outcome.latency.itl(95), "{:.2f}"),
+    Figure("last token, s", lambda outcome: outcome.seconds, "{:.1f}"),
 )
 # In a page of the real vLLM and left out of the emulated one on purpose.
 NOT_EMULATED = ("vllm:estimated_",)
@@ -45,11 +55,12 @@ def _table(engines: Sequence[CaseOutcome]) -> str:
     base_engine, *others = engines
     header = ["", base_engine.engine] + [text for engine in others for text in (engine.engine, "ratio")]
     lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    for title, read, form in FIGURES:
-        base = read(base_engine)
-        cells = [title, form.format(base)]
+    for figure in FIGURES:
+        base = figure.read(base_engine)
+        cells = [figure.title, figure.form.format(base)]
         for engine in others:
-            cells += [form.format(read(engine)), _ratio(read(engine), base)]
+            value = figure.read(engine)
+            cells += [figure.form.format(value), _ratio(value, base)]
         lines.append("| " + " | ".join(cells) + " |")
     lines.extend(
         f"\nIn {engine.engine}, steps began {engine.late_ms[0]:.0f} ms after their modelled start in the mean "

@@ -33,6 +33,7 @@ from pertoken_sandbox.demo.summary import (
     Baseline,
     Measured,
     Objectives,
+    PriceTarget,
     checks,
     show_checks,
     show_cost,
@@ -242,7 +243,7 @@ def _conclude(watcher: Watcher, measured: Measured, terms: Terms, out: Path, con
     draw(watcher.record, lines, f"pertoken: {MODEL} on emulated A100s, Azure 2023 conversation trace", picture)
     done = checks(watcher.record, measured)
     show_decisions(console, watcher.record)
-    show_cost(console, watcher.account, baseline, measured.attained, (target, terms.setting.target_factor))
+    show_cost(console, watcher.account, baseline, measured.attained, PriceTarget(target, terms.setting.target_factor))
     show_differences(console, terms.setting)
     show_checks(console, done, measured, objectives)
     console.print(f"picture: {picture}")

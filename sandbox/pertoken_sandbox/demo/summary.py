@@ -114,10 +114,18 @@ def show_decisions(console: Console, record: Record) -> None:
     console.print(table)
 
 
+@dataclass(frozen=True, slots=True)
+class PriceTarget:
+    """USD per million tokens, and their share of the static peak fleet's."""
+
+    usd_per_million: float
+    share_of_peak: float
+
+
 def show_cost(
-    console: Console, account: Account, baseline: Baseline, attained: float | None, target: tuple[float, float]
+    console: Console, account: Account, baseline: Baseline, attained: float | None, target: PriceTarget
 ) -> None:
-    """The money, beside static fleets; `target` is a price and its share of the static peak fleet's."""
+    """The bill on the demo's trace, beside those of static fleets and the target."""
     table = Table(title="Cost on the same trace, until its last token", title_justify="left")
     for column in ("fleet", "USD", "USD / 1M tokens", "of static peak", "of best static", "requests within objectives"):
         table.add_column(column, justify="left" if column == "fleet" else "right")
@@ -131,7 +139,12 @@ def show_cost(
         shares = (f"{price / fleet.usd_per_million:.0%}" for fleet in (peak, best))
         table.add_row(name, f"{usd:.2f}", f"{price:.4f}", *shares, _number(good, "{:.1f} %", 100))
     table.add_row(
-        "target", "", f"{target[0]:.4f}", f"{target[1]:.0%}", f"{target[0] / best.usd_per_million:.0%}", "95 %"
+        "target",
+        "",
+        f"{target.usd_per_million:.4f}",
+        f"{target.share_of_peak:.0%}",
+        f"{target.usd_per_million / best.usd_per_million:.0%}",
+        "95 %",
     )
     console.print(table)
     console.print(

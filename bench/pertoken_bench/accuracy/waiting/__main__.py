@@ -64,6 +64,22 @@ class TableCell:
         return mean, (self.model_p95 - self.replay_p95) / max(self.replay_p95, floor)
 
 
+@dataclass(frozen=True, slots=True)
+class TokenSeconds:
+    """Seconds of a replica's work per prompt token and per generated token."""
+
+    prompt: float
+    generated: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredAt:
+    """Servers, and their utilization, at which queue time was measured."""
+
+    servers: int
+    utilization: float
+
+
 def read(path: Path) -> np.ndarray:
     """Arrival, input and output of every request."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -81,13 +97,13 @@ def traces() -> dict[str, np.ndarray]:
     return {"conv": conv, "code": code, "both": both[np.argsort(both[:, 0], kind="stable")]}
 
 
-def token_seconds() -> tuple[float, float]:
-    """Work per prompt token and per generated token."""
+def token_seconds() -> TokenSeconds:
+    """Of Llama 3.1 8B on one H100, by the model."""
     model, gpu = SHIPPED.model("llama-3.1-8b"), SHIPPED.gpu("h100-sxm")
     if isinstance(model, Unknown) or isinstance(gpu, Unknown):
         raise SystemExit(f"catalog: {model}, {gpu}")
     weights = weights_at(Engine(engine_model(model, gpu, Parallelism())), Load(1155, 211), 16.0)
-    return weights.input, weights.output
+    return TokenSeconds(weights.input, weights.output)
 
 
 def replay(at: np.ndarray, service: np.ndarray, servers: int) -> np.ndarray:
@@ -101,7 +117,7 @@ def replay(at: np.ndarray, service: np.ndarray, servers: int) -> np.ndarray:
     return waits
 
 
-def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: tuple[float, float]) -> Record:
+def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: TokenSeconds) -> Record:
     """What scrapes show of the requests."""
     at = requests[:, 0] - requests[0, 0]
     slot = (at // interval).astype(int)
@@ -113,23 +129,23 @@ def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: 
         interval,
         tuple(np.bincount(slot).astype(float)),
         tuple(np.bincount(slot, weights=work)),
-        request_sizes(lengths[0], lengths[1], *per_token),
+        request_sizes(lengths[0], lengths[1], per_token.prompt, per_token.generated),
     )
 
 
-def measure(named: dict[str, np.ndarray], scrape: float, seen: tuple[int, float] | None) -> list[TableCell]:
-    """The table for one scrape interval; `seen` is (servers, utilization) at which queue time was measured."""
+def measure(named: dict[str, np.ndarray], scrape: float, seen: MeasuredAt | None) -> list[TableCell]:
+    """The table for one scrape interval; without `seen`, queue time was not measured."""
     per_token = token_seconds()
     rows = []
     for name, requests in named.items():
         at = requests[:, 0] - requests[0, 0]
-        work = requests[:, 1] * per_token[0] + requests[:, 2] * per_token[1]
+        work = requests[:, 1] * per_token.prompt + requests[:, 2] * per_token.generated
         record = scraped(requests, work, scrape, per_token)
         offered = float(work.sum()) / record.seconds
         burstiness = prior_burstiness(record)
         if seen is not None:
-            there = Servers(seen[0], offered / (seen[0] * seen[1]))
-            measured = float(replay(at, work / there.speed, seen[0]).mean())
+            there = Servers(seen.servers, offered / (seen.servers * seen.utilization))
+            measured = float(replay(at, work / there.speed, seen.servers).mean())
             burstiness = fit_burstiness(record, Seen(there, measured))
         for servers in SERVERS:
             for utilization in UTILIZATIONS:
@@ -200,7 +216,7 @@ def main() -> None:
     seen = None
     if given.seen != "none":
         servers, utilization = given.seen.split("@")
-        seen = (int(servers), float(utilization))
+        seen = MeasuredAt(int(servers), float(utilization))
     named = {path.name.split(".")[0]: read(path) for path in given.trace} if given.trace else traces()
     everything = []
     for scrape in given.scrape or (15.0, 30.0):

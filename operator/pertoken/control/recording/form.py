@@ -161,9 +161,9 @@ class Decoder:
         saved = data["saved"]
         parts.read(parts.PLAN_SHAPE, data["plan"], "plan")
         world = World(
-            services=_restored((parts.SERVICE, "services"), data["services"], last.services if last else ()),
-            pools=_restored((parts.POOL, "pools"), data["pools"], last.pools if last else ()),
-            pods=_restored((parts.POD, "pods"), data["pods"], last.pods if last else ()),
+            services=_restored(parts.SERVICE, data["services"], "services", last.services if last else ()),
+            pools=_restored(parts.POOL, data["pools"], "pools", last.pools if last else ()),
+            pods=_restored(parts.POD, data["pods"], "pods", last.pods if last else ()),
             metrics={str(name): parts.snapshot_of(told) for name, told in data["metrics"].items()},
             catalog=header.catalog,
             settings=parts.read(parts.SETTINGS, data["settings"], "settings"),
@@ -215,8 +215,7 @@ def _changed(items: Sequence[Item], before: Sequence[Item], key: Callable[[Item]
         yield parts.written(item if place is None or before[place] != item else place)
 
 
-def _restored(kind: tuple[TypeAdapter[Item], str], data: Sequence[Any], before: Sequence[Item]) -> tuple[Item, ...]:
-    adapter, name = kind
+def _restored(adapter: TypeAdapter[Item], data: Sequence[Any], name: str, before: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(before[item] if isinstance(item, int) else parts.read(adapter, item, name) for item in data)
 
 
