@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BenchmarkResult:
     """What the benchmark found.
 
     Attributes:
@@ -228,7 +228,7 @@ def bench(
     jobs: int = 1,
     dask: str | None = None,
     progress: Progress | None = None,
-) -> Result:
+) -> BenchmarkResult:
     """Run every policy on every seed; the same bytes whatever `jobs` and `dask`.
 
     Raises:
@@ -251,7 +251,7 @@ def bench(
         row = over_seeds(scores)
         row["settings"] = dict(chosen.get(name, {}))
         rows.append(row)
-    return Result(scenario, tuple(rows), by_policy, tuple(trials))
+    return BenchmarkResult(scenario, tuple(rows), by_policy, tuple(trials))
 
 
 def _run_all(todo: Sequence[Job], progress: Progress | None) -> list[RunScore]:

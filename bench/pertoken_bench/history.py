@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
-from pertoken_bench.benchmark import Result
+from pertoken_bench.benchmark import BenchmarkResult
 from pertoken_bench.cluster.objects import Timing
 from pertoken_bench.cluster.prometheus import ScrapeConfig
 from pertoken_bench.hardware.catalog_times import times_of
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.policies.fixed import ACTUAL
-from pertoken_bench.scenarios.scenario import Scenario, Traffic
+from pertoken_bench.scenarios.scenario import Scenario, TrafficSource
 from pertoken_bench.traces.files import TraceError, read_text
 from pertoken_bench.traces.trace import Cut
 
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class BinnedHistory:
     """What happened, bin by bin.
 
     Attributes:
@@ -79,7 +79,7 @@ class Replay:
     cold_start: float = 120.0
 
 
-def read_history(path: Path, service: ServiceSpec) -> History:
+def read_history(path: Path, service: ServiceSpec) -> BinnedHistory:
     """Read a CSV: time, requests, input_tokens, output_tokens and replicas; a bin lasts until the next row.
 
     Raises:
@@ -102,10 +102,10 @@ def read_history(path: Path, service: ServiceSpec) -> History:
     return history_of(table[:, 0], list(table[:, 1:4].T), dict(zip(_variants(service), table[:, 4:].T, strict=True)))
 
 
-def history_of(starts: Floats, counts: Sequence[Floats], replicas: Mapping[str, Floats]) -> History:
+def history_of(starts: Floats, counts: Sequence[Floats], replicas: Mapping[str, Floats]) -> BinnedHistory:
     """From bins' beginnings; the last one is as long as most."""
     step = float(np.median(np.diff(starts)))
-    return History(np.append(starts, starts[-1] + step), counts[0], counts[1], counts[2], replicas)
+    return BinnedHistory(np.append(starts, starts[-1] + step), counts[0], counts[1], counts[2], replicas)
 
 
 def _variants(service: ServiceSpec) -> list[str]:
@@ -156,7 +156,7 @@ def _moment(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def write_series(path: Path, history: History) -> None:
+def write_series(path: Path, history: BinnedHistory) -> None:
     """The traffic alone, as a rate series that a scenario can name; times from 0."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -166,7 +166,7 @@ def write_series(path: Path, history: History) -> None:
             writer.writerow((repr(float(moment - history.times[0])), *(repr(float(count)) for count in counts)))
 
 
-def write_history(path: Path, service: ServiceSpec, history: History) -> None:
+def write_history(path: Path, service: ServiceSpec, history: BinnedHistory) -> None:
     """The record in the columns that `read_history` reads."""
     names = _variants(service)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -178,11 +178,11 @@ def write_history(path: Path, service: ServiceSpec, history: History) -> None:
 
 
 def scenario_of(
-    service: ServiceSpec, pools: Sequence[PoolSpec], history: History, series: Path, replay: Replay
+    service: ServiceSpec, pools: Sequence[PoolSpec], history: BinnedHistory, series: Path, replay: Replay
 ) -> Scenario:
     """The record as a scenario; `series` was written by `write_series`. Everything is scored: what was paid counts."""
     cut = Cut(duration_seconds=history.seconds)
-    traffic = Traffic(series, cut, replay.lengths, replay.burstiness, replay.clients, drawn_lengths=True)
+    traffic = TrafficSource(series, cut, replay.lengths, replay.burstiness, replay.clients, drawn_lengths=True)
     steps = {variant: _steps(history, variant) for variant in _variants(service)}
     name = service.key.name
     return Scenario(
@@ -215,7 +215,7 @@ def without_tables(scenario: Scenario) -> list[str]:
     return places
 
 
-def _steps(history: History, variant: str) -> list[tuple[float, int]]:
+def _steps(history: BinnedHistory, variant: str) -> list[tuple[float, int]]:
     """Whole replicas over time; the means of a bin are rounded."""
     counts = np.rint(history.replicas[variant]).astype(int).tolist()
     changes: list[tuple[float, int]] = [(0.0, counts[0])]
@@ -225,7 +225,7 @@ def _steps(history: History, variant: str) -> list[tuple[float, int]]:
     return changes
 
 
-def _sized(pool: PoolSpec, service: ServiceSpec, history: History) -> PoolSpec:
+def _sized(pool: PoolSpec, service: ServiceSpec, history: BinnedHistory) -> PoolSpec:
     """A pool whose GPUs are counted from nodes gets as many as the service may ever have had or have."""
     if pool.capacity_gpus is not None:
         return pool
@@ -251,12 +251,12 @@ def usd_per_hour(variant: VariantSpec, pools: Iterable[PoolSpec]) -> float:
     raise TraceError(f"variant {variant.name}: pool {variant.pool!r}: expected its AcceleratorPool in the same file")
 
 
-def with_record(result: Result, history: History) -> tuple[dict[str, Any], ...]:
+def with_record(result: BenchmarkResult, history: BinnedHistory) -> tuple[dict[str, Any], ...]:
     """The benchmark's rows, `actual` with the recorded bill and tokens in place of simulated ones."""
     return tuple(_recorded(row, result, history) if row["policy"] == ACTUAL else row for row in result.rows)
 
 
-def _recorded(row: Mapping[str, Any], result: Result, history: History) -> dict[str, Any]:
+def _recorded(row: Mapping[str, Any], result: BenchmarkResult, history: BinnedHistory) -> dict[str, Any]:
     scenario = result.scenario
     variants = {variant.name: variant for variant in scenario.services[0].variants}
     hours = {name: history.replica_hours(name) for name in variants}

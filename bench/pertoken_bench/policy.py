@@ -1,8 +1,8 @@
 """What an autoscaling policy sees and what it may order. Peers' policies and pertoken itself implement `Policy`.
 
 A policy never sees the simulator's insides. It sees what a real controller would: the API server's objects (replica
-counts and pods, at once) and a Prometheus (`Metrics`: samples on the scrape grid, bucket edges, counter resets, series
-that end with their pod), and, for controllers that sit in the data path, the proxy's own counts.
+counts and pods, at once) and a Prometheus (`ScrapedMetrics`: samples on the scrape grid, bucket edges, counter resets,
+series that end with their pod), and, for controllers that sit in the data path, the proxy's own counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind
 
 
-class Gauge(StrEnum):
+class PodGauge(StrEnum):
     """Instantaneous figures of one pod, as of the last engine step before the scrape."""
 
     RUNNING = "running"  # sequences, prefilling ones included
@@ -111,17 +111,17 @@ class ServiceSeen:
         return self.spec.key.name
 
 
-class Metrics(Protocol):
+class ScrapedMetrics(Protocol):
     """A Prometheus that has scraped the service's pods. `seconds` is a window that ends now; pods are keys.
 
     Figures of instantaneous kinds come from the newest sample of pods that still answer; windows also hold pods that
     ended within them, as `rate()` does. No sample: no key, never a zero.
     """
 
-    def latest(self, service: str, gauge: Gauge) -> Mapping[str, float]:
+    def latest(self, service: str, gauge: PodGauge) -> Mapping[str, float]:
         """Newest sample of each pod that still answers."""
 
-    def mean(self, service: str, gauge: Gauge, seconds: float) -> Mapping[str, float]:
+    def mean(self, service: str, gauge: PodGauge, seconds: float) -> Mapping[str, float]:
         """``avg_over_time(gauge[seconds])`` of each pod that still answers."""
 
     def total(self, service: str, total: Total) -> Mapping[str, float]:
@@ -147,7 +147,7 @@ class Metrics(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class PolicyObservation:
     """Everything that a policy may look at in one tick.
 
     Attributes:
@@ -163,7 +163,7 @@ class Observation:
     services: Mapping[str, ServiceSeen]
     pools: Mapping[str, PoolSpec]
     free_gpus: Mapping[str, int]
-    metrics: Metrics
+    metrics: ScrapedMetrics
     scrape_seconds: float
     cold_start_seconds: float
 
@@ -197,7 +197,7 @@ class Policy(Protocol):
     def period_seconds(self) -> float:
         """Distance of ticks (2, 5, 10, 15, 30, 180 s …); the first is at the trace's start."""
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """One tick."""
 
 

@@ -9,12 +9,12 @@ from typing import Final, Protocol, runtime_checkable
 from pertoken.domain.cluster import BatchCap
 from pertoken_bench.cluster.api_server import ApiServer
 from pertoken_bench.cluster.clock import EPOCH, SimulatedClock
-from pertoken_bench.cluster.objects import Workload
+from pertoken_bench.cluster.objects import SimulatedWorkload
 from pertoken_bench.cluster.prometheus import Prometheus
-from pertoken_bench.cluster.simulated import Cluster
+from pertoken_bench.cluster.simulated import SimulatedCluster
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Fleet
-from pertoken_bench.policy import Observation, Order, PodPhase, PodSeen, Policy, ServiceSeen, VariantSeen
+from pertoken_bench.policy import Order, PodPhase, PodSeen, Policy, PolicyObservation, ServiceSeen, VariantSeen
 from pertoken_bench.scenarios.prepare import Prepared, inventory
 from pertoken_bench.score.outcome import Timeline
 
@@ -52,7 +52,7 @@ class Run:
         scenario = prepared.scenario
         self.fleet = Fleet(prepared.trace, prepared.config)
         workloads, nodes = inventory(prepared, replicas)
-        self.cluster = Cluster(self.fleet, workloads, nodes, scenario.timing)
+        self.cluster = SimulatedCluster(self.fleet, workloads, nodes, scenario.timing)
         edges = {
             service.key.name: bounds for service, bounds in zip(scenario.services, prepared.config.edges, strict=True)
         }
@@ -134,7 +134,7 @@ class Run:
         if self._watcher is not None:
             self._watcher.watch()
 
-    def _carry_out(self, workload: Workload, order: Order) -> None:
+    def _carry_out(self, workload: SimulatedWorkload, order: Order) -> None:
         if order.replicas is not None:
             self.cluster.scale(workload, order.replicas, self.clock.seconds)
         if order.cap is not None and order.cap != workload.cap.value:
@@ -148,7 +148,7 @@ class Run:
         if order.evict:
             self.cluster.evict(workload, order.evict, self.clock.seconds)
 
-    def observation(self) -> Observation:
+    def observation(self) -> PolicyObservation:
         """What the policy sees now."""
         scenario = self.prepared.scenario
         services = {}
@@ -160,7 +160,7 @@ class Run:
         free: dict[str, int] = {pool.name: 0 for pool in scenario.pools}
         for node in self.cluster.nodes:
             free[node.pool] += node.gpus - node.used
-        return Observation(
+        return PolicyObservation(
             now=EPOCH + self.clock.seconds,
             start=EPOCH,
             services=services,
@@ -171,7 +171,7 @@ class Run:
             cold_start_seconds=scenario.timing.cold_start,
         )
 
-    def _variant(self, workload: Workload) -> VariantSeen:
+    def _variant(self, workload: SimulatedWorkload) -> VariantSeen:
         pods = tuple(
             PodSeen(
                 pod.name,
@@ -208,5 +208,5 @@ def attainment(fleet: Fleet, service: int) -> float:
     return float(reals[at.R_GOOD] / reals[at.R_REQUESTS]) if reals[at.R_REQUESTS] > 0 else 1.0
 
 
-def _place(workload: Workload) -> str:
+def _place(workload: SimulatedWorkload) -> str:
     return f"{workload.service.key.name}/{workload.spec.name}"

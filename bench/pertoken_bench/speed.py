@@ -23,7 +23,7 @@ GRACE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class SpeedCase:
     """One measurement: a scenario at a multiple of its traffic, and the goal in requests per second."""
 
     words: str
@@ -33,9 +33,9 @@ class Case:
 
 
 CASES = (
-    Case("Azure conversation hour", "azure-conv", 1.0, 200_000),
-    Case("the same, 36 times the traffic (1.39 million requests)", "azure-conv", 36.0, 200_000),
-    Case("Mooncake synthetic, prefix blocks, 8 times the traffic", "long-context", 8.0, 50_000),
+    SpeedCase("Azure conversation hour", "azure-conv", 1.0, 200_000),
+    SpeedCase("the same, 36 times the traffic (1.39 million requests)", "azure-conv", 36.0, 200_000),
+    SpeedCase("Mooncake synthetic, prefix blocks, 8 times the traffic", "long-context", 8.0, 50_000),
 )
 
 
@@ -54,7 +54,7 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
-def measure(case: Case) -> str:
+def measure(case: SpeedCase) -> str:
     """Serve the trace with the smallest static fleet that keeps the objective at its own traffic, times the factor."""
     scenario = load(SCENARIOS / f"{case.scenario}.yaml")
     small = prepare(scenario, 0)

@@ -103,7 +103,7 @@ def _download(program: Program) -> None:
     with staging_dir() as folder:
         try:
             publish(download.fetch(release, folder), program.file_name)
-        except download.Unreachable as error:
+        except download.SourceUnreachable as error:
             _unreachable_hosts.add(host)
             say(f"{error}; going on without downloads from there")
 

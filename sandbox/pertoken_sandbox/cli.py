@@ -13,7 +13,7 @@ from rich.table import Table
 from pertoken_sandbox.binaries import BinaryUnavailable, ensure_all
 from pertoken_sandbox.components import (
     Options,
-    Part,
+    SandboxPart,
     components,
     default_state_dir,
     remove_state,
@@ -137,7 +137,7 @@ def _folder(state_dir: Path | None) -> Path:
     return default_state_dir() if state_dir is None else state_dir.absolute()
 
 
-def _print_usage(parts: list[Part]) -> None:
+def _print_usage(parts: list[SandboxPart]) -> None:
     facts = {f"{part.name} {key}": value for part, (key, value) in ((p, f) for p in parts for f in p.facts.items())}
     print(f"export KUBECONFIG={facts['cluster kubeconfig']}")
     print(f"alias kubectl={facts['cluster kubectl']}")

@@ -88,7 +88,7 @@ class Component(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class SandboxPart:
     """A component with its name, its processes and what a user wants to know of it."""
 
     name: str
@@ -110,28 +110,30 @@ def prometheus(options: Options, targets: tuple[str, ...] = ()) -> PrometheusSer
     return PrometheusServer(ensure("prometheus"), options.state_dir / "prometheus", scraping, detached=True)
 
 
-def components(options: Options) -> list[Part]:
+def components(options: Options) -> list[SandboxPart]:
     """All parts, in the order of their start; every program that they need is there when this returns."""
     ensure_all(("kubectl", "prometheus") if options.existing_kubeconfig else (*PROGRAMS, "prometheus"))
     kube = cluster(options)
     processes = kube.processes if isinstance(kube, ControlPlane) else ()
     parts = [
-        Part("cluster", kube, processes, {"kubeconfig": str(kube.kubeconfig), "kubectl": str(kube.kubectl.binary)}),
+        SandboxPart(
+            "cluster", kube, processes, {"kubeconfig": str(kube.kubeconfig), "kubectl": str(kube.kubectl.binary)}
+        ),
     ]
     targets: tuple[str, ...] = ()
     if options.fleet is not None:
         gpus = fleet_server(
             kube.kubeconfig, options.fleet, options.fleet_port, options.state_dir / "fleet", detached=True
         )
-        parts.append(Part("fleet", gpus, (gpus.process,), {"url": gpus.url}))
+        parts.append(SandboxPart("fleet", gpus, (gpus.process,), {"url": gpus.url}))
         targets = gpus.urls
     metrics = prometheus(options, targets)
-    return [*parts, Part("prometheus", metrics, (metrics.process,), {"url": metrics.url})]
+    return [*parts, SandboxPart("prometheus", metrics, (metrics.process,), {"url": metrics.url})]
 
 
-def start_all(parts: Sequence[Part]) -> None:
+def start_all(parts: Sequence[SandboxPart]) -> None:
     """Start the parts in order; if one fails, those that ran not before are stopped again."""
-    begun: list[Part] = []
+    begun: list[SandboxPart] = []
     try:
         for part in parts:
             fresh = not any(process.running for process in part.processes)
@@ -145,7 +147,7 @@ def start_all(parts: Sequence[Part]) -> None:
         raise
 
 
-def stop_all(parts: Sequence[Part]) -> None:
+def stop_all(parts: Sequence[SandboxPart]) -> None:
     """Stop the parts in reverse order."""
     for part in reversed(parts):
         part.component.stop()

@@ -13,7 +13,7 @@ from pertoken_sandbox import controlplane_commands as commands
 from pertoken_sandbox import kubeconfig
 from pertoken_sandbox.binaries import ensure_all
 from pertoken_sandbox.cluster import Cluster
-from pertoken_sandbox.processes import Command, ManagedProcess, ProcessFailed, free_ports
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, ProcessFailed, free_ports
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 READY_TIMEOUT_SECONDS = 90.0
@@ -38,14 +38,16 @@ class ControlPlane(Cluster):
         detached: True lets the processes outlive this one; otherwise they die with it, however it dies.
     """
 
-    def __init__(self, state_dir: Path, settings: commands.Settings | None = None, *, detached: bool = False) -> None:
+    def __init__(
+        self, state_dir: Path, settings: commands.ControlPlaneSettings | None = None, *, detached: bool = False
+    ) -> None:
         super().__init__(state_dir.absolute())
-        self._settings = settings or commands.Settings()
+        self._settings = settings or commands.ControlPlaneSettings()
         self._ports = self._remembered_ports()
         programs = ensure_all(PROGRAMS)
         self._layout = commands.Layout(self.state_dir, self._ports, programs)
 
-        def process(command: Command) -> ManagedProcess:
+        def process(command: ProcessCommand) -> ManagedProcess:
             return ManagedProcess(command, self.state_dir, detached=detached)
 
         self.etcd = process(commands.etcd(self._layout))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from pertoken_sandbox.pki import Authority, KeyPair, Subject, signing_key
-from pertoken_sandbox.processes import Command
+from pertoken_sandbox.pki import Authority, CertificateSubject, KeyPair, signing_key
+from pertoken_sandbox.processes import ProcessCommand
 
 LOOPBACK = "127.0.0.1"
 SERVICE_RANGE = "10.96.0.0/16"
@@ -19,7 +19,7 @@ ETCD_QUOTA_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
-class Settings:
+class ControlPlaneSettings:
     """What may differ between control planes.
 
     Args:
@@ -91,28 +91,28 @@ def issue_certificates(layout: Layout) -> Certificates:
     cluster = Authority(layout.pki, "ca")
     names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
     hosts = (LOOPBACK, "localhost", KUBERNETES_SERVICE, *names)
-    cluster.issue("apiserver", Subject("kube-apiserver", hosts=hosts))
-    cluster.issue("apiserver-kubelet-client", Subject("kube-apiserver-kubelet-client", "system:masters"))
-    Authority(layout.pki, "front-proxy-ca").issue("front-proxy-client", Subject("front-proxy-client"))
+    cluster.issue("apiserver", CertificateSubject("kube-apiserver", hosts=hosts))
+    cluster.issue("apiserver-kubelet-client", CertificateSubject("kube-apiserver-kubelet-client", "system:masters"))
+    Authority(layout.pki, "front-proxy-ca").issue("front-proxy-client", CertificateSubject("front-proxy-client"))
     etcd_authority = Authority(layout.pki, "etcd-ca")
-    etcd_authority.issue("etcd", Subject("etcd", hosts=(LOOPBACK, "localhost")))
-    etcd_authority.issue("apiserver-etcd-client", Subject("kube-apiserver"))
+    etcd_authority.issue("etcd", CertificateSubject("etcd", hosts=(LOOPBACK, "localhost")))
+    etcd_authority.issue("apiserver-etcd-client", CertificateSubject("kube-apiserver"))
     signing_key(layout.pki, "service-account")
     subjects = {
-        "admin": Subject("kubernetes-admin", "system:masters"),
-        "controller-manager": Subject("system:kube-controller-manager"),
-        "scheduler": Subject("system:kube-scheduler"),
+        "admin": CertificateSubject("kubernetes-admin", "system:masters"),
+        "controller-manager": CertificateSubject("system:kube-controller-manager"),
+        "scheduler": CertificateSubject("system:kube-scheduler"),
     }
     users = {user: cluster.issue(f"user-{user}", subject) for user, subject in subjects.items()}
     return Certificates(cluster, users)
 
 
-def etcd(layout: Layout) -> Command:
+def etcd(layout: Layout) -> ProcessCommand:
     """Etcd without fsync (a sandbox's data may be lost in a power failure) and with client certificates."""
     ports, pki = layout.ports, layout.pki
     client = f"https://{LOOPBACK}:{ports.etcd_client}"
     peer = f"https://{LOOPBACK}:{ports.etcd_peer}"
-    return Command(
+    return ProcessCommand(
         "etcd",
         (
             str(layout.programs["etcd"]),
@@ -138,10 +138,10 @@ def etcd(layout: Layout) -> Command:
     )
 
 
-def apiserver(layout: Layout, settings: Settings) -> Command:
+def apiserver(layout: Layout, settings: ControlPlaneSettings) -> ProcessCommand:
     """The API server: RBAC and node authorization, TLS, front proxy, bound service-account tokens."""
     pki = layout.pki
-    return Command(
+    return ProcessCommand(
         "kube-apiserver",
         (
             str(layout.programs["kube-apiserver"]),
@@ -179,10 +179,10 @@ def apiserver(layout: Layout, settings: Settings) -> Command:
     )
 
 
-def controller_manager(layout: Layout, settings: Settings) -> Command:
+def controller_manager(layout: Layout, settings: ControlPlaneSettings) -> ProcessCommand:
     """The controller manager with all default controllers, each under its own service account."""
     pki = layout.pki
-    return Command(
+    return ProcessCommand(
         "kube-controller-manager",
         (
             str(layout.programs["kube-controller-manager"]),
@@ -203,11 +203,11 @@ def controller_manager(layout: Layout, settings: Settings) -> Command:
     )
 
 
-def scheduler(layout: Layout) -> Command:
+def scheduler(layout: Layout) -> ProcessCommand:
     """The default scheduler."""
     delegated = _delegated(layout, "scheduler", layout.ports.scheduler)
     limits = ("--kube-api-qps=300", "--kube-api-burst=600")
-    return Command("kube-scheduler", (str(layout.programs["kube-scheduler"]), *delegated, *limits))
+    return ProcessCommand("kube-scheduler", (str(layout.programs["kube-scheduler"]), *delegated, *limits))
 
 
 def _delegated(layout: Layout, user: str, port: int) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 
 from pertoken_sandbox.progress import Progress
-from pertoken_sandbox.versions import Release
+from pertoken_sandbox.versions import PinnedDownload
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 READ_TIMEOUT_SECONDS = 60.0
@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 
 
-class Unreachable(Exception):
+class SourceUnreachable(Exception):
     """The place of the release cannot be reached or does not have the file."""
 
 
@@ -29,7 +29,7 @@ class ChecksumMismatch(Exception):
     """The file differs from its published checksum, or none is published: it must not run."""
 
 
-def fetch(release: Release, folder: Path) -> Path:
+def fetch(release: PinnedDownload, folder: Path) -> Path:
     """Download a release into `folder` and return the program.
 
     Raises:
@@ -53,14 +53,14 @@ def _get(url: str) -> requests.Response:
     try:
         response = requests.get(url, timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS), stream=True)
     except requests.RequestException as error:
-        raise Unreachable(f"{urlsplit(url).netloc} cannot be reached ({type(error).__name__})") from error
+        raise SourceUnreachable(f"{urlsplit(url).netloc} cannot be reached ({type(error).__name__})") from error
     if not response.ok:
         response.close()
-        raise Unreachable(f"{url} answered {response.status_code}")
+        raise SourceUnreachable(f"{url} answered {response.status_code}")
     return response
 
 
-def _published_checksum(release: Release) -> str:
+def _published_checksum(release: PinnedDownload) -> str:
     """The checksum file is either one digest or lines of ``digest  file name``."""
     with _get(release.checksum_url) as response:
         lines = response.text.splitlines()
@@ -82,7 +82,7 @@ def _download(url: str, target: Path) -> str:
                 out.write(chunk)
                 progress.tick()
         except requests.RequestException as error:
-            raise Unreachable(f"{url} broke off ({type(error).__name__})") from error
+            raise SourceUnreachable(f"{url} broke off ({type(error).__name__})") from error
     return digest.hexdigest()
 
 

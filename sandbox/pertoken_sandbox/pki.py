@@ -26,7 +26,7 @@ class KeyPair:
 
 
 @dataclass(frozen=True)
-class Subject:
+class CertificateSubject:
     """Whom a certificate names: Kubernetes reads the common name as user and the organizations as groups."""
 
     common_name: str
@@ -55,7 +55,7 @@ class Authority:
             self._certificate = self._self_signed(name)
             self.files.certificate.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, file_name: str, subject: Subject) -> KeyPair:
+    def issue(self, file_name: str, subject: CertificateSubject) -> KeyPair:
         """Issue a certificate for client and server use into the authority's folder; an existing one is kept.
 
         Args:
@@ -77,7 +77,7 @@ class Authority:
         return pair
 
     def _self_signed(self, name: str) -> x509.Certificate:
-        subject = Subject(name).name()
+        subject = CertificateSubject(name).name()
         usage = x509.KeyUsage(
             digital_signature=True,
             key_cert_sign=True,

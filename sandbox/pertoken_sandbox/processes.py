@@ -55,7 +55,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Command:
+class ProcessCommand:
     """What to run: the program with its arguments, and variables added to the environment."""
 
     name: str
@@ -72,7 +72,7 @@ class ManagedProcess:
         detached: True lets it outlive this process; otherwise the kernel kills it when this process dies.
     """
 
-    def __init__(self, command: Command, state_dir: Path, *, detached: bool = False) -> None:
+    def __init__(self, command: ProcessCommand, state_dir: Path, *, detached: bool = False) -> None:
         self._command = command
         self._detached = detached
         self._identity_file = state_dir / "run" / f"{command.name}.json"
@@ -237,7 +237,7 @@ def stop_recorded(folder: Path) -> list[str]:
         Names of the processes that ran.
     """
     records = sorted(folder.rglob("run/*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    recorded = [ManagedProcess(Command(file.stem, ()), file.parent.parent) for file in records]
+    recorded = [ManagedProcess(ProcessCommand(file.stem, ()), file.parent.parent) for file in records]
     alive = [each for each in recorded if each.running]
     for each in alive:
         each.stop()

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from pertoken_sandbox.pki import Authority, Subject
-from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.pki import Authority, CertificateSubject
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_SECONDS = 60.0
@@ -87,7 +87,7 @@ class PrometheusServer:
         self._web = web or WebAccess()
         self._major = major_version(binary)
         self._port = self._remembered_port()
-        command = Command("prometheus", (str(binary.absolute()), *self._flags()))
+        command = ProcessCommand("prometheus", (str(binary.absolute()), *self._flags()))
         self.process = ManagedProcess(command, self._directory, detached=detached)
 
     @property
@@ -167,7 +167,7 @@ class PrometheusServer:
         web: dict[str, Any] = {}
         if self._web.tls:
             authority = Authority(self._directory / "pki", "prometheus-ca")
-            pair = authority.issue("prometheus", Subject("prometheus", hosts=(LOOPBACK, "localhost")))
+            pair = authority.issue("prometheus", CertificateSubject("prometheus", hosts=(LOOPBACK, "localhost")))
             web["tls_server_config"] = {"cert_file": str(pair.certificate), "key_file": str(pair.key)}
         if self._web.username:
             web["basic_auth_users"] = {self._web.username: self._web.password_bcrypt}

@@ -17,7 +17,7 @@ HELM = "4.3.1"
 
 
 @dataclass(frozen=True)
-class Release:
+class PinnedDownload:
     """An official download: the file, the published SHA-256 of it, and the program inside when it is an archive."""
 
     url: str
@@ -48,7 +48,7 @@ class Program:
         """Name in the cache; it carries version and platform, so versions live side by side."""
         return f"{self.name}-{self.version}-{os_name()}-{arch_name()}"
 
-    def release(self) -> Release:
+    def release(self) -> PinnedDownload:
         """Where the project that makes the program publishes it for this platform."""
         return _RELEASES[self.source.module](self)
 
@@ -64,27 +64,27 @@ def arch_name() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
-def _kubernetes_release(program: Program) -> Release:
+def _kubernetes_release(program: Program) -> PinnedDownload:
     url = f"https://dl.k8s.io/v{program.version}/bin/{os_name()}/{arch_name()}/{program.name}"
-    return Release(url=url, checksum_url=f"{url}.sha256")
+    return PinnedDownload(url=url, checksum_url=f"{url}.sha256")
 
 
-def _etcd_release(program: Program) -> Release:
+def _etcd_release(program: Program) -> PinnedDownload:
     folder = f"etcd-v{program.version}-{os_name()}-{arch_name()}"
     base = f"https://github.com/etcd-io/etcd/releases/download/v{program.version}"
     archive = f"{folder}.zip" if os_name() == "darwin" else f"{folder}.tar.gz"
-    return Release(url=f"{base}/{archive}", checksum_url=f"{base}/SHA256SUMS", member=f"{folder}/etcd")
+    return PinnedDownload(url=f"{base}/{archive}", checksum_url=f"{base}/SHA256SUMS", member=f"{folder}/etcd")
 
 
-def _prometheus_release(program: Program) -> Release:
+def _prometheus_release(program: Program) -> PinnedDownload:
     folder = f"prometheus-{program.version}.{os_name()}-{arch_name()}"
     base = f"https://github.com/prometheus/prometheus/releases/download/v{program.version}"
-    return Release(f"{base}/{folder}.tar.gz", f"{base}/sha256sums.txt", f"{folder}/{program.name}")
+    return PinnedDownload(f"{base}/{folder}.tar.gz", f"{base}/sha256sums.txt", f"{folder}/{program.name}")
 
 
-def _helm_release(program: Program) -> Release:
+def _helm_release(program: Program) -> PinnedDownload:
     url = f"https://get.helm.sh/helm-v{program.version}-{os_name()}-{arch_name()}.tar.gz"
-    return Release(url=url, checksum_url=f"{url}.sha256sum", member=f"{os_name()}-{arch_name()}/helm")
+    return PinnedDownload(url=url, checksum_url=f"{url}.sha256sum", member=f"{os_name()}-{arch_name()}/helm")
 
 
 # Minutes that a first build of a module's programs takes on two cores with nothing else to do (measured).

@@ -14,10 +14,10 @@ import yaml
 from pertoken.domain.signal import Counter, LatencyKind, Signal
 from pertoken.settings import Settings
 from pertoken_bench.cluster.metrics_source import SimulatedSource
-from pertoken_bench.cluster.prometheus import Series
+from pertoken_bench.cluster.prometheus import PodSeries
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.policies.fixed import Schedule
-from pertoken_bench.policy import Gauge, Order, PodPhase, Total
+from pertoken_bench.policy import Order, PodGauge, PodPhase, Total
 from pertoken_bench.scenarios.prepare import prepare
 from pertoken_bench.scenarios.scenario import parse
 from pertoken_bench.simulation import Run
@@ -196,7 +196,7 @@ def test_caps_follow_restarts_and_live_caps_do_not_wait():
 def series_of(samples):
     """A series with one counter in column 0."""
     pod = type("Pod", (), {"name": "p"})()
-    return Series(pod, [t for t, _ in samples], [np.array([v]) for _, v in samples], [()] * len(samples))
+    return PodSeries(pod, [t for t, _ in samples], [np.array([v]) for _, v in samples], [()] * len(samples))
 
 
 @pytest.mark.parametrize(
@@ -251,10 +251,10 @@ def test_windows_agree_with_what_happened():
                         sum(metrics.rate("chat", Total.ARRIVALS, 480).values()),
                         metrics.request_rate("chat", 480),
                         metrics.in_flight("chat", 480),
-                        sum(metrics.mean("chat", Gauge.RUNNING, 480).values()),
+                        sum(metrics.mean("chat", PodGauge.RUNNING, 480).values()),
                         told(metrics),
                         metrics.histogram("chat", LatencyKind.TTFT, 480),
-                        dict(metrics.latest("chat", Gauge.GPU_UTILIZATION)),
+                        dict(metrics.latest("chat", PodGauge.GPU_UTILIZATION)),
                     )
                 )
             return {}
@@ -287,7 +287,7 @@ def test_series_of_ended_pods_stay_in_windows_and_totals_only():
     def look(observation):
         moment = round(observation.now - observation.start)
         seen[moment] = (
-            set(observation.metrics.latest("chat", Gauge.RUNNING)),
+            set(observation.metrics.latest("chat", PodGauge.RUNNING)),
             set(observation.metrics.rate("chat", Total.REQUESTS, 120)),
             {str(key.name) for key in told(observation.metrics).pods},
         )

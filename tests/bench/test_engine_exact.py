@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pertoken_bench.compiled_engine import layout as at
-from pertoken_bench.compiled_engine.fleet import Edges, Fleet, Kind, LatencyLimits, SimulationConfig
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, LatencyLimits, SimulationConfig, VariantEngine
 from pertoken_bench.compiled_engine.timing import normal, uniform
 from pertoken_bench.hardware.step_times import step_times
 from pertoken_bench.hardware.truth import Truth
@@ -157,18 +157,19 @@ def load(seed, count, gap, inputs=(1, 3000), outputs=(1, 400), blocks=0):
 
 
 CASES = {
-    "light": (load(1, 60, 1.0), Kind(TIMES, 20000), Truth(), 64, 1),
-    "busy, two replicas": (load(2, 250, 0.08), Kind(TIMES, 20000), Truth(), 64, 2),
-    "at the cap": (load(3, 200, 0.05), Kind(TIMES, 20000), Truth(), 8, 2),
-    "blocks run short": (load(4, 150, 0.05), Kind(TIMES, 900), Truth(noise=0.06), 64, 1),
-    "small chunks": (load(5, 120, 0.1), Kind(TIMES, 3000, budget=256), Truth(decode=1.3, prefill=0.7), 64, 1),
-    "prefixes": (load(6, 200, 0.1, inputs=(600, 6000), blocks=60), Kind(TIMES, 4000), Truth(), 32, 2),
+    "light": (load(1, 60, 1.0), VariantEngine(TIMES, 20000), Truth(), 64, 1),
+    "busy, two replicas": (load(2, 250, 0.08), VariantEngine(TIMES, 20000), Truth(), 64, 2),
+    "at the cap": (load(3, 200, 0.05), VariantEngine(TIMES, 20000), Truth(), 8, 2),
+    "blocks run short": (load(4, 150, 0.05), VariantEngine(TIMES, 900), Truth(noise=0.06), 64, 1),
+    "small chunks": (load(5, 120, 0.1), VariantEngine(TIMES, 3000, budget=256), Truth(decode=1.3, prefill=0.7), 64, 1),
+    "prefixes": (load(6, 200, 0.1, inputs=(600, 6000), blocks=60), VariantEngine(TIMES, 4000), Truth(), 32, 2),
     "prefixes and few blocks": (
-        load(8, 150, 0.05, inputs=(300, 4000), blocks=12), Kind(TIMES, 900), Truth(noise=0.06), 64, 1,
+        load(8, 150, 0.05, inputs=(300, 4000), blocks=12), VariantEngine(TIMES, 900), Truth(noise=0.06), 64, 1,
     ),
-    "eager batch": (load(7, 700, 0.002, inputs=(1, 20), outputs=(50, 300)), Kind(TIMES, 20000), EXACT, 600, 1),
+    "eager batch": (load(7, 700, 0.002, inputs=(1, 20), outputs=(50, 300)), VariantEngine(TIMES, 20000), EXACT, 600, 1),
     "bursts at one instant": (
-        [(float(i // 20) * 3.0, 500 + i, 5 + i % 7, ()) for i in range(100)], Kind(TIMES, 20000), Truth(), 16, 3,
+        [(float(i // 20) * 3.0, 500 + i, 5 + i % 7, ()) for i in range(100)],
+        VariantEngine(TIMES, 20000), Truth(), 16, 3,
     ),
 }  # fmt: skip
 
@@ -203,7 +204,7 @@ def test_looking_at_the_figures_changes_nothing():
 )
 def test_equals_on_any_load(rows, cap, kv_blocks, budget, replicas):
     """Law: whatever load, limits and shared prefixes, every token time, preemption and prefix hit agrees."""
-    kind = Kind(TIMES, kv_blocks, budget=budget)
+    kind = VariantEngine(TIMES, kv_blocks, budget=budget)
     shared = [(at, tokens, outputs, tuple(range(first, first + tokens // 512))) for at, tokens, outputs, first in rows]
     assert_equal(*both(shared, kind, Truth(), cap, replicas))
 

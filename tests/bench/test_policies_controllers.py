@@ -18,11 +18,11 @@ from pertoken_bench.policies import kpa, llmd
 from pertoken_bench.policies.registry import ENTRIES
 from pertoken_bench.policies.view import View
 from pertoken_bench.policy import (
-    Gauge,
-    Observation,
+    PodGauge,
     PodPhase,
     PodSeen,
     Policy,
+    PolicyObservation,
     ServiceSeen,
     Total,
     VariantSeen,
@@ -41,7 +41,7 @@ class Pod:
     waiting: float = 0.0
     running: float = 0.0
     totals: dict[Total, float] = field(default_factory=lambda: dict.fromkeys(Total, 0.0))
-    scrapes: deque[tuple[float, dict[Gauge, float], dict[Total, float], float, float]] = field(
+    scrapes: deque[tuple[float, dict[PodGauge, float], dict[Total, float], float, float]] = field(
         default_factory=lambda: deque(maxlen=60)
     )
 
@@ -104,11 +104,11 @@ class Fleet:
         if self.now % SCRAPE == 0.0:
             for pod in serving:
                 gauges = {
-                    Gauge.RUNNING: pod.running,
-                    Gauge.WAITING: pod.waiting,
-                    Gauge.KV_USAGE: min(1.0, pod.running * 1.1 * PROMPT / KV_TOKENS),
-                    Gauge.GPU_UTILIZATION: 1.0 if pod.running else 0.0,
-                    Gauge.QUEUED_PROMPT_TOKENS: pod.waiting * PROMPT,
+                    PodGauge.RUNNING: pod.running,
+                    PodGauge.WAITING: pod.waiting,
+                    PodGauge.KV_USAGE: min(1.0, pod.running * 1.1 * PROMPT / KV_TOKENS),
+                    PodGauge.GPU_UTILIZATION: 1.0 if pod.running else 0.0,
+                    PodGauge.QUEUED_PROMPT_TOKENS: pod.waiting * PROMPT,
                 }
                 pod.scrapes.append((self.now, gauges, dict(pod.totals), self.ttft(pod), 0.01 + 0.0002 * pod.running))
 
@@ -118,10 +118,10 @@ class Fleet:
 
     # What policies ask.
 
-    def latest(self, _: str, gauge: Gauge) -> Mapping[str, float]:
+    def latest(self, _: str, gauge: PodGauge) -> Mapping[str, float]:
         return {} if self.deaf else {pod.name: pod.scrapes[-1][1][gauge] for pod in self.ready() if pod.scrapes}
 
-    def mean(self, service: str, gauge: Gauge, _: float) -> Mapping[str, float]:
+    def mean(self, service: str, gauge: PodGauge, _: float) -> Mapping[str, float]:
         return self.latest(service, gauge)
 
     def total(self, _: str, total: Total) -> Mapping[str, float]:
@@ -163,7 +163,7 @@ class Fleet:
     def snapshot(self) -> MetricsSnapshot:
         return MetricsSnapshot(MetricsHealth(ok=True), 60.0, 60.0)
 
-    def seen(self) -> Observation:
+    def seen(self) -> PolicyObservation:
         ready = self.ready()
         pods = tuple(
             PodSeen(
@@ -208,7 +208,7 @@ class Fleet:
             8192,
             "h100-sxm",
         )
-        return Observation(
+        return PolicyObservation(
             self.now, 0.0, {SERVICE: ServiceSeen(spec, {"h100": view})}, {}, {"pool": 64}, self, SCRAPE, COLD_START
         )
 
@@ -316,7 +316,7 @@ def test_settings_reach_the_policy():
     assert eager > calm
 
 
-def split(seen: Observation, prices: tuple[float, float]) -> Observation:
+def split(seen: PolicyObservation, prices: tuple[float, float]) -> PolicyObservation:
     """The same pods as two variants of one service: the first two are `a`, the rest `b`."""
     service = seen.services[SERVICE]
     whole = service.variants["h100"]
@@ -376,7 +376,7 @@ def still(*pods: tuple[float, float]) -> View:
     fleet = Fleet(len(pods))
     for pod, (running, waiting) in zip(fleet.pods, pods, strict=True):
         pod.running, pod.waiting = running, waiting
-        gauges = {Gauge.RUNNING: running, Gauge.WAITING: waiting, Gauge.KV_USAGE: running / CAP}
+        gauges = {PodGauge.RUNNING: running, PodGauge.WAITING: waiting, PodGauge.KV_USAGE: running / CAP}
         for at, done in ((-30.0, 0.0), (-15.0, 150.0), (0.0, 300.0)):
             totals = dict.fromkeys(Total, 0.0) | {Total.REQUESTS: done}
             pod.scrapes.append((at, gauges, totals, fleet.ttft(pod), 0.02))

@@ -14,7 +14,7 @@ from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine
 from pertoken.performance.step_time import engine_model, iteration_time
 from pertoken_bench.policies import arima, dynamo, prior, sageserve
-from pertoken_bench.policies.dynamo import DynamoSettings, EngineLoad, Traffic
+from pertoken_bench.policies.dynamo import DynamoSettings, EngineLoad, StepTraffic
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_arima_is_bounded_and_never_negative(series, order):
 
 
 def test_dynamo_adds_only_when_all_engines_are_late(engine):
-    traffic = Traffic(1000.0, 50.0)
+    traffic = StepTraffic(1000.0, 50.0)
     idle, late = EngineLoad(10_000.0, 0.0, 10.0), EngineLoad(10_000.0, 200_000.0, 10.0)
     assert dynamo.by_ttft(engine, [late, late], traffic, 0.5, 0.8) == 1
     assert dynamo.by_ttft(engine, [late, idle], traffic, 0.5, 0.8) == 0
@@ -81,7 +81,7 @@ def test_dynamo_adds_only_when_all_engines_are_late(engine):
 
 
 def test_dynamo_keeps_what_consolidation_would_break(engine):
-    traffic = Traffic(500.0, 20.0)
+    traffic = StepTraffic(500.0, 20.0)
     step = dynamo.inter_token(engine, EngineLoad(100_000.0, 0.0, 100.0), traffic)
     load = EngineLoad(100_000.0, 0.0, 100.0)
     assert dynamo.by_inter_token(engine, [load, load], traffic, step * 10, 0.8) == -1
@@ -92,7 +92,7 @@ def test_dynamo_keeps_what_consolidation_would_break(engine):
 
 
 def test_dynamo_ttft_grows_with_queue_and_batch(engine):
-    traffic = Traffic(1000.0, 0.0)
+    traffic = StepTraffic(1000.0, 0.0)
     alone = dynamo.ttft(engine, EngineLoad(0.0, 0.0, 0.0), traffic)
     assert alone == pytest.approx(iteration_time(engine.model, 1000.0, 0.0, 0.0, 0.0))
     assert alone < dynamo.ttft(engine, EngineLoad(0.0, 10_000.0, 0.0), traffic)

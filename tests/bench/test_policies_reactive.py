@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pertoken_bench.policies import aibrix, chiron, kpa, llmd, rayserve
-from pertoken_bench.policies.aibrix import AibrixKpaSettings, Apa, ApaSettings, Window
+from pertoken_bench.policies.aibrix import AibrixKpaSettings, Apa, ApaSettings, SampleWindow
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_apa_step(replicas, ratio, wanted):
 
 
 def test_apa_cooldown_forgets_after_its_window():
-    scaler = Apa(ApaSettings(fixed=True), Window(180.0))
+    scaler = Apa(ApaSettings(fixed=True), SampleWindow(180.0))
     assert scaler.cooled(0.0, 4, 8) == 8
     assert scaler.cooled(290.0, 8, 2) == 8
     assert scaler.cooled(300.0, 8, 3) == 3
@@ -69,7 +69,7 @@ def test_apa_cooldown_forgets_after_its_window():
 
 @pytest.mark.parametrize(("fixed", "wanted"), [(False, [8, 2, 2]), (True, [8, 8, 8])])
 def test_apa_cooldown_as_shipped_lets_one_low_recommendation_win(fixed, wanted):
-    scaler = Apa(ApaSettings(fixed=fixed), Window(180.0))
+    scaler = Apa(ApaSettings(fixed=fixed), SampleWindow(180.0))
     cooled = [scaler.cooled(0.0, 4, 8), scaler.cooled(10.0, 8, 2), scaler.cooled(20.0, 8, 7)]
     assert cooled == wanted
 

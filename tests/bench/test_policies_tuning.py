@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pertoken.domain.world import PlannerSettings
 from pertoken_bench.policies.registry import ENTRIES, GRID_SIZE, PERTOKEN_GRID, ROWS, digest, knobs_of, with_knobs
-from pertoken_bench.policies.tuning import BUDGET, Trial, TrialScore, Window, choose, tune, windows
+from pertoken_bench.policies.tuning import BUDGET, TraceWindow, Trial, TrialScore, choose, tune, windows
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "policies.md"
 DESIGN_NAMES = (
@@ -133,4 +133,4 @@ def test_training_and_scored_windows_are_disjoint(start, seconds, share):
     training, scored = windows(start, seconds, share)
     assert not training.overlaps(scored)
     assert training.seconds + scored.seconds == pytest.approx(seconds)
-    assert Window(start, start + 1.0).overlaps(Window(start + 0.5, start + 2.0))
+    assert TraceWindow(start, start + 1.0).overlaps(TraceWindow(start + 0.5, start + 2.0))

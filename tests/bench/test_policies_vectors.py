@@ -63,7 +63,7 @@ def readme(case: Case, expected: Case) -> None:
     if "rps" in case:
         at = analyzer.at(case["rps"])
     else:
-        sized = analyzer.size(queueing.Objectives(case["slo_ttft"], case["slo_itl"]))
+        sized = analyzer.size(queueing.MeanObjectives(case["slo_ttft"], case["slo_itl"]))
         assert sized is not None
         assert sized.rate_ttft == pytest.approx(expected["rate_ttft"], rel=2e-4)
         assert sized.rate_inter_token == pytest.approx(expected["rate_itl"], rel=2e-4)
@@ -75,7 +75,7 @@ def readme(case: Case, expected: Case) -> None:
 
 
 def optimize(case: Case, expected: Case) -> None:
-    objectives = queueing.Objectives(case["slo_ttft"], case["slo_itl"])
+    objectives = queueing.MeanObjectives(case["slo_ttft"], case["slo_itl"])
     best = queueing.best_batch(replica(case, queueing.Analysis.CHUNKED), objectives)
     assert (best.batch, best.calls, best.feasible) == (
         expected["concurrency"],
@@ -101,7 +101,7 @@ def birth_death(case: Case, expected: Case) -> None:
 
 
 def size_grid(case: Case, expected: Case) -> None:
-    sized = queueing.Analyzer(replica(case)).size(queueing.Objectives(case["slo_ttft"], case["slo_itl"]))
+    sized = queueing.Analyzer(replica(case)).size(queueing.MeanObjectives(case["slo_ttft"], case["slo_itl"]))
     assert sized is not None
     figures = (sized.rate_ttft, sized.rate_inter_token, sized.throughput, sized.at.inter_token, sized.at.ttft)
     wanted = [expected[key] for key in ("rate_ttft", "rate_itl", "throughput", "itl", "ttft")]
@@ -112,8 +112,8 @@ def allocation(case: Case, expected: Case) -> None:
     perf = case["perf"]
     batch = wva_slo.batch_for(perf["maxBatchSize"], perf["atTokens"], case["O"])
     cost = case["acc_cost"] * perf["accCount"]
-    offer = wva_slo.Offer(case["accelerator"], step(perf), batch, cost, case["min_replicas"])
-    objectives = queueing.Objectives(case["slo_ttft"], case["slo_itl"], case["slo_tps"])
+    offer = wva_slo.AcceleratorOffer(case["accelerator"], step(perf), batch, cost, case["min_replicas"])
+    objectives = queueing.MeanObjectives(case["slo_ttft"], case["slo_itl"], case["slo_tps"])
     size = queueing.RequestSize(case["I"], case["O"])
     allocated = wva_slo.allocate(offer, case["rpm"] / 60, size, objectives)
     assert allocated is not None
@@ -128,13 +128,13 @@ def allocation(case: Case, expected: Case) -> None:
 
 
 def zero_load(case: Case, expected: Case) -> None:
-    offer = wva_slo.Offer("gpu", queueing.StepTime(5, 0.2, 0), 16, case["acc_cost"], case["min_replicas"])
-    allocated = wva_slo.allocate(offer, 0.0, queueing.RequestSize(0, 1), queueing.Objectives(100, 100))
-    assert allocated == wva_slo.Allocation("gpu", expected["replicas"], expected["cost"])
+    offer = wva_slo.AcceleratorOffer("gpu", queueing.StepTime(5, 0.2, 0), 16, case["acc_cost"], case["min_replicas"])
+    allocated = wva_slo.allocate(offer, 0.0, queueing.RequestSize(0, 1), queueing.MeanObjectives(100, 100))
+    assert allocated == wva_slo.AcceleratorChoice("gpu", expected["replicas"], expected["cost"])
 
 
 def transition(case: Case, expected: float) -> None:
-    old, new = (wva_slo.Allocation(*case[key]) for key in ("a", "b"))
+    old, new = (wva_slo.AcceleratorChoice(*case[key]) for key in ("a", "b"))
     assert wva_slo.move_value(old, new) == pytest.approx(expected, abs=1e-4)
 
 
@@ -153,8 +153,8 @@ def v1_signals(case: Case, expected: Case) -> None:
 
 
 def v1_targets(case: Case, expected: Case) -> None:
-    verdict = wva_saturation.Saturation(1, 1, 0.0, 0.0, up=case["up"], down_safe=case["down_safe"])
-    states = [wva_saturation.VariantState(**variant) for variant in case["variants"]]
+    verdict = wva_saturation.ModelSaturation(1, 1, 0.0, 0.0, up=case["up"], down_safe=case["down_safe"])
+    states = [wva_saturation.ModelVariant(**variant) for variant in case["variants"]]
     assert wva_saturation.targets(verdict, states) == expected
 
 
@@ -173,7 +173,7 @@ def v1_limiter(case: Case, expected: Case) -> None:
 
 
 def enforcer(case: Case, expected: Case) -> None:
-    kept = [wva_saturation.Kept(**decision) for decision in case["decisions"]]
+    kept = [wva_saturation.VariantTarget(**decision) for decision in case["decisions"]]
     assert wva_saturation.enforce(kept, case["requests"], to_zero=case["s2z"]) == expected
 
 
@@ -258,7 +258,7 @@ def cost_aware(case: Case, expected: Case) -> None:
 
 def greedy(case: Case, expected: Case) -> None:
     needs = [
-        wva_allocate.Need(
+        wva_allocate.ModelNeed(
             model["name"],
             model["required"],
             model["spare"],

@@ -4,7 +4,7 @@ import pytest
 
 from pertoken.numbers import Number, numbers_of
 from pertoken.planner.tuning import TUNING
-from pertoken_bench.sensitivity.effects import Change, Sensitivity, Variation, noise, varied, with_number
+from pertoken_bench.sensitivity.effects import FigureChange, Sensitivity, Variation, noise, varied, with_number
 from pertoken_bench.sensitivity.page import page
 from pertoken_bench.sensitivity.pieces import CostAndAttainment, Piece, run_piece
 
@@ -40,8 +40,8 @@ def test_noise_is_two_deviations_of_a_difference():
 
     assert spread.usd == pytest.approx(4.0)
     assert spread.attained == pytest.approx(4.0)
-    assert Change(-4.1, 0.0).beyond(spread)
-    assert not Change(3.9, -3.9).beyond(spread)
+    assert FigureChange(-4.1, 0.0).beyond(spread)
+    assert not FigureChange(3.9, -3.9).beyond(spread)
 
 
 def test_the_page_lists_every_number_and_marks_what_is_more_than_noise():
@@ -49,13 +49,13 @@ def test_the_page_lists_every_number_and_marks_what_is_more_than_noise():
     loud = ("panic", "seconds")
     effects = {
         number.path: tuple(
-            Variation(value, {"azure-conv": Change(7.0 if number.path == loud else 0.5, -0.01)})
+            Variation(value, {"azure-conv": FigureChange(7.0 if number.path == loud else 0.5, -0.01)})
             for value in varied(number)
         )
         for number in numbers_of(TUNING)
     }
 
-    text = page(Sensitivity({"azure-conv": Change(1.0, 1.0)}, effects, (piece,), (0,)), quick=True)
+    text = page(Sensitivity({"azure-conv": FigureChange(1.0, 1.0)}, effects, (piece,), (0,)), quick=True)
 
     assert "--quick" in text
     assert text.count("**+7.0 / 0**") == 2

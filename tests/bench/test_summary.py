@@ -9,7 +9,7 @@ from pertoken_bench.report.long_sections import Group, groups
 from pertoken_bench.report.sections import Section, sections
 from pertoken_bench.report.summary import (
     NAMED,
-    Verdict,
+    PeerVerdict,
     cheapest_peer,
     compared,
     is_peer,
@@ -82,13 +82,13 @@ def test_the_cheapest_peer_keeps_the_objective(others, cheapest):
 @pytest.mark.parametrize(
     ("own", "other", "verdict", "ratio"),
     [
-        (OWN, row("kpa", 12.0, 0.96), Verdict.CHEAPER, 10 / 12),
-        (OWN, row("kpa", 10.2, 0.96), Verdict.TIE, 10 / 10.2),
-        (OWN, row("kpa", 9.8, 0.96), Verdict.TIE, 10 / 9.8),
-        (OWN, row("kpa", 9.0, 0.96), Verdict.DEARER, 10 / 9),
-        (OWN, row("kpa", 9.0, 0.90), Verdict.ALONE, None),
-        (row("pertoken", 10.0, 0.94), row("kpa", 20.0, 0.96), Verdict.MISSED, 0.5),
-        (row("pertoken", 10.0, 0.94), row("kpa", 20.0, 0.94), Verdict.NOBODY, None),
+        (OWN, row("kpa", 12.0, 0.96), PeerVerdict.CHEAPER, 10 / 12),
+        (OWN, row("kpa", 10.2, 0.96), PeerVerdict.TIE, 10 / 10.2),
+        (OWN, row("kpa", 9.8, 0.96), PeerVerdict.TIE, 10 / 9.8),
+        (OWN, row("kpa", 9.0, 0.96), PeerVerdict.DEARER, 10 / 9),
+        (OWN, row("kpa", 9.0, 0.90), PeerVerdict.ALONE, None),
+        (row("pertoken", 10.0, 0.94), row("kpa", 20.0, 0.96), PeerVerdict.MISSED, 0.5),
+        (row("pertoken", 10.0, 0.94), row("kpa", 20.0, 0.94), PeerVerdict.NOBODY, None),
     ],
 )
 def test_verdicts(own, other, verdict, ratio):

@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from pertoken_bench.traces.columns import Wanted
+from pertoken_bench.traces.columns import WantedColumns
 from pertoken_bench.traces.files import LONGEST_LINE, TraceError
 from pertoken_bench.traces.formats import FORMATS
 from pertoken_bench.traces.rates import is_rate_series, load_bins
@@ -141,7 +141,7 @@ def written(tmp_path, text, name="t"):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_each_published_format_is_read(tmp_path, name):
-    read = read_requests(written(tmp_path, PUBLISHED[name]), Wanted(strict=True))
+    read = read_requests(written(tmp_path, PUBLISHED[name]), WantedColumns(strict=True))
     assert read.arrival.tolist() == pytest.approx(ARRIVALS, abs=1e-6)
     assert read.inputs.tolist() == INPUTS
     assert read.outputs.tolist() == OUTPUTS
@@ -155,13 +155,13 @@ def test_every_declared_format_has_a_case():
 
 
 def test_prefix_blocks_are_those_of_the_simulated_engines(tmp_path):
-    mooncake = read_requests(written(tmp_path, PUBLISHED["mooncake"]), Wanted())
+    mooncake = read_requests(written(tmp_path, PUBLISHED["mooncake"]), WantedColumns())
     assert (mooncake.prefix.tolist(), mooncake.prefix_at.tolist()) == ([0, 1, 2, 1, 3], [0, 1, 3, 5])
     lines = [
         {"chat_id": 1, "timestamp": 0.5, "input_length": 1100, "output_length": 2, "hash_ids": list(range(70))},
         {"chat_id": 2, "timestamp": 0.6, "input_length": 700, "output_length": 2, "hash_ids": [*range(32), 90, 91]},
     ]
-    bailian = read_requests(written(tmp_path, "\n".join(map(json.dumps, lines))), Wanted())
+    bailian = read_requests(written(tmp_path, "\n".join(map(json.dumps, lines))), WantedColumns())
     # blocks of 16 tokens: the 32nd one's id stands for the first 512 tokens
     assert (bailian.prefix.tolist(), bailian.prefix_at.tolist()) == ([31, 63, 31], [0, 2, 3])
 
@@ -186,12 +186,12 @@ def test_bad_rows_are_left_out_and_told_or_refused(tmp_path, name):
     row, words = BAD_ROWS[name]
     lines = PUBLISHED["azure 2024"].splitlines()
     file = written(tmp_path, "\n".join([*lines[:3], row, *lines[3:], row]))
-    read = read_requests(file, Wanted())
+    read = read_requests(file, WantedColumns())
     assert read.inputs.tolist() == INPUTS
     assert f"{file}: skipped 2 of 5 rows: 2 like line 4: {words[4:]}" in read.remark
     assert "\n" not in read.remark
     with pytest.raises(TraceError) as caught:
-        read_requests(file, Wanted(strict=True))
+        read_requests(file, WantedColumns(strict=True))
     assert words in str(caught.value)
 
 
@@ -200,7 +200,7 @@ def test_lines_of_a_log_that_are_no_requests_are_counted_by_kind(tmp_path):
     failed = '{"timestamp":"2026-03-01T10:00:09Z","error":"overloaded"}\n'
     cut_off = '{"timestamp":"2026-03-01T10:00'
     file = written(tmp_path, failed + good + failed + "[]\nnull\n" + cut_off)
-    read = read_requests(file, Wanted())
+    read = read_requests(file, WantedColumns())
     assert read.inputs.tolist() == INPUTS
     assert "skipped 5 of 8 rows" in read.remark
     assert "3 like line 7: row: '[]' is not a JSON object" in read.remark
@@ -227,7 +227,7 @@ NO_TRACE = {
 def test_what_is_no_trace_is_told_in_one_line(tmp_path, text):
     file = written(tmp_path, text)
     with pytest.raises(TraceError) as caught:
-        read_requests(file, Wanted())
+        read_requests(file, WantedColumns())
     assert str(caught.value).startswith(f"{file}{NO_TRACE[text]}")
     assert "\n" not in str(caught.value)
 
@@ -237,10 +237,10 @@ def test_packed_files_are_unpacked_and_broken_ones_told(tmp_path, pack, name):
     file = tmp_path / name
     packed = pack(PUBLISHED["burstgpt 1"].encode())
     file.write_bytes(packed)
-    assert read_requests(file, Wanted()).inputs.tolist() == INPUTS
+    assert read_requests(file, WantedColumns()).inputs.tolist() == INPUTS
     file.write_bytes(packed[: len(packed) // 2])
     with pytest.raises(TraceError, match="cannot be read"):
-        read_requests(file, Wanted())
+        read_requests(file, WantedColumns())
 
 
 def test_requests_out_of_order_are_sorted_and_cut_from_the_first(tmp_path):
@@ -255,8 +255,8 @@ def test_requests_out_of_order_are_sorted_and_cut_from_the_first(tmp_path):
 
 def test_models_of_one_file_stay_on_one_clock(tmp_path):
     file = written(tmp_path, PUBLISHED["burstgpt 1"])
-    assert read_requests(file, Wanted("GPT-4")).arrival.tolist() == [1.5]
-    assert read_requests(file, Wanted("ChatGPT")).arrival.tolist() == [0.0, 4.0]
+    assert read_requests(file, WantedColumns("GPT-4")).arrival.tolist() == [1.5]
+    assert read_requests(file, WantedColumns("ChatGPT")).arrival.tolist() == [0.0, 4.0]
 
 
 def test_a_remark_reaches_who_asks(tmp_path):
@@ -273,7 +273,7 @@ def test_memory_grows_with_what_is_kept_not_with_the_file(tmp_path):
     rows = "".join(f"2024-05-10 {n // 3600 % 24:02}:{n // 60 % 60:02}:{n % 60:02},9,7\n" for n in range(80_000))
     file.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows)
     tracemalloc.start()
-    read = read_requests(file, Wanted(end=600.0))
+    read = read_requests(file, WantedColumns(end=600.0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(read.arrival) == 600
@@ -285,7 +285,7 @@ def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("pertoken_bench.traces.files.LONGEST_LINE", 500)
     file = written(tmp_path, PUBLISHED["mooncake"] + "x" * 600)
     with pytest.raises(TraceError, match=":4: longer than 500 letters"):
-        read_requests(file, Wanted())
+        read_requests(file, WantedColumns())
 
 
 def test_windows_of_a_servegen_client_are_a_rate_series(tmp_path):
@@ -299,7 +299,7 @@ def test_windows_of_a_servegen_client_are_a_rate_series(tmp_path):
 
 def test_several_requests_of_one_instant_count_each(tmp_path):
     line = '{"timestamp": 1000, "requests": [{"prompt_length": 9, "output_length": 7}, {"prompt_length": 8}]}\n'
-    read = read_requests(written(tmp_path, line + line.replace("1000", "4000")), Wanted())
+    read = read_requests(written(tmp_path, line + line.replace("1000", "4000")), WantedColumns())
     assert read.arrival.tolist() == [0.0, 3.0]
     assert read.remark.endswith("rows: 2 like line 1: output_length: '' is not a whole number >= 1")
 
@@ -310,7 +310,7 @@ def test_a_long_array_is_read_in_pieces(tmp_path):
     )
     file = written(tmp_path, f"[{elements}]")
     tracemalloc.start()
-    read = read_requests(file, Wanted(end=600.0, strict=True))
+    read = read_requests(file, WantedColumns(end=600.0, strict=True))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(read.arrival) == 600
@@ -319,9 +319,9 @@ def test_a_long_array_is_read_in_pieces(tmp_path):
 
 def test_elements_that_are_no_requests_are_counted_as_elements(tmp_path):
     file = written(tmp_path, '[{"ts": 1, "prompt_tokens": 5, "completion_tokens": 3}, 7, "x"]')
-    assert "skipped 2 of 3 rows: 2 like element 2" in read_requests(file, Wanted()).remark
+    assert "skipped 2 of 3 rows: 2 like element 2" in read_requests(file, WantedColumns()).remark
     with pytest.raises(TraceError, match=": element 2: row"):
-        read_requests(file, Wanted(strict=True))
+        read_requests(file, WantedColumns(strict=True))
 
 
 def test_a_folder_of_servegen_clients_is_their_sum_with_their_mean_lengths(tmp_path):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pertoken_bench.accuracy.waiting.bursts import (
+    ArrivalRecord,
     Arrivals,
     Lengths,
-    Record,
     cascade,
     prior_burstiness,
     rebuild,
@@ -55,7 +55,9 @@ def stream(minutes, rate, burst, seed):
 def scraped(at, work, interval=INTERVAL):
     slot = (at // interval).astype(int)
     sizes = tuple(np.quantile(work, (np.arange(256) + 0.5) / 256))
-    return Record(interval, tuple(np.bincount(slot).astype(float)), tuple(np.bincount(slot, weights=work)), sizes)
+    return ArrivalRecord(
+        interval, tuple(np.bincount(slot).astype(float)), tuple(np.bincount(slot, weights=work)), sizes
+    )
 
 
 @pytest.mark.parametrize("burst", [1, 8])
@@ -119,7 +121,7 @@ counts = st.lists(st.integers(0, 30), min_size=1, max_size=20)
 @given(counts=counts, burstiness=st.floats(0, 0.3), copy=st.integers(0, 3))
 def test_rebuilt_arrivals_have_the_recorded_counts_and_work(counts, burstiness, copy):
     work = tuple(2.0 * count for count in counts)
-    record = Record(INTERVAL, tuple(map(float, counts)), work, (1.0, 2.0, 5.0))
+    record = ArrivalRecord(INTERVAL, tuple(map(float, counts)), work, (1.0, 2.0, 5.0))
 
     rebuilt = rebuild(record, burstiness, copy=copy)
 
@@ -134,7 +136,7 @@ def test_rebuilt_arrivals_have_the_recorded_counts_and_work(counts, burstiness, 
 
 @given(rate=st.floats(0.2, 5))
 def test_a_forecast_scales_the_number_of_requests(rate):
-    record = Record(INTERVAL, (40.0,) * 50, (8.0,) * 50)
+    record = ArrivalRecord(INTERVAL, (40.0,) * 50, (8.0,) * 50)
 
     rebuilt = rebuild(record, 0.01, rate)
 
@@ -246,7 +248,7 @@ def test_head_of_line_waiting_of_exponential_work(servers, utilization, wait):
 
 
 def test_an_empty_record_waits_for_nothing():
-    empty = Record(INTERVAL, (0.0, 0.0), (0.0, 0.0))
+    empty = ArrivalRecord(INTERVAL, (0.0, 0.0), (0.0, 0.0))
 
     waits = waiting(empty, Servers(1))
 
@@ -257,10 +259,10 @@ def test_an_empty_record_waits_for_nothing():
 @pytest.mark.parametrize("bad", [{"interval": 0.0}, {"work": (1.0,)}, {"requests": (-1.0, 1.0)}, {"sizes": (-1.0,)}])
 def test_records_must_make_sense(bad):
     with pytest.raises(ValueError, match="expected"):
-        replace(Record(INTERVAL, (1.0, 1.0), (1.0, 1.0)), **bad)
+        replace(ArrivalRecord(INTERVAL, (1.0, 1.0), (1.0, 1.0)), **bad)
 
 
 @pytest.mark.parametrize(("servers", "rate"), [(Servers(0), 1.0), (Servers(1, 0.0), 1.0), (Servers(1), -1.0)])
 def test_waiting_needs_servers(servers, rate):
     with pytest.raises(ValueError, match="expected"):
-        waiting(Record(INTERVAL, (1.0,), (1.0,)), servers, rate=rate)
+        waiting(ArrivalRecord(INTERVAL, (1.0,), (1.0,)), servers, rate=rate)

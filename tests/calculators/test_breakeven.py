@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.calculators.breakeven import Fleet, api_usd_per_request, break_even
+from pertoken.calculators.breakeven import ReplicaGroup, api_usd_per_request, break_even
 from pertoken.domain.service import PriceList
 from pertoken.performance.steady import Load
 
@@ -17,7 +17,7 @@ def test_an_api_request_costs_its_tokens():
 
 
 def test_a_replica_pays_when_its_hour_costs_less_than_the_requests_of_an_hour():
-    crossing = break_even(Fleet(rate=8.0, usd_per_hour=2.736), LOAD, API)  # 0.00076 USD/s
+    crossing = break_even(ReplicaGroup(rate=8.0, usd_per_hour=2.736), LOAD, API)  # 0.00076 USD/s
 
     assert crossing.first == pytest.approx(4.0)
     assert crossing.utilization == pytest.approx(0.5)
@@ -25,7 +25,7 @@ def test_a_replica_pays_when_its_hour_costs_less_than_the_requests_of_an_hour():
 
 
 def test_a_dear_replica_loses_again_when_the_next_one_is_added():
-    crossing = break_even(Fleet(rate=5.0, usd_per_hour=2.736), LOAD, API)
+    crossing = break_even(ReplicaGroup(rate=5.0, usd_per_hour=2.736), LOAD, API)
 
     assert crossing.first == pytest.approx(4.0)
     assert crossing.always == pytest.approx(
@@ -35,14 +35,14 @@ def test_a_dear_replica_loses_again_when_the_next_one_is_added():
 
 @pytest.mark.parametrize(("rate", "factor"), [(3.9, 1.0), (7.0, 2.0)])
 def test_some_replicas_never_pay(rate, factor):
-    crossing = break_even(Fleet(rate, 2.736, factor), LOAD, API)
+    crossing = break_even(ReplicaGroup(rate, 2.736, factor), LOAD, API)
 
     assert (crossing.first, crossing.always) == (None, None)
     assert crossing.utilization > 1.0
 
 
 def test_at_full_use_the_first_pays_and_the_fleet_does_not():
-    crossing = break_even(Fleet(4.0, 2.736), LOAD, API)
+    crossing = break_even(ReplicaGroup(4.0, 2.736), LOAD, API)
 
     assert crossing.first == pytest.approx(4.0)
     assert crossing.always is None
@@ -51,11 +51,11 @@ def test_at_full_use_the_first_pays_and_the_fleet_does_not():
 def test_a_free_api_is_never_beaten():
     free = PriceList(Decimal(0), Decimal(0), Decimal(0))
 
-    assert break_even(Fleet(4.0, 2.0), LOAD, free).first is None
-    assert break_even(Fleet(4.0, 0.0), LOAD, free).first == 0.0
+    assert break_even(ReplicaGroup(4.0, 2.0), LOAD, free).first is None
+    assert break_even(ReplicaGroup(4.0, 0.0), LOAD, free).first == 0.0
 
 
-@pytest.mark.parametrize("fleet", [Fleet(0.0, 1.0), Fleet(1.0, 1.0, 0.5)])
+@pytest.mark.parametrize("fleet", [ReplicaGroup(0.0, 1.0), ReplicaGroup(1.0, 1.0, 0.5)])
 def test_a_fleet_must_carry_something(fleet):
     with pytest.raises(ValueError, match="expected > 0 and >= 1"):
         break_even(fleet, LOAD, API)
@@ -63,7 +63,7 @@ def test_a_fleet_must_carry_something(fleet):
 
 @given(rate=st.floats(0.1, 100), hourly=st.floats(0.1, 50), factor=st.floats(1.0, 3.0), above=st.floats(1.0001, 20.0))
 def test_beyond_the_break_even_own_gpus_are_never_dearer(rate, hourly, factor, above):
-    fleet = Fleet(rate, hourly, factor)
+    fleet = ReplicaGroup(rate, hourly, factor)
     crossing = break_even(fleet, LOAD, API)
 
     def api(load):

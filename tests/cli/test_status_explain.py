@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from pertoken.cli.connection import Access
+from pertoken.cli.connection import ConnectionOptions
 from pertoken.cli.explain import lines
 from pertoken.cli.main import app
 from pertoken.cli.status import row
@@ -93,4 +93,4 @@ def test_the_namespace_is_the_contexts_unless_given(text, context, namespace, ex
     file = tmp_path / "kubeconfig"
     file.write_text(text)
 
-    assert Access(file, context, namespace).own_namespace == expected
+    assert ConnectionOptions(file, context, namespace).own_namespace == expected

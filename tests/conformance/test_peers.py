@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pertoken_sandbox import gobuild
-from pertoken_sandbox.controlplane_commands import Settings
+from pertoken_sandbox.controlplane_commands import ControlPlaneSettings
 from pertoken_sandbox.peers import adapter, follow, keda
 from pertoken_sandbox.peers.aggregation import registration
 from pertoken_sandbox.peers.live import LiveRun
@@ -57,7 +57,7 @@ def test_all_autoscalers_have_the_same_bounds_and_target():
 
 def test_controllers_run_on_the_traces_clock():
     settings = control_plane_settings()
-    assert settings.hpa_sync_seconds == Settings().hpa_sync_seconds / 12
+    assert settings.hpa_sync_seconds == ControlPlaneSettings().hpa_sync_seconds / 12
     assert settings.extra_controller_manager_args == ("--horizontal-pod-autoscaler-downscale-stabilization=25s",)
 
 

@@ -2,11 +2,11 @@
 
 import copy
 
-from pertoken.control.made import Claim, Looked, Maker, Wanted
+from pertoken.control.made import Looked, Maker, OwnershipClaim, Wanted
 from pertoken.domain.identity import ServiceKey
 from pertoken.ports import Conflict
 
-CLAIM = Claim(ServiceKey("team", "chat"), "a", "uid-of-chat")
+CLAIM = OwnershipClaim(ServiceKey("team", "chat"), "a", "uid-of-chat")
 MANIFEST = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",

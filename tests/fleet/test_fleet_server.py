@@ -13,12 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.reference_engine.request import Request
 from pertoken_sandbox.fleet import clock
-from pertoken_sandbox.fleet.clients import Clients
+from pertoken_sandbox.fleet.clients import FleetClients
 from pertoken_sandbox.fleet.config import ConfigError, NodeGroup, Traffic, load_config
 from pertoken_sandbox.fleet.dcgm_page import DcgmPages
 from pertoken_sandbox.fleet.driver import EngineServer
 from pertoken_sandbox.fleet.launch import Host, launch
-from pertoken_sandbox.fleet.nodes import Node, build_nodes
+from pertoken_sandbox.fleet.nodes import EmulatedNode, build_nodes
 from pertoken_sandbox.fleet.registry import FleetPod, Registry
 from pertoken_sandbox.fleet.server import FleetServer
 
@@ -36,8 +36,8 @@ class Fleet:
         traffic = Traffic(service="chat", selector={"app": "chat"}, trace=trace, model="m")
         self.log = folder / "log.jsonl"
         self.registry = Registry()
-        self.nodes: dict[str, Node] = build_nodes([GROUP])
-        self.clients = Clients([traffic], self.registry, self.log)
+        self.nodes: dict[str, EmulatedNode] = build_nodes([GROUP])
+        self.clients = FleetClients([traffic], self.registry, self.log)
         self.tasks: list[asyncio.Task[None]] = []
         dcgm = DcgmPages(self.nodes, self.registry)
         self.app = FleetServer(self.nodes, self.registry, self.clients, dcgm).application()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pertoken.forecast.slo_knee import Aim, Kept, SloKnee, expected_share, learn
+from pertoken.forecast.slo_knee import Aim, KneeEvidence, SloKnee, expected_share, learn
 from pertoken.forecast.slo_knee import work_to_carry as work_for
 from pertoken.forecast.tuning import KNEE
 from pertoken.units import HALVINGS
@@ -18,7 +18,7 @@ def work_to_carry(cases, percentile, aim):
 
 def kept(utilization, share, seconds=CYCLE):
     """A cycle of a service with four requests per second."""
-    return Kept(utilization, share, seconds, 4.0 * seconds)
+    return KneeEvidence(utilization, share, seconds, 4.0 * seconds)
 
 
 def cycles(knee, seen, count=400):
@@ -61,7 +61,7 @@ def test_misses_at_little_load_are_not_for_more_replicas_to_mend():
     ids=["owes", "within the budget", "nothing missed any more"],
 )
 def test_misses_below_the_knee_lower_it_only_while_more_is_missed_than_allowed(lately, now, falls):
-    learnt = cycles(SloKnee(), Kept(0.5, now, CYCLE, 60.0, lately), 40)
+    learnt = cycles(SloKnee(), KneeEvidence(0.5, now, CYCLE, 60.0, lately), 40)
 
     assert (learnt.value < KNEE.prior - 0.1) is falls
 

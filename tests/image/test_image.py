@@ -122,7 +122,7 @@ def operator(built: Built, plane: ControlPlane, tmp_path_factory: pytest.TempPat
     settings = kubectl.json("get", "configmap", "pertoken-settings", "-n", SYSTEM)["data"]
     port, debug_port = free_ports(2)
     address = urlsplit(plane.url)
-    what = pod.Pod(
+    what = pod.StartedPod(
         "pertoken-0",
         SYSTEM,
         template["spec"],

@@ -9,7 +9,7 @@ import pytest
 from pertoken.adapters.kube.client import APPLY_PATCH, ApiRequest, KubeClient
 from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
-from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL, Claim, marks_of, stranger
+from pertoken.api.ownership import SERVICE_LABEL, SERVICE_UID, VARIANT_LABEL, OwnershipClaim, marks_of, stranger
 from pertoken.control.made import Looked, Maker, NameTaken, Wanted
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.ports import Conflict
@@ -53,7 +53,7 @@ def deployment(namespace: str, uid: str, *sidecars: str, orphan: bool = False, o
 
 
 def wanted(manifest: dict[str, Any], uid: str) -> Wanted:
-    claim = Claim(ServiceKey(manifest["metadata"]["namespace"], "chat"), "a", uid)
+    claim = OwnershipClaim(ServiceKey(manifest["metadata"]["namespace"], "chat"), "a", uid)
     return Wanted(manifest, claim, {**manifest, "spec": {**manifest["spec"], "replicas": 0}})
 
 
@@ -124,7 +124,7 @@ def test_what_the_version_before_made_is_still_ours_and_not_restarted(client, ma
     after = live(client, namespace)
     assert before["replicas"] == 2
     assert after["spec"] == before
-    assert stranger(marks_of(after), Claim(ServiceKey(namespace, "chat"), "a", uid)) == ""
+    assert stranger(marks_of(after), OwnershipClaim(ServiceKey(namespace, "chat"), "a", uid)) == ""
 
 
 def test_orphans_change_to_owned_and_back(client, maker, namespace, uid):

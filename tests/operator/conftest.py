@@ -18,7 +18,7 @@ import yaml
 from pertoken_sandbox.binaries import ensure
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
-from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 
 ROOT = Path(__file__).parents[2]
@@ -231,7 +231,7 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         undo.callback(kubectl, "delete", "namespace", NAMESPACE, "--wait=false")
         token = control_plane.token_kubeconfig(OPERATOR_NAMESPACE, "pertoken", folder / "operator.kubeconfig")
         operator = ManagedProcess(
-            Command(
+            ProcessCommand(
                 "pertoken",
                 (str(Path(sys.executable).parent / "pertoken"), "run"),
                 {
@@ -289,7 +289,7 @@ def _environment(url: str, token: Path, http_port: int, debug_port: int) -> dict
 
 
 def _process(name: str, folder: Path, *arguments: str) -> ManagedProcess:
-    return ManagedProcess(Command(name, (sys.executable, *arguments)), folder)
+    return ManagedProcess(ProcessCommand(name, (sys.executable, *arguments)), folder)
 
 
 def _pool(name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from states import NOW, Variant, proposal, settlement
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy, ScalingRules
 from pertoken.planner.assessment import Grade
-from pertoken.planner.memory import Change, Command, Delivered, Recommendation, Roll, Utilization, VariantMemory
+from pertoken.planner.memory import Change, Command, Delivered, PastRecommendation, Roll, Utilization, VariantMemory
 from pertoken.planner.proposal import SizingFigures, Stance
 from pertoken.planner.remember import remember
 from pertoken.planner.settlement import RollStep
@@ -48,24 +48,24 @@ def test_who_does_not_act_has_commanded_nothing():
     kept = of_variant(4, stance=RECOMMEND)
 
     assert (kept.command, kept.changes) == (None, ())
-    assert kept.recommendations == (Recommendation(NOW, 4),)
+    assert kept.recommendations == (PastRecommendation(NOW, 4),)
 
 
 @pytest.mark.parametrize(("grade", "told"), [(Grade.HOLD, False), (Grade.UP_ONLY, True), (Grade.NORMAL, True)])
 def test_what_was_recommended_while_metrics_told_something(grade, told):
     kept = of_variant(3, grade=grade)
 
-    assert kept.recommendations == ((Recommendation(NOW, 3),) if told else ())
+    assert kept.recommendations == ((PastRecommendation(NOW, 3),) if told else ())
 
 
 def test_what_no_window_can_ask_for_any_more_is_forgotten():
     memory = VariantMemory(
-        recommendations=(Recommendation(NOW - 301.0, 9), Recommendation(NOW - 300.0, 8)),
+        recommendations=(PastRecommendation(NOW - 301.0, 9), PastRecommendation(NOW - 300.0, 8)),
         changes=(Change(NOW - 60.0, 1), Change(NOW - 59.0, 1)),
     )
     kept = of_variant(2, memory=memory)
 
-    assert kept.recommendations == (Recommendation(NOW - 300.0, 8), Recommendation(NOW, 2))
+    assert kept.recommendations == (PastRecommendation(NOW - 300.0, 8), PastRecommendation(NOW, 2))
     assert kept.changes == (Change(NOW - 59.0, 1),)
 
 

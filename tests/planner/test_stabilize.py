@@ -11,7 +11,7 @@ from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy, Scaling
 from pertoken.domain.trace import Limit
 from pertoken.planner.assessment import Grade
 from pertoken.planner.hpa_rules import ScalingHistory, hold_back, limit_rate
-from pertoken.planner.memory import Change, Recommendation, VariantMemory
+from pertoken.planner.memory import Change, PastRecommendation, VariantMemory
 from pertoken.planner.proposal import SizingFigures, Stance, Status
 from pertoken.planner.stabilize import Window, resolved, stabilize
 from pertoken.planner.tuning import TUNING
@@ -91,7 +91,7 @@ def test_scale_down_policies(wanted, policies, select, changes, expected):
     ],
 )  # fmt: skip
 def test_stabilization(wanted, since, past, expected):
-    history = ScalingHistory(since, tuple(Recommendation(1000.0 + at, count) for at, count in past))
+    history = ScalingHistory(since, tuple(PastRecommendation(1000.0 + at, count) for at, count in past))
 
     assert hold_back(wanted, 5, DOWN_300, history, 1000.0).replicas == expected
 
@@ -124,7 +124,7 @@ def test_scaling_down_takes_its_time_from_the_start_up_unless_it_is_said(given, 
 
 def test_an_up_window_takes_the_lowest():
     behavior = replace(Behavior(), scale_up=rules(60, PODS2))
-    history = ScalingHistory(0.0, (Recommendation(970.0, 6), Recommendation(985.0, 9)))
+    history = ScalingHistory(0.0, (PastRecommendation(970.0, 6), PastRecommendation(985.0, 9)))
 
     assert hold_back(9, 5, behavior, history, 1000.0).replicas == 6
 
@@ -151,9 +151,27 @@ def stabilized(replicas, wants, behavior=AT_ONCE, *, least=1, most=20, memory=No
         (2, 4, ONE_BY_ONE, {}, (3, Reason.SCALE_UP_LIMITED, Status.FREE)),
         (4, 2, AT_ONCE, {}, (2, Reason.AT_DESIRED, Status.FREE)),
         (4, 2, ONE_BY_ONE, {}, (3, Reason.SCALE_DOWN_LIMITED, Status.LAGGING)),
-        (4, 2, DOWN_300, {"recommendations": (Recommendation(NOW - 60.0, 4),)}, (4, Reason.STABILIZED, Status.LAGGING)),
-        (4, 2, DOWN_300, {"recommendations": (Recommendation(NOW - 60.0, 3),)}, (3, Reason.STABILIZED, Status.LAGGING)),
-        (4, 2, DOWN_300, {"recommendations": (Recommendation(NOW - 301.0, 4),)}, (2, Reason.AT_DESIRED, Status.FREE)),
+        (
+            4,
+            2,
+            DOWN_300,
+            {"recommendations": (PastRecommendation(NOW - 60.0, 4),)},
+            (4, Reason.STABILIZED, Status.LAGGING),
+        ),
+        (
+            4,
+            2,
+            DOWN_300,
+            {"recommendations": (PastRecommendation(NOW - 60.0, 3),)},
+            (3, Reason.STABILIZED, Status.LAGGING),
+        ),
+        (
+            4,
+            2,
+            DOWN_300,
+            {"recommendations": (PastRecommendation(NOW - 301.0, 4),)},
+            (2, Reason.AT_DESIRED, Status.FREE),
+        ),
         (4, 2, ONE_BY_ONE, {"changes": (Change(NOW - 30.0, -1),)}, (4, Reason.SCALE_DOWN_LIMITED, Status.LAGGING)),
     ],
     ids=[
@@ -202,7 +220,7 @@ def test_nothing_goes_before_a_window_has_been_watched():
     ids=["panic skips the window", "panic stays", "panic never falls", "up only never falls", "up only rises"],
 )
 def test_what_metrics_allow_comes_before_rates(grade, wants, behavior, count, reason, status):
-    lower = VariantMemory(recommendations=(Recommendation(NOW - 15.0, 2),))
+    lower = VariantMemory(recommendations=(PastRecommendation(NOW - 15.0, 2),))
 
     assert stabilized(2, wants, behavior, grade=grade, memory=lower)[:3] == (count, reason, status)
 
@@ -217,7 +235,7 @@ def test_what_metrics_allow_comes_before_rates(grade, wants, behavior, count, re
     ids=["at once", "by the user's rate", "by the user's window"],
 )
 def test_an_idle_service_has_waited_for_its_idle_time_already(behavior, count, status):
-    busy = VariantMemory(recommendations=(Recommendation(NOW - 250.0, 4),) if behavior != Behavior() else ())
+    busy = VariantMemory(recommendations=(PastRecommendation(NOW - 250.0, 4),) if behavior != Behavior() else ())
     after = stabilized(4, 0, behavior, least=0, status=Status.IDLE, memory=busy)
 
     assert (after[0], after[2]) == (count, status)

@@ -16,7 +16,7 @@ from pertoken.adapters.prometheus.profile import (
 )
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Signal
-from pertoken_sandbox.pki import Authority, Subject
+from pertoken_sandbox.pki import Authority, CertificateSubject
 
 POD = PodKey("a", "pod-0")
 PASSWORD = "s3cret pass"
@@ -232,7 +232,7 @@ def test_basic_authentication_and_tls_of_prometheus_itself(
     launcher, prometheus_programs, version, target, source_of, tmp_path
 ):
     authority = Authority(tmp_path, "ca")
-    server = authority.issue("server", Subject("localhost", hosts=("127.0.0.1", "localhost")))
+    server = authority.issue("server", CertificateSubject("localhost", hosts=("127.0.0.1", "localhost")))
     web = {
         "basic_auth_users": {"pertoken": PASSWORD_HASH},
         "tls_server_config": {"cert_file": str(server.certificate), "key_file": str(server.key)},
@@ -260,8 +260,8 @@ def test_basic_authentication_and_tls_of_prometheus_itself(
 
 def test_a_client_certificate_is_shown_and_checks_can_be_switched_off(prometheus, proxy_to, source_of, tmp_path):
     authority = Authority(tmp_path, "ca")
-    server = authority.issue("server", Subject("somewhere-else"))
-    client = authority.issue("client", Subject("pertoken"))
+    server = authority.issue("server", CertificateSubject("somewhere-else"))
+    client = authority.issue("client", CertificateSubject("pertoken"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.files.certificate)
     context.load_cert_chain(server.certificate, server.key)
     context.verify_mode = ssl.CERT_REQUIRED

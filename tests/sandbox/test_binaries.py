@@ -26,8 +26,8 @@ from pertoken_sandbox.versions import (
     PROGRAMS,
     PROMETHEUS,
     GoSource,
+    PinnedDownload,
     Program,
-    Release,
 )
 
 PROGRAM = b"#!/bin/sh\necho pinned\n"
@@ -68,12 +68,12 @@ def serve() -> Iterator[Callable[[dict[str, bytes]], str]]:
         server.server_close()
 
 
-def release_at(monkeypatch: pytest.MonkeyPatch, release: Release) -> None:
+def release_at(monkeypatch: pytest.MonkeyPatch, release: PinnedDownload) -> None:
     monkeypatch.setattr(Program, "release", lambda _self: release)
 
 
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    release_at(monkeypatch, Release("http://127.0.0.1:1/etcd", "http://127.0.0.1:1/etcd.sha256"))
+    release_at(monkeypatch, PinnedDownload("http://127.0.0.1:1/etcd", "http://127.0.0.1:1/etcd.sha256"))
 
 
 def no_build(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_assets_without_the_program_fall_back_to_the_cache(tmp_path, monkeypatch
 
 def test_a_release_is_checked_and_cached(serve, monkeypatch):
     root = serve({"/kubectl": PROGRAM, "/kubectl.sha256": sha256(PROGRAM)})
-    release_at(monkeypatch, Release(f"{root}/kubectl", f"{root}/kubectl.sha256"))
+    release_at(monkeypatch, PinnedDownload(f"{root}/kubectl", f"{root}/kubectl.sha256"))
     no_build(monkeypatch)
     path = binaries.ensure("kubectl")
     assert path == cache.bin_dir() / PROGRAMS["kubectl"].file_name
@@ -129,7 +129,7 @@ def test_an_archive_is_checked_by_its_named_line_and_unpacked(serve, monkeypatch
     archive = packed.getvalue()
     sums = b"0" * 64 + b"  other.tar.gz\n" + sha256(archive) + b" *helm.tar.gz\n"
     root = serve({"/helm.tar.gz": archive, "/sums": sums})
-    release_at(monkeypatch, Release(f"{root}/helm.tar.gz", f"{root}/sums", "linux-amd64/helm"))
+    release_at(monkeypatch, PinnedDownload(f"{root}/helm.tar.gz", f"{root}/sums", "linux-amd64/helm"))
     no_build(monkeypatch)
     assert binaries.ensure("helm").read_bytes() == PROGRAM
 
@@ -137,7 +137,7 @@ def test_an_archive_is_checked_by_its_named_line_and_unpacked(serve, monkeypatch
 @pytest.mark.parametrize("published", [b"0" * 64, b"no digest here", sha256(PROGRAM) + b"  other\n" + b"x\n"])
 def test_a_checksum_mismatch_is_refused_and_nothing_is_kept(serve, monkeypatch, published):
     root = serve({"/kubectl": PROGRAM, "/kubectl.sha256": published})
-    release_at(monkeypatch, Release(f"{root}/kubectl", f"{root}/kubectl.sha256"))
+    release_at(monkeypatch, PinnedDownload(f"{root}/kubectl", f"{root}/kubectl.sha256"))
     no_build(monkeypatch)
     with pytest.raises(download.ChecksumMismatch):
         binaries.ensure("kubectl")
@@ -232,7 +232,7 @@ def test_a_failed_build_keeps_what_was_built_before(stub_go, monkeypatch):
 
 def test_ready_programs_come_before_a_build(serve, stub_go, monkeypatch):
     root = serve({"/program": PROGRAM, "/program.sha256": sha256(PROGRAM)})
-    release_at(monkeypatch, Release(f"{root}/program", f"{root}/program.sha256"))
+    release_at(monkeypatch, PinnedDownload(f"{root}/program", f"{root}/program.sha256"))
     stub_go(broken="cmd")
     assert set(binaries.ensure_all(KUBERNETES_PROGRAMS)) == set(KUBERNETES_PROGRAMS)
 

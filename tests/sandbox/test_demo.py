@@ -21,12 +21,12 @@ from pertoken_sandbox.demo.attainment import of_log
 from pertoken_sandbox.demo.main import Terms
 from pertoken_sandbox.demo.record import Happening, Record
 from pertoken_sandbox.demo.setting import EXAMPLES, Setting
-from pertoken_sandbox.demo.summary import Baseline, Measured, Objectives, StaticCost, checks, show_differences
+from pertoken_sandbox.demo.summary import Baseline, DemoOutcome, PromisedLatency, StaticCost, checks, show_differences
 from pertoken_sandbox.demo.watch import Account, Watcher
 
 PLACES = {"PROMETHEUS_URL", "OPERATOR_NAMESPACE", "HTTP_HOST", "HTTP_PORT", "DEBUG_PORT", "LOG_FORMAT"}
 CLOCK = {"CYCLE_SECONDS", "SCRAPE_INTERVAL_SECONDS", "RATE_WINDOW_SECONDS", "FRESH_SECONDS"}
-GOOD = Measured(0.93, 0.95, 0.961, 0.5, 0.044, 0.05, "cap 256 kept")
+GOOD = DemoOutcome(0.93, 0.95, 0.961, 0.5, 0.044, 0.05, "cap 256 kept")
 
 
 def operator_settings(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -124,7 +124,7 @@ def test_a_missed_line_fails_the_demo(measured, missed, monkeypatch, tmp_path):
     assert sum(not check.ok for check in done) == len(missed)
     monkeypatch.setattr(main, "draw", lambda *_: None)
     static = StaticCost(18, 0.085, 2.26, 0.997)
-    terms = Terms(Setting(), Baseline(static, static), Objectives(2.0, 0.05), 0.07)
+    terms = Terms(Setting(), Baseline(static, static), PromisedLatency(2.0, 0.05), 0.07)
     watcher = Watcher(stage_on(SimpleNamespace(), Setting()), Account(1.49), record())
     assert main._conclude(watcher, measured, terms, tmp_path, Console(width=200)) == (1 if missed else 0)
 
@@ -133,4 +133,4 @@ def test_unfinished_and_refused_requests_are_misses(tmp_path):
     log = tmp_path / "requests.jsonl"
     requests = [{"ttft_ms": 1999, "itl_ms": 50}, {"ttft_ms": 2001, "itl_ms": 9}, {"ttft_ms": 5, "itl_ms": 51}]
     log.write_text("".join(json.dumps(request) + "\n" for request in [*requests, {"ttft_ms": 5, "itl_ms": None}]))
-    assert of_log(log, 1, Objectives(2.0, 0.05)) == pytest.approx(2 / 5)
+    assert of_log(log, 1, PromisedLatency(2.0, 0.05)) == pytest.approx(2 / 5)

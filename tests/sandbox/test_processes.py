@@ -13,10 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from pertoken_sandbox.processes import Command, Identity, ManagedProcess, ProcessFailed, free_ports, stop_recorded
+from pertoken_sandbox.processes import (
+    Identity,
+    ManagedProcess,
+    ProcessCommand,
+    ProcessFailed,
+    free_ports,
+    stop_recorded,
+)
 
-SLEEP = Command("sleeper", (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"))
-STUBBORN = Command(
+SLEEP = ProcessCommand("sleeper", (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"))
+STUBBORN = ProcessCommand(
     "stubborn",
     (
         sys.executable,
@@ -57,8 +64,8 @@ def test_start_twice_starts_once_and_stop_ends_it(tmp_path):
 
 
 def test_whatever_was_started_below_a_folder_is_stopped(tmp_path):
-    first = ManagedProcess(Command("first", SLEEP.argv), tmp_path, detached=True)
-    second = ManagedProcess(Command("second", SLEEP.argv), tmp_path / "part", detached=True)
+    first = ManagedProcess(ProcessCommand("first", SLEEP.argv), tmp_path, detached=True)
+    second = ManagedProcess(ProcessCommand("second", SLEEP.argv), tmp_path / "part", detached=True)
     for process in (first, second):
         process.start()
         process.wait_ready(lambda process=process: up(process), 10)
@@ -99,7 +106,9 @@ def test_a_paused_process_stops_at_once(tmp_path):
 
 
 def test_an_early_end_is_reported_with_the_log(tmp_path):
-    process = ManagedProcess(Command("failing", (sys.executable, "-c", "raise SystemExit('no such flag')")), tmp_path)
+    process = ManagedProcess(
+        ProcessCommand("failing", (sys.executable, "-c", "raise SystemExit('no such flag')")), tmp_path
+    )
     process.start()
     with pytest.raises(ProcessFailed, match=r"failing ended while starting.*\n.*no such flag"):
         process.wait_ready(lambda: False, 10)
@@ -146,8 +155,9 @@ def started_by_another(tmp_path: Path, *, detached: bool) -> tuple[subprocess.Po
     script = textwrap.dedent(f"""
         import sys, time
         from pathlib import Path
-        from pertoken_sandbox.processes import Command, ManagedProcess
-        command = Command("sleeper", (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"))
+        from pertoken_sandbox.processes import ManagedProcess, ProcessCommand
+        sleep = "import time; print('up', flush=True); time.sleep(600)"
+        command = ProcessCommand("sleeper", (sys.executable, "-c", sleep))
         process = ManagedProcess(command, Path({str(tmp_path)!r}), detached={detached})
         process.start()
         process.wait_ready(lambda: "up" in process.log.read_text(), 20)

@@ -17,15 +17,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pertoken.cli.rendering import Output, print_data, refuse
-from pertoken_bench.cli.bench_history import Asked, past, say, say_what_stands_in, summary, workspace
+from pertoken_bench.cli.bench_history import HistoryOptions, past, say, say_what_stands_in, summary, workspace
 
 if TYPE_CHECKING:  # they load the compiler
-    from pertoken_bench.benchmark import Result
+    from pertoken_bench.benchmark import BenchmarkResult
     from pertoken_bench.scenarios.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BenchOptions:
     """How to run and print; see the command's help."""
 
     seeds: int
@@ -72,15 +72,15 @@ def bench_command(  # noqa: PLR0913 - one per option
     if not asked:
         refuse("--policies: name at least one policy")
     if scenario is not None:
-        _run(scenario, asked, Options(seeds, output, html, jobs, dask, log, strict))
+        _run(scenario, asked, BenchOptions(seeds, output, html, jobs, dask, log, strict))
         return
     if service is None or history is None:
         refuse("--service: --history: missing; expected `prometheus` or a CSV of what happened")
-    asked_past = Asked(service, history, prometheus_url, days, lengths, cold_start, save)
-    _run_past(asked_past, asked, Options(seeds, output, html, jobs, dask, log, strict))
+    asked_past = HistoryOptions(service, history, prometheus_url, days, lengths, cold_start, save)
+    _run_past(asked_past, asked, BenchOptions(seeds, output, html, jobs, dask, log, strict))
 
 
-def _run(file: Path, policies: Sequence[str], options: Options) -> None:
+def _run(file: Path, policies: Sequence[str], options: BenchOptions) -> None:
     from pertoken_bench.scenarios.scenario import ScenarioError, load  # noqa: PLC0415 - loads the compiler
 
     try:
@@ -93,7 +93,7 @@ def _run(file: Path, policies: Sequence[str], options: Options) -> None:
     show(result.rows, scenario.name, options.output)
 
 
-def _run_past(asked: Asked, policies: Sequence[str], options: Options) -> None:
+def _run_past(asked: HistoryOptions, policies: Sequence[str], options: BenchOptions) -> None:
     """The record first, then what the policies would have made of it."""
     from pertoken_bench.history import with_record  # noqa: PLC0415 - loads the compiler
 
@@ -108,7 +108,7 @@ def _run_past(asked: Asked, policies: Sequence[str], options: Options) -> None:
         print(summary(rows))
 
 
-def _simulate(scenario: Scenario, policies: Sequence[str], options: Options, source: str) -> Result:
+def _simulate(scenario: Scenario, policies: Sequence[str], options: BenchOptions, source: str) -> BenchmarkResult:
     """All runs; whatever is wrong with traces, tables or names ends the command."""
     from pertoken_bench.benchmark import UnknownPolicyError, bench  # noqa: PLC0415 - loads the compiler
     from pertoken_bench.hardware.step_times import TableMissingError  # noqa: PLC0415
@@ -137,7 +137,7 @@ def _simulate(scenario: Scenario, policies: Sequence[str], options: Options, sou
         refuse(f"--dask {options.dask}: {error}")
 
 
-def _hand_out(result: Result, options: Options) -> None:
+def _hand_out(result: BenchmarkResult, options: BenchOptions) -> None:
     """The page and the log, where asked for."""
     if options.html is not None:
         from pertoken_bench.report.html_report import page  # noqa: PLC0415 - loads matplotlib

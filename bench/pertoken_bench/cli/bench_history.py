@@ -16,14 +16,14 @@ from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
 
 if TYPE_CHECKING:  # they load the compiler or the client library
-    from pertoken_bench.history import History
+    from pertoken_bench.history import BinnedHistory
     from pertoken_bench.scenarios.scenario import Scenario
 
 PROMETHEUS = "prometheus"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HistoryOptions:
     """Where the past comes from, and what it does not tell.
 
     Attributes:
@@ -45,7 +45,7 @@ class Asked:
 class Past:
     """A record and the scenario that replays it."""
 
-    history: History
+    history: BinnedHistory
     scenario: Scenario
 
 
@@ -74,7 +74,7 @@ def manifests(file: Path) -> tuple[ServiceSpec, tuple[PoolSpec, ...]]:
     return service, pools
 
 
-def past(asked: Asked, folder: Path) -> Past:
+def past(asked: HistoryOptions, folder: Path) -> Past:
     """Read the record; files that the replay needs go to `folder`. Mistakes end the command."""
     from pertoken_bench.history import (  # noqa: PLC0415
         Replay,
@@ -103,7 +103,7 @@ def past(asked: Asked, folder: Path) -> Past:
     return Past(history, scenario)
 
 
-def from_prometheus(asked: Asked, service: ServiceSpec) -> History:
+def from_prometheus(asked: HistoryOptions, service: ServiceSpec) -> BinnedHistory:
     """The record of the last days."""
     import numpy as np  # noqa: PLC0415
 

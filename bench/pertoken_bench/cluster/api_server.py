@@ -11,8 +11,8 @@ from pertoken.domain.identity import PodKey, WorkloadRef
 from pertoken.ports import Json, Listing, NotFound
 from pertoken_bench.cluster import documents
 from pertoken_bench.cluster.clock import SimulatedClock
-from pertoken_bench.cluster.objects import Pod, Workload
-from pertoken_bench.cluster.simulated import Cluster
+from pertoken_bench.cluster.objects import SimulatedPod, SimulatedWorkload
+from pertoken_bench.cluster.simulated import SimulatedCluster
 
 # In the order in which they are told: a pod's owners before the pod.
 WATCHED: Final = (
@@ -20,7 +20,7 @@ WATCHED: Final = (
 )  # fmt: skip
 
 
-class Watcher(Protocol):
+class ChangeListener(Protocol):
     """Who is told of changes: the operator's inventory."""
 
     def put(self, plural: str, obj: Json) -> None:
@@ -49,13 +49,13 @@ class ApiServer:
         autoscalers: HorizontalPodAutoscalers.
     """
 
-    cluster: Cluster
+    cluster: SimulatedCluster
     clock: SimulatedClock
     reads_cap: bool = True
     reads_chunk: bool = True
     config_maps: dict[tuple[str, str], Json] = field(default_factory=dict)
     autoscalers: list[Json] = field(default_factory=list)
-    _statuses: dict[str, documents.Status] = field(default_factory=dict)
+    _statuses: dict[str, documents.DeploymentStatus] = field(default_factory=dict)
     _versions: dict[str, tuple[Hashable, str]] = field(default_factory=dict)
     _told: dict[tuple[str, str], Hashable] = field(default_factory=dict)
     _counter: int = 0
@@ -80,7 +80,7 @@ class ApiServer:
             raise NotFound(f"{target} does not exist")
         return stored
 
-    def workload(self, target: WorkloadRef) -> Workload:
+    def workload(self, target: WorkloadRef) -> SimulatedWorkload:
         """The workload behind a reference.
 
         Raises:
@@ -91,7 +91,7 @@ class ApiServer:
                 return workload
         raise NotFound(f"{target} does not exist")
 
-    def pod(self, key: PodKey) -> Pod:
+    def pod(self, key: PodKey) -> SimulatedPod:
         """A living pod.
 
         Raises:
@@ -103,7 +103,7 @@ class ApiServer:
                     return pod
         raise NotFound(f"pod {key} does not exist")
 
-    def version_of(self, workload: Workload) -> str:
+    def version_of(self, workload: SimulatedWorkload) -> str:
         """Resource version of a Deployment: another one after every change of its spec or status."""
         uid = documents.uid_of(workload)
         face = (workload.version, self._statuses.get(uid))
@@ -120,7 +120,7 @@ class ApiServer:
 
     # -- watching --------------------------------------------------------------------------------------------------
 
-    def tell(self, watcher: Watcher) -> None:
+    def tell(self, watcher: ChangeListener) -> None:
         """Controllers write their statuses; then it is told what was made, changed or deleted since the last call.
 
         Between two calls no status changes: a real controller takes longer than the operator from write to write.
@@ -179,11 +179,11 @@ class ApiServer:
                 document = partial(documents.node_document, node, resources[node.pool])
                 yield _Shown(documents.node_uid(node), "", document)
 
-    def _deployment(self, workload: Workload) -> Json:
-        launch = documents.Launch(
+    def _deployment(self, workload: SimulatedWorkload) -> Json:
+        launch = documents.EngineLaunch(
             self.cluster.fleet.config.kinds[workload.kind].budget, self.reads_cap, self.reads_cap and self.reads_chunk
         )
-        status = self._statuses.get(documents.uid_of(workload), documents.Status())
+        status = self._statuses.get(documents.uid_of(workload), documents.DeploymentStatus())
         return documents.deployment_document(workload, self.version_of(workload), status, launch)
 
 

@@ -12,7 +12,7 @@ from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE
 from pertoken.api.naming import cap_name
 from pertoken.ports import Json
 from pertoken_bench.cluster.clock import EPOCH
-from pertoken_bench.cluster.objects import Node, Pod, Workload
+from pertoken_bench.cluster.objects import SimulatedNode, SimulatedPod, SimulatedWorkload
 
 POOL_LABEL: Final = "pool"
 REVISION: Final = "deployment.kubernetes.io/revision"
@@ -21,7 +21,7 @@ CONTAINER: Final = "engine"
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class EngineLaunch:
     """How the engines of a workload are started.
 
     Attributes:
@@ -36,7 +36,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DeploymentStatus:
     """What the Deployment controller has written last.
 
     Attributes:
@@ -71,16 +71,16 @@ class ReplicaSet:
         return f"replicaset-{self.namespace}-{self.name}"
 
 
-def uid_of(workload: Workload) -> str:
+def uid_of(workload: SimulatedWorkload) -> str:
     """A workload's uid."""
     ref = workload.spec.workload
     return f"deployment-{ref.namespace}-{ref.name}"
 
 
-def status_of(workload: Workload) -> Status:
+def status_of(workload: SimulatedWorkload) -> DeploymentStatus:
     """What the controller would write now."""
     staying = workload.staying()
-    return Status(
+    return DeploymentStatus(
         workload.version,
         len(staying),
         sum(pod.ready_at is not None for pod in staying),
@@ -88,7 +88,7 @@ def status_of(workload: Workload) -> Status:
     )
 
 
-def node_uid(node: Node) -> str:
+def node_uid(node: SimulatedNode) -> str:
     """A node's uid."""
     return f"node-{node.name}"
 
@@ -104,7 +104,7 @@ def namespace_document(name: str) -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "uid": f"ns-{name}", "labels": labels}}
 
 
-def node_document(node: Node, resource: str) -> Json:
+def node_document(node: SimulatedNode, resource: str) -> Json:
     """A Ready node with its GPUs."""
     return {
         "apiVersion": "v1",
@@ -118,7 +118,9 @@ def node_document(node: Node, resource: str) -> Json:
     }
 
 
-def deployment_document(workload: Workload, resource_version: str, status: Status, launch: Launch) -> Json:
+def deployment_document(
+    workload: SimulatedWorkload, resource_version: str, status: DeploymentStatus, launch: EngineLaunch
+) -> Json:
     """The Deployment of one variant."""
     ref = workload.spec.workload
     return {
@@ -145,7 +147,7 @@ def deployment_document(workload: Workload, resource_version: str, status: Statu
     }
 
 
-def replicasets(workload: Workload) -> Iterator[ReplicaSet]:
+def replicasets(workload: SimulatedWorkload) -> Iterator[ReplicaSet]:
     """One for the present template, and one for each other that still has pods."""
     pods = Counter(pod.template for pod in workload.staying())
     ref = workload.spec.workload
@@ -172,7 +174,7 @@ def replicaset_document(replicaset: ReplicaSet) -> Json:
     }
 
 
-def pod_document(pod: Pod) -> Json:
+def pod_document(pod: SimulatedPod) -> Json:
     """A pod with its conditions and its container's state."""
     workload = pod.workload
     metadata: Json = {
@@ -201,7 +203,7 @@ def pod_document(pod: Pod) -> Json:
     }
 
 
-def autoscaler_document(name: str, workload: Workload) -> Json:
+def autoscaler_document(name: str, workload: SimulatedWorkload) -> Json:
     """A HorizontalPodAutoscaler over one workload: somebody else scales it."""
     ref = workload.spec.workload
     return {
@@ -212,7 +214,7 @@ def autoscaler_document(name: str, workload: Workload) -> Json:
     }
 
 
-def scale_document(workload: Workload, resource_version: str) -> Json:
+def scale_document(workload: SimulatedWorkload, resource_version: str) -> Json:
     """The scale subresource."""
     ref = workload.spec.workload
     return {
@@ -224,7 +226,7 @@ def scale_document(workload: Workload, resource_version: str) -> Json:
     }
 
 
-def _pod_spec(workload: Workload, launch: Launch) -> Json:
+def _pod_spec(workload: SimulatedWorkload, launch: EngineLaunch) -> Json:
     model = workload.service.model
     cap = f"$({CAP_VARIABLE})" if launch.reads_cap else str(workload.cap.value)
     chunk = f"$({CHUNK_VARIABLE})" if launch.reads_chunk else str(launch.batched_tokens)
@@ -248,15 +250,15 @@ def _pod_spec(workload: Workload, launch: Launch) -> Json:
     return {"containers": [container], **_selector(workload)}
 
 
-def _gpus(workload: Workload) -> Json:
+def _gpus(workload: SimulatedWorkload) -> Json:
     return {"limits": {workload.pool.resource_name: str(workload.gpus)}}
 
 
-def _selector(workload: Workload) -> Json:
+def _selector(workload: SimulatedWorkload) -> Json:
     return {"nodeSelector": {POOL_LABEL: workload.pool.name}}
 
 
-def _conditions(pod: Pod) -> Iterator[Mapping[str, str]]:
+def _conditions(pod: SimulatedPod) -> Iterator[Mapping[str, str]]:
     if pod.bound_at is not None:
         yield {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(pod.bound_at)}
     elif pod.unschedulable_since is not None:
@@ -271,7 +273,7 @@ def _conditions(pod: Pod) -> Iterator[Mapping[str, str]]:
         yield {"type": "Ready", "status": "True", "lastTransitionTime": stamp(pod.ready_at)}
 
 
-def _replicaset_name(workload: Workload, template: int) -> str:
+def _replicaset_name(workload: SimulatedWorkload, template: int) -> str:
     return f"{workload.spec.workload.name}-{template}"
 
 

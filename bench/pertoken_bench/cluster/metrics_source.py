@@ -11,7 +11,7 @@ from pertoken.adapters.prometheus.profile import MetricsProfile
 from pertoken.domain.identity import PodKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
-from pertoken_bench.cluster.prometheus import Prometheus, Series
+from pertoken_bench.cluster.prometheus import PodSeries, Prometheus
 from pertoken_bench.compiled_engine import layout as at
 
 _RATES: Final[Mapping[Signal, int]] = {
@@ -63,7 +63,7 @@ class SimulatedSource:
             offers={VLLM.name: VLLM.offer},
         )
 
-    def _pod(self, service: str, series: Series) -> PodMetrics | None:
+    def _pod(self, service: str, series: PodSeries) -> PodMetrics | None:
         prometheus = self.prometheus
         index = prometheus.latest_row(series)
         if index < 0 or prometheus.now - series.times[index] > self.profile.lookback_seconds:
@@ -87,7 +87,7 @@ class SimulatedSource:
             VLLM.name,
         )
 
-    def _gauges(self, series: Series, index: int) -> dict[Signal, float]:
+    def _gauges(self, series: PodSeries, index: int) -> dict[Signal, float]:
         running, waiting, kv_usage, utilization, _ = series.gauges[index]
         blocks = self.prometheus.cluster.fleet.state.kinds[series.pod.workload.kind, at.K_BLOCKS]
         return {

@@ -31,7 +31,7 @@ class Timing:
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class SimulatedNode:
     """One node; `gone_at` once it was given back."""
 
     name: str
@@ -45,16 +45,16 @@ class Node:
 
 
 @dataclass(slots=True, eq=False)
-class Pod:
+class SimulatedPod:
     """One replica. Times in seconds of the trace's clock, None before the event."""
 
     uid: int
     name: str
-    workload: Workload
+    workload: SimulatedWorkload
     created_at: float
     cap: int
     chunk: int | None = None
-    node: Node | None = None
+    node: SimulatedNode | None = None
     bound_at: float | None = None
     started_at: float | None = None
     ready_due: float = math.inf
@@ -79,7 +79,7 @@ class Pod:
 
 
 @dataclass(slots=True, eq=False)
-class Workload:
+class SimulatedWorkload:
     """The scale target of one variant.
 
     Attributes:
@@ -104,8 +104,8 @@ class Workload:
     version: int = 1
     template: int = 1
     least_available: int = 0
-    pods: list[Pod] = field(default_factory=list)
-    gone: list[Pod] = field(default_factory=list)
+    pods: list[SimulatedPod] = field(default_factory=list)
+    gone: list[SimulatedPod] = field(default_factory=list)
 
     @property
     def usd_per_hour(self) -> float:
@@ -113,7 +113,7 @@ class Workload:
         price = self.pool.price_per_gpu_hour
         return 0.0 if price is None else float(price * self.pool.gpu_fraction) * self.gpus
 
-    def staying(self) -> list[Pod]:
+    def staying(self) -> list[SimulatedPod]:
         """Pods that exist and are to stay."""
         return [pod for pod in self.pods if pod.terminating_since is None]
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertoken.domain.signal import Histogram, LatencyKind
-from pertoken_bench.cluster.objects import Pod, Workload
-from pertoken_bench.cluster.simulated import Cluster
+from pertoken_bench.cluster.objects import SimulatedPod, SimulatedWorkload
+from pertoken_bench.cluster.simulated import SimulatedCluster
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Edges
-from pertoken_bench.policy import Gauge, Total
+from pertoken_bench.policy import PodGauge, Total
 
 Row = NDArray[np.float64]
 
@@ -48,17 +48,17 @@ _KINDS: Final[Mapping[LatencyKind, int]] = {
     LatencyKind.TIME_PER_OUTPUT_TOKEN: at.H_PER_TOKEN,
     LatencyKind.INTER_TOKEN: at.H_BETWEEN,
 }
-_GAUGES: Final = tuple(Gauge)
+_GAUGES: Final = tuple(PodGauge)
 
 
 @dataclass(slots=True)
-class Series:
+class PodSeries:
     """One pod's samples, oldest first; it ends with the pod."""
 
-    pod: Pod
+    pod: SimulatedPod
     times: list[float] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)  # counters and buckets, by the slot's columns
-    gauges: list[tuple[float, ...]] = field(default_factory=list)  # in the order of `Gauge`
+    gauges: list[tuple[float, ...]] = field(default_factory=list)  # in the order of `PodGauge`
     busy: list[tuple[float, float]] = field(default_factory=list)  # (time, busy seconds) on the DCGM grid
     ended: bool = False
 
@@ -83,13 +83,13 @@ class ScrapeConfig:
 class Prometheus:
     """Scrapes the cluster and answers queries; implements `pertoken_bench.policy.Metrics`."""
 
-    def __init__(self, cluster: Cluster, edges: Mapping[str, Edges], config: ScrapeConfig) -> None:
+    def __init__(self, cluster: SimulatedCluster, edges: Mapping[str, Edges], config: ScrapeConfig) -> None:
         self.cluster = cluster
         self._fleet = cluster.fleet
         self._edges = edges
         self._config = config
-        self._series: dict[str, list[Series]] = {work.service.key.name: [] for work in cluster.workloads}
-        self._by_uid: dict[int, Series] = {}
+        self._series: dict[str, list[PodSeries]] = {work.service.key.name: [] for work in cluster.workloads}
+        self._by_uid: dict[int, PodSeries] = {}
         self._held: dict[str, list[tuple[float, float]]] = {name: [] for name in self._series}
         self._flow: dict[str, list[tuple[float, float, float]]] = {name: [] for name in self._series}
         self._index = {work.service.key.name: work.service_index for work in cluster.workloads}
@@ -132,10 +132,10 @@ class Prometheus:
             held.append((now, float(state.services[self._index[name], at.V_HELD])))
             del held[:-4]
 
-    def _sample(self, name: str, pod: Pod, workload: Workload, now: float) -> None:
+    def _sample(self, name: str, pod: SimulatedPod, workload: SimulatedWorkload, now: float) -> None:
         series = self._by_uid.get(pod.uid)
         if series is None:
-            series = self._by_uid[pod.uid] = Series(pod)
+            series = self._by_uid[pod.uid] = PodSeries(pod)
             self._series[name].append(series)
         state, slot = self._fleet.state, pod.slot
         integers, reals = state.slots[slot], state.slots_f[slot]
@@ -170,7 +170,7 @@ class Prometheus:
         """When queries are asked, by the trace's clock."""
         return self._now
 
-    def series(self) -> Iterator[tuple[str, Series]]:
+    def series(self) -> Iterator[tuple[str, PodSeries]]:
         """Every pod's samples, with the service's name."""
         return ((name, pod_series) for name, series in self._series.items() for pod_series in series)
 
@@ -180,7 +180,7 @@ class Prometheus:
     def _until(self) -> float:
         return self._now - self._config.delay
 
-    def _answering(self, service: str) -> list[Series]:
+    def _answering(self, service: str) -> list[PodSeries]:
         """Series with a newest sample; those of ended pods are stale at once."""
         return [
             series
@@ -188,16 +188,16 @@ class Prometheus:
             if not series.ended and series.times and series.times[0] <= self._until
         ]
 
-    def latest_row(self, series: Series) -> int:
+    def latest_row(self, series: PodSeries) -> int:
         """Index of the newest sample that can be queried; -1 before the first."""
         return bisect_right(series.times, self._until) - 1
 
-    def latest(self, service: str, gauge: Gauge) -> Mapping[str, float]:
+    def latest(self, service: str, gauge: PodGauge) -> Mapping[str, float]:
         """Newest sample of each pod that still answers."""
         column = _GAUGES.index(gauge)
         return {series.pod.name: series.gauges[self.latest_row(series)][column] for series in self._answering(service)}
 
-    def mean(self, service: str, gauge: Gauge, seconds: float) -> Mapping[str, float]:
+    def mean(self, service: str, gauge: PodGauge, seconds: float) -> Mapping[str, float]:
         """``avg_over_time(gauge[seconds])`` of each pod that still answers."""
         column, means = _GAUGES.index(gauge), {}
         for series in self._answering(service):
@@ -258,7 +258,7 @@ class Prometheus:
         share = (moment - t0) / (t1 - t0)
         return moment, w0 + share * (w1 - w0), n0 + share * (n1 - n0)
 
-    def rates(self, series: Series, seconds: float) -> Row | None:
+    def rates(self, series: PodSeries, seconds: float) -> Row | None:
         """``rate()`` of every counter and bucket of one pod; None with fewer than two samples in the window."""
         first, last = series.within(self._now - seconds, self._until)
         if last - first < 2:

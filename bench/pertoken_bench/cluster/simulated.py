@@ -8,7 +8,7 @@ from typing import Final
 
 from pertoken.domain.cluster import BatchCap
 from pertoken.domain.pool import Billing
-from pertoken_bench.cluster.objects import Node, Pod, Timing, Usage, Workload
+from pertoken_bench.cluster.objects import SimulatedNode, SimulatedPod, SimulatedWorkload, Timing, Usage
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Fleet
 from pertoken_bench.compiled_engine.timing import uniform
@@ -20,10 +20,12 @@ LONG_AGO: Final = -3000.0  # when the replicas of the beginning became Ready
 SURGE: Final = 0.25  # of the replicas: pods of a new template beyond them, and pods that may be missing meanwhile
 
 
-class Cluster:
+class SimulatedCluster:
     """Carries out what was ordered, as fast as a cluster can."""
 
-    def __init__(self, fleet: Fleet, workloads: Sequence[Workload], nodes: Sequence[Node], timing: Timing) -> None:
+    def __init__(
+        self, fleet: Fleet, workloads: Sequence[SimulatedWorkload], nodes: Sequence[SimulatedNode], timing: Timing
+    ) -> None:
         self.fleet = fleet
         self.workloads = list(workloads)
         self.nodes = list(nodes)
@@ -40,7 +42,7 @@ class Cluster:
 
     # -- what may be ordered ---------------------------------------------------------------------------------------
 
-    def scale(self, workload: Workload, replicas: int, now: float, manager: str = "policy") -> None:
+    def scale(self, workload: SimulatedWorkload, replicas: int, now: float, manager: str = "policy") -> None:
         """Set spec.replicas, within the variant's bounds."""
         wanted = min(max(replicas, workload.spec.min_replicas), workload.spec.max_replicas)
         if wanted == workload.replicas:
@@ -50,25 +52,25 @@ class Cluster:
         if self.score[0] <= now < self.score[1]:
             self.scale_events += 1
 
-    def set_cap(self, workload: Workload, cap: BatchCap, now: float) -> None:
+    def set_cap(self, workload: SimulatedWorkload, cap: BatchCap, now: float) -> None:
         """Write the batch cap that containers read when they start."""
         if (cap.value, cap.chunk) != (workload.cap.value, workload.cap.chunk) and self.score[0] <= now < self.score[1]:
             self.batch_changes += 1
         workload.cap = cap
 
-    def live_cap(self, workload: Workload, cap: int, now: float) -> None:
+    def live_cap(self, workload: SimulatedWorkload, cap: int, now: float) -> None:
         """Change the cap of serving pods at once, at most to what they started with."""
         for pod in workload.pods:
             if pod.slot is not None:
                 self.fleet.set_cap(pod.slot, max(1, min(cap, pod.cap)), now)
 
-    def roll(self, workload: Workload, now: float) -> None:
+    def roll(self, workload: SimulatedWorkload, now: float) -> None:
         """A user changes the pod template: every pod is to be replaced."""
         workload.template += 1
         workload.version += 1
         self.reconcile(now)
 
-    def evict(self, workload: Workload, names: Sequence[str], now: float) -> None:
+    def evict(self, workload: SimulatedWorkload, names: Sequence[str], now: float) -> None:
         """Delete pods; their workload replaces them."""
         for pod in workload.staying():
             if pod.name in names:
@@ -135,7 +137,7 @@ class Cluster:
                 self._create(workload, now)
         self._schedule(now)
 
-    def _roll_on(self, workload: Workload, staying: Sequence[Pod], now: float) -> None:
+    def _roll_on(self, workload: SimulatedWorkload, staying: Sequence[SimulatedPod], now: float) -> None:
         """One look of the Deployment controller at a rolling update with its defaults (25 % surge, 25 % missing)."""
         new = [pod for pod in staying if pod.template == workload.template]
         old = [pod for pod in staying if pod.template != workload.template]
@@ -157,11 +159,11 @@ class Cluster:
         for node in self.nodes:
             self._charge_node(node, now)
 
-    def _living(self) -> Iterator[Pod]:
+    def _living(self) -> Iterator[SimulatedPod]:
         return (pod for workload in self.workloads for pod in tuple(workload.pods))
 
     @staticmethod
-    def _victims(pods: Sequence[Pod]) -> list[Pod]:
+    def _victims(pods: Sequence[SimulatedPod]) -> list[SimulatedPod]:
         """Order in which a ReplicaSet deletes: without node, not ready, then the newest ready ones."""
         return sorted(
             pods,
@@ -173,11 +175,11 @@ class Cluster:
             ),
         )
 
-    def _create(self, workload: Workload, now: float) -> None:
+    def _create(self, workload: SimulatedWorkload, now: float) -> None:
         self._serial += 1
         name = f"{workload.spec.workload.name}-{self._serial:05d}"
         cap = workload.cap
-        pod = Pod(self._serial, name, workload, now, cap.value, cap.chunk, template=workload.template)
+        pod = SimulatedPod(self._serial, name, workload, now, cap.value, cap.chunk, template=workload.template)
         workload.pods.append(pod)
 
     def _schedule(self, now: float) -> None:
@@ -196,17 +198,17 @@ class Cluster:
             self._provision(now)
 
     @staticmethod
-    def _fits(node: Node, gpus: int, now: float) -> bool:
+    def _fits(node: SimulatedNode, gpus: int, now: float) -> bool:
         return node.gone_at is None and node.ready_at <= now and node.gpus - node.used >= gpus
 
-    def _over_ceiling(self, workload: Workload) -> bool:
+    def _over_ceiling(self, workload: SimulatedWorkload) -> bool:
         ceiling = workload.pool.max_gpus
         if ceiling is None:
             return False
         used = sum(node.used for node in self.nodes if node.pool == workload.pool.name)
         return used + workload.gpus > ceiling
 
-    def _bind(self, pod: Pod, node: Node, now: float) -> None:
+    def _bind(self, pod: SimulatedPod, node: SimulatedNode, now: float) -> None:
         if node.used == 0 and pod.workload.pool.billing is Billing.PER_NODE:
             node.billed.append([now, math.inf])
         node.used += pod.workload.gpus
@@ -243,7 +245,7 @@ class Cluster:
             if idle and now - max(node.idle_since, node.ready_at) >= NODE_IDLE_SECONDS:
                 node.gone_at = now
 
-    def _become_ready(self, pod: Pod, now: float) -> None:
+    def _become_ready(self, pod: SimulatedPod, now: float) -> None:
         workload, seed = pod.workload, self.fleet.config.seed
         pod.ready_at = now
         pod.slot = self.fleet.start(workload.service_index, workload.kind, pod.uid, pod.cap, now, budget=pod.chunk)
@@ -255,7 +257,7 @@ class Cluster:
         pod.fails_at = now + min(drawn)
         pod.reclaimed = drawn[1] < drawn[0]
 
-    def _terminate(self, pod: Pod, now: float, drain: float | None = None) -> None:
+    def _terminate(self, pod: SimulatedPod, now: float, drain: float | None = None) -> None:
         pod.terminating_since, pod.fails_at = now, math.inf
         if pod.slot is None:
             self._delete(pod, now)
@@ -264,17 +266,17 @@ class Cluster:
         pod.kill_at = now + (self.timing.drain if drain is None else drain)
         self._drained(pod, now)
 
-    def _fail(self, pod: Pod, now: float) -> None:
+    def _fail(self, pod: SimulatedPod, now: float) -> None:
         """A crash loses everything at once; a reclaimed spot node gives notice."""
         self._terminate(pod, now, RECLAIM_NOTICE if pod.reclaimed else 0.0)
 
-    def _drained(self, pod: Pod, now: float) -> None:
+    def _drained(self, pod: SimulatedPod, now: float) -> None:
         if pod.slot is None:
             return
         if self.fleet.load(pod.slot) == 0 or pod.kill_at <= now:
             self._delete(pod, now)
 
-    def _delete(self, pod: Pod, now: float) -> None:
+    def _delete(self, pod: SimulatedPod, now: float) -> None:
         if pod.slot is not None:
             self.fleet.stop(pod.slot, now)
             pod.slot = None
@@ -291,7 +293,7 @@ class Cluster:
                 if pod.node.billed:
                     pod.node.billed[-1][1] = now
 
-    def _charge(self, pod: Pod, until: float) -> None:
+    def _charge(self, pod: SimulatedPod, until: float) -> None:
         if pod.bound_at is None:
             return
         seconds = max(0.0, min(until, self.score[1]) - max(pod.bound_at, self.score[0]))
@@ -302,7 +304,7 @@ class Cluster:
         if workload.pool.billing is not Billing.PER_NODE:
             bill.usd += seconds / 3600.0 * workload.usd_per_hour
 
-    def _charge_node(self, node: Node, until: float) -> None:
+    def _charge_node(self, node: SimulatedNode, until: float) -> None:
         """Whole nodes, charged to no service in particular (key -1)."""
         pool = next(workload.pool for workload in self.workloads if workload.pool.name == node.pool)
         price = 0.0 if pool.price_per_gpu_hour is None else float(pool.price_per_gpu_hour * pool.gpu_fraction)

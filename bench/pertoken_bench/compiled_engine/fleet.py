@@ -19,7 +19,7 @@ FIRST_RECORDS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class VariantEngine:
     """Engine of one variant.
 
     Attributes:
@@ -62,7 +62,7 @@ class SimulationConfig:
         record: keep each request's first and last token times (16 bytes per request of the trace).
     """
 
-    kinds: Sequence[Kind]
+    kinds: Sequence[VariantEngine]
     objectives: Sequence[LatencyLimits]
     edges: Sequence[Edges]
     truth: Truth = field(default_factory=Truth)

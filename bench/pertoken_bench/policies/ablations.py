@@ -29,7 +29,7 @@ from pertoken.domain.world import World
 from pertoken_bench.cluster.api_server import ApiServer
 from pertoken_bench.cluster.writer import Writer
 from pertoken_bench.policies.pertoken_policy import Pertoken, shipped_settings
-from pertoken_bench.policy import Observation, Orders, Policy
+from pertoken_bench.policy import Orders, Policy, PolicyObservation
 from pertoken_bench.scenarios.prepare import Prepared
 
 PROMPT_WEIGHT: Final = 0.08  # GPU time of a prompt token / of a generated one
@@ -119,7 +119,7 @@ class Foreseeing(Pertoken):
     lead: float = 0.0
     _writer: NoSizing | None = None
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """One cycle; replicas from what will arrive until an order made at the next cycle serves."""
         orders = Pertoken.decide(self, seen)
         if self.last is None or self._writer is None:

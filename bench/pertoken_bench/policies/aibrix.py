@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import ceil, floor
 
 from pertoken_bench.policies.view import PerVariant, View
-from pertoken_bench.policy import Gauge, Policy
+from pertoken_bench.policy import PodGauge, Policy
 
 TICK_SECONDS = 10.0
 _ROUNDING = 1e-9
@@ -23,7 +23,7 @@ class ApaSettings:
     """Knobs of a PodAutoscaler; `target` is the mean KV use per pod of the project's samples."""
 
     target: float = 0.5
-    gauge: Gauge = Gauge.KV_USAGE
+    gauge: PodGauge = PodGauge.KV_USAGE
     window: float = 180.0
     up_tolerance: float = 0.1
     down_tolerance: float = 0.1
@@ -63,7 +63,7 @@ def pending_guard(replicas: int, ready: int, mean: float, target: float, wanted:
 
 
 @dataclass(slots=True)
-class Window:
+class SampleWindow:
     """Samples of one figure over a time."""
 
     seconds: float
@@ -87,7 +87,7 @@ class Apa:
     """The autoscaler's memory of one workload."""
 
     settings: ApaSettings
-    use: Window
+    use: SampleWindow
     recommended: deque[tuple[float, int]] = field(default_factory=deque)
 
     def desired(self, view: View) -> int | None:
@@ -122,7 +122,7 @@ class Apa:
 
 def apa_policy(settings: ApaSettings) -> Policy:
     """One PodAutoscaler of strategy APA per variant."""
-    return PerVariant(TICK_SECONDS, lambda: Apa(settings, Window(settings.window)))
+    return PerVariant(TICK_SECONDS, lambda: Apa(settings, SampleWindow(settings.window)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class AibrixKpaSettings:
     """Knobs of strategy KPA."""
 
     target: float = 0.5
-    gauge: Gauge = Gauge.KV_USAGE
+    gauge: PodGauge = PodGauge.KV_USAGE
     stable: float = 180.0
     panic: float = 60.0
     panic_threshold: float = 2.0
@@ -163,7 +163,7 @@ class AibrixKpa:
     """The autoscaler's memory of one workload."""
 
     settings: AibrixKpaSettings
-    use: Window
+    use: SampleWindow
 
     def desired(self, view: View) -> int | None:
         """One tick; no sample holds."""
@@ -182,4 +182,4 @@ class AibrixKpa:
 
 def aibrix_kpa_policy(settings: AibrixKpaSettings) -> Policy:
     """One PodAutoscaler of strategy KPA per variant."""
-    return PerVariant(TICK_SECONDS, lambda: AibrixKpa(settings, Window(settings.stable)))
+    return PerVariant(TICK_SECONDS, lambda: AibrixKpa(settings, SampleWindow(settings.stable)))

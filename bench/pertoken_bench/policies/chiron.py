@@ -13,7 +13,7 @@ from math import ceil
 
 from pertoken_bench.policies.prior import UNCALIBRATED, Profile, engine_of, prefill_rate
 from pertoken_bench.policies.view import View
-from pertoken_bench.policy import Gauge, Observation, Order, Orders, Total
+from pertoken_bench.policy import Order, Orders, PodGauge, PolicyObservation, Total
 
 TICK_SECONDS = 15.0
 WINDOW_SECONDS = 60.0
@@ -89,7 +89,7 @@ class Chiron:
         self.profile = profile
         self._memories: dict[tuple[str, str], _Memory] = {}
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """The local rule, then the global one, for every variant."""
         orders: dict[tuple[str, str], Order] = {}
         for name, service in seen.services.items():
@@ -115,7 +115,7 @@ class Chiron:
             return
         # Packed instances are full, so the rule speaks of the batch that runs: it grows from full batches alone,
         # shrinks from what runs, and asks after throughput once it has grown.
-        runs = (view.sum(Gauge.RUNNING) or 0.0) / view.ready
+        runs = (view.sum(PodGauge.RUNNING) or 0.0) / view.ready
         full = runs >= FULL * memory.batch
         now = produced / view.ready
         pressure = back_pressure(seconds / tokens, objective, memory.throughput if full else None, now)
@@ -145,15 +145,15 @@ class Chiron:
         return wanted
 
     def _for_interactive(self, view: View, memory: _Memory) -> int:
-        running, waiting = view.sum(Gauge.RUNNING), view.sum(Gauge.WAITING)
+        running, waiting = view.sum(PodGauge.RUNNING), view.sum(PodGauge.WAITING)
         if running is None:
             return 0
         share = busy_share(running + (waiting or 0.0), memory.batch, view.replicas)
         return 1 if share > self.settings.theta else -1
 
     def _for_batch(self, view: View, deadline: float) -> int:
-        waiting = (view.sum(Gauge.WAITING) or 0.0) + view.gateway_queue()
-        running = view.sum(Gauge.RUNNING) or 0.0
+        waiting = (view.sum(PodGauge.WAITING) or 0.0) + view.gateway_queue()
+        running = view.sum(PodGauge.RUNNING) or 0.0
         if waiting + running <= 0:
             return -view.replicas
         lengths, engine = view.lengths(LENGTH_SECONDS), engine_of(view, self.profile)

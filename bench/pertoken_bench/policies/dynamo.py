@@ -17,7 +17,7 @@ from pertoken.performance.step_time import iteration_time
 from pertoken_bench.policies.arima import best_order, forecast
 from pertoken_bench.policies.prior import UNCALIBRATED, Profile, capacity, engine_of
 from pertoken_bench.policies.view import PerVariant, View
-from pertoken_bench.policy import Gauge, Policy, Total
+from pertoken_bench.policy import PodGauge, Policy, Total
 
 TICK_SECONDS = 5.0
 LEAST_POINTS = 5  # below it the last value is the forecast
@@ -63,14 +63,14 @@ class EngineLoad:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class StepTraffic:
     """What a request and a step look like: prompt tokens computed per request and per step."""
 
     prompt: float
     prompt_per_step: float
 
 
-def ttft(engine: Engine, load: EngineLoad, traffic: Traffic) -> float:
+def ttft(engine: Engine, load: EngineLoad, traffic: StepTraffic) -> float:
     """Seconds until a prompt that arrives now is computed behind the queued ones, in steps beside the decodes."""
     left = load.queued + traffic.prompt
     chunk = max(1.0, engine.model.batched_tokens - load.batch)
@@ -80,14 +80,16 @@ def ttft(engine: Engine, load: EngineLoad, traffic: Traffic) -> float:
     return seconds + (gain * iteration_time(engine.model, rest, 0.0, load.batch, load.resident) if rest > 0 else 0.0)
 
 
-def inter_token(engine: Engine, load: EngineLoad, traffic: Traffic) -> float:
+def inter_token(engine: Engine, load: EngineLoad, traffic: StepTraffic) -> float:
     """Seconds of the next step with the usual share of prompts in it."""
     return engine.gains.decode * iteration_time(
         engine.model, traffic.prompt_per_step, 0.0, max(load.batch, 1.0), load.resident
     )
 
 
-def by_ttft(engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, objective: float, sensitivity: float) -> int:
+def by_ttft(
+    engine: Engine, loads: Sequence[EngineLoad], traffic: StepTraffic, objective: float, sensitivity: float
+) -> int:
     """-1, 0 or 1: replicas to add by time to first token, whose objective is in seconds."""
     if all(ttft(engine, load, traffic) > objective for load in loads):
         return 1
@@ -103,7 +105,7 @@ def by_ttft(engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, objec
 
 
 def by_inter_token(
-    engine: Engine, loads: Sequence[EngineLoad], traffic: Traffic, objective: float, sensitivity: float
+    engine: Engine, loads: Sequence[EngineLoad], traffic: StepTraffic, objective: float, sensitivity: float
 ) -> int:
     """-1, 0 or 1: replicas to add by inter-token latency, whose objective is in seconds.
 
@@ -164,8 +166,8 @@ class Dynamo:
         return view.clamp(min(max(wanted, view.replicas - step), view.replicas + step))
 
     def _loads(self, view: View) -> list[EngineLoad]:
-        kv, queued = view.latest(Gauge.KV_USAGE), view.latest(Gauge.QUEUED_PROMPT_TOKENS)
-        running, total = view.latest(Gauge.RUNNING), float(view.variant.kv_capacity_tokens)
+        kv, queued = view.latest(PodGauge.KV_USAGE), view.latest(PodGauge.QUEUED_PROMPT_TOKENS)
+        running, total = view.latest(PodGauge.RUNNING), float(view.variant.kv_capacity_tokens)
         return [EngineLoad(kv[pod] * total, queued.get(pod, 0.0), running.get(pod, 0.0)) for pod in sorted(kv)]
 
     def _step(self, view: View, engine: Engine | None, loads: Sequence[EngineLoad]) -> int:
@@ -188,11 +190,11 @@ class Dynamo:
         inter_token, ttft = latency.inter_token_seconds, latency.ttft_seconds
         return Targets(inter_token and inter_token * share, ttft and ttft * share, MEAN_PERCENTILE)
 
-    def _traffic(self, view: View) -> Traffic:
+    def _traffic(self, view: View) -> StepTraffic:
         window = self.settings.interval
         computed = (view.rate(Total.PROMPT_TOKENS, window) or 0.0) * (1.0 - view.hit_rate(window))
         requests, steps = view.rate(Total.FIRST_TOKENS, window), view.rate(Total.STEPS, window)
-        return Traffic(computed / requests if requests else 0.0, computed / steps if steps else 0.0)
+        return StepTraffic(computed / requests if requests else 0.0, computed / steps if steps else 0.0)
 
     def _forecast(self, view: View, engine: Engine | None) -> None:
         lengths = view.lengths(self.settings.interval)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pertoken_bench.policy import Observation, Order, Orders
+from pertoken_bench.policy import Order, Orders, PolicyObservation
 
 ACTUAL: Final = "actual"  # the policy that repeats recorded replicas
 
@@ -22,7 +22,7 @@ class Schedule:
     steps: Mapping[tuple[str, str], Steps]
     period_seconds: float = 5.0
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """What the schedule says now."""
         return {place: Order(replicas=at(steps, seen.now - seen.start)) for place, steps in self.steps.items()}
 

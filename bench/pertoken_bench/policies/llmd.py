@@ -18,7 +18,7 @@ from pertoken_bench.policies.hpa import HpaSettings
 from pertoken_bench.policies.prior import UNCALIBRATED, Profile, engine_of, prefill_rate
 from pertoken_bench.policies.scaled import ScaledObject, Trigger, keda_policy
 from pertoken_bench.policies.view import View
-from pertoken_bench.policy import Gauge, Policy
+from pertoken_bench.policy import PodGauge, Policy
 
 POLL_SECONDS = 15.0
 LENGTH_SECONDS = 300.0  # mean prompt of requests that the gateway holds
@@ -53,14 +53,14 @@ def queued(view: View) -> float:
     It hands a pod no more once `HELD_BEYOND` requests wait there (its saturation detector's default). This router
     hands everything on, so what waits beyond that in the engines is counted as held.
     """
-    beyond = sum(max(0.0, value - HELD_BEYOND) for value in view.latest(Gauge.WAITING).values())
+    beyond = sum(max(0.0, value - HELD_BEYOND) for value in view.latest(PodGauge.WAITING).values())
     return view.gateway_queue() + beyond
 
 
 def running(view: View) -> float:
     """Requests that the picker has handed on: in the batches and in the engines' short queues."""
-    short = sum(min(value, HELD_BEYOND) for value in view.latest(Gauge.WAITING).values())
-    return (view.sum(Gauge.RUNNING) or 0.0) + short
+    short = sum(min(value, HELD_BEYOND) for value in view.latest(PodGauge.WAITING).values())
+    return (view.sum(PodGauge.RUNNING) or 0.0) + short
 
 
 def guarded(replicas: int, pending: int, demand: float) -> float:
@@ -105,10 +105,10 @@ def token_policy(settings: TokenTriggers, profile: Profile = UNCALIBRATED) -> Po
 
         def backlog(now: View) -> float:
             held = now.gateway_queue() * (now.lengths(LENGTH_SECONDS) or (1.0, 0.0))[0]
-            return ((now.sum(Gauge.QUEUED_PROMPT_TOKENS) or 0.0) + held) / rate
+            return ((now.sum(PodGauge.QUEUED_PROMPT_TOKENS) or 0.0) + held) / rate
 
         def kv(now: View) -> float:
-            return now.sum(Gauge.KV_USAGE) or 0.0
+            return now.sum(PodGauge.KV_USAGE) or 0.0
 
         return ScaledObject((Trigger(backlog, settings.seconds), Trigger(kv, settings.kv)), POLL_SECONDS, hpa=hpa)
 

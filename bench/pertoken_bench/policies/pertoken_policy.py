@@ -17,7 +17,7 @@ from pertoken_bench.cluster.prometheus import Prometheus
 from pertoken_bench.cluster.writer import Writer
 from pertoken_bench.policies import simulated_operator
 from pertoken_bench.policies.simulated_operator import SimulatedOperator
-from pertoken_bench.policy import Observation, Orders
+from pertoken_bench.policy import Orders, PolicyObservation
 from pertoken_bench.policy import Settings as Knobs
 
 # The shipped settings, whatever the environment says.
@@ -73,7 +73,7 @@ class Pertoken:
         """Called whenever something may have changed in the cluster."""
         self._attached().watch()
 
-    def decide(self, seen: Observation) -> Orders:  # noqa: ARG002 - it sees the API server itself
+    def decide(self, seen: PolicyObservation) -> Orders:  # noqa: ARG002 - it sees the API server itself
         """One planning cycle."""
         self.last = self._attached().run_cycle()
         return {}

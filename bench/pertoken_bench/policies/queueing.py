@@ -168,7 +168,7 @@ def stationary(rates: NDArray[np.float64], places: int, arrivals: float) -> Queu
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class ReplicaLatency:
     """What requests of a replica see at one rate (ms)."""
 
     state: QueueState
@@ -177,7 +177,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Objectives:
+class MeanObjectives:
     """Mean latencies to keep, ms; 0 leaves one out. `throughput` asks for tokens per second (any positive value)."""
 
     ttft: float = 0.0
@@ -191,7 +191,7 @@ class Sized:
 
     rate_ttft: float
     rate_inter_token: float
-    at: Latency
+    at: ReplicaLatency
 
     @property
     def throughput(self) -> float:
@@ -210,7 +210,7 @@ class Analyzer:
         self.lowest = float(self.rates[0]) * EDGE
         self.highest = float(self.rates[-1]) * (1.0 - EDGE)
 
-    def at(self, rate: float) -> Latency:
+    def at(self, rate: float) -> ReplicaLatency:
         """Latency at `rate` requests per second.
 
         Raises:
@@ -222,9 +222,9 @@ class Analyzer:
         state = stationary(self.rates, replica.batch + replica.queue, rate)
         prefill = replica.prefill(state.in_service)
         inter_token = (state.service - prefill) / replica.size.output
-        return Latency(state, state.wait + prefill + inter_token, inter_token)
+        return ReplicaLatency(state, state.wait + prefill + inter_token, inter_token)
 
-    def size(self, objectives: Objectives) -> Sized | None:
+    def size(self, objectives: MeanObjectives) -> Sized | None:
         """Highest rate within the objectives; None when even an idle replica misses one."""
         by_ttft = self._highest(objectives.ttft, lambda rate: self.at(rate).ttft)
         by_token = self._highest(objectives.inter_token, lambda rate: self.at(rate).inter_token)
@@ -276,7 +276,7 @@ NEARLY = 0.99  # of the throughput at the largest batch
 BISECTIONS = 6
 
 
-def best_batch(replica: ReplicaQueue, objectives: Objectives) -> BestBatch:
+def best_batch(replica: ReplicaQueue, objectives: MeanObjectives) -> BestBatch:
     """Search the cap (llm-inferno's optimal batch, published for `Analysis.CHUNKED`).
 
     The throughput at the largest batch is the plateau; bisection finds where it is nearly reached, between the smaller

@@ -17,7 +17,7 @@ from pertoken.performance.steady import Load, Targets
 from pertoken_bench.policies.arima import forecast
 from pertoken_bench.policies.prior import UNCALIBRATED, Profile, capacity, engine_of
 from pertoken_bench.policies.view import View
-from pertoken_bench.policy import Gauge, Observation, Order, Orders, ServiceSeen, Total
+from pertoken_bench.policy import Order, Orders, PodGauge, PolicyObservation, ServiceSeen, Total
 
 TICK_SECONDS = 15.0
 MINUTE = 60.0
@@ -116,7 +116,7 @@ class SageServe:
         self.profile = profile
         self._services: dict[str, _Service] = {}
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """Record the minute, forecast when due, then one step per variant."""
         orders: dict[tuple[str, str], Order] = {}
         for name, service in seen.services.items():
@@ -131,7 +131,7 @@ class SageServe:
                     orders[name, variant.spec.name] = Order(replicas=wanted)
         return orders
 
-    def _record(self, seen: Observation, name: str, memory: _Service) -> None:
+    def _record(self, seen: PolicyObservation, name: str, memory: _Service) -> None:
         if seen.now < memory.next_minute:
             return
         memory.next_minute += MINUTE
@@ -139,7 +139,7 @@ class SageServe:
         memory.minutes.append(sum(rates.values()) * MINUTE)
         del memory.minutes[:-HISTORY_MINUTES]
 
-    def _plan(self, seen: Observation, service: ServiceSeen, memory: _Service) -> None:
+    def _plan(self, seen: PolicyObservation, service: ServiceSeen, memory: _Service) -> None:
         memory.next_epoch = seen.now + self.settings.epoch
         first, last = self.settings.window
         memory.path = forecast(memory.minutes, self.settings.order, last)
@@ -171,7 +171,7 @@ class SageServe:
         """At most one replica up or down."""
         if view.replicas == 0:
             return view.clamp(max(1, view.least))
-        uses = view.latest(Gauge.KV_USAGE)
+        uses = view.latest(PodGauge.KV_USAGE)
         if view.now < variant.busy_until or not uses:
             return view.replicas
         use = sum(uses.values()) / len(uses)

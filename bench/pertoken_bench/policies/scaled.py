@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pertoken_bench.policies.hpa import SYNC_SECONDS, Hpa, HpaSettings, PodReadings, by_average, by_pods, combine
 from pertoken_bench.policies.prior import Profile
 from pertoken_bench.policies.view import PerVariant, View
-from pertoken_bench.policy import Gauge, PodPhase, Policy
+from pertoken_bench.policy import PodGauge, PodPhase, Policy
 
 PLAIN = HpaSettings()  # an object without `spec.behavior`
 ACTIVITY_SECONDS = 60.0  # window of the keep-alive trigger
@@ -18,7 +18,7 @@ ACTIVITY_SECONDS = 60.0  # window of the keep-alive trigger
 class PodsMetric:
     """`type: Pods`, averageValue `target` of one gauge; GPU utilization in percent."""
 
-    gauge: Gauge
+    gauge: PodGauge
     target: float
     scale: float = 1.0
 
@@ -37,7 +37,7 @@ class PodsMetric:
 class AverageMetric:
     """`type: External`, AverageValue `target` of ``sum(gauge)``, held requests included where `queue` says so."""
 
-    gauge: Gauge
+    gauge: PodGauge
     target: float
     queue: bool = False
 
@@ -133,7 +133,7 @@ class KedaScaler:
 
 def waiting(view: View) -> float | None:
     """``sum(vllm:num_requests_waiting)``."""
-    return view.sum(Gauge.WAITING)
+    return view.sum(PodGauge.WAITING)
 
 
 def traffic(view: View) -> float | None:
@@ -175,17 +175,17 @@ class HpaKnobs:
 
 def hpa_gpu_policy(knobs: HpaKnobs, _: Profile) -> Policy:
     """Pods metric GPU utilization, per cent."""
-    return hpa_policy((PodsMetric(Gauge.GPU_UTILIZATION, knobs.target, 100.0),), knobs.settings)
+    return hpa_policy((PodsMetric(PodGauge.GPU_UTILIZATION, knobs.target, 100.0),), knobs.settings)
 
 
 def hpa_queue_policy(knobs: HpaKnobs, _: Profile) -> Policy:
     """Pods metric waiting requests."""
-    return hpa_policy((PodsMetric(Gauge.WAITING, knobs.target),), knobs.settings)
+    return hpa_policy((PodsMetric(PodGauge.WAITING, knobs.target),), knobs.settings)
 
 
 def hpa_running_policy(knobs: HpaKnobs, _: Profile) -> Policy:
     """External metric running requests, AverageValue."""
-    return hpa_policy((AverageMetric(Gauge.RUNNING, knobs.target),), knobs.settings)
+    return hpa_policy((AverageMetric(PodGauge.RUNNING, knobs.target),), knobs.settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class SingleVariant:
     """One service on one of its variants, without the others."""
 
     prepared: Prepared
@@ -44,15 +44,15 @@ class Alone:
         return self.service.latency.percentile / 100.0
 
 
-def alone(prepared: Prepared, index: int, variant: VariantSpec, until: float = math.inf) -> Alone:
+def alone(prepared: Prepared, index: int, variant: VariantSpec, until: float = math.inf) -> SingleVariant:
     """A service's own requests before `until` on one variant."""
     chosen = (prepared.trace.service == index) & (prepared.trace.arrival < until)
     trace = prepared.trace.take(np.flatnonzero(chosen))
     trace = replace(trace, service=np.zeros(len(trace), np.int32))
-    return Alone(prepared, index, prepared.scenario.services[index], variant, trace)
+    return SingleVariant(prepared, index, prepared.scenario.services[index], variant, trace)
 
 
-def good(by_itself: Alone, replicas: int) -> Mask:
+def good(by_itself: SingleVariant, replicas: int) -> Mask:
     """Which requests a static fleet serves within the objectives."""
     prepared = by_itself.prepared
     config = replace(
@@ -71,20 +71,20 @@ def good(by_itself: Alone, replicas: int) -> Mask:
     return within_objectives(fleet)
 
 
-def keeps_overall(by_itself: Alone, within: Mask) -> bool:
+def keeps_overall(by_itself: SingleVariant, within: Mask) -> bool:
     """The objective holds over all scored requests."""
     scored = by_itself.trace.arrival >= min(by_itself.prepared.scenario.warmup, float(by_itself.trace.arrival[-1]))
     return bool(within[scored].mean() >= by_itself.required)
 
 
-def keeps_everywhere(by_itself: Alone, within: Mask) -> bool:
+def keeps_everywhere(by_itself: SingleVariant, within: Mask) -> bool:
     """The objective holds overall and in every window of ten minutes."""
     if not keeps_overall(by_itself, within):
         return False
     return bool((shares_by_window(by_itself.trace.arrival, within) >= by_itself.required).all())
 
 
-def smallest(by_itself: Alone, keeps: Callable[[Alone, Mask], bool], most: int) -> int | None:
+def smallest(by_itself: SingleVariant, keeps: Callable[[SingleVariant, Mask], bool], most: int) -> int | None:
     """Fewest replicas that keep the objective; None if `most` do not. 0 for a service without requests."""
     if not len(by_itself.trace):
         return 0
@@ -117,7 +117,9 @@ def smallest(by_itself: Alone, keeps: Callable[[Alone, Mask], bool], most: int) 
     return high
 
 
-def fleet_for(prepared: Prepared, keeps: Callable[[Alone, Mask], bool], until: float = math.inf) -> Mapping[Place, int]:
+def fleet_for(
+    prepared: Prepared, keeps: Callable[[SingleVariant, Mask], bool], until: float = math.inf
+) -> Mapping[Place, int]:
     """Static replicas of all services: each on its cheapest variants, by priority, as far as the pools go."""
     scenario = prepared.scenario
     free = {pool.name: pool.capacity_gpus or 0 for pool in scenario.pools}

@@ -19,7 +19,7 @@ ENOUGH = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TraceWindow:
     """Part of a trace, seconds from its beginning."""
 
     start: float
@@ -30,12 +30,12 @@ class Window:
         """Length."""
         return self.end - self.start
 
-    def overlaps(self, other: Window) -> bool:
+    def overlaps(self, other: TraceWindow) -> bool:
         """Whether the two share any time."""
         return self.start < other.end and other.start < self.end
 
 
-def windows(start: float, seconds: float, training_share: float = 1.0 / 3.0) -> tuple[Window, Window]:
+def windows(start: float, seconds: float, training_share: float = 1.0 / 3.0) -> tuple[TraceWindow, TraceWindow]:
     """Training and scored window, in this order, disjoint.
 
     Raises:
@@ -46,7 +46,7 @@ def windows(start: float, seconds: float, training_share: float = 1.0 / 3.0) -> 
             f"training share {training_share} of {seconds} s: expected a share in (0, 1) of a positive time"
         )
     cut = start + seconds * training_share
-    return Window(start, cut), Window(cut, start + seconds)
+    return TraceWindow(start, cut), TraceWindow(cut, start + seconds)
 
 
 @dataclass(frozen=True, slots=True)

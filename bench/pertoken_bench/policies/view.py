@@ -8,12 +8,12 @@ from typing import Protocol, TypeVar
 
 from pertoken.domain.signal import Histogram, LatencyKind
 from pertoken_bench.policy import (
-    Gauge,
-    Observation,
     Order,
     Orders,
+    PodGauge,
     PodPhase,
     PodSeen,
+    PolicyObservation,
     ServiceSeen,
     Total,
     VariantSeen,
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class View:
     """One variant at one tick."""
 
-    seen: Observation
+    seen: PolicyObservation
     service: ServiceSeen
     variant: VariantSeen
 
@@ -70,11 +70,11 @@ class View:
         """Whether the service has no other variant."""
         return len(self.service.variants) == 1
 
-    def latest(self, gauge: Gauge) -> Mapping[str, float]:
+    def latest(self, gauge: PodGauge) -> Mapping[str, float]:
         """Newest sample by pod, of the variant's pods that are to stay."""
         return self._mine(self.seen.metrics.latest(self.service.name, gauge))
 
-    def sum(self, gauge: Gauge) -> float | None:
+    def sum(self, gauge: PodGauge) -> float | None:
         """``sum()`` of the newest samples; None when no pod has one."""
         values = self.latest(gauge)
         return sum(values.values()) if values else None
@@ -94,7 +94,7 @@ class View:
             return 1.0
         names = {pod.name for pod in self.variant.pods}
         mine = everything = 0.0
-        for gauge in (Gauge.RUNNING, Gauge.WAITING):
+        for gauge in (PodGauge.RUNNING, PodGauge.WAITING):
             for pod, value in self.seen.metrics.latest(self.service.name, gauge).items():
                 everything += value
                 mine += value if pod in names else 0.0
@@ -165,7 +165,7 @@ class PerVariant:
         self._make = make
         self._scalers: dict[tuple[str, str], Scaler] = {}
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """One tick of every variant's scaler."""
         orders: dict[tuple[str, str], Order] = {}
         for name, service in seen.services.items():

@@ -16,13 +16,13 @@ from pertoken.domain.service import Behavior
 from pertoken_bench.policies.hpa import TOLERANCE
 from pertoken_bench.policies.published import SAMPLE_HPA, Follower
 from pertoken_bench.policies.view import View
-from pertoken_bench.policies.wva_allocate import Choice, Need, cost_aware, greedy_by_score
+from pertoken_bench.policies.wva_allocate import Choice, ModelNeed, cost_aware, greedy_by_score
 from pertoken_bench.policies.wva_saturation import (
     Ask,
-    Kept,
+    ModelVariant,
     ReplicaLoad,
     SaturationSettings,
-    VariantState,
+    VariantTarget,
     analyze,
     enforce,
     limit,
@@ -38,7 +38,7 @@ from pertoken_bench.policies.wva_tokens import (
     balance,
     median,
 )
-from pertoken_bench.policy import Gauge, Observation, Order, Orders, ServiceSeen
+from pertoken_bench.policy import Order, Orders, PodGauge, PolicyObservation, ServiceSeen
 
 CYCLE_SECONDS = 15.0
 WAKE_SECONDS = 5.0  # upstream polls the gateway's queue every 0.1 s; this policy as often as it ticks
@@ -111,7 +111,7 @@ class Wva:
         self._records = CapacityRecords(settings.tokens)
         self._next = float("-inf")
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """Wake what is at zero and has a queue; on every third tick sync the HPAs, then analyze and publish."""
         due = seen.now >= self._next - 1e-6
         if due:
@@ -138,11 +138,13 @@ class Wva:
             return view.clamp(1)
         return view.replicas
 
-    def _analyze(self, seen: Observation, service: ServiceSeen, model: _Model, views: Sequence[View]) -> dict[str, int]:
+    def _analyze(
+        self, seen: PolicyObservation, service: ServiceSeen, model: _Model, views: Sequence[View]
+    ) -> dict[str, int]:
         metrics = seen.metrics
         ready = {pod.name for view in views for pod in view.pods if pod.ready_at is not None}
-        kv = {p: v for p, v in metrics.latest(service.name, Gauge.KV_USAGE).items() if p in ready}
-        queue = {p: v for p, v in metrics.latest(service.name, Gauge.WAITING).items() if p in ready}
+        kv = {p: v for p, v in metrics.latest(service.name, PodGauge.KV_USAGE).items() if p in ready}
+        queue = {p: v for p, v in metrics.latest(service.name, PodGauge.WAITING).items() if p in ready}
         if ready and not kv:
             return model.follower.published  # nothing measured: the model is left out of this cycle
         kv, queue = model.kv.add(seen.now, kv), model.queue.add(seen.now, queue)
@@ -153,7 +155,7 @@ class Wva:
         )
         requests = metrics.request_rate(service.name, RETENTION_SECONDS)
         idle = all(view.least == 0 for view in views) and seen.now - seen.start >= RETENTION_SECONDS
-        kept = [Kept(v.variant.spec.name, v.variant.usd_per_hour, wanted[v.variant.spec.name]) for v in views]
+        kept = [VariantTarget(v.variant.spec.name, v.variant.usd_per_hour, wanted[v.variant.spec.name]) for v in views]
         return enforce(kept, requests, to_zero=idle)
 
     def _v1(
@@ -161,7 +163,7 @@ class Wva:
     ) -> dict[str, int]:
         verdict = analyze([ReplicaLoad(kv[p], queue.get(p, 0.0)) for p in sorted(kv)], self.settings.saturation)
         states = [
-            VariantState(
+            ModelVariant(
                 view.variant.spec.name,
                 view.variant.usd_per_hour,
                 view.replicas,
@@ -214,7 +216,7 @@ class Wva:
         gap = balance(demand, supply, anticipated, self.settings.tokens)
         if not self.settings.limiter:
             return cost_aware(gap.required, gap.spare, choices)
-        need = Need(views[0].service.name, gap.required, gap.spare, choices)
+        need = ModelNeed(views[0].service.name, gap.required, gap.spare, choices)
         return greedy_by_score(
             [need], {view.variant.spec.pool: view.seen.free_gpus.get(view.variant.spec.pool, 0) for view in views}
         )

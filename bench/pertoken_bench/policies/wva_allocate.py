@@ -70,7 +70,7 @@ def shrink(spare: float, variants: Sequence[Choice]) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class ModelNeed:
     """One model's need; `weight` = priority times the analyzer's score."""
 
     name: str
@@ -80,7 +80,7 @@ class Need:
     weight: float = 1.0
 
 
-def greedy_by_score(needs: Sequence[Need], free: Mapping[str, int]) -> dict[str, int]:
+def greedy_by_score(needs: Sequence[ModelNeed], free: Mapping[str, int]) -> dict[str, int]:
     """The optimizer with a limiter: the neediest model is served down to the mean of all, again and again.
 
     Args:
@@ -109,7 +109,7 @@ def greedy_by_score(needs: Sequence[Need], free: Mapping[str, int]) -> dict[str,
     return replicas
 
 
-def _serve(ask: float, need: Need, replicas: dict[str, int], left: dict[str, int]) -> float:
+def _serve(ask: float, need: ModelNeed, replicas: dict[str, int], left: dict[str, int]) -> float:
     """Add replicas for `ask` tokens from the GPUs left; returns the tokens gained."""
     gained = 0.0
     for variant in _by_price(need.variants):

@@ -28,7 +28,7 @@ class ReplicaLoad:
 
 
 @dataclass(frozen=True, slots=True)
-class Saturation:
+class ModelSaturation:
     """What all replicas of a model say together.
 
     Attributes:
@@ -44,10 +44,10 @@ class Saturation:
     down_safe: bool
 
 
-def analyze(replicas: Sequence[ReplicaLoad], settings: SaturationSettings) -> Saturation:
+def analyze(replicas: Sequence[ReplicaLoad], settings: SaturationSettings) -> ModelSaturation:
     """Whether the model needs a replica, or can lose one: its load spread over one less keeps both spares."""
     if not replicas:
-        return Saturation(0, 0, 0.0, 0.0, up=False, down_safe=False)
+        return ModelSaturation(0, 0, 0.0, 0.0, up=False, down_safe=False)
     free = [r for r in replicas if r.kv < settings.kv_threshold and r.queue < settings.queue_threshold]
     count = len(free)
     spare_kv = sum(settings.kv_threshold - r.kv for r in free) / count if free else 0.0
@@ -59,11 +59,11 @@ def analyze(replicas: Sequence[ReplicaLoad], settings: SaturationSettings) -> Sa
         left_queue = settings.queue_threshold - (settings.queue_threshold - spare_queue) * growth
         down_safe = left_kv >= settings.kv_spare and left_queue >= settings.queue_spare
     up = spare_kv < settings.kv_spare or spare_queue < settings.queue_spare
-    return Saturation(len(replicas), count, spare_kv, spare_queue, up, down_safe)
+    return ModelSaturation(len(replicas), count, spare_kv, spare_queue, up, down_safe)
 
 
 @dataclass(frozen=True, slots=True)
-class VariantState:
+class ModelVariant:
     """One variant of the model.
 
     Attributes:
@@ -86,7 +86,7 @@ class VariantState:
         return bounded if self.most is None else min(bounded, self.most)
 
 
-def targets(verdict: Saturation, variants: Sequence[VariantState]) -> dict[str, int]:
+def targets(verdict: ModelSaturation, variants: Sequence[ModelVariant]) -> dict[str, int]:
     """One step: +1 on the cheapest variant or -1 on the dearest; the whole model is held while any is in transition."""
     replicas = {v.name: v.desired if v.desired not in {0, v.current} else v.current for v in variants}
     if any(v.pending > 0 or v.desired not in {0, v.current} for v in variants):
@@ -117,7 +117,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Limited:
+class LimitedTargets:
     """Targets after the limiter, the variants that got less than they asked for, and the GPUs left."""
 
     targets: dict[str, int] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Limited:
     free: int = 0
 
 
-def limit(asks: Iterable[Ask], free: int) -> Limited:
+def limit(asks: Iterable[Ask], free: int) -> LimitedTargets:
     """Grant scale-ups from the free GPUs in the order of saturation; `minReplicas` is granted whatever is free."""
     asked = list(asks)
     granted = {ask.name: ask.target for ask in asked}
@@ -139,11 +139,11 @@ def limit(asks: Iterable[Ask], free: int) -> Limited:
         granted[ask.name] = replicas
         if replicas < wanted:
             limited.add(ask.name)
-    return Limited(granted, frozenset(limited), free)
+    return LimitedTargets(granted, frozenset(limited), free)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class VariantTarget:
     """One variant's target before the enforcer."""
 
     name: str
@@ -151,7 +151,7 @@ class Kept:
     target: int
 
 
-def enforce(decisions: Sequence[Kept], requests: float, *, to_zero: bool) -> dict[str, int]:
+def enforce(decisions: Sequence[VariantTarget], requests: float, *, to_zero: bool) -> dict[str, int]:
     """Zero for all after a retention period without requests, where allowed; else at least one on the cheapest."""
     replicas = {d.name: d.target for d in decisions}
     if to_zero and requests <= 0:

@@ -16,7 +16,7 @@ from pertoken_bench.policies.prior import UNCALIBRATED, Profile, engine_of, line
 from pertoken_bench.policies.published import Follower
 from pertoken_bench.policies.queueing import (
     Analyzer,
-    Objectives,
+    MeanObjectives,
     ReplicaQueue,
     RequestSize,
     Sized,
@@ -24,7 +24,7 @@ from pertoken_bench.policies.queueing import (
     replicas_for,
 )
 from pertoken_bench.policies.view import View
-from pertoken_bench.policy import Observation, Order, Orders
+from pertoken_bench.policy import Order, Orders, PolicyObservation
 
 CYCLE_SECONDS = 15.0
 RATE_SECONDS = 60.0
@@ -34,7 +34,7 @@ MOVE_PENALTY = 0.1  # of both costs together, for another accelerator
 
 
 @dataclass(frozen=True, slots=True)
-class Allocation:
+class AcceleratorChoice:
     """Replicas of one accelerator for a service's whole load; `cost` of all of them."""
 
     accelerator: str
@@ -45,7 +45,7 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class AcceleratorOffer:
     """One accelerator: its step time, largest batch, cost of one replica."""
 
     accelerator: str
@@ -60,26 +60,28 @@ def batch_for(largest: float, at_tokens: float, output: float) -> int:
     return max(int(largest * at_tokens / output), 1)
 
 
-def allocate(offer: Offer, rate: float, size: RequestSize, objectives: Objectives) -> Allocation | None:
+def allocate(
+    offer: AcceleratorOffer, rate: float, size: RequestSize, objectives: MeanObjectives
+) -> AcceleratorChoice | None:
     """Size one accelerator for `rate` requests per second; None when even one request alone misses an objective."""
     if rate <= 0:
-        return Allocation(offer.accelerator, offer.least, offer.least * offer.cost)
+        return AcceleratorChoice(offer.accelerator, offer.least, offer.least * offer.cost)
     analyzer, sized = _sized(offer.step, size, offer.batch, objectives)
     if sized is None:
         return None
     replicas = replicas_for(rate, sized, offer.least)
     each = analyzer.at(min(rate / replicas, analyzer.highest))
-    return Allocation(offer.accelerator, replicas, replicas * offer.cost, each.inter_token, each.ttft)
+    return AcceleratorChoice(offer.accelerator, replicas, replicas * offer.cost, each.inter_token, each.ttft)
 
 
 @lru_cache(maxsize=256)
-def _sized(step: StepTime, size: RequestSize, batch: int, objectives: Objectives) -> tuple[Analyzer, Sized | None]:
+def _sized(step: StepTime, size: RequestSize, batch: int, objectives: MeanObjectives) -> tuple[Analyzer, Sized | None]:
     """One replica's queue and its highest rate within the objectives."""
     analyzer = Analyzer(ReplicaQueue(step, size, batch, QUEUE_FACTOR * batch))
     return analyzer, analyzer.size(objectives)
 
 
-def move_value(old: Allocation, new: Allocation) -> float:
+def move_value(old: AcceleratorChoice, new: AcceleratorChoice) -> float:
     """What a change costs: the difference, and a penalty for another accelerator."""
     difference = new.cost - old.cost
     if old.accelerator == new.accelerator:
@@ -87,7 +89,7 @@ def move_value(old: Allocation, new: Allocation) -> float:
     return MOVE_PENALTY * (old.cost + new.cost) + difference
 
 
-def cheapest(old: Allocation | None, allocations: Sequence[Allocation]) -> Allocation:
+def cheapest(old: AcceleratorChoice | None, allocations: Sequence[AcceleratorChoice]) -> AcceleratorChoice:
     """The allocation of least value (of least cost where nothing runs yet)."""
     return min(allocations, key=lambda new: (new.cost if old is None else move_value(old, new), new.accelerator))
 
@@ -113,9 +115,9 @@ class WvaSlo:
         self.settings = settings
         self.profile = profile
         self._followers: dict[str, Follower] = {}
-        self._chosen: dict[str, Allocation] = {}
+        self._chosen: dict[str, AcceleratorChoice] = {}
 
-    def decide(self, seen: Observation) -> Orders:
+    def decide(self, seen: PolicyObservation) -> Orders:
         """Follow what was published, then size anew."""
         orders: dict[tuple[str, str], Order] = {}
         for name, service in seen.services.items():
@@ -140,7 +142,7 @@ class WvaSlo:
         prompt = sum(length[0] for length in lengths) / len(lengths)
         answer = sum(length[1] for length in lengths) / len(lengths)
         latency = views[0].service.spec.latency
-        objectives = Objectives(
+        objectives = MeanObjectives(
             1e3 * self.settings.share * (latency.ttft_seconds or 0.0),
             1e3 * self.settings.share * (latency.inter_token_seconds or 0.0),
         )
@@ -157,9 +159,11 @@ class WvaSlo:
             mine = view.variant.spec.name == self._chosen[name].accelerator
             follower.published[view.variant.spec.name] = view.clamp(self._chosen[name].replicas if mine else 0)
 
-    def _offer(self, view: View) -> Offer | None:
+    def _offer(self, view: View) -> AcceleratorOffer | None:
         engine = engine_of(view, self.profile)
         if engine is None:
             return None
         variant = view.variant
-        return Offer(variant.spec.name, linear_step(engine), variant.cap, variant.usd_per_hour, max(view.least, 0))
+        return AcceleratorOffer(
+            variant.spec.name, linear_step(engine), variant.cap, variant.usd_per_hour, max(view.least, 0)
+        )

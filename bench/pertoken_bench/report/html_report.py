@@ -15,7 +15,7 @@ mpl.use("svg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pertoken_bench.benchmark import Result
+from pertoken_bench.benchmark import BenchmarkResult
 from pertoken_bench.score.outcome import RunScore
 
 COLUMNS = (
@@ -37,7 +37,7 @@ svg { max-width: 100%; height: auto; } small { color: #666; }
 """
 
 
-def page(result: Result) -> str:
+def page(result: BenchmarkResult) -> str:
     """The whole page. The same result gives the same bytes."""
     scenario = result.scenario
     front = pareto(result.rows)
@@ -55,7 +55,7 @@ def page(result: Result) -> str:
     return "\n".join(parts) + "\n</html>\n"
 
 
-def _note(result: Result) -> str:
+def _note(result: BenchmarkResult) -> str:
     seeds = len(result.rows[0]["seeds"])
     return (
         f"<p><small>Means over {seeds} seeds, ± half of the 95 % interval. Bold: no other policy costs less and "
@@ -76,7 +76,7 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(front)
 
 
-def _required(result: Result) -> float:
+def _required(result: BenchmarkResult) -> float:
     return max(service.latency.percentile for service in result.scenario.services) / 100.0
 
 
@@ -100,7 +100,7 @@ def _cell(value: Mapping[str, Any], digits: str) -> str:
     return f"{text} ± {format((high - low) / 2.0, digits)}"
 
 
-def _scatter(result: Result, front: Sequence[str]) -> Figure:
+def _scatter(result: BenchmarkResult, front: Sequence[str]) -> Figure:
     """Every policy at its mean with its intervals; the Pareto front as a line."""
     figure = Figure(figsize=(9.0, 5.0), layout="constrained")
     axes = figure.add_subplot()

@@ -31,7 +31,7 @@ NAMED: Final = frozenset(
 )  # fmt: skip
 
 
-class Verdict(StrEnum):
+class PeerVerdict(StrEnum):
     """How pertoken did beside the peers; each is the word of the table."""
 
     CHEAPER = "cheaper"
@@ -43,7 +43,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SectionComparison:
     """Cost and service of pertoken in one section, beside the others in it.
 
     Attributes:
@@ -67,15 +67,15 @@ class Comparison:
     kept: bool
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> PeerVerdict:
         """Beside the cheapest peer that keeps the objective."""
         if not self.kept:
-            return Verdict.NOBODY if self.peer is None else Verdict.MISSED
+            return PeerVerdict.NOBODY if self.peer is None else PeerVerdict.MISSED
         if self.to_peer is None:
-            return Verdict.ALONE
+            return PeerVerdict.ALONE
         if abs(self.to_peer - 1.0) < TIE:
-            return Verdict.TIE
-        return Verdict.CHEAPER if self.to_peer < 1.0 else Verdict.DEARER
+            return PeerVerdict.TIE
+        return PeerVerdict.CHEAPER if self.to_peer < 1.0 else PeerVerdict.DEARER
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Ratios:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PolicyRecord:
     """One policy over all sections in which it ran.
 
     Attributes:
@@ -105,7 +105,7 @@ class Record:
     worst: float | None
 
 
-def compared(section: Mapping[str, Any]) -> Comparison | None:
+def compared(section: Mapping[str, Any]) -> SectionComparison | None:
     """What one section says of pertoken beside the others; None where pertoken or every other policy is missing."""
     rows = {row["policy"]: row for row in section["rows"]}
     if OWN not in rows or len(rows) == 1:
@@ -118,7 +118,7 @@ def compared(section: Mapping[str, Any]) -> Comparison | None:
         return own["usd"]["mean"] / row["usd"]["mean"] if row is not None and keeps(row, required) else None
 
     split = " (last two thirds)" if section.get("trials") else ""
-    return Comparison(
+    return SectionComparison(
         section["scenario"],
         f"`{section['scenario']}`{split}",
         own["usd"]["mean"],
@@ -154,7 +154,7 @@ def worst_of(row: Row) -> float | None:
     return figure["mean"]
 
 
-def ratios(comparisons: Iterable[Comparison], name: str) -> Ratios | None:
+def ratios(comparisons: Iterable[SectionComparison], name: str) -> Ratios | None:
     """One ratio (`to_peer`, …) over the scenarios in which pertoken keeps the objective; None without any."""
     highest: dict[str, float] = {}
     for comparison in comparisons:
@@ -166,7 +166,7 @@ def ratios(comparisons: Iterable[Comparison], name: str) -> Ratios | None:
     return Ratios(median(highest.values()), max(highest.values()), len(highest))
 
 
-def records(sections: Iterable[Mapping[str, Any]]) -> list[Record]:
+def records(sections: Iterable[Mapping[str, Any]]) -> list[PolicyRecord]:
     """Every policy over all sections, those that keep the objective most often first."""
     ran: dict[str, list[tuple[Row, float]]] = {}
     for section in sections:
@@ -178,10 +178,10 @@ def records(sections: Iterable[Mapping[str, Any]]) -> list[Record]:
     )
 
 
-def _record(policy: str, runs: Sequence[tuple[Row, float]]) -> Record:
+def _record(policy: str, runs: Sequence[tuple[Row, float]]) -> PolicyRecord:
     worst = [share for row, _ in runs if (share := worst_of(row)) is not None]
     kept = [row for row, required in runs if keeps(row, required)]
-    return Record(
+    return PolicyRecord(
         policy,
         len(runs),
         len(kept),
@@ -213,7 +213,7 @@ def summary(sections: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _records(records(section for section in sections if compared(section) is not None))
 
 
-def _table(comparisons: Sequence[Comparison]) -> Iterator[str]:
+def _table(comparisons: Sequence[SectionComparison]) -> Iterator[str]:
     yield "| scenario | USD | attained % | worst % | cheapest peer | ÷ peer | ÷ clairvoyant | ÷ static-best | |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for each in comparisons:
@@ -237,11 +237,11 @@ def _table(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield ""
 
 
-def _words(comparisons: Sequence[Comparison]) -> str:
+def _words(comparisons: Sequence[SectionComparison]) -> str:
     scenarios = {each.scenario for each in comparisons}
     kept = scenarios - {each.scenario for each in comparisons if not each.kept}
     low = {each.scenario for each in comparisons if each.worst is None or each.worst < LOW}
-    counts = {verdict: sum(1 for each in comparisons if each.verdict is verdict) for verdict in Verdict}
+    counts = {verdict: sum(1 for each in comparisons if each.verdict is verdict) for verdict in PeerVerdict}
     told = [f"{count} {verdict.value.strip('*')}" for verdict, count in counts.items() if count]
     return (
         f"pertoken keeps the objective in {len(kept)} of {len(scenarios)} scenarios, and {LOW:.0%} in the worst ten "
@@ -250,7 +250,7 @@ def _words(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _records(policies: Sequence[Record]) -> Iterator[str]:
+def _records(policies: Sequence[PolicyRecord]) -> Iterator[str]:
     yield (
         "### Every policy\n\nOver all lines above in which a policy ran: how often it kept the objective, how often "
         f"also {LOW:.0%} in the worst ten minutes, and its lowest shares.\n"

@@ -16,13 +16,13 @@ from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
 from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
-from pertoken_bench.cluster.objects import Node, Workload
-from pertoken_bench.compiled_engine.fleet import Edges, Kind, LatencyLimits, SimulationConfig
+from pertoken_bench.cluster.objects import SimulatedNode, SimulatedWorkload
+from pertoken_bench.compiled_engine.fleet import Edges, LatencyLimits, SimulationConfig, VariantEngine
 from pertoken_bench.hardware.catalog_times import times_of
 from pertoken_bench.hardware.step_times import BLOCK_TOKENS
-from pertoken_bench.scenarios.scenario import GPUS_PER_NODE, Scenario, Traffic
+from pertoken_bench.scenarios.scenario import GPUS_PER_NODE, Scenario, TrafficSource
 from pertoken_bench.traces.arrivals import Drawing, draw
-from pertoken_bench.traces.columns import Wanted
+from pertoken_bench.traces.columns import WantedColumns
 from pertoken_bench.traces.files import TraceError
 from pertoken_bench.traces.rates import is_rate_series
 from pertoken_bench.traces.reader import read_requests
@@ -74,7 +74,7 @@ def prepare(scenario: Scenario, seed: int) -> Prepared:
     if scenario.warmup >= end:
         raise TraceError(f"warmupSeconds {scenario.warmup:g}: the traffic lasts only {end:.0f} s")
     pools = {pool.name: pool for pool in scenario.pools}
-    kinds: list[Kind] = []
+    kinds: list[VariantEngine] = []
     places: dict[tuple[int, str], int] = {}
     for index, service in enumerate(scenario.services):
         for variant in service.variants:
@@ -111,7 +111,7 @@ def single_service(prepared: Prepared, index: int) -> Prepared:
     )
 
 
-def _trace(traffic: Traffic, index: int, seed: int) -> Trace:
+def _trace(traffic: TrafficSource, index: int, seed: int) -> Trace:
     if traffic.lengths is not None or is_rate_series(traffic.path):
         if traffic.lengths is None and not traffic.drawn_lengths and not tells_lengths(traffic.path):
             raise TraceError(f"{traffic.path}: a rate series needs `lengths`, a request trace to draw lengths from")
@@ -128,13 +128,13 @@ def trace_remarks(scenario: Scenario) -> Iterator[str]:
     Raises:
         TraceError: a trace cannot be used, or has such rows and is read strictly.
     """
-    asked: dict[Path, Wanted] = {}
+    asked: dict[Path, WantedColumns] = {}
     for traffic in scenario.traffic.values():
         cut = traffic.cut
         if traffic.lengths is None and not is_rate_series(traffic.path):
-            asked[traffic.path] = Wanted(end=cut.end, strict=cut.strict)
+            asked[traffic.path] = WantedColumns(end=cut.end, strict=cut.strict)
         elif traffic.lengths is not None:
-            asked[traffic.lengths] = Wanted(strict=cut.strict)
+            asked[traffic.lengths] = WantedColumns(strict=cut.strict)
     for path, wanted in asked.items():
         remark = read_requests(path, wanted).remark
         if remark:
@@ -159,7 +159,7 @@ def edges_of(service: ServiceSpec) -> Edges:
     return Edges(tuple(ttft), between, between)
 
 
-def _kind(scenario: Scenario, service: ServiceSpec, variant: VariantSpec, pool: PoolSpec) -> Kind:
+def _kind(scenario: Scenario, service: ServiceSpec, variant: VariantSpec, pool: PoolSpec) -> VariantEngine:
     times, _ = times_of(service.model, variant, pool.accelerator)
     gpu = SHIPPED.gpu(pool.accelerator)
     if isinstance(gpu, Unknown):
@@ -167,7 +167,7 @@ def _kind(scenario: Scenario, service: ServiceSpec, variant: VariantSpec, pool: 
     kv_blocks = times.kv_blocks(gpu.memory_gib, scenario.memory_utilization)
     longest = min(service.model.max_model_len or 131072, kv_blocks * BLOCK_TOKENS)
     budget = variant.batching.max_batched_tokens or DEFAULT_BATCHED_TOKENS
-    return Kind(times, kv_blocks, budget, longest)
+    return VariantEngine(times, kv_blocks, budget, longest)
 
 
 def _slots(scenario: Scenario) -> int:
@@ -181,7 +181,7 @@ def _slots(scenario: Scenario) -> int:
     return max(1, room)
 
 
-def inventory(prepared: Prepared, replicas: Mapping[str, int]) -> tuple[list[Workload], list[Node]]:
+def inventory(prepared: Prepared, replicas: Mapping[str, int]) -> tuple[list[SimulatedWorkload], list[SimulatedNode]]:
     """Workloads with these replicas (by ``service/variant``) and the pools' nodes."""
     scenario = prepared.scenario
     pools = {pool.name: pool for pool in scenario.pools}
@@ -191,7 +191,7 @@ def inventory(prepared: Prepared, replicas: Mapping[str, int]) -> tuple[list[Wor
             kind = prepared.kinds[index, variant.name]
             wanted = replicas.get(f"{service.key.name}/{variant.name}", 0)
             workloads.append(
-                Workload(
+                SimulatedWorkload(
                     service=service,
                     service_index=index,
                     spec=variant,
@@ -202,11 +202,11 @@ def inventory(prepared: Prepared, replicas: Mapping[str, int]) -> tuple[list[Wor
                     cap=initial_cap(variant.batching, prepared.config.kinds[kind].budget),
                 )
             )
-    nodes: list[Node] = []
+    nodes: list[SimulatedNode] = []
     for pool in scenario.pools:
         size = scenario.gpus_per_node.get(pool.name, GPUS_PER_NODE)
         left = pool.capacity_gpus or 0
         while left > 0:
-            nodes.append(Node(f"{pool.name}-{len(nodes):03d}", pool.name, min(size, left)))
+            nodes.append(SimulatedNode(f"{pool.name}-{len(nodes):03d}", pool.name, min(size, left)))
             left -= size
     return workloads, nodes

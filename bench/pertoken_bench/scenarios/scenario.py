@@ -103,7 +103,7 @@ class ScenarioModel(_Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class TrafficSource:
     """Where one service's requests come from.
 
     Attributes:
@@ -135,7 +135,7 @@ class Scenario:
     name: str
     services: tuple[ServiceSpec, ...]
     pools: tuple[PoolSpec, ...]
-    traffic: Mapping[str, Traffic]
+    traffic: Mapping[str, TrafficSource]
     truth: Truth
     timing: Timing
     scrape: ScrapeConfig
@@ -281,7 +281,7 @@ def _place_mistakes(
                 yield f"{path}: {table}.{name}: no pool of this name (have {have})"
 
 
-def _traffic(trace: TraceModel, path: Path) -> Traffic:
+def _traffic(trace: TraceModel, path: Path) -> TrafficSource:
     cut = Cut(
         trace.start_seconds,
         trace.duration_seconds,
@@ -292,4 +292,4 @@ def _traffic(trace: TraceModel, path: Path) -> Traffic:
         trace.strict,
     )
     lengths = path.parent / trace.lengths if trace.lengths else None
-    return Traffic(path.parent / trace.file, cut, lengths, trace.burstiness, trace.clients, trace.offset_seconds)
+    return TrafficSource(path.parent / trace.file, cut, lengths, trace.burstiness, trace.clients, trace.offset_seconds)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pertoken.catalog.engines import GRAPH_SIZES, LARGEST_GRAPH
 from pertoken.domain.service import VariantSpec
-from pertoken_bench.compiled_engine.fleet import Kind
+from pertoken_bench.compiled_engine.fleet import VariantEngine
 from pertoken_bench.compiled_engine.layout import Reals
 from pertoken_bench.hardware.truth import EAGER_FACTOR, Truth
 from pertoken_bench.scenarios.prepare import Prepared
@@ -22,7 +22,7 @@ COMFORT = 0.8  # of the inter-token objective that a well filled batch takes in 
 class Times:
     """Noise-free step times of one kind of engine, seconds."""
 
-    kind: Kind
+    kind: VariantEngine
     truth: Truth
 
     def decode(self, batch: float, context: float) -> float:

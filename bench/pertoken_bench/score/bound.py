@@ -46,7 +46,7 @@ SLACK: Final = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class GoodWork:
     """Good requests' sums: output tokens (the first excluded), context that they read, prompt tokens, pairs of them."""
 
     tokens: float
@@ -116,7 +116,7 @@ def _service(prepared: Prepared, index: int) -> Service:
         prompt,
         prompt * (cacheable + prompt / 2.0),
     )
-    work = Work(*(float(column.sum()) for column in columns))
+    work = GoodWork(*(float(column.sum()) for column in columns))
     pools = {pool.name: pool for pool in scenario.pools}
     usd = np.full(len(arrival), np.inf)
     floors, timing = [], scenario.timing
@@ -133,7 +133,7 @@ def _service(prepared: Prepared, index: int) -> Service:
     return Service(usd[order], arrival[order], latest[order], len(arrival), sum(floors))
 
 
-def _prices(prepared: Prepared, index: int, variant: VariantSpec, work: Work) -> tuple[float, float, float, float]:
+def _prices(prepared: Prepared, index: int, variant: VariantSpec, work: GoodWork) -> tuple[float, float, float, float]:
     """The programme's prices in replica-seconds: per output token, context token, prompt token, pair."""
     kind = prepared.config.kinds[prepared.kinds[index, variant.name]]
     truth = prepared.config.truth

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import t as student
 
-from pertoken_bench.cluster.simulated import Cluster
+from pertoken_bench.cluster.simulated import SimulatedCluster
 from pertoken_bench.compiled_engine import layout as at
 from pertoken_bench.compiled_engine.fleet import Fleet
 from pertoken_bench.compiled_engine.layout import Reals
@@ -48,7 +48,7 @@ class RunScore:
     timeline: Timeline = Timeline()
 
 
-def measure(policy: str, fleet: Fleet, cluster: Cluster, bounds: Mapping[int, float]) -> dict[str, Any]:
+def measure(policy: str, fleet: Fleet, cluster: SimulatedCluster, bounds: Mapping[int, float]) -> dict[str, Any]:
     """Figures over all services; `bounds` is the least cost by service at the attainment that was reached."""
     reals = fleet.state.services_f
     totals = {column: float(reals[:, column].sum()) for column in range(at.R_REQUESTS, at.F_EDGES)}

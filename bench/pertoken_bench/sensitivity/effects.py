@@ -21,7 +21,7 @@ SURE: Final = 2.0  # standard deviations
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FigureChange:
     """Of a run against another with the same seed, mean over the seeds.
 
     Attributes:
@@ -32,7 +32,7 @@ class Change:
     usd: float
     attained: float
 
-    def beyond(self, noise: Change) -> bool:
+    def beyond(self, noise: FigureChange) -> bool:
         """Whether one of the two is more than noise."""
         return abs(self.usd) > noise.usd or abs(self.attained) > noise.attained
 
@@ -42,13 +42,13 @@ class Variation:
     """One number at another value than the shipped one, with the changes by piece."""
 
     value: float
-    by_piece: Mapping[str, Change]
+    by_piece: Mapping[str, FigureChange]
 
     @property
-    def overall(self) -> Change:
+    def overall(self) -> FigureChange:
         """Mean over the pieces."""
         changes = self.by_piece.values()
-        return Change(mean(change.usd for change in changes), mean(change.attained for change in changes))
+        return FigureChange(mean(change.usd for change in changes), mean(change.attained for change in changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Sensitivity:
         seeds: of each run.
     """
 
-    noise: Mapping[str, Change]
+    noise: Mapping[str, FigureChange]
     variations: Mapping[tuple[str, ...], tuple[Variation, ...]]
     pieces: tuple[Piece, ...]
     seeds: tuple[int, ...]
@@ -143,9 +143,9 @@ def sensitivity(
         (case.piece.scenario, case.seed, case.path, case.value): s for case, s in zip(cases, scores, strict=True)
     }
 
-    def change(piece: Piece, path: tuple[str, ...], value: float) -> Change:
+    def change(piece: Piece, path: tuple[str, ...], value: float) -> FigureChange:
         pairs = [(by_case[piece.scenario, seed, (), 0.0], by_case[piece.scenario, seed, path, value]) for seed in seeds]
-        return Change(
+        return FigureChange(
             mean(100.0 * (after.usd / before.usd - 1.0) for before, after in pairs),
             mean(after.attained - before.attained for before, after in pairs),
         )
@@ -167,20 +167,20 @@ def sensitivity(
     )
 
 
-def noise(scores: Sequence[CostAndAttainment], seeds: int) -> Change:
+def noise(scores: Sequence[CostAndAttainment], seeds: int) -> FigureChange:
     """What a mean over `seeds` differences of two runs differs by, where only arrivals differ."""
     usd = [score.usd for score in scores]
     factor = SURE * sqrt(2.0 / seeds)
-    return Change(
+    return FigureChange(
         factor * 100.0 * stdev(usd) / mean(usd),
         factor * stdev([score.attained for score in scores]),
     )
 
 
-def overall(noises: Mapping[str, Change]) -> Change:
+def overall(noises: Mapping[str, FigureChange]) -> FigureChange:
     """Noise of a mean over the pieces."""
     count = len(noises)
-    return Change(
+    return FigureChange(
         sqrt(fsum(each.usd**2 for each in noises.values())) / count,
         sqrt(fsum(each.attained**2 for each in noises.values())) / count,
     )

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertoken_bench.traces.files import TraceError
-from pertoken_bench.traces.formats import INSTANTS, BadRow, Clock, Layout, blocks, since_epoch, tokens
+from pertoken_bench.traces.formats import INSTANTS, BadTraceRow, RowLayout, TimeUnit, blocks, since_epoch, tokens
 
 MOST_REQUESTS: Final = 40_000_000  # kept in memory at once, 16 bytes each
 _KINDS_TOLD: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedColumns:
     """What to keep.
 
     Attributes:
@@ -45,7 +45,7 @@ class Skipped:
         """How many."""
         return sum(kind[0] for kind in self.kinds.values())
 
-    def add(self, mistake: BadRow, line: int) -> None:
+    def add(self, mistake: BadTraceRow, line: int) -> None:
         """One more."""
         self.kinds.setdefault((mistake.field, mistake.wanted), [0, line, str(mistake)])[0] += 1
 
@@ -96,7 +96,7 @@ class Source:
     every: int
 
     @classmethod
-    def of(cls, layout: Layout, name: Callable[[tuple[Any, ...]], str]) -> Source:
+    def of(cls, layout: RowLayout, name: Callable[[tuple[Any, ...]], str]) -> Source:
         """Of a layout; `name` gives the file's name of a place."""
         instant, wanted = INSTANTS[layout.clock]
         return cls(
@@ -106,7 +106,7 @@ class Source:
             name(layout.outputs),
             instant,
             wanted,
-            layout.clock is Clock.KEPT,
+            layout.clock is TimeUnit.KEPT,
             bool(layout.model),
             layout.every if layout.blocks else 0,
         )
@@ -115,7 +115,7 @@ class Source:
 class Columns:
     """Columns of a trace while it is read."""
 
-    def __init__(self, path: Path, wanted: Wanted) -> None:
+    def __init__(self, path: Path, wanted: WantedColumns) -> None:
         self._path, self._wanted = path, wanted
         self._arrival, self._in, self._out = array("d"), array("i"), array("i")
         self._prefix, self._lengths = array("q"), array("i")
@@ -124,7 +124,7 @@ class Columns:
         self.rows = 0
         self.unit = "line"  # what a row is in the file
 
-    def bad(self, mistake: BadRow, line: int) -> None:
+    def bad(self, mistake: BadTraceRow, line: int) -> None:
         """A row that is no request.
 
         Raises:
@@ -145,7 +145,7 @@ class Columns:
             instant = self._instant(source, fields[0])
             inputs, outputs = tokens(fields[1], source.inputs), tokens(fields[2], source.outputs)
             prefix = blocks(fields[4], "blocks of the prompt", source.every) if source.every else ()
-        except BadRow as mistake:
+        except BadTraceRow as mistake:
             self.bad(mistake, line)
             return
         self.rows += 1
@@ -169,9 +169,9 @@ class Columns:
     def _instant(self, source: Source, value: Any) -> float:
         instant = source.instant(value)
         if instant is None:
-            raise BadRow(source.time, "" if value is None else value, source.wanted)
+            raise BadTraceRow(source.time, "" if value is None else value, source.wanted)
         if self._first is not None and not source.kept and since_epoch(instant) != since_epoch(self._first):
-            raise BadRow(source.time, value, "on the clock of the rows before")
+            raise BadTraceRow(source.time, value, "on the clock of the rows before")
         return instant
 
     def requests(self) -> Requests:

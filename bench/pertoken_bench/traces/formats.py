@@ -22,7 +22,7 @@ DEEPEST: Final = 4  # objects within objects
 MOST_KEYS: Final = 1_000  # looked at in one record
 
 
-class Clock(Enum):
+class TimeUnit(Enum):
     """What the numbers of a time field count."""
 
     KEPT = "seconds from the trace's own start, which is kept"
@@ -32,7 +32,7 @@ class Clock(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class TraceFormat:
     """One published format.
 
     Attributes:
@@ -46,7 +46,7 @@ class Format:
     time: str
     inputs: str
     outputs: str
-    clock: Clock
+    clock: TimeUnit
     also: tuple[str, ...] = ()
     model: str = "model"
     blocks: str = ""
@@ -56,35 +56,35 @@ class Format:
 # Sources: Azure/AzurePublicDataset (2023, 2024, LMM 2025), HPMLL/BurstGPT (releases 1-3), Mutinifni/splitwise-sim,
 # microsoft/vidur, alibaba-edu/qwen-bailian-usagetraces-anon, kvcache-ai/Mooncake (FAST25-release).
 FORMATS: Final = (
-    Format("pertoken", "arrival_s", "input_tokens", "output_tokens", Clock.KEPT, blocks="prefix_ids"),
-    Format("Azure", "TIMESTAMP", "ContextTokens", "GeneratedTokens", Clock.ANY),
-    Format("BurstGPT", "Timestamp", "Request tokens", "Response tokens", Clock.SECONDS),
-    Format("Splitwise", "arrival_timestamp", "prompt_size", "token_size", Clock.SECONDS),
-    Format("Vidur", "arrived_at", "num_prefill_tokens", "num_decode_tokens", Clock.SECONDS),
-    Format(
-        "Qwen-Bailian", "timestamp", "input_length", "output_length", Clock.SECONDS, ("chat_id",), "", "hash_ids", 16
+    TraceFormat("pertoken", "arrival_s", "input_tokens", "output_tokens", TimeUnit.KEPT, blocks="prefix_ids"),
+    TraceFormat("Azure", "TIMESTAMP", "ContextTokens", "GeneratedTokens", TimeUnit.ANY),
+    TraceFormat("BurstGPT", "Timestamp", "Request tokens", "Response tokens", TimeUnit.SECONDS),
+    TraceFormat("Splitwise", "arrival_timestamp", "prompt_size", "token_size", TimeUnit.SECONDS),
+    TraceFormat("Vidur", "arrived_at", "num_prefill_tokens", "num_decode_tokens", TimeUnit.SECONDS),
+    TraceFormat(
+        "Qwen-Bailian", "timestamp", "input_length", "output_length", TimeUnit.SECONDS, ("chat_id",), "", "hash_ids", 16
     ),
-    Format("Mooncake", "timestamp", "input_length", "output_length", Clock.MILLISECONDS, blocks="hash_ids"),
+    TraceFormat("Mooncake", "timestamp", "input_length", "output_length", TimeUnit.MILLISECONDS, blocks="hash_ids"),
 )
 # Access logs, and what generators of workloads (ServeGen) write: a time and a pair of token counts anywhere.
 TIMES: Final = {
-    "arrivals": Clock.SECONDS,
-    "arrivaltime": Clock.ANY,
-    "arrivaltimestamp": Clock.ANY,
-    "arrivedat": Clock.ANY,
-    "requesttimestamp": Clock.ANY,
-    "starttime": Clock.ANY,
-    "startedat": Clock.ANY,
-    "receivedat": Clock.ANY,
-    "timestamp": Clock.ANY,
-    "timestamps": Clock.SECONDS,
-    "timestampms": Clock.MILLISECONDS,
-    "time": Clock.ANY,
-    "ts": Clock.ANY,
-    "datetime": Clock.ANY,
-    "createdat": Clock.ANY,
-    "created": Clock.ANY,
-    "requesttime": Clock.ANY,  # the last: web servers call a duration so
+    "arrivals": TimeUnit.SECONDS,
+    "arrivaltime": TimeUnit.ANY,
+    "arrivaltimestamp": TimeUnit.ANY,
+    "arrivedat": TimeUnit.ANY,
+    "requesttimestamp": TimeUnit.ANY,
+    "starttime": TimeUnit.ANY,
+    "startedat": TimeUnit.ANY,
+    "receivedat": TimeUnit.ANY,
+    "timestamp": TimeUnit.ANY,
+    "timestamps": TimeUnit.SECONDS,
+    "timestampms": TimeUnit.MILLISECONDS,
+    "time": TimeUnit.ANY,
+    "ts": TimeUnit.ANY,
+    "datetime": TimeUnit.ANY,
+    "createdat": TimeUnit.ANY,
+    "created": TimeUnit.ANY,
+    "requesttime": TimeUnit.ANY,  # the last: web servers call a duration so
 }
 PAIRS: Final = (
     ("prompttokens", "completiontokens"),
@@ -105,7 +105,7 @@ EXPECTED: Final = (
 )
 
 
-class BadRow(ValueError):
+class BadTraceRow(ValueError):
     """A row that is no request: field, value and what was expected."""
 
     def __init__(self, field: str, value: object, wanted: str) -> None:
@@ -115,13 +115,13 @@ class BadRow(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowLayout:
     """Where the fields of this file's rows are: paths of keys, or one column."""
 
     time: tuple[Any, ...]
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
-    clock: Clock
+    clock: TimeUnit
     model: tuple[Any, ...] = ()
     blocks: tuple[Any, ...] = ()
     every: int = 1  # this many blocks make one of `BLOCK_TOKENS`
@@ -132,21 +132,21 @@ def plain(name: object) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
-def layout_of(keys: Mapping[str, tuple[Any, ...]]) -> Layout | None:
+def layout_of(keys: Mapping[str, tuple[Any, ...]]) -> RowLayout | None:
     """Where the fields are, by plain keys and the paths that lead to them; None when it is no format known here."""
     for known in FORMATS:
         names = [plain(name) for name in (known.time, known.inputs, known.outputs)]
         if all(name in keys for name in (*names, *map(plain, known.also))):
             time, inputs, outputs = (keys[name] for name in names)
             blocks, model = keys.get(plain(known.blocks), ()), keys.get(plain(known.model), ())
-            return Layout(time, inputs, outputs, known.clock, model, blocks, BLOCK_TOKENS // known.block_tokens)
+            return RowLayout(time, inputs, outputs, known.clock, model, blocks, BLOCK_TOKENS // known.block_tokens)
     times = [name for name in TIMES if name in keys]
     pairs = [pair for pair in PAIRS if pair[0] in keys and pair[1] in keys]
     if not times or not pairs:
         return None
     time_name = min(times, key=lambda name: len(keys[name]))  # of those at one depth the first listed
     pair = min(pairs, key=lambda names: len(keys[names[0]]))
-    return Layout(keys[time_name], keys[pair[0]], keys[pair[1]], TIMES[time_name], keys.get("model", ()))
+    return RowLayout(keys[time_name], keys[pair[0]], keys[pair[1]], TIMES[time_name], keys.get("model", ()))
 
 
 def paths_of(record: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -192,7 +192,7 @@ def tokens(value: Any, field: str) -> int:
         return number
     real = _number(value)
     if real is None or not 1 <= real <= MOST_TOKENS or not real.is_integer():
-        raise BadRow(field, "" if value is None else value, "a whole number >= 1")
+        raise BadTraceRow(field, "" if value is None else value, "a whole number >= 1")
     return int(real)
 
 
@@ -208,7 +208,7 @@ def blocks(value: Any, field: str, every: int) -> list[int]:
     except (TypeError, ValueError):
         ids = [-1]
     if any(not 0 <= item < 2**62 for item in ids):
-        raise BadRow(field, value, "a list of whole numbers >= 0")
+        raise BadTraceRow(field, value, "a list of whole numbers >= 0")
     return ids[every - 1 :: every]
 
 
@@ -256,11 +256,11 @@ def _date(text: str) -> float | None:
     return seconds if 0 <= seconds <= LATEST else None
 
 
-INSTANTS: Final[Mapping[Clock, tuple[Callable[[Any], float | None], str]]] = {
-    Clock.KEPT: (_seconds(1.0), "seconds >= 0"),
-    Clock.SECONDS: (_seconds(1.0), "seconds >= 0"),
-    Clock.MILLISECONDS: (_seconds(1e-3), "milliseconds >= 0"),
-    Clock.ANY: (_any, "a date and time in ISO 8601, or seconds or milliseconds since the epoch"),
+INSTANTS: Final[Mapping[TimeUnit, tuple[Callable[[Any], float | None], str]]] = {
+    TimeUnit.KEPT: (_seconds(1.0), "seconds >= 0"),
+    TimeUnit.SECONDS: (_seconds(1.0), "seconds >= 0"),
+    TimeUnit.MILLISECONDS: (_seconds(1e-3), "milliseconds >= 0"),
+    TimeUnit.ANY: (_any, "a date and time in ISO 8601, or seconds or milliseconds since the epoch"),
 }
 
 

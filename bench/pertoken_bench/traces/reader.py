@@ -10,9 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from pertoken_bench.traces.columns import Columns, Requests, Source, Wanted
+from pertoken_bench.traces.columns import Columns, Requests, Source, WantedColumns
 from pertoken_bench.traces.files import LONGEST_LINE, TraceError, opened, opened_pieces
-from pertoken_bench.traces.formats import EXPECTED, BadRow, layout_of, missing_of, paths_of, plain
+from pertoken_bench.traces.formats import EXPECTED, BadTraceRow, layout_of, missing_of, paths_of, plain
 
 LISTS: Final = ("requests", "data", "records", "items", "entries", "logs")
 _ARRAY: Final = re.compile(rf'\s*(?:\{{\s*"(?:{"|".join(LISTS)})"\s*:\s*)?\[')
@@ -21,7 +21,7 @@ _LONGEST_MILLISECONDS: Final = 1e9  # 11 days; what is larger counts from the ep
 LOOKED_AT: Final = 100  # lines of a log until one must be a request
 
 
-def read_requests(path: Path, wanted: Wanted) -> Requests:
+def read_requests(path: Path, wanted: WantedColumns) -> Requests:
     """Read a request trace of any known format; memory grows with the requests that are kept, not with the file.
 
     Raises:
@@ -57,7 +57,7 @@ def _from_csv(path: Path, first: str, lines: Iterator[str], columns: Columns) ->
         try:
             row = next(reader, None)
         except csv.Error as error:
-            columns.bad(BadRow("row", str(error), "CSV"), line)
+            columns.bad(BadTraceRow("row", str(error), "CSV"), line)
             continue
         if row is None:
             return
@@ -73,7 +73,7 @@ def _from_records(path: Path, objects: Iterator[tuple[int, Any]], columns: Colum
     for number, value in objects:
         try:
             records = _requests_in(value)
-        except BadRow as mistake:
+        except BadTraceRow as mistake:
             keys = [] if keys is None else keys
             columns.bad(mistake, number)
         else:
@@ -89,7 +89,7 @@ def _from_records(path: Path, objects: Iterator[tuple[int, Any]], columns: Colum
 def _one(sources: list[Source], record: Mapping[str, Any], number: int, columns: Columns) -> None:
     source = _source(sources, record)
     if source is None:
-        columns.bad(BadRow("row", ",".join(map(str, record)), "a request with a time and token counts"), number)
+        columns.bad(BadTraceRow("row", ",".join(map(str, record)), "a request with a time and token counts"), number)
     else:
         columns.add(source, [_at(record, place) for place in source.places], number)
 
@@ -103,7 +103,7 @@ def _requests_in(value: Any) -> Sequence[Mapping[str, Any]]:
         BadRow: it is no object, or holds something else.
     """
     if not isinstance(value, Mapping) or not value:
-        raise BadRow("row", _shown(value), "a JSON object")
+        raise BadTraceRow("row", _shown(value), "a JSON object")
     name = next((name for name in LISTS if isinstance(value.get(name), list)), None)
     if name is None:
         return [value]
@@ -112,7 +112,7 @@ def _requests_in(value: Any) -> Sequence[Mapping[str, Any]]:
     if isinstance(moment, int | float) and not isinstance(moment, bool) and moment < _LONGEST_MILLISECONDS:
         beside["timestamp_ms"] = beside.pop("timestamp")
     if not all(isinstance(part, Mapping) for part in value[name]):
-        raise BadRow(name, "a list", "a list of requests")
+        raise BadTraceRow(name, "a list", "a list of requests")
     return [{**beside, **part} for part in value[name]]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pertoken_bench.traces.columns import Requests, Wanted
+from pertoken_bench.traces.columns import Requests, WantedColumns
 from pertoken_bench.traces.files import TraceError
 from pertoken_bench.traces.formats import MOST_TOKENS
 from pertoken_bench.traces.reader import read_requests
@@ -133,7 +133,7 @@ def load_requests(path: Path, cut: Cut, service: int, seed: int, tell: Callable[
     Raises:
         TraceError: the file or the cut cannot be used.
     """
-    read = read_requests(path, Wanted(cut.model, cut.end, cut.strict))
+    read = read_requests(path, WantedColumns(cut.model, cut.end, cut.strict))
     if tell is not None and read.remark:
         tell(read.remark)
     trace = _cut(read, cut, service)

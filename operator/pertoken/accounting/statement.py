@@ -34,7 +34,7 @@ class Prices:
 
     def usd(self, tokens: Tokens) -> Decimal:
         """What these tokens come to."""
-        new, cached, output = counted(tokens)
+        new, cached, output = whole_tokens(tokens)
         total = Decimal(0)
         for price, count in ((self.input, new), (self.cached_input, cached), (self.output, output)):
             if price is not None:
@@ -119,7 +119,7 @@ class Statement:
     def _prices(self, parts: tuple[Bill, ...]) -> Prices | None:
         if not self.bill.priced:
             return None
-        prices = [_price(part.usd, count) for part, count in zip(parts, counted(self.tokens), strict=True)]
+        prices = [_price(part.usd, count) for part, count in zip(parts, whole_tokens(self.tokens), strict=True)]
         return Prices(*prices)
 
 
@@ -135,7 +135,7 @@ def statement(time: GpuTime, tokens: Tokens, weights: Weights) -> Statement:
     Raises:
         ValueError: a token count or weight is negative or not finite.
     """
-    counts = counted(tokens)
+    counts = whole_tokens(tokens)
     charges = _charges(weights, counts)
     if not any(charges):
         charges = _charges(EQUAL, counts)
@@ -147,7 +147,7 @@ def statement(time: GpuTime, tokens: Tokens, weights: Weights) -> Statement:
     return Statement(tokens, parts[0], parts[1], parts[2], time.idle, time.warming, time.unallocated)
 
 
-def counted(tokens: Tokens) -> tuple[Decimal, Decimal, Decimal]:
+def whole_tokens(tokens: Tokens) -> tuple[Decimal, Decimal, Decimal]:
     """Computed input, cached input and output tokens, whole ones (engines count whole tokens).
 
     Raises:

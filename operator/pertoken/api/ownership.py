@@ -71,7 +71,7 @@ def _wrote_label(entry: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class OwnershipClaim:
     """For whom pertoken wants to write an object.
 
     Attributes:
@@ -85,7 +85,7 @@ class Claim:
     workload_uid: str = ""
 
 
-def stranger(marks: Marks, claim: Claim) -> str:
+def stranger(marks: Marks, claim: OwnershipClaim) -> str:
     """Why an object is not pertoken's to write for this claim, in words; empty when it is proven to be."""
     if claim.workload_uid:
         ours = claim.workload_uid in marks.owners and marks.labelled_by_us
@@ -104,7 +104,7 @@ def stranger(marks: Marks, claim: Claim) -> str:
     )
 
 
-def _named(owner: Mapping[str, Any], claim: Claim) -> str:
+def _named(owner: Mapping[str, Any], claim: OwnershipClaim) -> str:
     name = f"{owner.get('kind', '')} {owner.get('name', '')}"
     earlier = owner.get("kind") == "InferenceService" and owner.get("name") == claim.service.name
     return f"an earlier {name}, which is being deleted" if earlier else name

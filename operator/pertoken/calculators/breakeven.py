@@ -12,7 +12,7 @@ from pertoken.units import SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class ReplicaGroup:
     """Replicas of one kind.
 
     Attributes:
@@ -57,7 +57,7 @@ def api_usd_per_request(load: Load, prices: PriceList) -> float:
     return list_value(Tokens(1.0, load.input_tokens, cached, load.output_tokens), prices)
 
 
-def break_even(fleet: Fleet, load: Load, prices: PriceList) -> BreakEven:
+def break_even(fleet: ReplicaGroup, load: Load, prices: PriceList) -> BreakEven:
     """The loads at which own GPUs become, and stay, cheaper.
 
     n replicas pay for themselves from n times the first one's break-even load on, and are needed just above the load

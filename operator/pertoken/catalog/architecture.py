@@ -17,7 +17,7 @@ from pertoken.catalog.block_configs import read_blocks
 from pertoken.catalog.bounds import PARAMETERS
 from pertoken.catalog.config import Config, Unclear
 from pertoken.catalog.config_feeds import Feeds, read_feeds, ungated
-from pertoken.catalog.config_layers import Kinds, layer_kinds
+from pertoken.catalog.config_layers import LayerKinds, layer_kinds
 from pertoken.catalog.config_mixers import Mixers
 from pertoken.catalog.config_quantization import read_quantization
 from pertoken.catalog.layered import Layer
@@ -136,7 +136,7 @@ def _model(model_id: str, known: Config, source: str) -> Model:
     count = known.layers()
     if known.raw.get("block_configs"):
         layers: Sequence[Layer] = read_blocks(known, count)
-        kinds = Kinds(())
+        kinds = LayerKinds(())
     else:
         kinds = layer_kinds(known, count)
         layers = _layers(known, kinds)
@@ -201,7 +201,7 @@ def _layers_by_part(layers: Iterable[Layer]) -> Mapping[str, int]:
     return parts
 
 
-def _layers(known: Config, kinds: Kinds) -> list[Layer]:
+def _layers(known: Config, kinds: LayerKinds) -> list[Layer]:
     mixers, feeds = Mixers.of(known, kinds.kinds), read_feeds(known, kinds.kinds)
     beside = _beside(known, len(kinds.kinds))
     if known.family(*_DOUBLED):

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final
 
 from pertoken.catalog.config import Config, Unclear
-from pertoken.catalog.config_layers import Kind, expert_layers
+from pertoken.catalog.config_layers import LayerKind, expert_layers
 from pertoken.catalog.layered import Experts, Layer
 
 # Families whose feed-forward has two matrices.
@@ -29,7 +29,7 @@ _BESIDE_EXPERTS: Final = ("gemma4",)  # a dense feed-forward and experts in the 
 _BESIDE_FLAGS: Final = ("parallel_attn_mlp_res", "residual_moe")  # Arctic, Grok
 _SHARED_IS_AN_EXPERT: Final = ("llama4",)
 _SHARED_WHERE_NO_EXPERTS: Final = ("granitemoe",)
-_LISTED: Final = (Kind.FEED, Kind.EXPERTS)
+_LISTED: Final = (LayerKind.FEED, LayerKind.EXPERTS)
 
 
 def ungated(known: Config) -> bool:
@@ -60,7 +60,7 @@ class _Figures:
     shared: tuple[int, ...]
 
 
-def read_feeds(known: Config, kinds: tuple[Kind, ...]) -> Feeds:
+def read_feeds(known: Config, kinds: tuple[LayerKind, ...]) -> Feeds:
     """The feed-forward of each layer.
 
     Raises:
@@ -74,10 +74,10 @@ def read_feeds(known: Config, kinds: tuple[Kind, ...]) -> Feeds:
     routed = expert_layers(known, layers) if any(figures.experts) else (False,) * layers
     feeds = []
     for index, kind in enumerate(kinds):
-        if kind is Kind.NOTHING or (listed and kind not in _LISTED):
+        if kind is LayerKind.NOTHING or (listed and kind not in _LISTED):
             feeds.append(Layer(1))
             continue
-        has_experts = kind is Kind.EXPERTS if listed else routed[index]
+        has_experts = kind is LayerKind.EXPERTS if listed else routed[index]
         if has_experts and figures.experts[index]:
             feeds.append(_routed(known, figures, index, unit))
         else:

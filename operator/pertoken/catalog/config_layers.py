@@ -14,7 +14,7 @@ from pertoken.catalog.config_keys import PATTERN_KEYS, SPELLINGS
 from pertoken.raw.values import shown
 
 
-class Kind(StrEnum):
+class LayerKind(StrEnum):
     """What a layer does; `FEED` and `EXPERTS` are feed-forwards that a pattern lists as layers of their own."""
 
     FULL = "full"
@@ -30,37 +30,37 @@ class Kind(StrEnum):
 
 
 _WORDS: Final = {
-    Kind.FULL: "* a g full full_attention attention global global_attention attn full_attn self_attention softmax"
+    LayerKind.FULL: "* a g full full_attention attention global global_attention attn full_attn self_attention softmax"
     " deepseek_sparse_attention sparse_attention dsa mla gqa dense_attention hybrid_attention",
-    Kind.WINDOW: "l s w sliding sliding_attention sliding_window_attention sliding_window local local_attention"
+    LayerKind.WINDOW: "l s w sliding sliding_attention sliding_window_attention sliding_window local local_attention"
     " chunked chunked_attention swa window window_attention",
-    Kind.LINEAR: "linear linear_attention gla gdn kda gated_deltanet gated_delta_net lightning lightning_attention"
+    LayerKind.LINEAR: "linear linear_attention gla gdn kda gated_deltanet gated_delta_net lightning lightning_attention"
     " linear_attn kimi_delta_attention deltanet delta_net",
-    Kind.MAMBA: "m m1 m2 mamba mamba1 mamba2 ssm",
-    Kind.CONV: "c conv short_conv shortconv",
-    Kind.GATED_RECURRENT: "r recurrent rglru rg_lru",
-    Kind.BOTH: "h hybrid parallel parallel_hybrid",
-    Kind.FEED: "- mlp ffn dense feed_forward feedforward",
-    Kind.EXPERTS: "e o moe sparse experts",
-    Kind.NOTHING: "no_op noop identity skip none",
+    LayerKind.MAMBA: "m m1 m2 mamba mamba1 mamba2 ssm",
+    LayerKind.CONV: "c conv short_conv shortconv",
+    LayerKind.GATED_RECURRENT: "r recurrent rglru rg_lru",
+    LayerKind.BOTH: "h hybrid parallel parallel_hybrid",
+    LayerKind.FEED: "- mlp ffn dense feed_forward feedforward",
+    LayerKind.EXPERTS: "e o moe sparse experts",
+    LayerKind.NOTHING: "no_op noop identity skip none",
 }
-WORDS: Final[Mapping[str, Kind]] = {word: kind for kind, words in _WORDS.items() for word in words.split()}
+WORDS: Final[Mapping[str, LayerKind]] = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 # Lists of numbers say a kind by 0 and 1, and which is which depends on the key.
-_NUMBERS: Final[Mapping[str, tuple[Kind, Kind]]] = {
-    "attn_type_list": (Kind.LINEAR, Kind.FULL),
-    "hybrid_layer_pattern": (Kind.FULL, Kind.WINDOW),
-    "sliding_window_pattern": (Kind.FULL, Kind.WINDOW),
-    "layer_types": (Kind.FULL, Kind.WINDOW),
-    "attention_types": (Kind.FULL, Kind.WINDOW),
+_NUMBERS: Final[Mapping[str, tuple[LayerKind, LayerKind]]] = {
+    "attn_type_list": (LayerKind.LINEAR, LayerKind.FULL),
+    "hybrid_layer_pattern": (LayerKind.FULL, LayerKind.WINDOW),
+    "sliding_window_pattern": (LayerKind.FULL, LayerKind.WINDOW),
+    "layer_types": (LayerKind.FULL, LayerKind.WINDOW),
+    "attention_types": (LayerKind.FULL, LayerKind.WINDOW),
 }
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _MOST_LETTERS: Final = 64
-_OTHERS_ARE: Final[Mapping[str, Kind]] = {  # lists of the indices of layers with full attention
-    "attn_layer_indices": Kind.MAMBA,
-    "full_attention_layers": Kind.LINEAR,
-    "full_attn_layers": Kind.LINEAR,
-    "full_attn_idxs": Kind.WINDOW,
-    "global_attn_idx": Kind.WINDOW,
+_OTHERS_ARE: Final[Mapping[str, LayerKind]] = {  # lists of the indices of layers with full attention
+    "attn_layer_indices": LayerKind.MAMBA,
+    "full_attention_layers": LayerKind.LINEAR,
+    "full_attn_layers": LayerKind.LINEAR,
+    "full_attn_idxs": LayerKind.WINDOW,
+    "global_attn_idx": LayerKind.WINDOW,
 }
 _REPEATED: Final = frozenset({"sliding_window_pattern", "layer_pattern", "block_types", "attention_types"})
 _NUMBER_OF_LAYERS: Final = frozenset({"sliding_window_pattern"})
@@ -88,33 +88,33 @@ _PARALLEL: Final = ("falcon_h1", "hymba")
 
 
 @dataclass(frozen=True, slots=True)
-class Kinds:
+class LayerKinds:
     """Layer by layer, and what of it had to be guessed (never towards less memory)."""
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[LayerKind, ...]
     doubts: tuple[str, ...] = ()
 
 
-def layer_kinds(config: Config, layers: int) -> Kinds:
+def layer_kinds(config: Config, layers: int) -> LayerKinds:
     """The kind of each layer.
 
     Raises:
         Unclear: a pattern does not fit the number of layers.
     """
     if config.family(*_PARALLEL):
-        return Kinds((Kind.BOTH,) * layers)
+        return LayerKinds((LayerKind.BOTH,) * layers)
     doubts: list[str] = []
     for key in PATTERN_KEYS:
         kinds = _pattern(config, key, layers, doubts)
         if kinds:
-            return Kinds(_windowed(config, kinds), tuple(dict.fromkeys(doubts)))
+            return LayerKinds(_windowed(config, kinds), tuple(dict.fromkeys(doubts)))
     kinds = _by_index(config, layers) or _by_interval(config, layers)
     if kinds:
-        return Kinds(kinds)
+        return LayerKinds(kinds)
     return _by_window(config, layers)
 
 
-def _pattern(config: Config, key: str, layers: int, doubts: list[str]) -> tuple[Kind, ...]:
+def _pattern(config: Config, key: str, layers: int, doubts: list[str]) -> tuple[LayerKind, ...]:
     value = config.raw.get(key)
     if isinstance(value, str):
         items: list[Any] = value.replace(",", " ").split() if _separated(value) else list(value.strip().strip("|"))
@@ -145,7 +145,7 @@ def _separated(text: str) -> bool:
     return any(mark in text for mark in ", ") or text.strip().lower() in WORDS
 
 
-def _kind(key: str, item: Any, doubts: list[str]) -> Kind:
+def _kind(key: str, item: Any, doubts: list[str]) -> LayerKind:
     if isinstance(item, bool | int) and item in (0, 1) and key in _NUMBERS:
         return _NUMBERS[key][int(item)]
     text = _CAPITAL.sub("_", item.strip()[:_MOST_LETTERS]) if isinstance(item, str) else ""
@@ -154,17 +154,17 @@ def _kind(key: str, item: Any, doubts: list[str]) -> Kind:
     if word in WORDS:
         return WORDS[word]
     doubts.append(f"{key}: {shown(item)} is no kind of layer known here; counted as full attention")
-    return Kind.FULL
+    return LayerKind.FULL
 
 
-def _lists_feeds(kinds: Iterable[Kind]) -> bool:
-    return any(kind in {Kind.FEED, Kind.EXPERTS} for kind in kinds)
+def _lists_feeds(kinds: Iterable[LayerKind]) -> bool:
+    return any(kind in {LayerKind.FEED, LayerKind.EXPERTS} for kind in kinds)
 
 
-def _windowed(config: Config, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+def _windowed(config: Config, kinds: tuple[LayerKind, ...]) -> tuple[LayerKind, ...]:
     """Recurrent Gemma's attention sees a window, whatever its pattern calls it."""
     if config.family("recurrent_gemma"):
-        return tuple(Kind.WINDOW if kind is Kind.FULL else kind for kind in kinds)
+        return tuple(LayerKind.WINDOW if kind is LayerKind.FULL else kind for kind in kinds)
     return kinds
 
 
@@ -186,21 +186,21 @@ def indices(config: Config, key: str, layers: int, values: Any = None) -> frozen
     return frozenset((item - first) % layers for item in numbers)
 
 
-def _by_index(config: Config, layers: int) -> tuple[Kind, ...]:
+def _by_index(config: Config, layers: int) -> tuple[LayerKind, ...]:
     nested = config.raw.get("linear_attn_config")
     if isinstance(nested, Mapping):
         return _kimi(nested, layers)
     for key, other in _OTHERS_ARE.items():
         if config.listed(key):
             full = indices(config, key, layers)
-            return tuple(Kind.FULL if index in full else other for index in range(layers))
+            return tuple(LayerKind.FULL if index in full else other for index in range(layers))
     if config.listed("swa_layers"):
         windowed = indices(config, "swa_layers", layers)
-        return tuple(Kind.WINDOW if index in windowed else Kind.FULL for index in range(layers))
+        return tuple(LayerKind.WINDOW if index in windowed else LayerKind.FULL for index in range(layers))
     return ()
 
 
-def _kimi(nested: Mapping[str, Any], layers: int) -> tuple[Kind, ...]:
+def _kimi(nested: Mapping[str, Any], layers: int) -> tuple[LayerKind, ...]:
     """Two lists that together name every layer, counted from 1."""
     lists = {name: value for name, value in nested.items() if isinstance(value, list | tuple)}
     linear = [item for name, value in lists.items() if not name.startswith("full") for item in value]
@@ -220,28 +220,28 @@ def _kimi(nested: Mapping[str, Any], layers: int) -> tuple[Kind, ...]:
     ):
         raise Unclear(where, f"names {len(set(named))} layers; expected each of {layers} once")
     first = min(named)
-    return tuple(Kind.LINEAR if index + first in set(linear) else Kind.FULL for index in range(layers))
+    return tuple(LayerKind.LINEAR if index + first in set(linear) else LayerKind.FULL for index in range(layers))
 
 
-def _by_interval(config: Config, layers: int) -> tuple[Kind, ...]:
+def _by_interval(config: Config, layers: int) -> tuple[LayerKind, ...]:
     group = config.every("layer_group_size")
     if group > 1:  # Ling and Ring: linear attention but for the last of each group and what is left at the end
         whole = layers // group * group
-        return tuple(Kind.FULL if (i + 1) % group == 0 or i >= whole else Kind.LINEAR for i in range(layers))
+        return tuple(LayerKind.FULL if (i + 1) % group == 0 or i >= whole else LayerKind.LINEAR for i in range(layers))
     every = config.every("full_attention_interval") or config.every("attn_layer_period")
     if not every or not any(config.number(key) for key in _RECURRENT_KEYS):
         return ()
-    recurrent = Kind.LINEAR if config.number("linear_value_heads") else Kind.MAMBA
+    recurrent = LayerKind.LINEAR if config.number("linear_value_heads") else LayerKind.MAMBA
     offset = config.every("attn_layer_offset") if config.every("attn_layer_period") else every - 1
-    return tuple(Kind.FULL if index % every == offset % every else recurrent for index in range(layers))
+    return tuple(LayerKind.FULL if index % every == offset % every else recurrent for index in range(layers))
 
 
-def _by_window(config: Config, layers: int) -> Kinds:
+def _by_window(config: Config, layers: int) -> LayerKinds:
     """No pattern at all: attention everywhere, with the windows that the family has."""
     listed = any(isinstance(config.raw.get(key), list) for key in SPELLINGS["window"])
     if listed:
-        return Kinds(tuple(Kind.WINDOW if size else Kind.FULL for size in config.each("window", layers)))
-    full = Kinds((Kind.FULL,) * layers)
+        return LayerKinds(tuple(LayerKind.WINDOW if size else LayerKind.FULL for size in config.each("window", layers)))
+    full = LayerKinds((LayerKind.FULL,) * layers)
     if config.number("window") is None or config.raw.get("use_sliding_window") is False:
         return full
     stated = config.flag("use_sliding_window")
@@ -249,18 +249,20 @@ def _by_window(config: Config, layers: int) -> Kinds:
         return full
     if stated and "max_window_layers" in config.raw:
         first = config.every("max_window_layers")
-        return Kinds(tuple(Kind.WINDOW if index >= first else Kind.FULL for index in range(layers)))
+        return LayerKinds(tuple(LayerKind.WINDOW if index >= first else LayerKind.FULL for index in range(layers)))
     return _by_family(config, layers, full)
 
 
-def _by_family(config: Config, layers: int, full: Kinds) -> Kinds:
+def _by_family(config: Config, layers: int, full: LayerKinds) -> LayerKinds:
     implied = next((every for names, every in _GLOBAL_EVERY if config.family(*names)), 0)
     every = config.every("sliding_window_pattern") or config.every("global_attn_every_n_layers") or implied
     if every:
-        return Kinds(tuple(Kind.FULL if (index + 1) % every == 0 else Kind.WINDOW for index in range(layers)))
+        return LayerKinds(
+            tuple(LayerKind.FULL if (index + 1) % every == 0 else LayerKind.WINDOW for index in range(layers))
+        )
     if config.family(*_ALL_WINDOWED) or config.flag("use_sliding_window"):
-        return Kinds((Kind.WINDOW,) * layers)
-    return Kinds(full.kinds, ("sliding_window: which layers have it is not said; counted as full attention",))
+        return LayerKinds((LayerKind.WINDOW,) * layers)
+    return LayerKinds(full.kinds, ("sliding_window: which layers have it is not said; counted as full attention",))
 
 
 def expert_layers(config: Config, layers: int) -> tuple[bool, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pertoken.catalog.bounds import HEAD_WIDTH, HEADS
 from pertoken.catalog.config import Config, Unclear
-from pertoken.catalog.config_layers import Kind
+from pertoken.catalog.config_layers import LayerKind
 from pertoken.catalog.layered import Attention, Recurrent
 from pertoken.catalog.layers import (
     GroupedHeads,
@@ -35,7 +35,7 @@ class Mixers:
     """The mixers of one configuration, layer by layer."""
 
     known: Config
-    kinds: tuple[Kind, ...]
+    kinds: tuple[LayerKind, ...]
     hidden: int
     heads: tuple[int | None, ...]
     kv_heads: tuple[int | None, ...]
@@ -43,37 +43,37 @@ class Mixers:
     windows: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, known: Config, kinds: tuple[Kind, ...]) -> Mixers:
+    def of(cls, known: Config, kinds: tuple[LayerKind, ...]) -> Mixers:
         """Read what may differ from layer to layer."""
         layers = len(kinds)
         by_layer = (known.each(meaning, layers) for meaning in ("heads", "kv_heads", "head_dim", "window"))
         return cls(known, kinds, known.number("hidden") or 0, *by_layer)
 
-    def attention(self, index: int, kind: Kind) -> Attention | None:
+    def attention(self, index: int, kind: LayerKind) -> Attention | None:
         """The layer's attention; None for a layer without."""
-        if kind not in {Kind.FULL, Kind.WINDOW, Kind.BOTH}:
+        if kind not in {LayerKind.FULL, LayerKind.WINDOW, LayerKind.BOTH}:
             return None
-        window = self.windows[index] if kind is Kind.WINDOW else None
-        if kind is Kind.WINDOW and not window:
+        window = self.windows[index] if kind is LayerKind.WINDOW else None
+        if kind is LayerKind.WINDOW and not window:
             raise Unclear("sliding_window", "missing, though layers have it")
         heads = self.heads[index] or 1
         if self.known.number("latent"):
             return self._latent(heads, window, index)
         return self._plain(index, kind, heads, window)
 
-    def _plain(self, index: int, kind: Kind, heads: int, window: int | None) -> Attention:
+    def _plain(self, index: int, kind: LayerKind, heads: int, window: int | None) -> Attention:
         known = self.known
         head_dim = self.head_dims[index] or known.number("head_dim") or max(1, self.hidden // heads)
         kv_heads = self.kv_heads[index] or (1 if self._one_kv_head() else heads)
         value = known.number("value") or head_dim
-        if kind is Kind.WINDOW:
+        if kind is LayerKind.WINDOW:
             heads = known.number("window_heads") or self._other("num_attention_heads") or heads
             kv_heads = known.number("window_kv_heads") or self._other("num_attention_groups") or kv_heads
             own = known.number("window_head_dim")
             head_dim, value = own or head_dim, known.number("window_value") or (own or value)
         elif known.number("global_head_dim") and known.family("gemma4"):
             head_dim = value = known.number("global_head_dim") or head_dim
-        if kind is Kind.FULL:
+        if kind is LayerKind.FULL:
             kv_heads = known.number("global_kv_heads") or kv_heads
         parameters = self._projected(kind, GroupedHeads(heads, kv_heads, head_dim, value))
         own_bytes, own_parameters = self._index_keys(index)
@@ -87,9 +87,9 @@ class Mixers:
             owns_cache=self._owns_cache(index),
         )
 
-    def _projected(self, kind: Kind, heads: GroupedHeads) -> int:
+    def _projected(self, kind: LayerKind, heads: GroupedHeads) -> int:
         known = self.known
-        one_for_both = known.flag("attention_k_eq_v") and kind is Kind.FULL
+        one_for_both = known.flag("attention_k_eq_v") and kind is LayerKind.FULL
         gated = known.flag("attn_output_gate", default=known.family(*_GATED)) or known.flag("attention_output_gate")
         return projections(
             self.hidden,
@@ -162,16 +162,16 @@ class Mixers:
         factor = self.known.number("cache_share_factor") or 1
         return index % factor == 0 if self.known.flag("use_cla") else True
 
-    def recurrent(self, kind: Kind) -> Recurrent | None:
+    def recurrent(self, kind: LayerKind) -> Recurrent | None:
         """The layer's recurrent mixer; None for a layer without."""
-        if kind is Kind.LINEAR:
+        if kind is LayerKind.LINEAR:
             return self._linear()
-        if kind in {Kind.MAMBA, Kind.BOTH}:
+        if kind in {LayerKind.MAMBA, LayerKind.BOTH}:
             return self._mamba()
-        if kind is Kind.CONV:
+        if kind is LayerKind.CONV:
             kept = max(1, (self.known.number("conv") or 3) - 1)
             return Recurrent(4 * self.hidden * self.hidden, self.hidden * kept)
-        if kind is Kind.GATED_RECURRENT:
+        if kind is LayerKind.GATED_RECURRENT:
             width = self.known.number("recurrent_width") or self.hidden
             return Recurrent(gated_recurrent(self.hidden, width, self.known.number("heads") or 1), width)
         return None

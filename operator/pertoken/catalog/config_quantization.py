@@ -17,7 +17,7 @@ from pertoken.catalog.config_quantization_methods import (
     NARROW,
     PLAIN,
     PLAIN_UNLESS_GROUPED,
-    Reading,
+    SchemeReading,
     by_method,
     by_word,
     method_of,
@@ -70,7 +70,7 @@ def read_quantization(config: Config, layers: Mapping[str, int]) -> Quantization
         return _by_dtype(config)
     if not isinstance(stated, Mapping):
         return Quantization(errors=(f"quantization_config: {shown(stated)}: expected an object",))
-    reading = Reading()
+    reading = SchemeReading()
     inner = stated.get("quantization")
     whole = {**inner, **stated} if isinstance(inner, Mapping) else stated
     parts = _parts(whole, reading, has_experts=has_experts)
@@ -96,7 +96,7 @@ def _by_dtype(config: Config) -> Quantization:
     return Quantization(native="fp8") if "float8" in stated else Quantization()
 
 
-def _parts(config: Mapping[str, Any], reading: Reading, *, has_experts: bool) -> dict[str, str]:
+def _parts(config: Mapping[str, Any], reading: SchemeReading, *, has_experts: bool) -> dict[str, str]:
     """The precision of every part, before what is left out."""
     method = method_of(config)
     groups = config.get("config_groups")
@@ -114,7 +114,7 @@ def _parts(config: Mapping[str, Any], reading: Reading, *, has_experts: bool) ->
     return dict.fromkeys(PARTS, precision)
 
 
-def _by_algorithm(config: Mapping[str, Any], reading: Reading) -> dict[str, str]:
+def _by_algorithm(config: Mapping[str, Any], reading: SchemeReading) -> dict[str, str]:
     """ModelOpt's word for all weights; none where only the cache has a scheme."""
     algorithm = config["quant_algo"]
     if algorithm is None:
@@ -124,14 +124,16 @@ def _by_algorithm(config: Mapping[str, Any], reading: Reading) -> dict[str, str]
     return dict.fromkeys(PARTS, by_word(str(algorithm), "quant_algo", reading))
 
 
-def _ungrouped(config: Mapping[str, Any], reading: Reading) -> dict[str, str]:
+def _ungrouped(config: Mapping[str, Any], reading: SchemeReading) -> dict[str, str]:
     """compressed-tensors without groups: a scheme of the cache alone, or weights thinned out."""
     if config.get("sparsity_config"):
         reading.doubts.append("quantization_config.sparsity_config: counted as if nothing were left out")
     return dict.fromkeys(PARTS, PLAIN)
 
 
-def _overridden(config: Mapping[str, Any], layers: Mapping[str, int], reading: Reading) -> Iterator[tuple[str, str]]:
+def _overridden(
+    config: Mapping[str, Any], layers: Mapping[str, int], reading: SchemeReading
+) -> Iterator[tuple[str, str]]:
     """Parts that get a precision of their own by the names of tensors (GPTQModel, AutoRound, MLX, Quark)."""
     for key in _OVERRIDES:
         entries = config.get(key)
@@ -143,7 +145,7 @@ def _overridden(config: Mapping[str, Any], layers: Mapping[str, int], reading: R
 
 
 def _named_parts(
-    entries: Mapping[str, Any], where: str, layers: Mapping[str, int], reading: Reading
+    entries: Mapping[str, Any], where: str, layers: Mapping[str, int], reading: SchemeReading
 ) -> Iterator[tuple[str, str]]:
     by_precision: dict[str, list[str]] = {}
     for name, entry in list(entries.items())[:MOST_NAMES]:
@@ -164,7 +166,7 @@ def _named_parts(
         yield from ((part, precision) for part in parts_mostly_named(names, layers))
 
 
-def _by_groups(config: Mapping[str, Any], groups: Mapping[str, Any], reading: Reading) -> dict[str, str]:
+def _by_groups(config: Mapping[str, Any], groups: Mapping[str, Any], reading: SchemeReading) -> dict[str, str]:
     """Groups of tensors with a scheme of their own (compressed-tensors, modelopt)."""
     algorithms = config.get("quantized_layers")
     if isinstance(algorithms, Mapping):
@@ -182,7 +184,7 @@ def _by_groups(config: Mapping[str, Any], groups: Mapping[str, Any], reading: Re
     return parts
 
 
-def _scheme(weights: Mapping[str, Any], activations: Any, stated: str, reading: Reading) -> str:
+def _scheme(weights: Mapping[str, Any], activations: Any, stated: str, reading: SchemeReading) -> str:
     bits = weights.get("num_bits")
     if weights.get("type") != "float":
         plain = reading.by_bits(bits, "quantization_config.config_groups.weights.num_bits")
@@ -194,7 +196,7 @@ def _scheme(weights: Mapping[str, Any], activations: Any, stated: str, reading: 
     return "mxfp4" if "mxfp4" in stated or weights.get("group_size") == _MX_GROUP else "nvfp4"
 
 
-def _mixed(config: Mapping[str, Any], reading: Reading) -> dict[str, str]:
+def _mixed(config: Mapping[str, Any], reading: SchemeReading) -> dict[str, str]:
     """A precision for every tensor by name; what is not named is as the method says, or plain."""
     rest = BY_METHOD.get(method_of(config), PLAIN)
     parts: dict[str, str] = {}
@@ -217,7 +219,7 @@ def _wider(first: str, second: str) -> str:
     return first if _WIDTHS[first] >= _WIDTHS[second] else second
 
 
-def _cache(config: Mapping[str, Any], reading: Reading) -> str:
+def _cache(config: Mapping[str, Any], reading: SchemeReading) -> str:
     """What the checkpoint asks for its KV cache."""
     scheme = config.get("kv_cache_scheme") or config.get("kv_cache_quant_algo") or config.get("kv_cache_quant_method")
     if not scheme:

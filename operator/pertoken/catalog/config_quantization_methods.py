@@ -92,7 +92,7 @@ _HALF: Final = 16
 
 
 @dataclass(slots=True)
-class Reading:
+class SchemeReading:
     """What could not be understood while one scheme was read.
 
     Attributes:
@@ -132,7 +132,7 @@ _SHOWN_BY: Final = (
 )
 
 
-def by_method(config: Mapping[str, Any], method: str, reading: Reading) -> str:
+def by_method(config: Mapping[str, Any], method: str, reading: SchemeReading) -> str:
     """The precision of most weights under a method; empty, with an error, where it is not understood."""
     if method in _READERS:
         return _READERS[method](config, reading)
@@ -144,7 +144,7 @@ def by_method(config: Mapping[str, Any], method: str, reading: Reading) -> str:
     return ""
 
 
-def _bitsandbytes(config: Mapping[str, Any], reading: Reading) -> str:
+def _bitsandbytes(config: Mapping[str, Any], reading: SchemeReading) -> str:
     if config.get("load_in_4bit") or config.get("_load_in_4bit"):
         return "int4"
     if config.get("load_in_8bit") or config.get("_load_in_8bit"):
@@ -167,7 +167,7 @@ def _bits(config: Mapping[str, Any], usual: int | None) -> Any:
     return usual
 
 
-def _codebooks(config: Mapping[str, Any], reading: Reading) -> str:
+def _codebooks(config: Mapping[str, Any], reading: SchemeReading) -> str:
     """AQLM: one code of each book stands for a whole group of weights."""
     figures = [
         config.get(key, usual)
@@ -185,7 +185,7 @@ def _codebooks(config: Mapping[str, Any], reading: Reading) -> str:
     return reading.by_bits(max(1.0, books * bits / (width * height)), "quantization_config.nbits_per_codebook")
 
 
-def _auto_round(config: Mapping[str, Any], reading: Reading) -> str:
+def _auto_round(config: Mapping[str, Any], reading: SchemeReading) -> str:
     """AutoRound (Intel Neural Compressor): integers unless `data_type` says another format."""
     bits, word = _bits(config, None), str(config.get("data_type") or "int")
     if word.startswith("int") or bits is None:
@@ -199,22 +199,22 @@ def _auto_round(config: Mapping[str, Any], reading: Reading) -> str:
     return "fp8" if quantized else reading.by_bits(bits, "quantization_config.bits")
 
 
-def _mlx(config: Mapping[str, Any], reading: Reading) -> str:
+def _mlx(config: Mapping[str, Any], reading: SchemeReading) -> str:
     mode = str(config.get("mode") or "affine")
     if mode != "affine":
         return by_word(mode, "quantization_config.mode", reading)
     return reading.by_bits(config.get("bits"), "quantization_config.bits")
 
 
-def _fp_quant(config: Mapping[str, Any], reading: Reading) -> str:
+def _fp_quant(config: Mapping[str, Any], reading: SchemeReading) -> str:
     return by_word(str(config.get("forward_dtype") or "mxfp4"), "quantization_config.forward_dtype", reading)
 
 
-def _mistral(config: Mapping[str, Any], reading: Reading) -> str:
+def _mistral(config: Mapping[str, Any], reading: SchemeReading) -> str:
     return by_word(str(config["qformat_weight"]), "quantization.qformat_weight", reading)
 
 
-def _torchao(config: Mapping[str, Any], reading: Reading) -> str:
+def _torchao(config: Mapping[str, Any], reading: SchemeReading) -> str:
     kind = config.get("quant_type")
     kind = kind.get("default", kind) if isinstance(kind, Mapping) else kind
     where = "quantization_config.quant_type"
@@ -233,7 +233,7 @@ def _torchao(config: Mapping[str, Any], reading: Reading) -> str:
     return by_word(str(width if stated else kind.get("_type") or ""), where, reading)
 
 
-def _quark(config: Mapping[str, Any], reading: Reading) -> str:
+def _quark(config: Mapping[str, Any], reading: SchemeReading) -> str:
     weights = config.get("global_quant_config")
     if weights is None and isinstance(config.get("layer_type_quant_config"), Mapping):
         weights = config["layer_type_quant_config"].get("Linear")
@@ -245,7 +245,7 @@ def _quark(config: Mapping[str, Any], reading: Reading) -> str:
     return by_word(dtype, "quantization_config.global_quant_config.weight.dtype", reading)
 
 
-def by_word(word: str, where: str, reading: Reading) -> str:
+def by_word(word: str, where: str, reading: SchemeReading) -> str:
     """A precision by the format's name."""
     text = word.lower().replace("_", "").replace("-", "")
     for part, precision in _WORDS:
@@ -255,7 +255,7 @@ def by_word(word: str, where: str, reading: Reading) -> str:
     return ""
 
 
-_READERS: Final[Mapping[str, Callable[[Mapping[str, Any], Reading], str]]] = {
+_READERS: Final[Mapping[str, Callable[[Mapping[str, Any], SchemeReading], str]]] = {
     "bitsandbytes": _bitsandbytes,
     "bnb": _bitsandbytes,
     "torchao": _torchao,

@@ -79,7 +79,7 @@ def bare_key(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class MigProfile:
     """A MIG profile: `base` is the name of the whole GPU, empty where a resource name has none."""
 
     base: str
@@ -87,17 +87,17 @@ class Slice:
     gigabytes: int
 
 
-def mig_slice(name: str) -> Slice | None:
+def mig_slice(name: str) -> MigProfile | None:
     """The profile that a name ends in (``…-MIG-3g.40gb``, ``nvidia.com/mig-1g.10gb``); None when there is none."""
     text = plain(name).removesuffix("-shared")
     match = _MIG.search(text)
     if match is None or not 1 <= int(match[1]) <= COMPUTE_SLICES or not int(match[2]):
         return None
     base = re.sub(r"[-.]mig$", "", text[: match.start()]).strip("-.")
-    return Slice(base, int(match[1]), int(match[2]))
+    return MigProfile(base, int(match[1]), int(match[2]))
 
 
-def sliced(gpu: Gpu, cut: Slice) -> Gpu | None:
+def sliced(gpu: Gpu, cut: MigProfile) -> Gpu | None:
     """The part of a GPU that a profile gives: sevenths of its compute, eighths of its memory and bandwidth.
 
     None where the GPU has no such profile. NVIDIA's MIG user guide; nothing is fitted, the prior is wide.

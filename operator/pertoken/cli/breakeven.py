@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pertoken.calculators.breakeven import BreakEven, Fleet, break_even
+from pertoken.calculators.breakeven import BreakEven, ReplicaGroup, break_even
 from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
 from pertoken.cli.subject import (
     BudgetOption,
@@ -77,14 +77,14 @@ def breakeven_command(  # noqa: PLR0913, PLR0917 - options of a command line
             f"--{'itl' if carried.what == 'inter-token' else 'ttft'}: {carried.objective * 1000:g}: "
             f"an idle replica takes {carried.seconds * 1000:.1f} ms; expected more than that"
         )
-    fleet = Fleet(carried.rate, subject.usd_per_hour, peak_to_mean)
+    fleet = ReplicaGroup(carried.rate, subject.usd_per_hour, peak_to_mean)
     thresholds = break_even(fleet, subject.load, prices)
     _print(thresholds, fleet, subject, output)
     if thresholds.first is None:
         raise typer.Exit(NO)
 
 
-def _print(thresholds: BreakEven, fleet: Fleet, subject: Subject, output: Output) -> None:
+def _print(thresholds: BreakEven, fleet: ReplicaGroup, subject: Subject, output: Output) -> None:
     tokens = subject.load.input_tokens + subject.load.output_tokens
     rows = [_row(fleet.rate * share, fleet, thresholds, tokens) for share in SHOWN]
     summary: dict[str, Any] = {
@@ -118,7 +118,7 @@ def _print(thresholds: BreakEven, fleet: Fleet, subject: Subject, output: Output
     print(_words(thresholds, fleet, tokens))
 
 
-def _row(rate: float, fleet: Fleet, thresholds: BreakEven, tokens: float) -> dict[str, Any]:
+def _row(rate: float, fleet: ReplicaGroup, thresholds: BreakEven, tokens: float) -> dict[str, Any]:
     per_hour = rate * SECONDS_PER_HOUR
     own = fleet.usd_per_hour_at(rate) / (per_hour * tokens) * TOKENS_PER_MILLION
     api = thresholds.api_usd_per_request / tokens * TOKENS_PER_MILLION
@@ -132,7 +132,7 @@ def _row(rate: float, fleet: Fleet, thresholds: BreakEven, tokens: float) -> dic
     }
 
 
-def _words(thresholds: BreakEven, fleet: Fleet, tokens: float) -> str:
+def _words(thresholds: BreakEven, fleet: ReplicaGroup, tokens: float) -> str:
     if thresholds.first is None:
         return (
             f"own GPUs never pay: a replica would have to carry {thresholds.utilization:.2f} times the "

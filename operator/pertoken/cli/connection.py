@@ -28,7 +28,7 @@ Namespace = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ConnectionOptions:
     """Where to look, as given on the command line."""
 
     kubeconfig: Path | None
@@ -59,7 +59,7 @@ class Access:
         return "default"
 
 
-def client(access: Access) -> KubeClient:
+def client(access: ConnectionOptions) -> KubeClient:
     """A connection; without usable credentials one line and exit code 2."""
     if not access.file.is_file():
         refuse(f"--kubeconfig: {access.file}: no such file; give --kubeconfig or set KUBECONFIG")
@@ -69,7 +69,7 @@ def client(access: Access) -> KubeClient:
         refuse(f"--kubeconfig: {access.file}: {error}")
 
 
-def services(access: Access, *, everywhere: bool) -> list[Json]:
+def services(access: ConnectionOptions, *, everywhere: bool) -> list[Json]:
     """All services of the namespace or of the cluster, by namespace and name."""
     reader = KubeReader(client(access), () if everywhere else (access.own_namespace,))
     try:
@@ -81,7 +81,7 @@ def services(access: Access, *, everywhere: bool) -> list[Json]:
     return sorted(items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
 
 
-def service(access: Access, name: str) -> Json:
+def service(access: ConnectionOptions, name: str) -> Json:
     """One service; exit code 1 when there is none of this name."""
     path = WATCHED[PLURAL].resource.path(access.own_namespace, name)
     try:
@@ -93,7 +93,7 @@ def service(access: Access, name: str) -> Json:
         refuse(str(error))
 
 
-def set_paused(access: Access, name: str, *, paused: bool) -> None:
+def set_paused(access: ConnectionOptions, name: str, *, paused: bool) -> None:
     """Write or remove the annotation; nothing else of the object is touched."""
     path = WATCHED[PLURAL].resource.path(access.own_namespace, name)
     body: dict[str, Any] = {"metadata": {"annotations": {PAUSED_ANNOTATION: "true" if paused else None}}}

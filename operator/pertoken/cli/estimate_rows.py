@@ -45,7 +45,7 @@ class BadFile(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EstimateRow:
     """One row, understood."""
 
     deployment: Deployment
@@ -72,7 +72,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def understand(row: Mapping[str, str], catalog: Catalog, own: Mapping[str, Model] | None = None) -> Asked:
+def understand(row: Mapping[str, str], catalog: Catalog, own: Mapping[str, Model] | None = None) -> EstimateRow:
     """What a row asks for.
 
     Args:
@@ -101,7 +101,7 @@ def understand(row: Mapping[str, str], catalog: Catalog, own: Mapping[str, Model
     clients = Clients(_figure(row, "batch", 0.0), _figure(row, "input_tokens", 0.0), _figure(row, "output_tokens", 0.0))
     if clients.concurrency <= 0 or clients.input_tokens + clients.output_tokens <= 0:
         raise BadRow("batch, input_tokens, output_tokens: expected a batch and tokens above 0")
-    return Asked(deployment, clients)
+    return EstimateRow(deployment, clients)
 
 
 def _precision(row: Mapping[str, str], column: str) -> str:

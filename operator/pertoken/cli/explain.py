@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pertoken.cli.connection import Access, Context, Kubeconfig, Namespace, service
+from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, service
 from pertoken.cli.rendering import Output, print_data
 from pertoken.ports import Json
 
@@ -26,7 +26,7 @@ def explain_command(
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
     """Say why a service has its replicas and its batch cap, what it costs, and what limits it."""
-    item = service(Access(kubeconfig, context, namespace), name)
+    item = service(ConnectionOptions(kubeconfig, context, namespace), name)
     if output is not Output.TABLE:
         print_data({"metadata": _identity(item), "status": item.get("status") or {}}, output.value)
         return

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pertoken.cli.connection import Access, Context, Kubeconfig, Namespace, set_paused
+from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, set_paused
 
 Name = Annotated[str, typer.Argument(help="Name of the InferenceService.")]
 
@@ -15,7 +15,7 @@ def pause_command(
     name: Name, kubeconfig: Kubeconfig = None, context: Context = None, namespace: Namespace = None
 ) -> None:
     """Leave replicas and batch cap of a service as they are; decisions are still shown in its status."""
-    access = Access(kubeconfig, context, namespace)
+    access = ConnectionOptions(kubeconfig, context, namespace)
     set_paused(access, name, paused=True)
     typer.echo(f"{access.own_namespace}/{name} is paused")
 
@@ -24,6 +24,6 @@ def resume_command(
     name: Name, kubeconfig: Kubeconfig = None, context: Context = None, namespace: Namespace = None
 ) -> None:
     """Let pertoken act on a paused service again."""
-    access = Access(kubeconfig, context, namespace)
+    access = ConnectionOptions(kubeconfig, context, namespace)
     set_paused(access, name, paused=False)
     typer.echo(f"{access.own_namespace}/{name} is resumed")

@@ -31,7 +31,7 @@ from pertoken.cli.subject import (
 from pertoken.performance.steady import OperatingPoint, Sustainable, at_batch, at_rate, sustainable_rate
 
 
-class Basis(StrEnum):
+class CostBasis(StrEnum):
     """Which cost the prices per token stand for."""
 
     MARGINAL = "marginal"
@@ -54,11 +54,11 @@ def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
         float | None, typer.Option("--rate", help="Load of the replica, requests/s; what it sustains if not given.")
     ] = None,
     basis: Annotated[
-        Basis,
+        CostBasis,
         typer.Option(
             help="Prices per token: marginal (what a request adds), busy (its share of work), full (idle too)."
         ),
-    ] = Basis.MARGINAL,
+    ] = CostBasis.MARGINAL,
     tensor: TensorOption = 1,
     quantization: QuantizationOption = "",
     input_tokens: InputOption = 1000,
@@ -85,7 +85,7 @@ def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
         )
     point, most = _operating_point(subject, rate, batch)
     quoted = quote(subject.engine, subject.load, point, most, float(subject.usd_per_gpu_hour))
-    chosen = {Basis.MARGINAL: quoted.marginal, Basis.BUSY: quoted.busy, Basis.FULL: quoted.full}[basis]
+    chosen = {CostBasis.MARGINAL: quoted.marginal, CostBasis.BUSY: quoted.busy, CostBasis.FULL: quoted.full}[basis]
     if output is Output.TABLE:
         _print(quoted, point, most, subject)
     else:
@@ -117,7 +117,9 @@ def _operating_point(subject: Subject, rate: float | None, batch: float | None) 
     return point, carried.rate
 
 
-def _answer(quoted: Quote, chosen: TokenUsd, basis: Basis, point: OperatingPoint, subject: Subject) -> dict[str, Any]:
+def _answer(
+    quoted: Quote, chosen: TokenUsd, basis: CostBasis, point: OperatingPoint, subject: Subject
+) -> dict[str, Any]:
     """LiteLLM's field names, USD per single token, beside the money of the request."""
     return {
         "model": subject.model.id,

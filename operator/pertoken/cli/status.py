@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pertoken.cli.connection import Access, Context, Kubeconfig, Namespace, services
+from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, services
 from pertoken.cli.rendering import NO, Output, print_data, print_table
 from pertoken.ports import Json
 
@@ -24,7 +24,7 @@ def status_command(
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
     """Show every service: replicas, batch, cost, latency, why. Exit 0 when all are Ready, 1 when not, 2 for trouble."""
-    items = services(Access(kubeconfig, context, namespace), everywhere=everywhere)
+    items = services(ConnectionOptions(kubeconfig, context, namespace), everywhere=everywhere)
     rows = [row(item) for item in items]
     if output is not Output.TABLE:
         print_data(rows, output.value)

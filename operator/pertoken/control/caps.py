@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE
 from pertoken.api.naming import cap_name
-from pertoken.api.ownership import Claim, stranger
+from pertoken.api.ownership import OwnershipClaim, stranger
 from pertoken.control.objects import CapObject, ServiceObject
 from pertoken.control.workloads import ConfigKey, ScalableFact
 from pertoken.domain.cluster import BatchCap
@@ -22,9 +22,9 @@ LOGGER = logging.getLogger(__name__)
 Address = tuple[str, ConfigKey]  # namespace and key
 
 
-def claim_of(service: ServiceObject, variant: VariantSpec, workload_uid: str) -> Claim:
+def claim_of(service: ServiceObject, variant: VariantSpec, workload_uid: str) -> OwnershipClaim:
     """For whom a variant's cap is written: an adopted workload owns it, as its pods need it for ever."""
-    return Claim(service.key, variant.name, service.uid, "" if variant.owned else workload_uid)
+    return OwnershipClaim(service.key, variant.name, service.uid, "" if variant.owned else workload_uid)
 
 
 def own_cap(

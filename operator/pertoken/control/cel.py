@@ -26,7 +26,7 @@ _TOKEN: Final = re.compile(
 )
 
 
-class Open(Enum):
+class Undecided(Enum):
     """In place of a value."""
 
     ABSENT = "the device has no such attribute"
@@ -57,7 +57,7 @@ def matches(expression: str, device: DeviceSubject) -> bool | None:
         value = _Reader(_tokens(expression), device).whole()
     except _NotUnderstood:
         return None
-    if value is Open.ABSENT:
+    if value is Undecided.ABSENT:
         return False
     return value if isinstance(value, bool) else None
 
@@ -165,7 +165,7 @@ class _Reader:
         if not self._take("!"):
             return self._value()
         value = self._negated()
-        return not value if isinstance(value, bool) else value if isinstance(value, Open) else Open.UNKNOWN
+        return not value if isinstance(value, bool) else value if isinstance(value, Undecided) else Undecided.UNKNOWN
 
     def _value(self) -> Any:
         value = self._plain()
@@ -204,8 +204,8 @@ class _Reader:
             return self.device
         if self._take("("):
             arguments = self._list(")")
-            return _quantity(arguments[0]) if word == "quantity" and len(arguments) == 1 else Open.UNKNOWN
-        return Open.UNKNOWN
+            return _quantity(arguments[0]) if word == "quantity" and len(arguments) == 1 else Undecided.UNKNOWN
+        return Undecided.UNKNOWN
 
     def _list(self, end: str) -> list[Any]:
         values: list[Any] = []
@@ -224,7 +224,7 @@ class _Reader:
             return _called(value, name, self._list(")"))
         if isinstance(value, DeviceSubject):
             parts = {"driver": value.driver, "attributes": value.attributes, "capacity": value.capacity}
-            return parts.get(name, Open.UNKNOWN)
+            return parts.get(name, Undecided.UNKNOWN)
         return _item(value, name)
 
 
@@ -234,12 +234,12 @@ def _joined(left: Any, right: Any, *, decisive: bool) -> Any:
         return decisive
     for each in (left, right):
         if not isinstance(each, bool):
-            return each if isinstance(each, Open) else Open.UNKNOWN
+            return each if isinstance(each, Undecided) else Undecided.UNKNOWN
     return not decisive
 
 
-def _open(*values: Any) -> Open | None:
-    return next((value for value in values if isinstance(value, Open)), None)
+def _open(*values: Any) -> Undecided | None:
+    return next((value for value in values if isinstance(value, Undecided)), None)
 
 
 def _compare(left: Any, sign: str, right: Any) -> Any:
@@ -247,17 +247,17 @@ def _compare(left: Any, sign: str, right: Any) -> Any:
     if opened is not None:
         return opened
     if type(left) is not type(right):
-        return Open.UNKNOWN
+        return Undecided.UNKNOWN
     if sign in {"==", "!="}:
         return (left == right) is (sign == "==")
-    return _ORDER[sign](left, right) if isinstance(left, str | int | Decimal) else Open.UNKNOWN
+    return _ORDER[sign](left, right) if isinstance(left, str | int | Decimal) else Undecided.UNKNOWN
 
 
 def _within(value: Any, among: Any) -> Any:
     opened = _open(value, among)
     if opened is not None:
         return opened
-    return value in among if isinstance(among, list | Mapping) and isinstance(value, str | int) else Open.UNKNOWN
+    return value in among if isinstance(among, list | Mapping) and isinstance(value, str | int) else Undecided.UNKNOWN
 
 
 def _item(value: Any, key: Any) -> Any:
@@ -266,10 +266,10 @@ def _item(value: Any, key: Any) -> Any:
     if opened is not None:
         return opened
     if not isinstance(value, Mapping) or not isinstance(key, str):
-        return Open.UNKNOWN
-    item = value.get(key, Open.ABSENT)
+        return Undecided.UNKNOWN
+    item = value.get(key, Undecided.ABSENT)
     holds_domains = all(isinstance(each, Mapping) for each in value.values())
-    return {} if item is Open.ABSENT and holds_domains and "." in key else item
+    return {} if item is Undecided.ABSENT and holds_domains and "." in key else item
 
 
 def _called(value: Any, name: str, arguments: list[Any]) -> Any:
@@ -277,17 +277,17 @@ def _called(value: Any, name: str, arguments: list[Any]) -> Any:
     if opened is not None:
         return opened
     if len(arguments) != 1:
-        return Open.UNKNOWN
+        return Undecided.UNKNOWN
     [argument] = arguments
     if isinstance(value, str) and isinstance(argument, str) and name in _TEXT_METHODS:
         return _TEXT_METHODS[name](value, argument)
     if isinstance(value, Decimal) and isinstance(argument, Decimal) and name in _QUANTITY_METHODS:
         return _QUANTITY_METHODS[name](value, argument)
-    return Open.UNKNOWN
+    return Undecided.UNKNOWN
 
 
 def _quantity(text: Any) -> Any:
     try:
         return quantity(text)
     except ValueError:
-        return Open.UNKNOWN
+        return Undecided.UNKNOWN

@@ -58,7 +58,7 @@ def failure_of(conditions: Iterable[Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PodRefusal:
     """A controller's words for a pod that it could not make, and when (seconds since the epoch)."""
 
     words: str
@@ -73,11 +73,11 @@ class CreationEvents:
     clock: Clock
     _read: dict[str, tuple[float, tuple[Json, ...]]] = field(default_factory=dict)
 
-    def of(self, target: WorkloadRef) -> Refused | None:
+    def of(self, target: WorkloadRef) -> PodRefusal | None:
         """The newest refusal of a target's pods; None if no recent event tells one."""
         since = self.clock.now() - RECENT_SECONDS
         told = [
-            Refused(str(event.get("message") or FAILED_CREATE), at)
+            PodRefusal(str(event.get("message") or FAILED_CREATE), at)
             for event in self._events(target.namespace)
             if _concerns(event, target) and (at := _last_seen(event)) >= since
         ]

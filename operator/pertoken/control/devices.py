@@ -98,7 +98,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class ResourceSlice:
     """A part of a driver's pool of devices; of several generations of a pool only the newest counts.
 
     `counters` are amounts that its pool's devices share, by counter set and counter.
@@ -123,9 +123,9 @@ class Devices:
     classes: Mapping[str, DeviceClass] = field(default_factory=dict)
     templates: Mapping[tuple[str, str], ClaimSpec] = field(default_factory=dict)
     claims: Mapping[tuple[str, str], Claim] = field(default_factory=dict)
-    slices: tuple[Slice, ...] = ()
+    slices: tuple[ResourceSlice, ...] = ()
 
-    def newest(self) -> Iterable[Slice]:
+    def newest(self) -> Iterable[ResourceSlice]:
         """The slices that hold now."""
         generations: dict[tuple[str, str], int] = {}
         for each in self.slices:
@@ -171,7 +171,7 @@ def claim_spec(spec: Json) -> ClaimSpec:
     return ClaimSpec(requests, constrained=bool(devices.get("constraints")))
 
 
-def slice_of(obj: Json) -> Slice:
+def slice_of(obj: Json) -> ResourceSlice:
     """A ResourceSlice. Devices that no single node has (of a network) are left out, and those that a taint closes."""
     spec = _mapping(obj.get("spec"))
     pool, driver = _mapping(spec.get("pool")), str(spec.get("driver") or "")
@@ -183,7 +183,7 @@ def slice_of(obj: Json) -> Slice:
             devices.append(Device(node, _subject(driver, each), str(pool.get("name") or ""), name, consumed))
     generation = count(pool.get("generation"), "spec.pool.generation", most=2**62)
     shared = _amounts(spec.get("sharedCounters"), "name")
-    return Slice(driver, str(pool.get("name") or ""), generation, tuple(devices), shared)
+    return ResourceSlice(driver, str(pool.get("name") or ""), generation, tuple(devices), shared)
 
 
 def _amounts(sets: Any, name: str) -> tuple[tuple[tuple[str, str], Decimal], ...]:

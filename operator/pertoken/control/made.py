@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pertoken.api.ownership import (
     FIELD_MANAGER,
-    Claim,
+    OwnershipClaim,
     differs,
     handed_over,
     identified,
@@ -34,7 +34,7 @@ class Wanted:
     """
 
     manifest: Json
-    claim: Claim
+    claim: OwnershipClaim
     first: Json | None = None
 
     @property

@@ -12,7 +12,7 @@ from pertoken.api.batch_cap import CapDocument, cap_config_map, initial_cap, par
 from pertoken.api.errors import Rejected
 from pertoken.api.launch import CHUNK_VARIABLE
 from pertoken.api.naming import cap_name
-from pertoken.api.ownership import Claim
+from pertoken.api.ownership import OwnershipClaim
 from pertoken.api.workloads import (
     OwnedWorkload,
     WorkloadRequest,
@@ -153,7 +153,7 @@ class Keeper:
         if form.newest.chunk is None or scalable is None or scalable.launch.reads_chunk:
             return form
         older = self._build(service, form.variant, surveyed, chunk=False)
-        claim = Claim(service.key, form.variant.name, service.uid)
+        claim = OwnershipClaim(service.key, form.variant.name, service.uid)
         [looked] = maker.look([Wanted(older.deployment, claim)])
         return form if maker.would_roll(looked) else replace(form, form=older)
 
@@ -209,7 +209,7 @@ def _pool(variant: VariantSpec, surveyed: Surveyed) -> PoolSpec:
 
 
 def _objects(service: ServiceObject, form: _Form) -> list[Wanted]:
-    claim, workload = Claim(service.key, form.variant.name, service.uid), form.form
+    claim, workload = OwnershipClaim(service.key, form.variant.name, service.uid), form.form
     deployment = Wanted(workload.deployment, claim, without_replicas_yet(workload.deployment))
     return [deployment, Wanted(workload.service, claim), Wanted(workload.disruption_budget, claim)]
 
@@ -220,7 +220,7 @@ def _cap(maker: Maker, service: ServiceObject, form: _Form) -> list[Looked]:
         return []
     first = initial_cap(form.variant.batching, form.form.chunk)
     document = cap_document(service, form.variant, first, "")
-    claim = Claim(service.key, form.variant.name, service.uid)
+    claim = OwnershipClaim(service.key, form.variant.name, service.uid)
     [looked] = maker.look([Wanted(cap_config_map(document), claim)])
     return _repaired(looked, document, claim)
 
@@ -236,7 +236,7 @@ def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: S
     return sum(known) if len(known) == len(units) else None
 
 
-def _repaired(cap_object: Looked, document: CapDocument, claim: Claim) -> list[Looked]:
+def _repaired(cap_object: Looked, document: CapDocument, claim: OwnershipClaim) -> list[Looked]:
     """A cap that is not there, that lost its label, or lacks a number; the numbers that are there are kept."""
     if cap_object.live is None:
         return [cap_object]

@@ -63,7 +63,7 @@ def unlearnt(tuning: Knee) -> SloKnee:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KneeEvidence:
     """What one cycle showed.
 
     Attributes:
@@ -91,7 +91,7 @@ class Kept:
         return tuning.share_deviation**2 / self.minutes + by_chance
 
 
-def learn(knee: SloKnee, seen: Kept, percentile: int, tuning: Knee = KNEE) -> SloKnee:
+def learn(knee: SloKnee, seen: KneeEvidence, percentile: int, tuning: Knee = KNEE) -> SloKnee:
     """Knee and misses apart from load after one cycle (extended Kalman filter, the two taken as independent).
 
     What the filter takes for misses apart from load may come from a curve that is not as steep as this one: few

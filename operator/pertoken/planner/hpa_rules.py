@@ -8,7 +8,7 @@ from math import ceil
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingRules, SelectPolicy
-from pertoken.planner.memory import Change, Recommendation
+from pertoken.planner.memory import Change, PastRecommendation
 from pertoken.units import PER_CENT
 
 
@@ -23,7 +23,7 @@ class ScalingHistory:
     """
 
     observed_since: float
-    recommendations: Sequence[Recommendation] = ()
+    recommendations: Sequence[PastRecommendation] = ()
     changes: Sequence[Change] = ()
 
 
@@ -104,11 +104,11 @@ def _select(limits: list[int], select: SelectPolicy, current: int, *, upward: bo
 
 
 def remember_recommendation(
-    history: Sequence[Recommendation], wanted: int, behavior: Behavior, now: float
-) -> tuple[Recommendation, ...]:
+    history: Sequence[PastRecommendation], wanted: int, behavior: Behavior, now: float
+) -> tuple[PastRecommendation, ...]:
     """The recommendations to keep: those that some window can still ask for."""
     keep = max(behavior.scale_up.window, behavior.scale_down.window)
-    return (*(r for r in history if now - r.at <= keep), Recommendation(now, wanted))
+    return (*(r for r in history if now - r.at <= keep), PastRecommendation(now, wanted))
 
 
 def remember_change(changes: Sequence[Change], delta: int, behavior: Behavior, now: float) -> tuple[Change, ...]:

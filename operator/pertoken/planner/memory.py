@@ -17,7 +17,7 @@ _LEDGER: Final = 11  # its place in a service's memory of version 2
 
 
 @dataclass(frozen=True, slots=True)
-class Recommendation:
+class PastRecommendation:
     """Replicas recommended at an instant, before stabilization."""
 
     at: float
@@ -130,7 +130,7 @@ class VariantMemory:
         cap_proof: that engines keep to their cap, or that they do not; None while neither was seen.
     """
 
-    recommendations: tuple[Recommendation, ...] = ()
+    recommendations: tuple[PastRecommendation, ...] = ()
     changes: tuple[Change, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
     tail_inter_token: float = 1.0

@@ -15,7 +15,7 @@ import typer
 
 from pertoken_sandbox.conformance import emulated, environment, simulated, vllm_live
 from pertoken_sandbox.conformance.cases import CASES
-from pertoken_sandbox.conformance.outcome import CaseOutcome, Counts, Latency
+from pertoken_sandbox.conformance.outcome import CaseOutcome, ClientLatency, EngineCounts
 from pertoken_sandbox.conformance.server import serving
 from pertoken_sandbox.conformance.tables import comparison, family_differences, write_section
 from pertoken_sandbox.processes import ProcessFailed
@@ -99,8 +99,8 @@ def _outcome(raw: dict[str, object]) -> CaseOutcome:
     latency, counts = fields.pop("latency"), fields.pop("counts")
     late = fields.pop("late_ms")
     return CaseOutcome(
-        latency=Latency(**latency),  # type: ignore[arg-type]
-        counts=Counts(**counts),  # type: ignore[arg-type]
+        latency=ClientLatency(**latency),  # type: ignore[arg-type]
+        counts=EngineCounts(**counts),  # type: ignore[arg-type]
         late_ms=None if late is None else tuple(late),  # type: ignore[arg-type]
         **fields,  # type: ignore[arg-type]
     )

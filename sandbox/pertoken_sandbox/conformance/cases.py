@@ -44,7 +44,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TracePart:
     """Part of a trace: `seconds` from `start` (s), lengths times `scale`, `speed` times as many requests a second."""
 
     start: float
@@ -53,7 +53,7 @@ class Cut:
     speed: float = 1.0
 
 
-def conversation(cut: Cut) -> tuple[Arrival, ...]:
+def conversation(cut: TracePart) -> tuple[Arrival, ...]:
     """A part of the Azure conversation trace with shorter texts."""
     return tuple(
         Arrival(
@@ -66,7 +66,7 @@ def conversation(cut: Cut) -> tuple[Arrival, ...]:
     )
 
 
-def shared_prefixes(cut: Cut) -> tuple[Arrival, ...]:
+def shared_prefixes(cut: TracePart) -> tuple[Arrival, ...]:
     """A part of the Mooncake trace: prompts end where the context of 4,096 tokens does; what they share stays."""
     return tuple(
         replace(
@@ -87,7 +87,7 @@ def _conversation_case() -> Case:
         "100 s of the Azure 2023 conversation trace, lengths x 0.35; 22 sequences, KV cache ample",
         max_num_seqs=22,
         kv_blocks=4000,
-        requests=conversation(Cut(600.0, 100.0, 0.35)),
+        requests=conversation(TracePart(600.0, 100.0, 0.35)),
     )
 
 
@@ -97,7 +97,7 @@ def _pressure_case() -> Case:
         "80 s of the same trace from another part, lengths x 0.5, rate x 0.6; 64 sequences, KV cache of 10,400 tokens",
         max_num_seqs=64,
         kv_blocks=650,
-        requests=conversation(Cut(1500.0, 48.0, 0.5, speed=0.6)),
+        requests=conversation(TracePart(1500.0, 48.0, 0.5, speed=0.6)),
     )
 
 
@@ -108,7 +108,7 @@ def _prefix_case() -> Case:
         "24 sequences, KV cache of 80,000 tokens",
         max_num_seqs=24,
         kv_blocks=5000,
-        requests=shared_prefixes(Cut(920.0, 45.0, 0.35, speed=0.25)),
+        requests=shared_prefixes(TracePart(920.0, 45.0, 0.35, speed=0.25)),
         stretch=4.0,
     )
 

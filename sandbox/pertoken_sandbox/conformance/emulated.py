@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pertoken_bench.reference_engine.request import Request
 from pertoken_bench.reference_engine.scheduler import ReferenceEngine
 from pertoken_sandbox.conformance.cases import CONTEXT, Case
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, ClientLatency, EngineCounts, Gauges
 from pertoken_sandbox.conformance.pages import families
 from pertoken_sandbox.conformance.table import TIMES, step_clock
 from pertoken_sandbox.fleet.metrics_page import MetricsPage, cache_config_labels
@@ -45,13 +45,13 @@ def run(case: Case, sent_at: Sequence[float]) -> CaseOutcome:
         "sandbox emulator",
         list(sent_at),
         now,
-        Latency(
+        ClientLatency(
             [(each.first_token_at - each.arrival) * 1e3 for each in requests],
             [mean_itl_ms(each) if each.output_tokens > 1 else None for each in requests],
         ),
         running,
         waiting,
-        Counts(
+        EngineCounts(
             steps=sum(stats.iteration_tokens.counts),
             preemptions=stats.preemptions,
             prompt_tokens=stats.prompt_tokens,

@@ -14,7 +14,7 @@ SAMPLE_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class ClientLatency:
     """What the clients saw; one entry per request, ms; ITL is the request's mean, None for a single token."""
 
     ttft_ms: list[float]
@@ -30,7 +30,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class EngineCounts:
     """Totals of the whole case, from the engine's own counters.
 
     Attributes:
@@ -65,10 +65,10 @@ class CaseOutcome:
     engine: str
     sent_at: list[float]
     seconds: float
-    latency: Latency
+    latency: ClientLatency
     running: float
     waiting: float
-    counts: Counts
+    counts: EngineCounts
     families: dict[str, str] = field(default_factory=dict)
     late_ms: tuple[float, float] | None = None
 

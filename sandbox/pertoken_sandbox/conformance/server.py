@@ -15,7 +15,7 @@ from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, VOCABULA
 from pertoken_sandbox.conformance.environment import SERVER, SOURCES
 from pertoken_sandbox.conformance.steps import SEQUENCES, STEPS_FILE, STRETCH
 from pertoken_sandbox.fleet.process import answers
-from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 from pertoken_sandbox.progress import Progress
 
 READY_SECONDS: Final = 240.0
@@ -111,7 +111,7 @@ def serving(case: Case, programs: Path, state: Path) -> Iterator[Server]:
         "PATH": f"{programs}:{os.environ['PATH']}",
     }
     argv = command(case, programs, model_folder(state / "model"), port)
-    process = ManagedProcess(Command(f"vllm-{case.name}", argv, environment), state)
+    process = ManagedProcess(ProcessCommand(f"vllm-{case.name}", argv, environment), state)
     try:
         with Progress(f"{case.name}: starting vLLM") as progress:
             process.start()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from pertoken_bench.compiled_engine import layout as at
-from pertoken_bench.compiled_engine.fleet import Edges, Fleet, Kind, LatencyLimits, SimulationConfig
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, LatencyLimits, SimulationConfig, VariantEngine
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.traces.trace import Trace
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CONTEXT, Case
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, ClientLatency, EngineCounts, Gauges
 from pertoken_sandbox.conformance.table import TIMES
 from pertoken_sandbox.fleet.stats import EngineStats
 
@@ -36,7 +36,7 @@ def run(case: Case, sent_at: Sequence[float]) -> CaseOutcome:
         "simulator",
         list(sent_at),
         float(last.max()),
-        Latency(
+        ClientLatency(
             ((first - np.array(sent_at)) * 1e3).tolist(),
             [
                 float(end - begin) * 1e3 / (each.output_tokens - 1) if each.output_tokens > 1 else None
@@ -45,7 +45,7 @@ def run(case: Case, sent_at: Sequence[float]) -> CaseOutcome:
         ),
         running,
         waiting,
-        Counts(
+        EngineCounts(
             steps=float(reals[at.N_STEPS]),
             preemptions=float(reals[at.N_PREEMPTED]),
             prompt_tokens=float(reals[at.N_PROMPT]),
@@ -75,7 +75,7 @@ def _trace(case: Case, sent_at: Sequence[float]) -> Trace:
 def _config(case: Case) -> SimulationConfig:
     stats = EngineStats(CONTEXT, {}, 0.0)
     return SimulationConfig(
-        kinds=[Kind(TIMES, case.kv_blocks, BATCHED_TOKENS, CONTEXT)],
+        kinds=[VariantEngine(TIMES, case.kv_blocks, BATCHED_TOKENS, CONTEXT)],
         objectives=[LatencyLimits()],
         edges=[Edges(stats.ttft.edges, stats.tpot.edges, stats.itl.edges)],
         truth=Truth(case.stretch, case.stretch, spread=0.0, noise=0.0, slow_start=0.0),

@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance.md"
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ComparisonRow:
     """A row of the comparison: its title, how its value is read from an outcome, and its number format."""
 
     title: str
@@ -21,21 +21,23 @@ class Figure:
     form: str
 
 
-FIGURES: Sequence[Figure] = (
-    Figure("running, time-mean of the gauge", lambda outcome: outcome.running, "{:.2f}"),
-    Figure("waiting, time-mean of the gauge", lambda outcome: outcome.waiting, "{:.2f}"),
-    Figure("decoding, time-mean by Little's law", lambda outcome: outcome.decoding, "{:.2f}"),
-    Figure("steps that yielded tokens", lambda outcome: outcome.counts.steps, "{:.0f}"),
-    Figure("preemptions", lambda outcome: outcome.counts.preemptions, "{:.0f}"),
-    Figure("prompt tokens", lambda outcome: outcome.counts.prompt_tokens, "{:.0f}"),
-    Figure("generated tokens", lambda outcome: outcome.counts.generated_tokens, "{:.0f}"),
-    Figure("prefix hits, tokens", lambda outcome: outcome.counts.prefix_hits, "{:.0f}"),
-    Figure("queue time before first admission, s in all", lambda outcome: outcome.counts.queue_seconds, "{:.1f}"),
-    Figure("TTFT p50, ms", lambda outcome: outcome.latency.ttft(50), "{:.0f}"),
-    Figure("TTFT p95, ms", lambda outcome: outcome.latency.ttft(95), "{:.0f}"),
-    Figure("inter-token latency p50, ms", lambda outcome: outcome.latency.itl(50), "{:.2f}"),
-    Figure("inter-token latency p95, ms", lambda outcome: outcome.latency.itl(95), "{:.2f}"),
-    Figure("last token, s", lambda outcome: outcome.seconds, "{:.1f}"),
+FIGURES: Sequence[ComparisonRow] = (
+    ComparisonRow("running, time-mean of the gauge", lambda outcome: outcome.running, "{:.2f}"),
+    ComparisonRow("waiting, time-mean of the gauge", lambda outcome: outcome.waiting, "{:.2f}"),
+    ComparisonRow("decoding, time-mean by Little's law", lambda outcome: outcome.decoding, "{:.2f}"),
+    ComparisonRow("steps that yielded tokens", lambda outcome: outcome.counts.steps, "{:.0f}"),
+    ComparisonRow("preemptions", lambda outcome: outcome.counts.preemptions, "{:.0f}"),
+    ComparisonRow("prompt tokens", lambda outcome: outcome.counts.prompt_tokens, "{:.0f}"),
+    ComparisonRow("generated tokens", lambda outcome: outcome.counts.generated_tokens, "{:.0f}"),
+    ComparisonRow("prefix hits, tokens", lambda outcome: outcome.counts.prefix_hits, "{:.0f}"),
+    ComparisonRow(
+        "queue time before first admission, s in all", lambda outcome: outcome.counts.queue_seconds, "{:.1f}"
+    ),
+    ComparisonRow("TTFT p50, ms", lambda outcome: outcome.latency.ttft(50), "{:.0f}"),
+    ComparisonRow("TTFT p95, ms", lambda outcome: outcome.latency.ttft(95), "{:.0f}"),
+    ComparisonRow("inter-token latency p50, ms", lambda outcome: outcome.latency.itl(50), "{:.2f}"),
+    ComparisonRow("inter-token latency p95, ms", lambda outcome: outcome.latency.itl(95), "{:.2f}"),
+    ComparisonRow("last token, s", lambda outcome: outcome.seconds, "{:.1f}"),
 )
 # In a page of the real vLLM and left out of the emulated one on purpose.
 NOT_EMULATED = ("vllm:estimated_",)

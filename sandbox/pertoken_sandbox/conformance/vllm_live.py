@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from pertoken_sandbox.conformance.cases import Case, prompt_tokens
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency, mean
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, ClientLatency, EngineCounts, Gauges, mean
 from pertoken_sandbox.conformance.pages import families, totals
 from pertoken_sandbox.conformance.server import Server
 from pertoken_sandbox.fleet.clients import percentile
@@ -155,13 +155,13 @@ def _outcome(run: _Run, grown: dict[str, float], page: str, late: tuple[float, f
         "vLLM, served",
         [each.sent for each in answers],
         max(each.last for each in answers),
-        Latency(
+        ClientLatency(
             [(each.first - each.sent) * 1e3 for each in answers],
             [(each.last - each.first) * 1e3 / (each.tokens - 1) if each.tokens > 1 else None for each in answers],
         ),
         running,
         waiting,
-        Counts(
+        EngineCounts(
             steps=grown["vllm:iteration_tokens_total_count"],
             preemptions=grown["vllm:num_preemptions_total"],
             prompt_tokens=grown["vllm:prompt_tokens_total"],

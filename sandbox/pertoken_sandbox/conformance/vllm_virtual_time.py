@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pertoken_sandbox.conformance.cases import BATCHED_TOKENS, CASES, CONTEXT, Case, prompt_tokens
-from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, Counts, Gauges, Latency
+from pertoken_sandbox.conformance.outcome import SAMPLE_SECONDS, CaseOutcome, ClientLatency, EngineCounts, Gauges
 from pertoken_sandbox.conformance.server import model_folder
 from pertoken_sandbox.conformance.steps import StepReader
 from pertoken_sandbox.conformance.table import step_clock
@@ -133,13 +133,13 @@ def _run(case: Case, sent_at: Sequence[float], scheduler: Any, make: Callable[[i
         "vLLM's scheduler",
         list(sent_at),
         now,
-        Latency(
+        ClientLatency(
             [(life.first - sent) * 1e3 for life, sent in zip(lives, sent_at, strict=True)],
             [(life.last - life.first) * 1e3 / (life.tokens - 1) if life.tokens > 1 else None for life in lives],
         ),
         running,
         waiting,
-        Counts(
+        EngineCounts(
             steps=steps,
             preemptions=preemptions,
             prompt_tokens=sum(each.input_tokens for each in case.requests),

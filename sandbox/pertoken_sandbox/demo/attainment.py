@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pertoken_sandbox.demo.summary import Objectives
+from pertoken_sandbox.demo.summary import PromisedLatency
 from pertoken_sandbox.fleet.virtual import FleetResult
 
 
-def of_log(path: Path, unfinished: int, objectives: Objectives) -> float | None:
+def of_log(path: Path, unfinished: int, objectives: PromisedLatency) -> float | None:
     """Of a request log (JSON lines); requests that never finished are misses. None without requests."""
     good = total = 0
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -21,7 +21,7 @@ def of_log(path: Path, unfinished: int, objectives: Objectives) -> float | None:
     return good / total if total else None
 
 
-def of_fleet(result: FleetResult, objectives: Objectives) -> float:
+def of_fleet(result: FleetResult, objectives: PromisedLatency) -> float:
     """Of a static fleet; single tokens have no time per output token and cannot miss it."""
     late = result.ttft_ms > objectives.ttft * 1000
     slow = result.itl_ms > objectives.inter_token * 1000  # NaN compares False

@@ -8,7 +8,7 @@ from pertoken_bench.hardware.step_times import step_times
 from pertoken_bench.hardware.truth import Truth
 from pertoken_sandbox.demo.attainment import of_fleet
 from pertoken_sandbox.demo.setting import GPU, GPU_MEMORY_GIB, MODEL, TRACE, Setting
-from pertoken_sandbox.demo.summary import PROMISED_SHARE, Baseline, Objectives, StaticCost
+from pertoken_sandbox.demo.summary import PROMISED_SHARE, Baseline, PromisedLatency, StaticCost
 from pertoken_sandbox.fleet.trace import load_arrivals
 from pertoken_sandbox.fleet.virtual import FleetResult, PercentileObjective, StaticFleet, run_static, static_peak
 
@@ -17,7 +17,7 @@ class NoBaselineError(Exception):
     """No fleet of the pool's size keeps the objectives on this trace."""
 
 
-def find_baseline(setting: Setting, objectives: Objectives, usd_per_gpu_hour: float) -> Baseline:
+def find_baseline(setting: Setting, objectives: PromisedLatency, usd_per_gpu_hour: float) -> Baseline:
     """Two static fleets on the same emulated engines, both billed until the last token of the trace.
 
     The peak fleet is the smallest whose p95 keeps both objectives in every window; the best fleet is the smallest that
@@ -49,7 +49,7 @@ def find_baseline(setting: Setting, objectives: Objectives, usd_per_gpu_hour: fl
     return Baseline(at_peak, best)
 
 
-def _cost(replicas: int, result: FleetResult, objectives: Objectives, usd_per_gpu_hour: float) -> StaticCost:
+def _cost(replicas: int, result: FleetResult, objectives: PromisedLatency, usd_per_gpu_hour: float) -> StaticCost:
     usd = result.gpu_seconds / 3600 * usd_per_gpu_hour
     tokens = result.input_tokens + result.output_tokens
     return StaticCost(replicas, usd / tokens * 1e6, usd, of_fleet(result, objectives))

@@ -25,15 +25,15 @@ from pertoken_sandbox.cluster import Cluster, ExistingCluster
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.demo.attainment import of_log
 from pertoken_sandbox.demo.baseline import find_baseline
-from pertoken_sandbox.demo.picture import Lines, draw
-from pertoken_sandbox.demo.record import Record, Sample
+from pertoken_sandbox.demo.picture import ReferenceLines, draw
+from pertoken_sandbox.demo.record import LiveSample, Record
 from pertoken_sandbox.demo.setting import EXAMPLES, MODEL, NAMESPACE, SERVICE, Setting
 from pertoken_sandbox.demo.stage import Stage, StageError, get_json, prepare, set_up
 from pertoken_sandbox.demo.summary import (
     Baseline,
-    Measured,
-    Objectives,
+    DemoOutcome,
     PriceTarget,
+    PromisedLatency,
     checks,
     show_checks,
     show_cost,
@@ -57,7 +57,7 @@ class Terms:
 
     setting: Setting
     baseline: Baseline
-    objectives: Objectives
+    objectives: PromisedLatency
     target: float
 
 
@@ -177,11 +177,11 @@ def _documents() -> list[dict[str, object]]:
     ]
 
 
-def _objectives() -> Objectives:
+def _objectives() -> PromisedLatency:
     for document in _documents():
         if document["kind"] == "InferenceService":
             latency = document["spec"]["objective"]["latency"]  # type: ignore[index]
-            return Objectives(latency["ttftMilliseconds"] / 1000, latency["interTokenMilliseconds"] / 1000)
+            return PromisedLatency(latency["ttftMilliseconds"] / 1000, latency["interTokenMilliseconds"] / 1000)
     raise StageError(f"{EXAMPLES} holds no InferenceService")
 
 
@@ -218,12 +218,12 @@ def _run(stage: Stage, watcher: Watcher, console: Console) -> None:
             time.sleep(max(0.0, 1.0 - (time.monotonic() - last)))
 
 
-def _measure(stage: Stage, watcher: Watcher, target: float, objectives: Objectives) -> Measured:
+def _measure(stage: Stage, watcher: Watcher, target: float, objectives: PromisedLatency) -> DemoOutcome:
     whole = stage.setting.length_seconds + 2 * DRAIN_SECONDS
     clients = get_json(f"{stage.fleet_url}/clients?seconds={whole:g}")[0]
     own = watcher.account.usd_per_million()
     last = watcher.record.samples[-1]
-    return Measured(
+    return DemoOutcome(
         index=None if own is None else own / target,
         operator_index=last.index,
         ttft_p95=None if clients["ttft_ms"]["p95"] is None else clients["ttft_ms"]["p95"] / 1000,
@@ -234,10 +234,10 @@ def _measure(stage: Stage, watcher: Watcher, target: float, objectives: Objectiv
     )
 
 
-def _conclude(watcher: Watcher, measured: Measured, terms: Terms, out: Path, console: Console) -> int:
+def _conclude(watcher: Watcher, measured: DemoOutcome, terms: Terms, out: Path, console: Console) -> int:
     baseline, objectives, target = terms.baseline, terms.objectives, terms.target
     picture = out / "demo.png"
-    lines = Lines(
+    lines = ReferenceLines(
         baseline.peak.replicas, baseline.peak.usd_per_million, target, objectives.ttft, objectives.inter_token
     )
     draw(watcher.record, lines, f"pertoken: {MODEL} on emulated A100s, Azure 2023 conversation trace", picture)
@@ -256,7 +256,7 @@ def _conclude(watcher: Watcher, measured: Measured, terms: Terms, out: Path, con
     return 0 if all(check.ok for check in done) else 1
 
 
-def _affordable(measured: Measured) -> bool:
+def _affordable(measured: DemoOutcome) -> bool:
     return measured.index is not None and measured.index <= 1
 
 
@@ -282,7 +282,7 @@ def _table(record: Record, length: float, setting: Setting) -> Table:
     return table
 
 
-def _row(sample: Sample) -> tuple[str, ...]:
+def _row(sample: LiveSample) -> tuple[str, ...]:
     return (
         f"{sample.seconds:.0f}",
         _text(sample.input_tokens_per_second, "{:.0f}"),
@@ -298,7 +298,7 @@ def _row(sample: Sample) -> tuple[str, ...]:
     )
 
 
-def _line(sample: Sample) -> str:
+def _line(sample: LiveSample) -> str:
     """The same for a log, which cannot redraw a table."""
     seconds, inputs, outputs, ready, desired, batch, usd, index, ttft, tpot, reason = _row(sample)
     return (

@@ -13,7 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from pertoken_sandbox.demo.record import Record, Sample
+from pertoken_sandbox.demo.record import LiveSample, Record
 
 INK = "#1f2933"
 MUTED = "#7b8794"
@@ -25,7 +25,7 @@ GRID = "#e4e7eb"
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class ReferenceLines:
     """Reference values drawn as dashed lines."""
 
     static_replicas: int
@@ -35,7 +35,7 @@ class Lines:
     inter_token_objective: float
 
 
-def draw(record: Record, lines: Lines, title: str, path: Path) -> None:
+def draw(record: Record, lines: ReferenceLines, title: str, path: Path) -> None:
     """Write the picture as PNG."""
     plt.rcParams.update({"font.size": 10, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK})
     figure, panels = plt.subplots(5, 1, figsize=(11, 12.5), sharex=True, constrained_layout=True)
@@ -56,7 +56,7 @@ def draw(record: Record, lines: Lines, title: str, path: Path) -> None:
     plt.close(figure)
 
 
-def _curve(record: Record, value: Callable[[Sample], float | None]) -> tuple[list[float], list[float]]:
+def _curve(record: Record, value: Callable[[LiveSample], float | None]) -> tuple[list[float], list[float]]:
     points = [(sample.seconds, shown) for sample in record.samples if (shown := value(sample)) is not None]
     return [x for x, _ in points], [y for _, y in points]
 
@@ -72,7 +72,7 @@ def _demand(axes: Axes, record: Record) -> None:
     _legend(axes)
 
 
-def _replicas(axes: Axes, record: Record, lines: Lines) -> None:
+def _replicas(axes: Axes, record: Record, lines: ReferenceLines) -> None:
     axes.step(*_curve(record, lambda s: s.desired), where="post", color=MUTED, linestyle=":", label="desired")
     axes.step(*_curve(record, lambda s: s.bound), where="post", color=ORANGE, linewidth=1.2, label="billed")
     axes.step(*_curve(record, lambda s: s.ready), where="post", color=BLUE, linewidth=2, label="ready")
@@ -91,7 +91,7 @@ def _batch(axes: Axes, record: Record) -> None:
     _legend(axes)
 
 
-def _cost(axes: Axes, record: Record, lines: Lines) -> None:
+def _cost(axes: Axes, record: Record, lines: ReferenceLines) -> None:
     axes.plot(*_curve(record, lambda s: s.usd_per_million), color=BLUE, linewidth=2, label="pertoken, since the start")
     axes.axhline(lines.static_usd_per_million, color=RED, linestyle="--", linewidth=1, label="static peak")
     axes.axhline(lines.target_usd_per_million, color=GREEN, linestyle="--", linewidth=1, label="target")
@@ -101,7 +101,7 @@ def _cost(axes: Axes, record: Record, lines: Lines) -> None:
     axes.set_ylim(0, highest)
 
 
-def _latency(axes: Axes, record: Record, lines: Lines) -> None:
+def _latency(axes: Axes, record: Record, lines: ReferenceLines) -> None:
     share = "p95 as share of the objective"
     axes.plot(
         *_curve(record, lambda s: _ratio(s.ttft_p95, lines.ttft_objective)),

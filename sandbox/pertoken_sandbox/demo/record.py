@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LiveSample:
     """One look at the running system.
 
     Attributes:
@@ -51,7 +51,7 @@ class Happening:
 class Record:
     """The whole run."""
 
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[LiveSample] = field(default_factory=list)
     happenings: list[Happening] = field(default_factory=list)
 
     def count(self, kind: str) -> int:

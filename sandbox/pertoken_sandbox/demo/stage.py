@@ -30,7 +30,7 @@ from pertoken_sandbox.demo.setting import (
     Setting,
 )
 from pertoken_sandbox.fleet.process import answers, fleet_server
-from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 
 Say = Callable[[str], None]
@@ -145,7 +145,7 @@ def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> St
     token = cluster.token_kubeconfig(OPERATOR_NAMESPACE, "pertoken", state_dir / "operator.kubeconfig")
     environment = setting.operator(prometheus.url, http_port, debug_port)
     operator = ManagedProcess(
-        Command(
+        ProcessCommand(
             "pertoken",
             (str(Path(sys.executable).parent / "pertoken"), "run"),
             {**environment, "PERTOKEN_KUBECONFIG": str(token)},

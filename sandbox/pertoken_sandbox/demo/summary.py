@@ -44,7 +44,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Objectives:
+class PromisedLatency:
     """What the example manifest promises, seconds."""
 
     ttft: float
@@ -52,7 +52,7 @@ class Objectives:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class DemoOutcome:
     """What the clients and the account say of the whole run, its start included.
 
     Attributes:
@@ -82,7 +82,7 @@ class Check:
     found: str
 
 
-def checks(record: Record, measured: Measured) -> tuple[Check, ...]:
+def checks(record: Record, measured: DemoOutcome) -> tuple[Check, ...]:
     """Every condition that the exit code stands for."""
     return (
         Check(
@@ -165,7 +165,7 @@ def show_differences(console: Console, setting: Setting) -> None:
     )
 
 
-def show_checks(console: Console, done: tuple[Check, ...], measured: Measured, objectives: Objectives) -> None:
+def show_checks(console: Console, done: tuple[Check, ...], measured: DemoOutcome, objectives: PromisedLatency) -> None:
     """Pass or fail, one line each, and what is told beside it."""
     console.print("Judged, over the whole run with its start:")
     for check in done:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pertoken_sandbox.demo.record import Happening, Record, Sample
+from pertoken_sandbox.demo.record import Happening, LiveSample, Record
 from pertoken_sandbox.demo.setting import NAMESPACE, SERVICE
 from pertoken_sandbox.demo.stage import Stage, get_json
 
@@ -69,7 +69,7 @@ class Watcher:
     cap_message: str = ""
     _seen: set[tuple[int, str]] = field(default_factory=set)
 
-    def look(self, seconds: float, elapsed: float) -> Sample:
+    def look(self, seconds: float, elapsed: float) -> LiveSample:
         """One sample at `seconds` since the trace began; `elapsed` since the last one."""
         clients = get_json(f"{self.stage.fleet_url}/clients?seconds={self.stage.setting.window_seconds:g}")[0]
         state = get_json(f"{self.stage.fleet_url}/state")
@@ -118,10 +118,10 @@ def _sample(
     pods: list[dict[str, Any]],
     decision: dict[str, Any],
     account: Account,
-) -> Sample:
+) -> LiveSample:
     demand = decision.get("demand") or {}
     variant = (decision.get("variants") or [{}])[0]
-    return Sample(
+    return LiveSample(
         seconds=seconds,
         input_tokens_per_second=demand.get("input_tokens_per_second"),
         output_tokens_per_second=demand.get("output_tokens_per_second"),

@@ -10,10 +10,10 @@ from pathlib import Path
 from aiohttp import web
 
 from pertoken_bench.traces.files import TraceError
-from pertoken_sandbox.fleet.clients import Clients
+from pertoken_sandbox.fleet.clients import FleetClients
 from pertoken_sandbox.fleet.config import ConfigError, FleetConfig, load_config
 from pertoken_sandbox.fleet.dcgm_page import DcgmPages
-from pertoken_sandbox.fleet.kube import KubeClient
+from pertoken_sandbox.fleet.kube import FleetKubeClient
 from pertoken_sandbox.fleet.kubelet import PodWatcher
 from pertoken_sandbox.fleet.nodes import build_nodes, keep_node
 from pertoken_sandbox.fleet.pod_runner import Kubelet
@@ -50,7 +50,7 @@ async def run_fleet(config: FleetConfig, kubeconfig: Path, port: int = 0, port_f
     """
     nodes = build_nodes(config.nodes)
     registry = Registry()
-    clients = Clients(config.traffic, registry, config.request_log)
+    clients = FleetClients(config.traffic, registry, config.request_log)
     server = FleetServer(nodes, registry, clients, DcgmPages(nodes, registry))
     runner = web.AppRunner(server.application(), access_log=None)
     await runner.setup()
@@ -64,7 +64,7 @@ async def run_fleet(config: FleetConfig, kubeconfig: Path, port: int = 0, port_f
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    async with KubeClient(kubeconfig) as client:
+    async with FleetKubeClient(kubeconfig) as client:
         watcher = PodWatcher(Kubelet(client, config, registry, clients.finish, clients.lost, set()), nodes)
         tasks = [
             asyncio.create_task(watcher.run(), name="pods"),
@@ -86,7 +86,7 @@ async def run_fleet(config: FleetConfig, kubeconfig: Path, port: int = 0, port_f
         task.result()  # a component must not end by itself: show why it did
 
 
-async def _flush(clients: Clients) -> None:
+async def _flush(clients: FleetClients) -> None:
     while True:
         await asyncio.sleep(_FLUSH_SECONDS)
         clients.log.flush()

@@ -228,7 +228,7 @@ class ServiceClients:
         }
 
 
-class Clients:
+class FleetClients:
     """The clients of all services."""
 
     def __init__(self, traffic: Sequence[Traffic], registry: Registry, log_path: Path | None) -> None:

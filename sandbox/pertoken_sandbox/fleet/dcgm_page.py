@@ -8,7 +8,7 @@ from pertoken_bench.hardware.step_times import BLOCK_TOKENS, GIB
 from pertoken_sandbox.fleet import clock
 from pertoken_sandbox.fleet.driver import Activity
 from pertoken_sandbox.fleet.metrics_page import labels_text
-from pertoken_sandbox.fleet.nodes import Node
+from pertoken_sandbox.fleet.nodes import EmulatedNode
 from pertoken_sandbox.fleet.power import UNKNOWN, WATTS
 from pertoken_sandbox.fleet.registry import FleetPod, PodKey, Registry
 
@@ -38,7 +38,7 @@ class _Snapshot:
 class DcgmPages:
     """Renders DCGM pages; keeps each pod's last second of activity."""
 
-    def __init__(self, nodes: Mapping[str, Node], registry: Registry) -> None:
+    def __init__(self, nodes: Mapping[str, EmulatedNode], registry: Registry) -> None:
         self._nodes = nodes
         self._registry = registry
         self._snapshots: dict[PodKey, _Snapshot] = {}
@@ -57,7 +57,7 @@ class DcgmPages:
             lines += [f"{name}{labels} {values[position]:.6g}" for labels, values in rows]
         return "\n".join(lines) + "\n"
 
-    def _device(self, node: Node, index: int) -> tuple[str, tuple[float, ...]]:
+    def _device(self, node: EmulatedNode, index: int) -> tuple[str, tuple[float, ...]]:
         holder = node.gpus[index]
         labels = {
             "gpu": str(index),

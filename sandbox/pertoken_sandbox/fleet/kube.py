@@ -34,7 +34,7 @@ class ApiError(Exception):
         self.reason = reason
 
 
-class KubeClient:
+class FleetKubeClient:
     """Talks to the API server that a kubeconfig's current context names."""
 
     def __init__(self, kubeconfig: Path) -> None:

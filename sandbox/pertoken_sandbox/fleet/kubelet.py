@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pertoken_sandbox.fleet.nodes import Node
+from pertoken_sandbox.fleet.nodes import EmulatedNode
 from pertoken_sandbox.fleet.pod_runner import Kubelet, PodRunner
 
 Json = dict[str, Any]
@@ -13,7 +13,7 @@ _FINISHED = frozenset({"Succeeded", "Failed"})
 class PodWatcher:
     """Keeps one runner per pod (by uid) that is bound to a node of the fleet."""
 
-    def __init__(self, kubelet: Kubelet, nodes: dict[str, Node]) -> None:
+    def __init__(self, kubelet: Kubelet, nodes: dict[str, EmulatedNode]) -> None:
         self._kubelet = kubelet
         self._nodes = nodes
         self._runners: dict[str, PodRunner] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pertoken_bench.hardware.step_times import BLOCK_TOKENS
 from pertoken_bench.reference_engine.request import EngineConfig
-from pertoken_sandbox.fleet.stats import EngineStats, Histogram
+from pertoken_sandbox.fleet.stats import EngineStats, PageHistogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 
@@ -130,7 +130,7 @@ _COUNTERS: tuple[tuple[str, str, Samples], ...] = (
     ),
 )
 
-_HISTOGRAMS: tuple[tuple[str, str, Callable[[EngineStats], Histogram]], ...] = (
+_HISTOGRAMS: tuple[tuple[str, str, Callable[[EngineStats], PageHistogram]], ...] = (
     ("request_prompt_tokens", "Number of prefill tokens processed.", lambda s: s.prompt_length),
     ("request_generation_tokens", "Number of generation tokens processed.", lambda s: s.generation_length),
     ("iteration_tokens_total", "Histogram of number of tokens per engine_step.", lambda s: s.iteration_tokens),
@@ -230,14 +230,14 @@ class _HistogramLines:
     count: str
     total: str
     tail: str
-    of: Callable[[EngineStats], Histogram]
+    of: Callable[[EngineStats], PageHistogram]
 
 
 @dataclass(frozen=True)
 class _HistogramSource:
     """Where a histogram's numbers come from, and the text of its time of creation."""
 
-    of: Callable[[EngineStats], Histogram]
+    of: Callable[[EngineStats], PageHistogram]
     created: str
 
 

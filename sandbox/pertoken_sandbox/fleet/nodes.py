@@ -11,7 +11,7 @@ import aiohttp
 from pertoken_sandbox.fleet import clock
 from pertoken_sandbox.fleet.config import NodeGroup
 from pertoken_sandbox.fleet.container import GPU_RESOURCE
-from pertoken_sandbox.fleet.kube import MERGE, STRATEGIC, ApiError, KubeClient
+from pertoken_sandbox.fleet.kube import MERGE, STRATEGIC, ApiError, FleetKubeClient
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 
 @dataclass
-class Node:
+class EmulatedNode:
     """One emulated node and the pods (``namespace/name``) that hold its GPUs."""
 
     name: str
@@ -50,15 +50,16 @@ class Node:
         return f"GPU-{digits}-{digits[:4]}-{digits[4:]}-{digits[:4]}-{digits}{digits[:4]}"
 
 
-def build_nodes(groups: list[NodeGroup]) -> dict[str, Node]:
+def build_nodes(groups: list[NodeGroup]) -> dict[str, EmulatedNode]:
     """All nodes of the configuration by name, each with its own fake address."""
     named = [(name, group) for group in groups for name in group.names()]
     return {
-        name: Node(name, group, f"10.64.{index // 250}.{index % 250 + 1}") for index, (name, group) in enumerate(named)
+        name: EmulatedNode(name, group, f"10.64.{index // 250}.{index % 250 + 1}")
+        for index, (name, group) in enumerate(named)
     }
 
 
-def node_object(node: Node) -> Json:
+def node_object(node: EmulatedNode) -> Json:
     """The Node as it is created."""
     group = node.group
     return {
@@ -82,7 +83,7 @@ def node_object(node: Node) -> Json:
     }
 
 
-def node_status(node: Node, since: str) -> Json:
+def node_status(node: EmulatedNode, since: str) -> Json:
     """The status a healthy kubelet reports; ``since`` is when the node became ready."""
     group = node.group
     capacity = {
@@ -132,7 +133,7 @@ def node_status(node: Node, since: str) -> Json:
     }
 
 
-async def keep_node(client: KubeClient, node: Node, heartbeat_seconds: float) -> None:
+async def keep_node(client: FleetKubeClient, node: EmulatedNode, heartbeat_seconds: float) -> None:
     """Create a node, make it ready and schedulable, and renew its lease and status for ever."""
     since = clock.rfc3339(clock.now())
     reported = 0.0
@@ -154,7 +155,7 @@ async def keep_node(client: KubeClient, node: Node, heartbeat_seconds: float) ->
         await asyncio.sleep(heartbeat_seconds)
 
 
-async def _report(client: KubeClient, node: Node, since: str) -> None:
+async def _report(client: FleetKubeClient, node: EmulatedNode, since: str) -> None:
     path = f"/api/v1/nodes/{node.name}"
     wanted = node_object(node)
     try:
@@ -176,7 +177,7 @@ async def _report(client: KubeClient, node: Node, since: str) -> None:
                 raise
 
 
-async def _renew(client: KubeClient, node: Node, heartbeat_seconds: float) -> None:
+async def _renew(client: FleetKubeClient, node: EmulatedNode, heartbeat_seconds: float) -> None:
     spec = {
         "holderIdentity": node.name,
         "leaseDurationSeconds": max(40, int(4 * heartbeat_seconds)),

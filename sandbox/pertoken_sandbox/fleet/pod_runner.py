@@ -20,9 +20,9 @@ from pertoken_sandbox.fleet.container import (
 )
 from pertoken_sandbox.fleet.driver import EngineServer
 from pertoken_sandbox.fleet.engine_args import EngineArgsError
-from pertoken_sandbox.fleet.kube import STRATEGIC, ApiError, KubeClient
+from pertoken_sandbox.fleet.kube import STRATEGIC, ApiError, FleetKubeClient
 from pertoken_sandbox.fleet.launch import Host, Launched, launch
-from pertoken_sandbox.fleet.nodes import Node
+from pertoken_sandbox.fleet.nodes import EmulatedNode
 from pertoken_sandbox.fleet.registry import FleetPod, Registry
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _DRAIN_POLL_SECONDS = 0.1
 class Kubelet:
     """What every pod runner shares."""
 
-    client: KubeClient
+    client: FleetKubeClient
     config: FleetConfig
     registry: Registry
     on_finish: Callable[[FleetPod, Request], None]
@@ -52,7 +52,7 @@ class Kubelet:
 class PodRunner:
     """Drives one pod until its object is gone."""
 
-    def __init__(self, kubelet: Kubelet, node: Node, pod: Json, pod_ip: str) -> None:
+    def __init__(self, kubelet: Kubelet, node: EmulatedNode, pod: Json, pod_ip: str) -> None:
         self._kubelet = kubelet
         self._node = node
         self._pod = pod

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from pertoken_sandbox.processes import Command, ManagedProcess
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand
 
 READY_SECONDS = 60.0
 
@@ -53,7 +53,7 @@ class FleetProcess:
 def fleet_server(kubeconfig: Path, config: Path, port: int, state_dir: Path, *, detached: bool = False) -> FleetProcess:
     """A fleet that serves one cluster."""
     argv = (sys.executable, "-m", "pertoken_sandbox.fleet", "--kubeconfig", str(kubeconfig))
-    command = Command("fleet", (*argv, "--config", str(config), "--port", str(port)))
+    command = ProcessCommand("fleet", (*argv, "--config", str(config), "--port", str(port)))
     return FleetProcess(ManagedProcess(command, state_dir, detached=detached), port)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-from pertoken_sandbox.fleet.clients import Clients
+from pertoken_sandbox.fleet.clients import FleetClients
 from pertoken_sandbox.fleet.dcgm_page import DcgmPages
 from pertoken_sandbox.fleet.metrics_page import CONTENT_TYPE
-from pertoken_sandbox.fleet.nodes import Node
+from pertoken_sandbox.fleet.nodes import EmulatedNode
 from pertoken_sandbox.fleet.registry import FleetPod, Registry
 
 _DEFAULT_WINDOW = 60.0
@@ -19,9 +19,9 @@ _DEFAULT_WINDOW = 60.0
 class FleetServer:
     """Handlers over the fleet's state."""
 
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, EmulatedNode]
     registry: Registry
-    clients: Clients
+    clients: FleetClients
     dcgm: DcgmPages
 
     def application(self) -> web.Application:

@@ -32,7 +32,7 @@ BUCKET_FAMILIES = frozenset({*_FAMILY_EDGES, "request_tokens", "kv_cache_residen
 """Keys that vLLM accepts in ``--custom-histogram-buckets``."""
 
 
-class Histogram:
+class PageHistogram:
     """A Prometheus histogram whose buckets are kept apart (made cumulative when rendered)."""
 
     __slots__ = ("counts", "edges", "total")
@@ -69,22 +69,22 @@ class EngineStats:
         self.preemptions = self.generation_tokens = self.prompt_tokens = self.cached_tokens = 0
         self.prefix_queries = self.prefix_hits = self.finished = 0
         latency, tokens, itl = edges["request_latency"], edges["request_tokens"], edges["inter_token_latency"]
-        self.prompt_length = Histogram(tokens)
-        self.generation_length = Histogram(tokens)
-        self.max_generation_length = Histogram(tokens)
-        self.params_max_tokens = Histogram(tokens)
-        self.kv_computed = Histogram(tokens)
-        self.params_n = Histogram(edges["request_params_n"])
-        self.iteration_tokens = Histogram(edges["iteration_tokens"])
-        self.ttft = Histogram(edges["time_to_first_token"])
-        self.itl = Histogram(itl)
-        self.tpot = Histogram(itl)
-        self.e2e = Histogram(latency)
-        self.queue = Histogram(latency)
-        self.inference = Histogram(latency)
-        self.prefill = Histogram(latency)
-        self.decode = Histogram(latency)
-        self.request_preemptions = Histogram(_PREEMPTION_EDGES)
+        self.prompt_length = PageHistogram(tokens)
+        self.generation_length = PageHistogram(tokens)
+        self.max_generation_length = PageHistogram(tokens)
+        self.params_max_tokens = PageHistogram(tokens)
+        self.kv_computed = PageHistogram(tokens)
+        self.params_n = PageHistogram(edges["request_params_n"])
+        self.iteration_tokens = PageHistogram(edges["iteration_tokens"])
+        self.ttft = PageHistogram(edges["time_to_first_token"])
+        self.itl = PageHistogram(itl)
+        self.tpot = PageHistogram(itl)
+        self.e2e = PageHistogram(latency)
+        self.queue = PageHistogram(latency)
+        self.inference = PageHistogram(latency)
+        self.prefill = PageHistogram(latency)
+        self.decode = PageHistogram(latency)
+        self.request_preemptions = PageHistogram(_PREEMPTION_EDGES)
 
     def observe(self, step: StepResult, engine: ReferenceEngine) -> None:
         """Count a step when its tokens have come out, and sample the gauges as vLLM does after each step."""

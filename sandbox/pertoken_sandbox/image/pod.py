@@ -15,19 +15,19 @@ from typing import Any
 
 from pertoken_sandbox.cluster import Cluster
 from pertoken_sandbox.image.layout import Image
-from pertoken_sandbox.processes import Command
+from pertoken_sandbox.processes import ProcessCommand
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 DEVICES = ("null", "zero", "random", "urandom")
 TOKEN_SECONDS = 3600
 
 
-class Unsupported(Exception):
+class UnsupportedSpec(Exception):
     """The specification asks for something that is not imitated here; the message says what."""
 
 
 @dataclass(frozen=True)
-class Pod:
+class StartedPod:
     """What a kubelet knows when it starts a container.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pod:
     extra: dict[str, str] = field(default_factory=dict)
 
 
-def service_account(cluster: Cluster, pod: Pod, folder: Path) -> Path:
+def service_account(cluster: Cluster, pod: StartedPod, folder: Path) -> Path:
     """Fill `folder` with what a pod finds at `SERVICE_ACCOUNT`, readable by its group alone (needs root)."""
     account = pod.spec.get("serviceAccountName", "default")
     config = cluster.kubectl.json("config", "view", "--raw", "--minify", "--flatten")
@@ -62,7 +62,7 @@ def service_account(cluster: Cluster, pod: Pod, folder: Path) -> Path:
     return folder
 
 
-def command(image: Image, rootfs: Path, pod: Pod, account: Path) -> Command:
+def command(image: Image, rootfs: Path, pod: StartedPod, account: Path) -> ProcessCommand:
     """The container as a process of this machine (needs root to start).
 
     Args:
@@ -93,7 +93,9 @@ def command(image: Image, rootfs: Path, pod: Pod, account: Path) -> Command:
         shlex.join(["exec", "chroot", ".", *_confined(security), "env", "-i", *environment, *program]),
     ]
     unshare = shutil.which("unshare") or "/usr/bin/unshare"
-    return Command(pod.name, (unshare, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", "\n".join(script)))
+    return ProcessCommand(
+        pod.name, (unshare, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", "\n".join(script))
+    )
 
 
 def _arguments(image: Image, container: dict[str, Any]) -> list[str]:
@@ -101,7 +103,7 @@ def _arguments(image: Image, container: dict[str, Any]) -> list[str]:
     return list(container.get("args", () if "command" in container else image.config.get("Cmd") or ()))
 
 
-def _environment(image: Image, pod: Pod, container: dict[str, Any]) -> dict[str, str]:
+def _environment(image: Image, pod: StartedPod, container: dict[str, Any]) -> dict[str, str]:
     """Of the image, then of the specification's ConfigMaps, then its own variables."""
     environment = dict(line.split("=", 1) for line in image.config.get("Env", ()))
     for source in container.get("envFrom", ()):
@@ -111,15 +113,15 @@ def _environment(image: Image, pod: Pod, container: dict[str, Any]) -> dict[str,
     return environment | pod.extra
 
 
-def _field(pod: Pod, source: dict[str, Any]) -> str:
+def _field(pod: StartedPod, source: dict[str, Any]) -> str:
     known = {"metadata.name": pod.name, "metadata.namespace": pod.namespace}
     path = source.get("fieldRef", {}).get("fieldPath")
     if path not in known:
-        raise Unsupported(f"env valueFrom {source}: expected one of {', '.join(known)}")
+        raise UnsupportedSpec(f"env valueFrom {source}: expected one of {', '.join(known)}")
     return known[path]
 
 
-def _volumes(pod: Pod, rootfs: Path, security: dict[str, Any], account: Path) -> list[str]:
+def _volumes(pod: StartedPod, rootfs: Path, security: dict[str, Any], account: Path) -> list[str]:
     """Lines that mount what the container asks for, and the service account's token."""
     group = security.get("fsGroup", 0)
     (container,) = pod.spec["containers"]
@@ -129,7 +131,7 @@ def _volumes(pod: Pod, rootfs: Path, security: dict[str, Any], account: Path) ->
     for mount in container.get("volumeMounts", ()):
         volume = volumes[mount["name"]]
         if "emptyDir" not in volume:
-            raise Unsupported(f"volume {volume}: expected emptyDir")
+            raise UnsupportedSpec(f"volume {volume}: expected emptyDir")
         lines.append(f"mount -t tmpfs -o mode=2777,gid={group} tmpfs {_mount_point(rootfs, mount['mountPath'])}")
     return lines
 
@@ -144,7 +146,7 @@ def _mount_point(rootfs: Path, path: str) -> str:
             here = rootfs / link.relative_to("/") if link.is_absolute() else here.parent / link
         here.mkdir(exist_ok=True)
     if not here.resolve().is_relative_to(rootfs.resolve()):
-        raise Unsupported(f"{path}: leads out of the root file system")
+        raise UnsupportedSpec(f"{path}: leads out of the root file system")
     return shlex.quote(str(here))
 
 

@@ -19,7 +19,7 @@ from pertoken_bench.policies.scaled import (
     waiting,
 )
 from pertoken_bench.policies.view import PerVariant
-from pertoken_bench.policy import Gauge, Policy
+from pertoken_bench.policy import PodGauge, Policy
 from pertoken_bench.scenarios.prepare import prepare
 from pertoken_bench.scenarios.scenario import Scenario, parse
 from pertoken_bench.score.outcome import measure
@@ -50,7 +50,7 @@ _POLICIES: Final[Mapping[str, Callable[[], Policy]]] = {
     "hpa-queue": lambda: PerVariant(
         SYNC_SECONDS,
         lambda: HpaScaler(
-            (PodsMetric(Gauge.WAITING, float(WAITING_TARGET)),), Hpa(HpaSettings(down_window=DOWN_WINDOW_SECONDS))
+            (PodsMetric(PodGauge.WAITING, float(WAITING_TARGET)),), Hpa(HpaSettings(down_window=DOWN_WINDOW_SECONDS))
         ),
     ),
     "keda-waiting": lambda: PerVariant(

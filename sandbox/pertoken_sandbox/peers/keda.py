@@ -11,8 +11,8 @@ from pertoken_sandbox.cache import bin_dir, lock, publish, staging_dir
 from pertoken_sandbox.cluster import Cluster
 from pertoken_sandbox.neighbours import go_module_dir
 from pertoken_sandbox.peers.aggregation import await_available, registration
-from pertoken_sandbox.pki import Authority, Subject
-from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.pki import Authority, CertificateSubject
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 from pertoken_sandbox.versions import GoSource, arch_name, os_name
 
 VERSION: Final = "2.21.0"
@@ -104,7 +104,7 @@ def start(cluster: Cluster, stack: ExitStack) -> None:
     cluster.kubectl.apply_files(custom_resources())
     cluster.kubectl.await_crd("scaledobjects.keda.sh")
     for name, argv in (("keda-operator", operator), ("keda-adapter", adapter)):
-        process = ManagedProcess(Command(name, argv, environment), state)
+        process = ManagedProcess(ProcessCommand(name, argv, environment), state)
         stack.callback(process.stop)
         process.start()
     cluster.kubectl.apply(*registration(GROUP, "v1beta1", NAMESPACE, secure))
@@ -114,5 +114,5 @@ def start(cluster: Cluster, stack: ExitStack) -> None:
 def _certificates(folder: Path) -> Path:
     """One certificate for both sides of the metrics service, by the names that KEDA looks for."""
     authority = Authority(folder, "ca")
-    authority.issue("tls", Subject("keda", hosts=("localhost", "127.0.0.1")))
+    authority.issue("tls", CertificateSubject("keda", hosts=("localhost", "127.0.0.1")))
     return folder

@@ -15,7 +15,7 @@ from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.demo.attainment import of_log
 from pertoken_sandbox.demo.setting import NAMESPACE, SERVICE
 from pertoken_sandbox.demo.stage import Stage, StageError, get_json, set_up
-from pertoken_sandbox.demo.summary import Objectives
+from pertoken_sandbox.demo.summary import PromisedLatency
 from pertoken_sandbox.peers import adapter, keda
 from pertoken_sandbox.peers.aggregation import await_available, registration
 from pertoken_sandbox.peers.setting import (
@@ -31,8 +31,8 @@ from pertoken_sandbox.peers.setting import (
     example,
     scaled_object,
 )
-from pertoken_sandbox.pki import Authority, Subject
-from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.pki import Authority, CertificateSubject
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 from pertoken_sandbox.progress import Progress, say
 
 START_SECONDS: Final = 120.0
@@ -130,7 +130,7 @@ def run(peer: str, state_dir: Path) -> LiveRun:
 def _start_hpa(stage: Stage, stack: ExitStack) -> None:
     cluster = stage.cluster
     pair = Authority(cluster.state_dir / "adapter-certs", "ca").issue(
-        "adapter", Subject("metrics-adapter", hosts=("localhost", "127.0.0.1"))
+        "adapter", CertificateSubject("metrics-adapter", hosts=("localhost", "127.0.0.1"))
     )
     (port,) = free_ports(1)
     argv = (
@@ -144,7 +144,7 @@ def _start_hpa(stage: Stage, stack: ExitStack) -> None:
         f"--client-authority={cluster.state_dir / 'pki' / 'front-proxy-ca.crt'}",
         f"--metric={METRIC}",
     )
-    process = ManagedProcess(Command("metrics-adapter", argv), cluster.state_dir)
+    process = ManagedProcess(ProcessCommand("metrics-adapter", argv), cluster.state_dir)
     stack.callback(process.stop)
     process.start()
     cluster.kubectl.apply(*registration(adapter.GROUP, adapter.VERSION, METRICS_NAMESPACE, port))
@@ -219,7 +219,7 @@ def _result(peer: str, stage: Stage, account: _Account) -> LiveRun:
     length = TRACE_SECONDS / SPEED
     clients = get_json(f"{stage.fleet_url}/clients?seconds={length + 60:g}")[0]
     latency = example("InferenceService")["spec"]["objective"]["latency"]
-    objectives = Objectives(latency["ttftMilliseconds"] / 1000, latency["interTokenMilliseconds"] / 1000)
+    objectives = PromisedLatency(latency["ttftMilliseconds"] / 1000, latency["interTokenMilliseconds"] / 1000)
     price = float(example("AcceleratorPool")["spec"]["pricePerGPUHour"])
     hours = account.pod_seconds / 3600.0
     total = clients["total"]

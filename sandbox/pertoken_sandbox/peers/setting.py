@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from pertoken_sandbox.controlplane_commands import Settings
+from pertoken_sandbox.controlplane_commands import ControlPlaneSettings
 from pertoken_sandbox.demo.setting import EXAMPLES, NAMESPACE, SERVICE, Setting
 
 SPEED: Final = 12.0
@@ -32,9 +32,9 @@ def demo_setting() -> Setting:
     return Setting(speed=SPEED)
 
 
-def control_plane_settings() -> Settings:
+def control_plane_settings() -> ControlPlaneSettings:
     """The HPA controller on the same clock as the trace."""
-    return Settings(
+    return ControlPlaneSettings(
         hpa_sync_seconds=SYNC_SECONDS,
         extra_controller_manager_args=(
             f"--horizontal-pod-autoscaler-downscale-stabilization={DOWN_WINDOW_SECONDS:g}s",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pertoken_sandbox.controlplane_commands import Settings
+from pertoken_sandbox.controlplane_commands import ControlPlaneSettings
 
 OPERATOR_NAMESPACE = "pertoken-system"
 
@@ -23,11 +23,11 @@ rules:
 """
 
 
-def audited(folder: Path) -> Settings:
+def audited(folder: Path) -> ControlPlaneSettings:
     """Settings of a control plane that keeps an audit log of the operator's writes in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "audit-policy.yaml").write_text(POLICY)
-    return Settings(
+    return ControlPlaneSettings(
         extra_apiserver_args=(
             f"--audit-policy-file={folder / 'audit-policy.yaml'}",
             f"--audit-log-path={log_of(folder)}",

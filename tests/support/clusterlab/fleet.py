@@ -15,8 +15,8 @@ from aiohttp import web
 from clusterlab.kubelet import Json, Pods
 from pertoken_sandbox.fleet import clock
 from pertoken_sandbox.fleet.config import NodeGroup
-from pertoken_sandbox.fleet.kube import MERGE, STRATEGIC, ApiError, KubeClient
-from pertoken_sandbox.fleet.nodes import Node, node_object, node_status
+from pertoken_sandbox.fleet.kube import MERGE, STRATEGIC, ApiError, FleetKubeClient
+from pertoken_sandbox.fleet.nodes import EmulatedNode, node_object, node_status
 
 Result = TypeVar("Result")
 
@@ -49,7 +49,7 @@ class Fleet:
         self._thread = threading.Thread(target=self._loop.run_forever, name="lab-fleet", daemon=True)
         self._runner: web.AppRunner | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._client: KubeClient | None = None
+        self._client: FleetKubeClient | None = None
         self._addresses = 0
         self.port = 0
         self.extra: dict[str, tuple[Mapping[str, str], Callable[[], str]]] = {}
@@ -89,7 +89,7 @@ class Fleet:
         return self.run(self.client.request(method, path, body, **options))
 
     @property
-    def client(self) -> KubeClient:
+    def client(self) -> FleetKubeClient:
         """The open client of the loop."""
         assert self._client is not None
         return self._client
@@ -102,11 +102,11 @@ class Fleet:
         """Create a node, ready and schedulable but for its own taints."""
         self._addresses += 1
         group = NodeGroup(name=name, product=spec.product, gpus=spec.gpus, memoryGiB=80, labels=dict(spec.labels))
-        node = Node(name, group, f"10.90.0.{self._addresses}")
+        node = EmulatedNode(name, group, f"10.90.0.{self._addresses}")
         self.run(self._create_node(node, spec))
         self.do(lambda: self.pods.nodes.__setitem__(name, node.address))
 
-    async def _create_node(self, node: Node, spec: NodeSpec) -> None:
+    async def _create_node(self, node: EmulatedNode, spec: NodeSpec) -> None:
         path = f"/api/v1/nodes/{node.name}"
         wanted = node_object(node)
         taints = [dict(taint) for taint in spec.taints]
@@ -129,7 +129,7 @@ class Fleet:
                     raise
 
     async def _start(self) -> None:
-        self._client = await KubeClient(self._kubeconfig).__aenter__()
+        self._client = await FleetKubeClient(self._kubeconfig).__aenter__()
         self.pods = Pods(self._client)
         app = web.Application()
         app.add_routes(

@@ -11,7 +11,7 @@ import aiohttp
 
 from clusterlab.scripted import Engine, Page, Script
 from pertoken_sandbox.fleet import clock, pod_status
-from pertoken_sandbox.fleet.kube import STRATEGIC, ApiError, KubeClient
+from pertoken_sandbox.fleet.kube import STRATEGIC, ApiError, FleetKubeClient
 
 Json = dict[str, Any]
 Key = tuple[str, str]
@@ -40,7 +40,7 @@ class Behaviour:
 class Pods:
     """All pods of the lab's nodes, with their engines' scripts and pages. Lives in the fleet's event loop."""
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: FleetKubeClient) -> None:
         self.client = client
         self.nodes: dict[str, str] = {}  # name -> address
         self.scripts: dict[Key, Script] = {}  # by namespace and workload

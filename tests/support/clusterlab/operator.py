@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from clusterlab.audit import OPERATOR_NAMESPACE
-from pertoken_sandbox.processes import Command, ManagedProcess, free_ports
+from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 
 SETTINGS = {
     "OPERATOR_NAMESPACE": OPERATOR_NAMESPACE,
@@ -54,7 +54,7 @@ class OperatorProcess:
     def _made(self) -> ManagedProcess:
         environment = {f"PERTOKEN_{key}": str(value) for key, value in self.settings.items()}
         words = (str(Path(sys.executable).parent / "pertoken"), "run")
-        return ManagedProcess(Command(self.name, words, environment), self._folder)
+        return ManagedProcess(ProcessCommand(self.name, words, environment), self._folder)
 
     def start(self) -> None:
         """Start it unless it runs."""

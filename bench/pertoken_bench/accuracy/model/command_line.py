@@ -31,7 +31,7 @@ _RATIO_ROWS: Final = 7  # a deployment is judged by calibration from this many r
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ServedPoint:
     """One served measurement and the row that asks for it."""
 
     asked: tuple[str, ...]
@@ -108,7 +108,7 @@ def _miss(answer: dict[str, str], column: str, truth: float, name: str) -> Miss:
 
 def report_served(path: Path) -> None:
     """Closed-loop latencies before and after calibration."""
-    points = [Point(_asked_of(row), row) for row in serving.read(path) if row.deployment.parallelism.data == 1]
+    points = [ServedPoint(_asked_of(row), row) for row in serving.read(path) if row.deployment.parallelism.data == 1]
     with TemporaryDirectory() as name:
         folder = Path(name)
         lines = [("prior", str(len(points)), *_judged(points, estimates(folder, (point.asked for point in points))))]
@@ -125,19 +125,19 @@ def _asked_of(row: serving.MeasuredRun) -> tuple[str, ...]:
     return (model, gpu, str(row.deployment.parallelism.tensor), quantization, *(f"{value:g}" for value in clients))
 
 
-def _judged(points: Sequence[Point], answers: Sequence[dict[str, str]]) -> tuple[str, str]:
+def _judged(points: Sequence[ServedPoint], answers: Sequence[dict[str, str]]) -> tuple[str, str]:
     steps, ttft = _misses(points, answers)
     return figures(steps), figures(ttft)
 
 
-def _misses(points: Sequence[Point], answers: Sequence[dict[str, str]]) -> tuple[list[Miss], list[Miss]]:
+def _misses(points: Sequence[ServedPoint], answers: Sequence[dict[str, str]]) -> tuple[list[Miss], list[Miss]]:
     both = [(point.measured, answer) for point, answer in zip(points, answers, strict=True) if answer["itl_ms"]]
     steps = [_miss(answer, "itl_ms", row.inter_token * _MILLI, row.name) for row, answer in both]
     ttft = [_miss(answer, "ttft_ms", row.ttft * _MILLI, row.name) for row, answer in both if row.ttft > 0]
     return steps, ttft
 
 
-def _calibrated(folder: Path, points: Sequence[Point], size: int) -> tuple[list[Miss], list[Miss]]:
+def _calibrated(folder: Path, points: Sequence[ServedPoint], size: int) -> tuple[list[Miss], list[Miss]]:
     """Gains from `size` random points of each deployment, judged on its others.
 
     Deployments that the columns cannot tell apart (engines, versions) are calibrated one after the other.
@@ -150,8 +150,8 @@ def _calibrated(folder: Path, points: Sequence[Point], size: int) -> tuple[list[
     ]
     for _ in range(DRAWS):
         for together in _rounds(deployments):
-            seen: list[Point] = []
-            others: list[Point] = []
+            seen: list[ServedPoint] = []
+            others: list[ServedPoint] = []
             for group in together:
                 order = rng.permutation(len(group))
                 seen += [group[i] for i in order[:size]]
@@ -162,9 +162,9 @@ def _calibrated(folder: Path, points: Sequence[Point], size: int) -> tuple[list[
     return steps, ttft
 
 
-def _rounds(deployments: Sequence[list[Point]]) -> list[list[list[Point]]]:
+def _rounds(deployments: Sequence[list[ServedPoint]]) -> list[list[list[ServedPoint]]]:
     """Deployments in as few rounds as keep those with the same columns apart."""
-    rounds: list[list[list[Point]]] = []
+    rounds: list[list[list[ServedPoint]]] = []
     for same in grouped(deployments, lambda group: group[0].measured.deployment.key).values():
         for number, group in enumerate(same):
             if number == len(rounds):
@@ -173,7 +173,7 @@ def _rounds(deployments: Sequence[list[Point]]) -> list[list[list[Point]]]:
     return rounds
 
 
-def _learn(folder: Path, points: Sequence[Point]) -> Path:
+def _learn(folder: Path, points: Sequence[ServedPoint]) -> Path:
     observed, learnt = folder / "observed.csv", folder / "calibration.json"
     rows = [
         (

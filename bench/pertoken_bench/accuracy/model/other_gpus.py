@@ -41,7 +41,7 @@ MOST_TENSOR: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class MlperfTask:
     """An MLPerf task: the model, mean tokens in and out of its data set (mlcommons/inference)."""
 
     model: str
@@ -50,9 +50,9 @@ class Workload:
 
 
 WORKLOADS: Final = {
-    "llama2-70b-99": Workload("meta-llama/Llama-2-70b", 294, 294),
-    "mixtral-8x7b": Workload("mistralai/Mixtral-8x7B-v0.1", 190, 145),
-    "llama3.1-8b": Workload("meta-llama/Llama-3.1-8B", 870, 128),
+    "llama2-70b-99": MlperfTask("meta-llama/Llama-2-70b", 294, 294),
+    "mixtral-8x7b": MlperfTask("mistralai/Mixtral-8x7B-v0.1", 190, 145),
+    "llama3.1-8b": MlperfTask("meta-llama/Llama-3.1-8B", 870, 128),
 }
 
 
@@ -142,7 +142,7 @@ def _offline(path: Path) -> dict[tuple[str, str], list[float]]:
     return measured_at
 
 
-def _throughput(gpu: Gpu, workload: Workload) -> float | None:
+def _throughput(gpu: Gpu, workload: MlperfTask) -> float | None:
     """Generated tokens per second and GPU at the best tensor parallelism, as many clients as fit."""
     model = SHIPPED.known_model(workload.model)
     if model is None:

@@ -22,7 +22,7 @@ from scipy.optimize import least_squares
 
 from pertoken_bench.accuracy.model.dynamics import SimulatedRun, read
 from pertoken_bench.accuracy.model.error_tables import Miss, figures, grouped, say, table, worst
-from pertoken_bench.compiled_engine.fleet import Edges, Fleet, Kind, LatencyLimits, SimulationConfig
+from pertoken_bench.compiled_engine.fleet import Edges, Fleet, LatencyLimits, SimulationConfig, VariantEngine
 from pertoken_bench.hardware.catalog_times import tabulated
 from pertoken_bench.hardware.truth import Truth
 from pertoken_bench.traces.trace import Trace
@@ -84,7 +84,9 @@ def replay(row: SimulatedRun, learnt: StepFactors) -> ReplayedMeans:
         trace,
         SimulationConfig(
             kinds=[
-                Kind(tabulated(corrected, *row.setting, 1), round(row.engine.kv_tokens / BLOCK), model.batched_tokens)
+                VariantEngine(
+                    tabulated(corrected, *row.setting, 1), round(row.engine.kv_tokens / BLOCK), model.batched_tokens
+                )
             ],
             objectives=[LatencyLimits()],
             edges=[Edges((1.0,), (1.0,), (1.0,))],

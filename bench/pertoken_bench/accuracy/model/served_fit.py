@@ -28,7 +28,7 @@ NOISE: Final = 0.12
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class FitTerms:
     """What the parameters multiply, by row."""
 
     kinds: list[str]
@@ -44,14 +44,14 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
+class FitParameters:
     """Logarithms: the mean, deviations by class, and the special factors."""
 
     mean: np.ndarray
     classes: dict[str, np.ndarray]
     special: np.ndarray
 
-    def parts(self, terms: Terms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def parts(self, terms: FitTerms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Seconds per token by row: steps, their overhead, prompts."""
         nothing = np.zeros(3)
         own = np.array([self.classes.get(kind, nothing) for kind in terms.kinds]) + self.mean[:3]
@@ -61,7 +61,7 @@ class Parameters:
         )
         return np.exp(own[:, 0]) * terms.step, np.exp(overhead) * terms.layers, terms.prompts * prefill
 
-    def misses(self, terms: Terms) -> np.ndarray:
+    def misses(self, terms: FitTerms) -> np.ndarray:
         """ln(modelled / measured)."""
         return np.log(sum(self.parts(terms)) / terms.measured)
 
@@ -73,7 +73,7 @@ def kind(row: MeasuredRun) -> str:
     return f"{'experts' if deployment.model.experts else 'dense'} {deployment.precision}{native}"
 
 
-def terms_of(rows: Sequence[MeasuredRun]) -> Terms:
+def terms_of(rows: Sequence[MeasuredRun]) -> FitTerms:
     """Evaluate the kernel model once."""
     term_rows = []
     for row in rows:
@@ -91,16 +91,16 @@ def terms_of(rows: Sequence[MeasuredRun]) -> Terms:
             )
         )
     columns = np.array(term_rows).T
-    return Terms([kind(row) for row in rows], [row.backend for row in rows], *columns)
+    return FitTerms([kind(row) for row in rows], [row.backend for row in rows], *columns)
 
 
-def fit(terms: Terms) -> Parameters:
+def fit(terms: FitTerms) -> FitParameters:
     """Most probable parameters, outliers damped."""
     names = sorted(set(terms.kinds))
 
-    def made(x: np.ndarray) -> Parameters:
+    def made(x: np.ndarray) -> FitParameters:
         classes = {name: x[7 + 3 * i : 10 + 3 * i] for i, name in enumerate(names)}
-        return Parameters(MEAN + x[:4], classes, SPECIAL + x[4:7])
+        return FitParameters(MEAN + x[:4], classes, SPECIAL + x[4:7])
 
     scale = np.concatenate([MEAN_SPREAD, SPECIAL_SPREAD, np.tile(SPREAD, len(names))])
     solution = least_squares(
@@ -109,7 +109,7 @@ def fit(terms: Terms) -> Parameters:
     return made(solution.x)
 
 
-def fit_engines(terms: Terms, parameters: Parameters) -> dict[str, np.ndarray]:
+def fit_engines(terms: FitTerms, parameters: FitParameters) -> dict[str, np.ndarray]:
     """Factors of each engine on the three parts, the classes given."""
     parts = parameters.parts(terms)
     factors_of = {}

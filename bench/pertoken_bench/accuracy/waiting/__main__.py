@@ -28,7 +28,7 @@ from pertoken.catalog.lookup import SHIPPED, Unknown
 from pertoken.domain.service import Parallelism
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import engine_model
-from pertoken_bench.accuracy.waiting.bursts import Lengths, Record, prior_burstiness, request_sizes
+from pertoken_bench.accuracy.waiting.bursts import ArrivalRecord, Lengths, prior_burstiness, request_sizes
 from pertoken_bench.accuracy.waiting.queue import Seen, Servers, fit_burstiness, waiting
 
 TRACES = Path(__file__).parents[4] / "examples" / "traces"
@@ -117,7 +117,7 @@ def replay(at: np.ndarray, service: np.ndarray, servers: int) -> np.ndarray:
     return waits
 
 
-def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: TokenSeconds) -> Record:
+def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: TokenSeconds) -> ArrivalRecord:
     """What scrapes show of the requests."""
     at = requests[:, 0] - requests[0, 0]
     slot = (at // interval).astype(int)
@@ -125,7 +125,7 @@ def scraped(requests: np.ndarray, work: np.ndarray, interval: float, per_token: 
     for column in (1, 2):
         counts = np.bincount(np.searchsorted(BUCKETS, requests[:, column]), minlength=len(BUCKETS))
         lengths.append(Lengths(BUCKETS, tuple(counts.astype(float)), float(requests[:, column].mean())))
-    return Record(
+    return ArrivalRecord(
         interval,
         tuple(np.bincount(slot).astype(float)),
         tuple(np.bincount(slot, weights=work)),

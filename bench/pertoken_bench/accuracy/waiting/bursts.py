@@ -47,7 +47,7 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ArrivalRecord:
     """Arrivals of one service as scrapes show them.
 
     Attributes:
@@ -179,13 +179,13 @@ def regularity(requests: Sequence[float]) -> float:
     return min(1.0, ratio + float(np.sqrt(2.0 / seen.sum())))
 
 
-def prior_burstiness(record: Record) -> float:
+def prior_burstiness(record: ArrivalRecord) -> float:
     """s^2 of the first halving below the scrape interval, carried on from the octave above it."""
     variance = BELOW_SCRAPE * share_variance(record.requests)
     return min(max(variance, LEAST_VARIANCE), LARGEST_VARIANCE)
 
 
-def rebuild(record: Record, burstiness: float, rate: float = 1.0, copy: int = 0) -> Arrivals:
+def rebuild(record: ArrivalRecord, burstiness: float, rate: float = 1.0, copy: int = 0) -> Arrivals:
     """One course of single arrivals that a record admits.
 
     Args:
@@ -207,7 +207,7 @@ def rebuild(record: Record, burstiness: float, rate: float = 1.0, copy: int = 0)
     return Arrivals(times[order], work[order]) if total else Arrivals(np.empty(0), np.empty(0))
 
 
-def _times(record: Record, owner: NDArray[np.int64], burstiness: float, stream: int) -> Floats:
+def _times(record: ArrivalRecord, owner: NDArray[np.int64], burstiness: float, stream: int) -> Floats:
     interval, intervals = record.interval, len(record.requests)
     shares = cascade(intervals, levels(interval), burstiness, stream)
     edges = (np.cumsum(shares, axis=1) + np.arange(intervals)[:, None]).ravel()
@@ -233,7 +233,7 @@ def _places(owner: NDArray[np.int64], intervals: int, evenness: float, stream: i
     return placed
 
 
-def _works(record: Record, owner: NDArray[np.int64], rate: float, stream: int) -> Floats:
+def _works(record: ArrivalRecord, owner: NDArray[np.int64], rate: float, stream: int) -> Floats:
     """Sizes drawn from the sample, scaled so that each interval has its recorded work."""
     count = len(owner)
     sample = np.asarray(record.sizes or (1.0,), dtype=np.float64)

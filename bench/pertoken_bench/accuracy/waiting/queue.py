@@ -20,9 +20,9 @@ import numpy as np
 
 from pertoken_bench.accuracy.waiting.bursts import (
     LARGEST_VARIANCE,
+    ArrivalRecord,
     Arrivals,
     Floats,
-    Record,
     cascade,
     levels,
     prior_burstiness,
@@ -85,7 +85,7 @@ class Waiting:
         return float(np.percentile(self.seconds, percent)) if len(self.seconds) else 0.0
 
 
-def waiting(record: Record, servers: Servers, burstiness: float | None = None, rate: float = 1.0) -> Waiting:
+def waiting(record: ArrivalRecord, servers: Servers, burstiness: float | None = None, rate: float = 1.0) -> Waiting:
     """Waiting of the recorded demand, rescaled to a forecast.
 
     Args:
@@ -135,7 +135,7 @@ def lindley(at: Floats, service: Floats) -> Floats:
     return np.asarray(walk - np.minimum.accumulate(walk), dtype=np.float64)
 
 
-def _in_cells(record: Record, servers: Servers, burstiness: float, rate: float) -> Floats:
+def _in_cells(record: ArrivalRecord, servers: Servers, burstiness: float, rate: float) -> Floats:
     """The recursion on work per cell for busy services, where single requests blur; head-of-line waiting is added."""
     halvings = levels(record.interval)
     intervals = len(record.requests)
@@ -184,7 +184,7 @@ def head_of_line(servers: int, utilization: float, service: float, variation: fl
     return delayed * service / (servers * (1.0 - utilization)) * (1.0 + variation) / 2.0
 
 
-def fit_burstiness(record: Record, seen: Seen) -> float:
+def fit_burstiness(record: ArrivalRecord, seen: Seen) -> float:
     """Burstiness below the scrape interval, from how long requests really waited while the record was taken.
 
     The most likely value between the prior (what the scrapes say one octave up, a factor of two either way) and the

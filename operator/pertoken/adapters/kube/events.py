@@ -25,7 +25,7 @@ Key = tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Series:
+class EventSeries:
     """One posted event and its repeats; times are monotonic seconds."""
 
     namespace: str
@@ -43,7 +43,7 @@ class EventRecorder:
         self._client = client
         self._clock = clock
         self._instance = instance[:MAX_CODE]
-        self._series: dict[Key, Series] = {}
+        self._series: dict[Key, EventSeries] = {}
         self._limiters: dict[str, RateLimiter] = {}
         self._lock = threading.Lock()
 
@@ -80,9 +80,9 @@ class EventRecorder:
         }
         self._client.call(ApiRequest("POST", EVENTS.path(namespace), body=body))
         now = self._clock.monotonic()
-        self._series[key] = Series(namespace, name, count=1, seen_at=now, written_at=float("-inf"))
+        self._series[key] = EventSeries(namespace, name, count=1, seen_at=now, written_at=float("-inf"))
 
-    def _continued(self, series: Series) -> bool:
+    def _continued(self, series: EventSeries) -> bool:
         """Count a repeat; False when the event is no longer there (they expire), so that a new one is posted."""
         now = self._clock.monotonic()
         series.count += 1

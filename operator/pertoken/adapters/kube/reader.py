@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pertoken.adapters.kube.client import ApiRequest, Caller
 from pertoken.adapters.kube.errors import Expired
-from pertoken.adapters.kube.resources import DEVICES, WATCHED, Discovery, Resource, WatchedKind
+from pertoken.adapters.kube.resources import DEVICES, WATCHED, Discovery, KubeKind, Resource
 from pertoken.domain.identity import WorkloadRef
 from pertoken.ports import Json, Listing, Unavailable
 
@@ -61,13 +61,13 @@ class KubeReader:
         resource = self._discovery.resource(target.api_version, target.kind)
         return resource.path(target.namespace, target.name, subresource)
 
-    def _own_namespaces(self, kind: WatchedKind) -> Listing:
+    def _own_namespaces(self, kind: KubeKind) -> Listing:
         """Namespaces one by one: a Role inside a namespace can allow `get` of it, never `list` of all."""
         return Listing(
             [self._client.call(ApiRequest("GET", kind.resource.path(name=name))) for name in self._namespaces]
         )
 
-    def _list_path(self, kind: WatchedKind, path: str) -> Listing:
+    def _list_path(self, kind: KubeKind, path: str) -> Listing:
         for _ in range(RESTARTS):
             try:
                 chunks = list(self._chunks(kind, path))
@@ -77,7 +77,7 @@ class KubeReader:
             return Listing(items, chunks[0]["metadata"].get("resourceVersion", ""))
         raise Unavailable(f"GET {path}: the list expired {RESTARTS} times before its end")
 
-    def _chunks(self, kind: WatchedKind, path: str) -> Iterator[Json]:
+    def _chunks(self, kind: KubeKind, path: str) -> Iterator[Json]:
         query: dict[str, str | int | bool] = {"limit": CHUNK}
         if kind.label_selector:
             query["labelSelector"] = kind.label_selector

@@ -44,7 +44,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedKind:
+class KubeKind:
     """A kind that the inventory holds; `label_selector` is applied by the API server."""
 
     group: str
@@ -68,30 +68,30 @@ class WatchedKind:
 GROUP = "serving.pertoken.dev"
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=pertoken"
 
-WATCHED: Mapping[str, WatchedKind] = {
+WATCHED: Mapping[str, KubeKind] = {
     kind.plural: kind
     for kind in (
-        WatchedKind(GROUP, "v1alpha1", "inferenceservices", "InferenceService"),
-        WatchedKind(GROUP, "v1alpha1", "acceleratorpools", "AcceleratorPool", namespaced=False),
-        WatchedKind("", "v1", "pods", "Pod"),
-        WatchedKind("", "v1", "nodes", "Node", namespaced=False),
-        WatchedKind("", "v1", "namespaces", "Namespace", namespaced=False),
-        WatchedKind("apps", "v1", "deployments", "Deployment"),
-        WatchedKind("apps", "v1", "replicasets", "ReplicaSet"),
-        WatchedKind("", "v1", "configmaps", "ConfigMap", MANAGED_SELECTOR),
-        WatchedKind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+        KubeKind(GROUP, "v1alpha1", "inferenceservices", "InferenceService"),
+        KubeKind(GROUP, "v1alpha1", "acceleratorpools", "AcceleratorPool", namespaced=False),
+        KubeKind("", "v1", "pods", "Pod"),
+        KubeKind("", "v1", "nodes", "Node", namespaced=False),
+        KubeKind("", "v1", "namespaces", "Namespace", namespaced=False),
+        KubeKind("apps", "v1", "deployments", "Deployment"),
+        KubeKind("apps", "v1", "replicasets", "ReplicaSet"),
+        KubeKind("", "v1", "configmaps", "ConfigMap", MANAGED_SELECTOR),
+        KubeKind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
     )
 }
 
 
 # Listed at times, never watched: not every cluster serves them.
-DEVICES: Mapping[str, WatchedKind] = {
+DEVICES: Mapping[str, KubeKind] = {
     kind.plural: kind
     for kind in (
-        WatchedKind("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False),
-        WatchedKind("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False),
-        WatchedKind("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim"),
-        WatchedKind("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate"),
+        KubeKind("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False),
+        KubeKind("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False),
+        KubeKind("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim"),
+        KubeKind("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate"),
     )
 }
 

@@ -39,7 +39,7 @@ _INFO = "PromQL info:"  # Prometheus 2.48 to 2.53 told its infos among the warni
 _LIMITED = "M3-Results-Limited"
 
 
-class Incomplete(Exception):
+class PartialAnswer(Exception):
     """The server answered and said that its answer is partial."""
 
 
@@ -132,11 +132,11 @@ class QuerySession(requests.Session):
         if response.status_code != requests.codes.ok:
             raise Declined(_refusal(response.status_code, body))
         if _LIMITED in response.headers:
-            raise Incomplete(_short(f"{_LIMITED}: {response.headers[_LIMITED]}"))
+            raise PartialAnswer(_short(f"{_LIMITED}: {response.headers[_LIMITED]}"))
         if any(sign in body for sign in _SIGNS_OF_PARTS):
             stated = _partial(response.json())
             if stated:
-                raise Incomplete(_short(stated))
+                raise PartialAnswer(_short(stated))
 
 
 class QueryClient:
@@ -207,7 +207,7 @@ def explain(error: BaseException, profile: MetricsProfile) -> Failure:
     """An exception of requests or of the library in words that help an administrator."""
     for kinds, words in _WORDS:
         if isinstance(error, kinds):
-            return Failure(words(error, profile), partial=isinstance(error, Incomplete))
+            return Failure(words(error, profile), partial=isinstance(error, PartialAnswer))
     LOGGER.error("profile %s: a query failed in an unexpected way", profile.name, exc_info=error)
     return Failure(f"unexpected {type(error).__name__}; see the log")
 
@@ -268,7 +268,7 @@ def _short(text: str) -> str:
 
 # The first match holds, so special cases stand before what they derive from.
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException, MetricsProfile], str]], ...] = (
-    ((Incomplete,), lambda error, _: f"partial answer: {error}"),
+    ((PartialAnswer,), lambda error, _: f"partial answer: {error}"),
     ((Declined, SecretUnreadable), lambda error, _: str(error)),
     ((requests.exceptions.SSLError,), lambda error, _: f"TLS: {_innermost(error)}"),
     ((requests.ConnectTimeout,), lambda _, profile: f"no connection within {profile.connect_seconds:g} s"),

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pertoken.adapters.prometheus import gpus, parse, promql, queries
 from pertoken.adapters.prometheus.client import Answers
 from pertoken.adapters.prometheus.engines import ENGINES, Across, EngineMetrics, Gauge, Metric
-from pertoken.adapters.prometheus.engines.model import Release, part_of
+from pertoken.adapters.prometheus.engines.model import PageRelease, part_of
 from pertoken.adapters.prometheus.parse import PodLabels, Sample, Tally
 from pertoken.adapters.prometheus.plausible import MOST_SEQUENCES, plausible
 from pertoken.adapters.prometheus.profile import MetricsProfile, SeriesLabels
@@ -311,11 +311,11 @@ class Reading:
         return totals
 
 
-def _release(pod: _Pod) -> Release:
+def _release(pod: _Pod) -> PageRelease:
     """Of what version a pod can be; of one that only a GPU exporter knows nothing is known."""
     row = ENGINES.get(pod.engine)
     if row is None or not row.versions:
-        return Release("", frozenset())
+        return PageRelease("", frozenset())
     flows = (Signal.RUNNING, Signal.GENERATION_TOKENS_PER_SECOND, Signal.FINISHED_PER_SECOND)
     works = any(pod.values.get(signal, 0.0) > 0 for signal in flows)
     return row.release(frozenset(pod.shown & row.evidence()), works=works)

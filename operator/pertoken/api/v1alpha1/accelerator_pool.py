@@ -25,7 +25,7 @@ class NamespaceSelector(Strict):
     )
 
 
-class Capacity(Strict):
+class PoolCapacity(Strict):
     """How many GPUs the pool has: a fixed number, or those of the nodes that carry certain labels."""
 
     gpus: int | None = Field(default=None, ge=0, le=1_000_000, description="Fixed number of GPUs. Excludes fromNodes.")
@@ -82,7 +82,7 @@ class AcceleratorPoolSpec(Strict):
     committed_gpus: int = Field(
         default=0, ge=0, le=1_000_000, description="GPUs that are paid for whether they are used or not."
     )
-    capacity: Capacity = Field(description="How many GPUs the pool has.")
+    capacity: PoolCapacity = Field(description="How many GPUs the pool has.")
     max_gpus: int | None = Field(
         default=None, ge=0, le=1_000_000, description="Most GPUs that pertoken may occupy in this pool. Unset: all."
     )

@@ -18,24 +18,25 @@ def budget_after(state: ServiceState) -> ErrorBudget:
     budget, now = state.memory.budget, state.now
     since = now - budget.at if budget.at else state.settings.cycle_seconds
     owed = [latency for latency in state.latencies if latency.objective is not None]
-    told = [each for latency in owed if (each := _told(latency)) is not None]
-    if not owed or len(told) < len(owed) or since < state.settings.cycle_seconds / 2:
+    misses = [each for latency in owed if (each := _misses(latency)) is not None]
+    if not owed or len(misses) < len(owed) or since < state.settings.cycle_seconds / 2:
         return budget
-    requests = max(each.rate for each in told) * min(since, state.window)
-    missed = min(sum(each.missed for each in told), 1.0)
+    requests = max(each.rate for each in misses) * min(since, state.window)
+    missed = min(sum(each.share for each in misses), 1.0)
     return counted(budget, requests, missed * requests, now, state.budget_rules)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """Requests per second whose latency is told, and the share of them outside its objective."""
+class _Misses:
+    """Requests per second of all pods whose latency is measured, and the share of them outside its objective."""
 
     rate: float
-    missed: float
+    share: float
 
 
-def _told(latency: LatencyEvidence) -> _Told | None:
+def _misses(latency: LatencyEvidence) -> _Misses | None:
+    """Misses of one objective; None where it is not measured."""
     kept = latency.share_kept
     if kept is None or latency.all_pods is None:
         return None
-    return _Told(latency.all_pods.cumulative[-1], 1.0 - (kept[0] + kept[1]) / 2.0)
+    return _Misses(latency.all_pods.cumulative[-1], 1.0 - (kept[0] + kept[1]) / 2.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pertoken.domain.signal import Signal
-from pertoken.forecast.slo_knee import Kept, SloKnee, learn
+from pertoken.forecast.slo_knee import KneeEvidence, SloKnee, learn
 from pertoken.performance.histogram import share_within
 from pertoken.planner.assessment import Assessment, Grade
 from pertoken.planner.service_state import ServiceState
@@ -27,19 +27,19 @@ def knee_after(state: ServiceState, assessment: Assessment) -> SloKnee:
         return knee
     if state.now - memory.utilizations[-1].at < state.settings.cycle_seconds / 2:
         return knee  # planned again at once: what it shows has been learnt
-    kept = _share_kept(state)
+    kept = _share_within_all(state)
     if kept is None:
         return knee
     # Busy cycles hold more requests.
     utilization = sum(past * past for past in met) / sum(met)
     cycle = state.settings.cycle_seconds
     events = min(latency.events for latency in state.latencies if latency.objective is not None)
-    seen = Kept(utilization, kept, cycle, events * cycle / state.window, memory.budget.share_missed)
+    seen = KneeEvidence(utilization, kept, cycle, events * cycle / state.window, memory.budget.share_missed)
     return learn(knee, seen, state.targets.percentile, tuning.knee)
 
 
-def _share_kept(state: ServiceState) -> float | None:
-    """Share of requests within all objectives (at least: misses may coincide).
+def _share_within_all(state: ServiceState) -> float | None:
+    """Least share of warmed-up pods' requests within all objectives: misses of both may fall on the same requests.
 
     None where no objective is set, one is not measured or by too few requests, or the histograms' edges do not say.
     """

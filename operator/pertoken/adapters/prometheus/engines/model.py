@@ -116,7 +116,7 @@ class InfoLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class PageRelease:
     """What a pod's page tells of its engine's version.
 
     Attributes:
@@ -209,7 +209,7 @@ class EngineMetrics:
         )
         return frozenset(metric for metric in families if metric.since or metric.until)  # imitated ones have neither
 
-    def release(self, shown: frozenset[Metric], *, works: bool) -> Release:
+    def release(self, shown: frozenset[Metric], *, works: bool) -> PageRelease:
         """Which versions a pod can be of.
 
         Args:
@@ -235,7 +235,7 @@ class EngineMetrics:
                 or (imitation and told not in self.rare and self._without(told, shown))
             )
         }
-        return Release(_span(fitting, self.versions), frozenset(lacks))
+        return PageRelease(_span(fitting, self.versions), frozenset(lacks))
 
     def _without(self, told: Told, shown: frozenset[Metric]) -> bool:
         """Whether all that could carry it would be evidence, and none of it is shown."""
