@@ -81,7 +81,7 @@ class ScrapeConfig:
 
 
 class Prometheus:
-    """Scrapes the cluster and answers queries; implements `pertoken_bench.policy.Metrics`."""
+    """Scrapes the cluster and answers queries; implements `pertoken_bench.policy.ScrapedMetrics`."""
 
     def __init__(self, cluster: SimulatedCluster, edges: Mapping[str, Edges], config: ScrapeConfig) -> None:
         self.cluster = cluster

@@ -13,7 +13,7 @@ class Alone:
         return True
 
     def start(self) -> None:
-        """There is nobody to contend with."""
+        """Nothing to do: no other process contends."""
 
     def stop(self) -> None:
-        """There is nothing to give back."""
+        """Nothing to do: no Lease is held."""

@@ -1,4 +1,4 @@
-"""The one place where real time enters."""
+"""The system's clock; everything else gets the time as an argument or by the port."""
 
 from __future__ import annotations
 

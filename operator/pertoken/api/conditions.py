@@ -41,9 +41,9 @@ _NEEDED: Final = (
     ConditionType.METRICS_AVAILABLE,
     ConditionType.ABLE_TO_SCALE,
 )
-# Accepted is True with these, and a user would not call the object ready.
+# Reasons with which Accepted is True but the object is not Ready.
 DOUBTS: Final = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_ACCELERATOR})
-# Told before missing metrics, which are only what follows.
+# Shown rather than missing metrics, which these cause.
 NOT_RUNNING: Final = frozenset(
     {
         Reason.REPLICA_FAILURE,

@@ -1,4 +1,4 @@
-"""Fields that the API takes and this version does not act upon yet. The one list: a later version deletes lines."""
+"""Fields that the API takes and this version does not act upon yet. A version that acts on a field deletes its line."""
 
 from __future__ import annotations
 

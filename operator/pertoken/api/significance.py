@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pertoken.api.figures import moved
 
-# Read to the eye as numbers, but every change of them is an event.
+# Fields that hold numbers of which every change is urgent.
 _EXACT: Final = frozenset(
     {
         "observedGeneration",
@@ -28,7 +28,7 @@ _EXACT: Final = frozenset(
         "percentile",
     }
 )
-# Words with numbers in them: they follow what they explain.
+# Texts with numbers in them: they change with the fields that they explain and need no write of their own.
 _IGNORED: Final = frozenset(
     {"message", "batchMessage", "batchSummary", "summary", "calibration", "lastTransitionTime", "samples"}
 )

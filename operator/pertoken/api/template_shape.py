@@ -1,7 +1,7 @@
 """The few parts of a pod template that pertoken reads, checked for their types.
 
-The CRD keeps templates as they are; the API server judges them when the Deployment is applied. What is read before that
-must not trip over a text where a list belongs.
+The CRD keeps templates as they are; the API server judges them when the Deployment is applied. What pertoken reads
+before that is checked here, so that a text in place of a list is refused and raises nowhere.
 """
 
 from __future__ import annotations

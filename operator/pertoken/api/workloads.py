@@ -197,7 +197,7 @@ def _deployment(request: WorkloadRequest, pod: Json) -> Json:
     metadata["labels"] = {**(metadata.get("labels") or {}), **_labels(request)}
     spec: Json = {
         "selector": {"matchLabels": _selector(request)},
-        # No surge: a spare GPU for a second copy is the exception.
+        # No surge: there is rarely a spare GPU for one more replica.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
         "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
         "revisionHistoryLimit": 3,

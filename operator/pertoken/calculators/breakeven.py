@@ -75,7 +75,7 @@ def break_even(fleet: ReplicaGroup, load: Load, prices: PriceList) -> BreakEven:
     utilization = paid / carried
     if paid > carried:
         return BreakEven(per_request, None, None, utilization)
-    if paid >= carried * (1.0 - 1e-9):  # exactly at full use: every further replica starts with a loss
+    if paid >= carried * (1.0 - 1e-9):  # at full use: a further replica costs more than it saves at first
         return BreakEven(per_request, paid, None, utilization)
     # Smallest n >= 2 with (n - 1) carried >= n paid; below that, each replica's own break-even counts.
     count = max(2, ceil(carried / (carried - paid) - 1e-9))

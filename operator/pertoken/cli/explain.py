@@ -11,7 +11,7 @@ from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Name
 from pertoken.cli.rendering import Output, print_data
 from pertoken.ports import Json
 
-# Conditions in the order of the questions that people ask.
+# Conditions in the order of the explanation.
 _ORDER = (
     "Ready", "Accepted", "Paused", "Conflicted", "TargetFound", "MetricsAvailable", "AbleToScale", "ScalingLimited",
     "WithinLatencyTarget", "WithinCostTarget",

@@ -75,7 +75,8 @@ app = typer.Typer(
 @app.command()
 def run() -> None:
     """Run the operator (settings from PERTOKEN_… variables)."""
-    # Here and not above: the clients of Kubernetes and Prometheus take two seconds to load, which other commands save.
+    # Imported here: the clients of Kubernetes and Prometheus take two seconds to load, which other commands do not
+    # need.
     from pydantic import ValidationError  # noqa: PLC0415
 
     from pertoken.app import run as run_operator  # noqa: PLC0415

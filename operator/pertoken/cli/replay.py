@@ -29,7 +29,7 @@ WIDEST: Final = 48  # characters of a value in the table
 
 
 class Numbers(StrEnum):
-    """Whose tuning numbers and catalog rows count."""
+    """Which tuning numbers and catalog rows are used: the recorded ones or this version's."""
 
     RECORDED = "recorded"
     OWN = "own"
@@ -37,7 +37,7 @@ class Numbers(StrEnum):
 
 @dataclass(slots=True)
 class _Tally:
-    """What was replayed."""
+    """Counts of what was replayed, for the summary."""
 
     cycles: int = 0
     decisions: int = 0

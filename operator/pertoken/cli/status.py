@@ -43,7 +43,7 @@ def row(item: Json) -> dict[str, Any]:
     status = item.get("status") or {}
     conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     verdicts = {kind: condition["status"] for kind, condition in conditions.items()}
-    # Whoever is not ready wants to know why, before why the replicas are as they are.
+    # A service that is not Ready shows that reason, a Ready one the reason of its replicas.
     reason = conditions["Ready"]["reason"] if verdicts.get("Ready") == "False" else status.get("reason")
     return {
         "namespace": item["metadata"]["namespace"],

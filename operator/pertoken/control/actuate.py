@@ -35,7 +35,7 @@ class Outcome:
     why: str = ""
 
 
-# What was to be evicted or scaled is gone (NotFound): the world moved on, as with a conflict.
+# The object to be evicted or scaled is gone (NotFound): as after a conflict, the next cycle plans anew.
 _RESULTS: dict[type[AdapterError], Result] = {
     Conflict: Result.CONFLICT,
     NotFound: Result.CONFLICT,
@@ -60,7 +60,7 @@ class Actuator:
     field_manager: str = "pertoken"
 
     def carry_out(self, actions: Sequence[Action], surveyed: Surveyed) -> tuple[Outcome, ...]:
-        """Each action in order, on what was surveyed. One that fails does not stop the others: they concern others."""
+        """Carry out the actions in order, on the surveyed objects. One that fails does not stop the others."""
         return tuple(self._one(action, surveyed) for action in actions)
 
     def _one(self, action: Action, surveyed: Surveyed) -> Outcome:

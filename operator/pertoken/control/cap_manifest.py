@@ -32,7 +32,7 @@ def cap_manifest(action: SetBatchCap | CompleteBatchCap, surveyed: Surveyed, now
 
 
 def cap_document(service: ServiceObject, variant: VariantSpec, cap: BatchCap, workload_uid: str) -> CapDocument:
-    """The cap's owner is the service for owned workloads, else the workload, whose pods need it for ever."""
+    """The cap's owner: the service for owned workloads, else the workload, whose pods may outlive the service."""
     owner: Json | None = None
     if variant.owned and service.spec is not None and not service.orphan:
         owner = service_owner(service.spec)

@@ -23,7 +23,7 @@ Address = tuple[str, ConfigKey]  # namespace and key
 
 
 def claim_of(service: ServiceObject, variant: VariantSpec, workload_uid: str) -> OwnershipClaim:
-    """For whom a variant's cap is written: an adopted workload owns it, as its pods need it for ever."""
+    """For whom a variant's cap is written; an adopted workload owns it, as its pods may outlive the service."""
     return OwnershipClaim(service.key, variant.name, service.uid, "" if variant.owned else workload_uid)
 
 
@@ -46,7 +46,7 @@ def own_cap(
 
 
 def cap_in_use(own: CapObject | None, address: Address | None, read: Mapping[Address, int]) -> BatchCap | None:
-    """The cap that the engines start with; somebody else's is known and not for pertoken to change."""
+    """The cap that the engines start with, whoever owns its ConfigMap; pertoken changes only its own."""
     if own is not None:
         return own.cap
     if address is None or address not in read:

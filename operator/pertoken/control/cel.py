@@ -1,7 +1,8 @@
 """The part of CEL in which people write device selectors: comparisons of a device's driver, attributes and capacity.
 
-Three outcomes beside true and false: an attribute that the device lacks (to the scheduler an error: no match), and what
-is not understood here. ``false && x`` is false and ``true || x`` is true whatever x is, as CEL has it.
+Beside true and false a term can be an attribute that the device lacks (an error to the scheduler, so no match), or
+something that is not implemented here (`Undecided`). ``false && x`` is false and ``true || x`` is true whatever x is,
+as CEL has it.
 https://kubernetes.io/docs/reference/using-api/cel/, "Kubernetes CEL libraries" for quantities.
 """
 
@@ -27,7 +28,7 @@ _TOKEN: Final = re.compile(
 
 
 class Undecided(Enum):
-    """In place of a value."""
+    """Stands for the value of a term that cannot be evaluated."""
 
     ABSENT = "the device has no such attribute"
     UNKNOWN = "not understood here"
@@ -48,7 +49,7 @@ class DeviceSubject:
 
 
 class _NotUnderstood(Exception):
-    """The expression is none that this reads."""
+    """The expression uses a part of CEL that is not implemented here."""
 
 
 def matches(expression: str, device: DeviceSubject) -> bool | None:
@@ -107,7 +108,7 @@ _QUANTITY_METHODS: Final[Mapping[str, Callable[[Decimal, Decimal], int | bool]]]
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads and works out an expression, from left to right."""
+    """Parses and evaluates an expression for one device, from left to right."""
 
     tokens: tuple[tuple[str, str], ...]
     device: DeviceSubject
@@ -124,7 +125,7 @@ class _Reader:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
 
     def _take(self, *wanted: str) -> str:
-        """The next sign if it is one of these; empty if not."""
+        """Consume and return the next sign if it is one of these; else consume nothing and return an empty text."""
         kind, value = self._next()
         if kind == "sign" and value in wanted:
             self.at += 1
@@ -229,7 +230,7 @@ class _Reader:
 
 
 def _joined(left: Any, right: Any, *, decisive: bool) -> Any:
-    """``||`` and ``&&``: a decisive side decides; what is not understood stays so."""
+    """Value of ``||`` and ``&&``; one side that is `decisive` settles it even if the other cannot be evaluated."""
     if decisive in (left, right) and (left is decisive or right is decisive):
         return decisive
     for each in (left, right):

@@ -1,6 +1,6 @@
-"""Devices that pods claim (DRA), counted in the unit of a pool: what a claim is of ``nvidia.com/gpu``, and a node has.
+"""Devices that pods claim (DRA), counted in a pool's unit: how many ``nvidia.com/gpu`` a claim takes and a node has.
 
-A class stands for an extended resource by its own word (``extendedResourceName``), by the devices that it selects, or
+A class stands for an extended resource by its own field (``extendedResourceName``), by the devices that it selects, or
 by its well-known name. A pool whose `resourceName` is the class itself counts that class.
 """
 
@@ -53,7 +53,7 @@ _Counter = tuple[str, str, str, str]  # driver, pool, counter set, counter
 
 @dataclass(slots=True)
 class Accounts:
-    """Counts claims and devices of one instant."""
+    """Counts the claims and devices of one snapshot in units of a resource."""
 
     devices: Devices
     _resources: dict[DeviceRequest, frozenset[str]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Accounts:
         return None if spec is None else self._of_spec(spec, resource, nodes)
 
     def doubts(self, namespace: str, uses: Iterable[ClaimUse]) -> tuple[str, ...]:
-        """What else than a count keeps these claims off nodes, in words."""
+        """Why these claims may not fit a node that has enough devices, in words; empty if nothing speaks against it."""
         specs = [spec for use in uses if (spec := self._spec(namespace, use)) is not None]
         requests = [request for spec in specs for request in _flat(spec.requests)]
         words = []

@@ -167,7 +167,7 @@ def _summary(number: int, plan: Plan, outcomes: tuple[Outcome, ...], phases: Map
 
 
 def _with_unplanned(saved: Saved, before: Saved, snapshot: Snapshot) -> Saved:
-    """A service that could not be planned this time is not forgotten; what it learns next comes after a gap."""
+    """Keep memory and account of services that could not be planned; the next metrics count as after a gap."""
     kept = {}
     for service in snapshot.services:
         known = before.memory.service(service.key)

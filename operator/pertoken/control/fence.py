@@ -9,10 +9,10 @@ from pertoken.ports import Leadership, Withheld
 
 @dataclass(slots=True)
 class Fence:
-    """Asked before every single write.
+    """Says before every write whether this process may still do it.
 
-    A leader that was stopped for a while may find that it leads again. What it planned before is then as old as what
-    another leader planned meanwhile is new, so a fence opens for one term only.
+    A process that was paused may lead again after another leader has acted in between, and what it planned before is
+    then out of date: a fence allows the writes of one term only.
     """
 
     leadership: Leadership

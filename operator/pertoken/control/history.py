@@ -17,7 +17,7 @@ LENGTH: Final = 200  # actions
 
 @dataclass(slots=True)
 class History:
-    """Told of every cycle.
+    """The last plan and the last actions; the planning loop reports every cycle to it.
 
     Attributes:
         last: number and plan of the last cycle that finished; None before the first.
@@ -37,7 +37,7 @@ class History:
         self._entries.extend(_entry(result, outcome) for outcome in result.outcomes)
 
     def failed(self, summary: CycleSummary) -> None:
-        """A cycle that failed leaves nothing to look at."""
+        """Nothing is kept of a cycle that failed."""
 
 
 def _entry(result: CycleResult, outcome: Outcome) -> Mapping[str, Any]:

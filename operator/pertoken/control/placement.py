@@ -77,7 +77,7 @@ def _requirements(expressions: Any) -> tuple[Requirement, ...]:
 
 
 def _narrowing(spec: Json, affinity: Json, *, claims: bool) -> Iterable[str]:
-    """Filters of the scheduler that can only take nodes away, and that need more than the node to be asked."""
+    """Rules that can only exclude nodes, and that cannot be checked with the node alone."""
     for kind, words in (("podAffinity", "pod affinity"), ("podAntiAffinity", "pod anti-affinity")):
         if (affinity.get(kind) or {}).get("requiredDuringSchedulingIgnoredDuringExecution"):
             yield f"required {words}"
@@ -98,7 +98,7 @@ def _narrowing(spec: Json, affinity: Json, *, claims: bool) -> Iterable[str]:
 
 
 def _unknown(spec: Json) -> Iterable[str]:
-    """What takes the decision away from the filters that are known here."""
+    """Rules under which it is not known on which nodes the pods can run."""
     scheduler = spec.get("schedulerName") or DEFAULT_SCHEDULER
     if scheduler != DEFAULT_SCHEDULER:
         yield f"scheduler {scheduler}"

@@ -2,7 +2,7 @@
 
 A pod in phase Failed or Succeeded holds nothing, though its object may stay until somebody deletes it: evicted by the
 kubelet, refused by the node (``UnexpectedAdmissionError``, ``OutOfnvidia.com/gpu``), preempted, shut down with its
-node, or done. No field says when that was; several tell of it, some better than others.
+node, or done. No field says when that was, so it is taken from the best of several others (`finished_at`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _container_ends(statuses: Iterable[Json]) -> Iterable[float]:
 
 
 def _last_status_write(managed_fields: Iterable[Json]) -> float | None:
-    """Nobody has a reason to write the status of a pod after its end."""
+    """The last write of the status: nothing writes it after the pod has ended."""
     times = [epoch(entry.get("time")) for entry in managed_fields if entry.get("subresource") == "status"]
     return max((at for at in times if at is not None), default=None)
 

@@ -35,7 +35,7 @@ class RateLimiter:
             return True
 
     def reserve(self) -> float:
-        """Take one, on credit if need be; returns the seconds to wait before using it (0 when there was one)."""
+        """Take one, even before it is there; returns the seconds to wait before using it (0 when there was one)."""
         with self._lock:
             self._refill()
             self._level -= 1

@@ -23,13 +23,13 @@ LOGGER = logging.getLogger(__name__)
 FIELD_MANAGER = "pertoken"
 WATCHED_CONDITIONS = ("Accepted", "MetricsAvailable", "WithinCostTarget", "WithinLatencyTarget", "Conflicted", "Ready")
 BAD_WHEN_TRUE = frozenset({"Conflicted"})
-# True with these is news all the same.
+# Reasons with which a condition that is True still gives an event.
 NOTED = frozenset({Reason.WORKLOAD_LEFT_BEHIND.value, Reason.CAP_IGNORED.value})
 
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """Everything that has a status of ours."""
+    """The objects whose status pertoken writes."""
 
     services: tuple[ServiceObject, ...]
     pools: tuple[PoolObject, ...]
@@ -38,7 +38,7 @@ class Subjects:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What there is to tell of one cycle.
+    """What users are told of one cycle.
 
     Attributes:
         term: of leadership; it is told in that term only.
@@ -103,7 +103,7 @@ class Reporter:
                 self._post(owner, _event(owner, outcome))
 
     def forget(self) -> None:
-        """Somebody else may have written meanwhile: what the objects show counts again."""
+        """Compare statuses with the objects again, as another leader may have written since the last write."""
         self._written.clear()
 
     def _pool(self, pool: PoolObject, figures: PoolFigures | None, refusal: Refusal | None, now: float) -> None:
@@ -131,7 +131,7 @@ class Reporter:
                 self._post(service, note)
 
     def _previous(self, uid: str, seen: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Our own last write is newer than what the watch has brought."""
+        """The status last written, which may be newer than the one that the watch has brought."""
         return self._written[uid].status if uid in self._written else seen
 
     def _write(self, reference: Json, status: Json, uid: str, seen: Mapping[str, Any]) -> bool:
@@ -142,7 +142,7 @@ class Reporter:
             if not urgent_change(before, status) and not (due and significant_change(before, status)):
                 return False
         if not self.limiter.try_take():
-            return False  # what is still different in the next cycle is written then
+            return False  # the next cycle tries again if the status still differs
         manifest = {
             "apiVersion": reference["apiVersion"],
             "kind": reference["kind"],

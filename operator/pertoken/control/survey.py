@@ -1,4 +1,4 @@
-"""Who takes part in a cycle: services and pools are accepted or refused. Talks to nobody but the log."""
+"""Who takes part in a cycle: services and pools are accepted or refused. No I/O but the log."""
 
 from __future__ import annotations
 

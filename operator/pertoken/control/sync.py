@@ -21,7 +21,7 @@ class KindNotServed(Exception):
 
 @dataclass(slots=True)
 class Sync:
-    """Keeps the inventory certain.
+    """Lists every kind regularly, as watches may lose events.
 
     Attributes:
         interval_seconds: between two lists of everything; a list that failed is tried again sooner.

@@ -23,7 +23,8 @@ def taken_targets(services: Iterable[ServiceObject]) -> dict[str, Refusal]:
     """Services that name a workload of an older one, or one workload twice, by uid.
 
     An owned variant names the Deployment that it makes. Whatever the older one's mode or state, it keeps its target
-    until it is deleted or switched off: a service that comes back must not find another one at the wheel.
+    until it is deleted or switched off, so that a service which is paused or broken for a while does not lose its
+    workload.
     """
     holders: dict[Target, ServiceObject] = {}
     refusals: dict[str, Refusal] = {}

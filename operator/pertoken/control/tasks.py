@@ -20,8 +20,8 @@ class Part(Protocol):
 async def run_together(parts: Mapping[str, Part], stop: asyncio.Event) -> None:
     """Run all parts, each as a task of its name, until `stop` is set or one ends; then cancel the others.
 
-    A fault of any part ends all: a restart is the cure. The first fault is raised once every part has ended, further
-    ones are logged.
+    A fault of any part ends all of them, so that the process is restarted. The first fault is raised once every part
+    has ended, further ones are logged.
     """
     tasks = [asyncio.create_task(part.run(), name=name) for name, part in parts.items()]
     stopping = asyncio.create_task(stop.wait(), name="stop")

@@ -1,6 +1,6 @@
 """Watched objects that cannot be parsed: what is known of them all the same, and which workloads they put in doubt.
 
-What cannot be read must never look like less: a pod is not gone, a workload is not missing, a node has no room.
+An object that cannot be read is never counted as absent: its pod still runs, its workload exists, its node is full.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ WAKING: Final = frozenset({"inferenceservices", "acceleratorpools"})
 
 @dataclass(slots=True)
 class Waker:
-    """Told of each watch event; the planning loop waits at it between two cycles.
+    """The watches report each event to it; the planning loop waits on it between two cycles.
 
     Attributes:
-        gather_seconds: several changes often come together: so long they are waited for.
+        gather_seconds: pause after the first change, so that changes which come together lead to one cycle.
     """
 
     gather_seconds: float = 1.0

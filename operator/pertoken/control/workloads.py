@@ -24,7 +24,7 @@ from pertoken.ports import Json
 from pertoken.raw.values import MOST_DIGITS, count, whole_number
 
 KEDA_LABEL = "scaledobject.keda.sh/name"
-MOST_PODS = 4096  # of one replica; a larger group is no group that anybody runs
+MOST_PODS = 4096  # of one replica; a larger number is taken for a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,11 @@ def _key_of(variable: str, container: Json) -> ConfigKey | None:
 
 
 def _key_of_whole_maps(variable: str, container: Json) -> ConfigKey | None:
-    """The last of several ConfigMaps that hold a variable gives it; which do is not known, but for names like ours."""
+    """The key under which whole ConfigMaps (envFrom) give the variable; None where it is not known which one does.
+
+    The kubelet takes the last ConfigMap that holds the key. That is known of those named as pertoken names its own, and
+    of an only one.
+    """
     keys = [
         ConfigKey(reference["name"], variable.removeprefix(prefix))
         for source in container.get("envFrom") or ()
@@ -289,7 +293,7 @@ def _waits(obj: Json) -> bool:
 
 
 def _failure(target: ScalableFact, pods: Iterable[PodFact]) -> str:
-    """What still keeps pods from being made."""
+    """The controller's words for pods that it cannot make; empty once a later pod was made."""
     since = target.failed_at
     over = since is not None and any(pod.workload == target.ref and pod.created_at > since for pod in pods)
     return "" if over else target.failure

@@ -1,4 +1,4 @@
-"""From what was surveyed and measured to the world that the planner sees. Talks to nobody but the log."""
+"""From what was surveyed and measured to the world that the planner sees. No I/O but the log."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _view(
 
 
 def _held(variant: VariantSpec, doubt: Doubt, surveyed: Surveyed) -> WorkloadMissing:
-    """Another variant of a service in doubt must not make up for the one that cannot be counted."""
+    """A variant of a service in doubt, held at its replicas: none may make up for one that cannot be counted."""
     known = surveyed.scalables.get(variant.workload)
     return WorkloadMissing(variant.workload, doubt.message, doubt.reason, 0 if known is None else known.replicas)
 

@@ -32,7 +32,7 @@ SAME_CREDENTIALS_SECONDS = 5.0  # pause before credentials that were refused are
 
 
 class _Sessions:
-    """Logs in with a session of ours. Kopf knows refused credentials by comparing them; sessions are never equal."""
+    """Logs in, and pauses before equal credentials are tried again: to Kopf no two sessions are equal."""
 
     def __init__(self, login: Login) -> None:
         self._login = login

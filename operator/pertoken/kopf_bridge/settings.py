@@ -1,4 +1,4 @@
-"""Kopf as an informer only: what it must not do, and how long its requests may take."""
+"""Kopf's settings: an informer only, with limits for its requests."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def _service(decision: Decision) -> list[str]:
 
 
 def _add(family: Family, labels: list[str], read: Callable[[Subject], float | None], subject: Subject) -> None:
-    """One figure; a figure that cannot be given leaves its own series out and no other."""
+    """Add one figure; where it is missing only its own series is left out."""
     try:
         value = read(subject)
         figure = None if value is None else float(value)

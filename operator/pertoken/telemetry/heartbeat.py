@@ -1,4 +1,4 @@
-"""Whether the event loop turns."""
+"""Whether the event loop still runs its tasks: `/healthz` asks for the age of the last beat."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pertoken.telemetry.plan_view import plain, plan_text
 LOOPBACK = "127.0.0.1"
 CHECK_SECONDS = 4.0  # probes usually wait 5 s at most
 
-# A check answers why something is wrong, or nothing when it is right.
+# A check returns what is wrong in words, or None.
 Check = Callable[[], str]
 
 

@@ -83,7 +83,7 @@ class OperatorMetrics:
         build.labels(version("pertoken")).set(1)
         self.registry.register(self)
         for outcome in ("ok", "failed"):
-            self._cycles.labels(outcome)  # visible from the start: an alert on `failed` needs a zero to rise from
+            self._cycles.labels(outcome)  # shown as 0 at once, so that an alert sees the first failure rise from it
 
     def update(
         self, plan: Plan | None, summary: CycleSummary, metrics: Mapping[str, MetricsSnapshot] | None = None
@@ -132,7 +132,7 @@ class OperatorMetrics:
         if self._finished_at is not None:
             since = self._clock.monotonic() - self._finished_at
             yield _gauge("pertoken_cycle_age_seconds", "Time since the last cycle that succeeded.", since)
-        if leading:  # a standby's last plan is history, and would double every sum over the operator's pods
+        if leading:  # a standby's last plan is out of date, and would be counted twice in sums over pods
             yield from self._families
 
     def render(self, accept: str = "") -> tuple[bytes, str]:

@@ -102,7 +102,7 @@ class EventRecorder:
         horizon = self._clock.monotonic() - SERIES_SECONDS
         self._series = {key: series for key, series in self._series.items() if series.seen_at > horizon}
         if len(self._limiters) > 4096:
-            # Objects come and go; their buckets are only worth keeping while they have events.
+            # Drop the buckets of objects without recent events, so that they do not pile up.
             about = {key[0] for key in self._series}
             self._limiters = {name: limiter for name, limiter in self._limiters.items() if name in about}
 

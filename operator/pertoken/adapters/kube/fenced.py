@@ -1,4 +1,4 @@
-"""Requests that change something, let through one by one."""
+"""A caller that checks the fence before every request that changes something."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class LeaseElector:
         while not self._stop.is_set():
             self._attempt()
             self._tell()
-            # Candidates that started together must not stay in step.
+            # Random pauses, so that candidates that started together do not go on colliding.
             jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
             self._stop.wait(self._spec.retry_seconds * jitter)
 
@@ -174,7 +174,7 @@ class LeaseElector:
         except AdapterError as error:
             self._say(f"lease {self._spec.namespace}/{self._spec.name} is not renewed: {error}", logging.WARNING)
         except Exception:
-            # Without this thread the operator could neither lead nor stand by, so it survives every surprise.
+            # Every exception is caught: without this thread the operator could neither lead nor stand by.
             LOGGER.exception("an attempt at the lease failed")
 
     def _acquire_or_renew(self) -> None:
@@ -259,7 +259,7 @@ class LeaseElector:
             self._on_change(leading)
 
     def _say(self, words: str, level: int) -> None:
-        """Log what is new; a standby or an outage would else write a line every two seconds."""
+        """Log a message only if it differs from the last one: a standby would else write a line every two seconds."""
         if words != self._said:
             self._said = words
             LOGGER.log(level, "%s", words)

@@ -142,12 +142,12 @@ def _traffic(row: EngineMetrics, asked: HistoryQuery, signal: Signal, step: floa
 def _replicas(
     source: _Ranges, asked: HistoryQuery, row: EngineMetrics, moments: Sequence[float], step: float
 ) -> tuple[dict[str, list[float]], set[int], str]:
-    """By the first source that knows every variant, with the steps that had no count, and the source in words."""
+    """Replicas by the first source that knows every variant, the steps without a count, and the source's name."""
     for words, queries in _replica_queries(asked, row, step):
         counts = {name: source.values(query, moments, step) for name, query in queries.items()}
         if not all(any(not math.isnan(value) for value in values) for values in counts.values()):
             continue
-        if words is ANSWERED:  # no pod that answers is no pod, whereas a gauge that is not there is a gap
+        if words is ANSWERED:  # where no pod answered there was none; where a gauge is missing its value is unknown
             return {name: [_zero(value) for value in values] for name, values in counts.items()}, set(), words
         gaps = {i for values in counts.values() for i, value in enumerate(values) if math.isnan(value)}
         return {name: _filled(values) for name, values in counts.items()}, gaps, words
@@ -207,7 +207,7 @@ class _Ranges:
         )
 
     def now(self) -> float:
-        """The server's time, so that nobody's clock is trusted twice."""
+        """Prometheus' own time, by which its samples are dated; this machine's clock may differ."""
         answer = self._ask(lambda: self._connect.custom_query("time()", timeout=self._limits()))
         try:
             return float(math.floor(float(answer[1])))

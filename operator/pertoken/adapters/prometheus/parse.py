@@ -37,7 +37,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Tally:
-    """Series of one cycle that were left out, by why. Mutable: it counts while answers are read."""
+    """Series of one cycle that were left out, counted by reason while the answers are read."""
 
     not_a_number: int = 0
     malformed: int = 0

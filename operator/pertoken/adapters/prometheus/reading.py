@@ -114,7 +114,7 @@ class Reading:
         self.gaps = frozenset(pod for pod, servers in before.items() if self._after_gap(pod, servers, live[pod]))
 
     def _after_gap(self, pod: PodKey, looked_back: Mapping[str, float], live: set[str]) -> bool:
-        """A window that mostly predates the samples dilutes a rate; of a new pod it is right, after a gap it is not."""
+        """Whether samples begin late in the window after a gap: the rate is then too low. For a new pod it is right."""
         expected = self._profile.window_seconds / self._profile.scrape_seconds
         within = self._within.get(pod, {})
         return any(
@@ -176,7 +176,7 @@ class Reading:
                     self._pods[pod].shown.add(metric)
 
     def _covered(self, shown: Mapping[PodKey, float], metric: Metric) -> dict[PodKey, float]:
-        """Without the pods on whose pages the family was missing for most of the time that the pod was there."""
+        """Leave out pods on whose pages the family was missing for most of their time."""
         samples = self._per_server(self._ages, queries.samples_tag(metric))
         return {
             pod: value
@@ -189,7 +189,7 @@ class Reading:
         }
 
     def _unborn(self, row: EngineMetrics, counted: set[PodKey]) -> set[PodKey]:
-        """Pods whose counters are not there since no request ever came: an engine that was seen idle all the time."""
+        """Pods that show no counters because they never had a request: engines that were idle at every scrape."""
         if not (row.begins_with_traffic or row.bare_at_start):
             return set()
         if row.bare_at_start:

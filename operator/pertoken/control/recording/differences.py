@@ -110,7 +110,7 @@ def _of_service(
 
 
 def _parting(was: list[Any], now: list[Any]) -> tuple[str, str]:
-    """Stage and reason of the first step that is another one."""
+    """Stage and reason of the first trace step that differs."""
     for place, step in enumerate(now):
         if place >= len(was) or was[place] != step:
             return str(step["stage"]), str(step["reason"])

@@ -186,7 +186,7 @@ def _instant(value: Any) -> float:
 
 
 def _why(error: Exception) -> str:
-    """In one line, without Python's own words where they say nothing."""
+    """The error as one line for the user; Python's wording only where it helps."""
     if isinstance(error, KeyError):
         return f"{error.args[0]}: missing; expected every field of a cycle"
     words = " ".join(str(error).split())[:MOST_WORDS]

@@ -31,9 +31,9 @@ def most_segments(cycles: int) -> int:
 
 @dataclass(slots=True)
 class Recorder:
-    """Told of every cycle; writes them one after another, beside the next ones.
+    """Writes every cycle that the planning loop hands over, while later cycles run.
 
-    A cycle never waits for it: where writing does not keep up, or fails, cycles are left out and the log says so.
+    No cycle waits for it: where writing does not keep up, or fails, cycles are left out and the log says so.
 
     Attributes:
         version: of this program.
