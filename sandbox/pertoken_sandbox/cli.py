@@ -122,7 +122,7 @@ def binaries(
 
 
 def _options(folder: Path, kubeconfig: Path | None, fleet: Path | None) -> Options:
-    """Of a new sandbox. Nobody wants made-up nodes in a real cluster unless asked for."""
+    """Options of a new sandbox; in an existing cluster emulated nodes are made only on request."""
     if fleet is None and kubeconfig is None:
         fleet = default_config()
     return Options(

@@ -21,7 +21,7 @@ WATCHED: Final = (
 
 
 class ChangeListener(Protocol):
-    """Who is told of changes: the operator's inventory."""
+    """Receives changes as a watch does: the operator's inventory."""
 
     def put(self, plural: str, obj: Json) -> None:
         """A new or changed object."""

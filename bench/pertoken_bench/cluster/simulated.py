@@ -21,7 +21,7 @@ SURGE: Final = 0.25  # of the replicas: pods of a new template beyond them, and 
 
 
 class SimulatedCluster:
-    """Carries out what was ordered, as fast as a cluster can."""
+    """Carries out orders with a cluster's delays, and bills nodes and pods."""
 
     def __init__(
         self, fleet: Fleet, workloads: Sequence[SimulatedWorkload], nodes: Sequence[SimulatedNode], timing: Timing
@@ -98,7 +98,7 @@ class SimulatedCluster:
                     self.fleet.state.slots_f[pod.slot, at.STARTED] = LONG_AGO
 
     def next_event(self) -> float:
-        """When something happens by itself."""
+        """Time of the next change that is already scheduled, such as a pod that becomes Ready."""
         soonest = math.inf
         for pod in self._living():
             due = pod.ready_due if pod.ready_at is None and pod.terminating_since is None else math.inf
@@ -113,7 +113,7 @@ class SimulatedCluster:
     _last_step = -1.0
 
     def step(self, now: float) -> None:
-        """Let everything happen that is due, then reconcile."""
+        """Carry out what is due by now, then reconcile."""
         self._last_step = now
         for pod in self._living():
             if pod.terminating_since is not None:

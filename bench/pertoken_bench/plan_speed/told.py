@@ -33,7 +33,7 @@ TOTALS: Final = (
 
 
 class Noise:
-    """The world's dice."""
+    """Seeded random factors of the simulated engines."""
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)  # noqa: S311 - traffic, no secrets

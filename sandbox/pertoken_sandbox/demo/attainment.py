@@ -1,4 +1,4 @@
-"""Which share of all requests was served within both objectives, by what each client saw."""
+"""Share of all requests that kept both objectives, as the clients measured it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ PLAIN_EVERY = 10  # samples between two lines where the output is no terminal
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the run is judged by. `target` in USD per million tokens."""
+    """The setting and the target by which the run is judged. `target` in USD per million tokens."""
 
     setting: Setting
     baseline: Baseline

@@ -1,4 +1,4 @@
-"""Brings the stage up and takes it down: control plane, fleet, Prometheus, chart, operator."""
+"""Starts and stops what the demo runs: control plane, fleet, Prometheus, chart, operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients: play traces against services, route to the least loaded pod, and keep the truth about latency."""
+"""Clients: play traces against services, route to the least loaded pod, and record the latency of each request."""
 
 import asyncio
 import bisect

@@ -14,7 +14,7 @@ from pertoken_bench.accuracy.model.error_tables import say
 
 
 class What(StrEnum):
-    """What to do with the tables."""
+    """Which comparison to run."""
 
     REPORT = "report"
     LEAVE_ONE_OUT = "leave-one-out"

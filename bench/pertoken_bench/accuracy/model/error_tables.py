@@ -1,4 +1,4 @@
-"""Errors and tables."""
+"""Relative errors of a model against measurements, and their Markdown tables."""
 
 from __future__ import annotations
 
