@@ -19,6 +19,7 @@ COMMANDS = {
     "estimate": "pertoken.cli.estimate:estimate_command",
     "explain": "pertoken.cli.explain:explain_command",
     "pause": "pertoken.cli.pause:pause_command",
+    "plan": "pertoken.cli.plan:plan_command",
     "quote": "pertoken.cli.quote:quote_command",
     "replay": "pertoken.cli.replay:replay_command",
     "resume": "pertoken.cli.pause:resume_command",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from pertoken.adapters.catalog_files import read_catalog
 from pertoken.api.check import Checked, Finding, Severity, check
+from pertoken.cli.manifests import read_sources
 
 BAD_INPUT = 2
 
@@ -32,7 +32,7 @@ def validate_command(
     output: Annotated[ValidateOutput, typer.Option("--output", "-o", help="Output format.")] = ValidateOutput.TABLE,
 ) -> None:
     """Check manifests without a cluster: one line per mistake, all at once. Exit 0 when there is none, else 2."""
-    sources, unreadable = _read(files)
+    sources, unreadable = read_sources(files)
     added = read_catalog(*catalog or ())
     unreadable += [Finding(Severity.ERROR, "--catalog", 0, "", "", None, mistake) for mistake in added.mistakes]
     checked = check(sources, added.catalog)
@@ -58,25 +58,3 @@ def _print_lines(findings: list[Finding], checked: Checked) -> None:
 
 def _s(count: int) -> str:
     return "" if count == 1 else "s"
-
-
-def _read(files: list[Path]) -> tuple[dict[str, str], list[Finding]]:
-    sources: dict[str, str] = {}
-    unreadable = []
-    for path in _expand(files):
-        try:
-            sources[str(path)] = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else "no UTF-8 text"
-            unreadable.append(Finding(Severity.ERROR, str(path), 0, "", "", None, f"cannot be read: {why}"))
-    return sources, unreadable
-
-
-def _expand(files: list[Path]) -> list[Path]:
-    expanded: list[Path] = []
-    for path in files:
-        if path.is_dir():
-            expanded += sorted(child for child in path.rglob("*") if child.suffix in {".yaml", ".yml"})
-        else:
-            expanded.append(path)
-    return list(dict.fromkeys(expanded))

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pertoken.catalog.architecture import Fact, from_config
-from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica, whole_replicas
 from pertoken.domain.cost import no_account
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
 from pertoken.domain.pool import PoolSpec
-from pertoken.domain.service import EngineKind, ModelSpec, Parallelism, VariantSpec
+from pertoken.domain.service import ModelSpec
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.domain.world import ServiceView, VariantView, World
 from pertoken.forecast.slo_knee import unlearnt
 from pertoken.performance.calibrate import for_key
+from pertoken.performance.replica import Models, replica_model
 from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine, Targets
-from pertoken.performance.step_time import EngineModel, engine_model
+from pertoken.performance.step_time import EngineModel
 from pertoken.planner.cap_evidence import cap_proof, template_of
 from pertoken.planner.latency import LatencyEvidence, OwedLatency, evidence
 from pertoken.planner.memory import Memory, ServiceMemory, VariantMemory
@@ -66,7 +65,7 @@ def gather(
         known = remembered.variants.get(variant.spec.name, VariantMemory())
         proof = cap_proof(state, known.cap_proof, now, tuning)
         known = known if proof is known.cap_proof else replace(known, cap_proof=proof)
-        state = _with_engine(state, spec.model, known, _Models(world.catalog, results))
+        state = _with_engine(state, spec.model, known, Models(world.catalog, results))
         refused = memory.pool(variant.spec.pool, spec.key, variant.spec.name)
         variants.append(replace(state, backoff_until=refused.backoff_until) if refused.backoff_until else state)
     queue_key = (spec.key.namespace, spec.model.served_name)
@@ -142,58 +141,9 @@ def _measured(pods: Iterable[PodFact], snapshot: MetricsSnapshot | None) -> tupl
     return () if snapshot is None else snapshot.fresh(pod.key for pod in pods)
 
 
-@dataclass(frozen=True, slots=True)
-class _Models:
-    """What is known of GPUs and models, and what was worked out of it."""
-
-    catalog: Catalog
-    results: Results
-
-
-@dataclass(frozen=True, slots=True)
-class _Replica:
-    """What the coefficients of a replica depend on; many services have the same.
-
-    Attributes:
-        architecture: of a model that is described inline.
-        batched_tokens: tokens of one step as the user states them.
-    """
-
-    model: str
-    architecture: tuple[tuple[str, Fact], ...] | None
-    accelerator: str
-    parallelism: Parallelism
-    quantization: str
-    batched_tokens: int | None
-
-
-def _base_model(replica: _Replica, catalog: Catalog) -> EngineModel | None:
-    gpu = catalog.known_gpu(replica.accelerator)
-    if gpu is None:
-        return None
-    facts = replica.architecture
-    row = from_config(replica.model, facts) if facts else catalog.known_model(replica.model)
-    if row is None or isinstance(row, Unknown):
-        return None
-    quantization = replica.quantization
-    if quantization in ("", "bf16"):
-        quantization = quantization_of(replica.model) or quantization
-    base = engine_model(row, gpu, replica.parallelism, quantization)
-    return base.with_batched_tokens(replica.batched_tokens)
-
-
-def _known_replica(model: ModelSpec, variant: VariantSpec, accelerator: str, models: _Models) -> EngineModel | None:
-    """Coefficients of a variant's replica; None for an engine that no model describes, and for what is not known."""
-    if variant.engine is EngineKind.GENERIC or not model.id:
-        return None
-    tokens = variant.batching.max_batched_tokens
-    replica = _Replica(model.id, model.architecture, accelerator, variant.parallelism, variant.quantization, tokens)
-    return models.results.of(_base_model, replica, models.catalog)
-
-
-def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, models: _Models) -> VariantState:
+def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, models: Models) -> VariantState:
     accelerator = "" if state.pool is None else state.pool.accelerator
-    base = _known_replica(model, state.spec, accelerator, models)
+    base = replica_model(model, state.spec, accelerator, models)
     key = calibration_key(state, model, accelerator) or memory.calibration.key
     gpu = models.catalog.known_gpu(accelerator)
     measured = gpu is None or gpu.efficiency.measured

@@ -1,0 +1,1 @@
+"""Demand by the hour over weeks: a point forecast, how far such forecasts missed, and futures drawn from both."""

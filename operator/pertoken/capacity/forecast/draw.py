@@ -1,0 +1,116 @@
+"""Which misses of the past each future repeats: the same for all services, so that what peaks together stays together.
+
+A future is made of blocks (a week; a day while the history is short). Each block repeats the misses that one back-test
+origin made at the same leads, for every service at once. Where no back-test reaches that far, the leads of the last
+block that one reached stand in. What a service's own past cannot tell, being short, is a miss that is common to all
+services: the careful assumption, since it makes their peaks fall together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pertoken.capacity.forecast.backtest import Origins
+from pertoken.capacity.forecast.misses import LEVELS, SCORES, restored, span_of
+from pertoken.capacity.forecast.outlook import Outlook
+from pertoken.capacity.tuning import FUTURES
+from pertoken.units import HOURS_PER_DAY
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+_DAYS_PER_WEEK = 7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draws:
+    """What all services repeat.
+
+    Attributes:
+        origin: ``[resample, hour]`` index of the back-test origin; all -1 without back-tests.
+        lead: ``[hour]`` lead of it whose miss is repeated.
+        common: ``[resample, hour]`` standard normal score that is common to all services.
+        own: ``[hour]`` share of the variance of a score that is the origin's.
+        starts: hours of the history before each origin.
+    """
+
+    origin: Ints
+    lead: Ints
+    common: Floats
+    own: Floats
+    starts: Ints
+
+    @property
+    def resamples(self) -> int:
+        """How many futures."""
+        return int(self.common.shape[0])
+
+    def source_hours(self) -> Ints | None:
+        """``[resample, hour]`` index of the history's hour that is repeated; None without back-tests."""
+        return self.starts[self.origin] + self.lead if len(self.starts) else None
+
+
+def draw(origins: Origins, resamples: int, seed: int) -> Draws:
+    """Draw what futures repeat. Equal arguments give equal draws."""
+    generator = np.random.default_rng(seed)
+    hours = origins.horizon
+    long = origins.length >= FUTURES.least_weeks * _DAYS_PER_WEEK * HOURS_PER_DAY
+    block = (FUTURES.block_days if long else 1) * HOURS_PER_DAY
+    starts = np.array(origins.hours, dtype=np.int64)
+    origin = np.full((resamples, hours), -1, dtype=np.int64)
+    lead, own = np.zeros(hours, dtype=np.int64), np.zeros(hours)
+    reached = origins.length - starts  # hours that each origin can be compared over
+    last = int(reached.max(initial=0)) // block
+    if last == 0:
+        return Draws(origin, lead, _common(generator, resamples, hours), own, starts[:0])
+    for begin in range(0, hours, block):
+        end = min(begin + block, hours)
+        source = min(begin // block, last - 1)
+        usable = np.flatnonzero(reached >= (source + 1) * block)
+        origin[:, begin:end] = generator.choice(usable, size=resamples)[:, None]
+        lead[begin:end] = source * block + np.arange(end - begin)
+        own[begin:end] = len(usable) / (len(usable) + FUTURES.own_weight)
+    return Draws(origin, lead, _common(generator, resamples, hours), own, starts)
+
+
+def _common(generator: np.random.Generator, resamples: int, hours: int) -> Floats:
+    """One score a day, correlated from day to day."""
+    days = -(-hours // HOURS_PER_DAY)
+    fresh = generator.standard_normal((resamples, days))
+    memory = FUTURES.day_memory
+    for day in range(1, days):
+        fresh[:, day] = memory * fresh[:, day - 1] + np.sqrt(1.0 - memory * memory) * fresh[:, day]
+    return np.repeat(fresh, HOURS_PER_DAY, axis=1)[:, :hours]
+
+
+def futures_of(outlook: Outlook, draws: Draws) -> Floats:
+    """``[resample, hour]``: the demand of one service in every future, in the unit of its history."""
+    score = draws.common
+    if len(draws.starts) and outlook.miss.size:
+        repeated = _scores(outlook)[draws.origin, draws.lead]
+        own = np.where(np.isfinite(repeated), draws.own, 0.0)
+        score = np.sqrt(own) * np.nan_to_num(repeated) + np.sqrt(1.0 - own) * draws.common
+    spans = span_of(score.shape[1])
+    miss = np.empty(score.shape)
+    for span, row in enumerate(outlook.misses.table):
+        part = spans == span
+        if part.any():
+            miss[:, part] = np.interp(score[:, part], SCORES, row)
+    return np.minimum(restored(miss, outlook.forecast, outlook.usual), outlook.most)
+
+
+def _scores(outlook: Outlook) -> Floats:
+    """``[origin, lead]``: each miss as a standard normal score among those of its span."""
+    scores = np.full(outlook.miss.shape, np.nan)
+    spans = span_of(outlook.miss.shape[1])
+    for span in range(len(outlook.misses.table)):
+        part = outlook.miss[:, spans == span]
+        known = part[np.isfinite(part)]
+        if len(known):
+            ranks = np.searchsorted(np.sort(known), part, side="right") - 0.5
+            scores[:, spans == span] = np.where(
+                np.isfinite(part), np.interp(ranks / len(known), LEVELS, SCORES), np.nan
+            )
+    return scores

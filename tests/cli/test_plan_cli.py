@@ -1,0 +1,165 @@
+"""`pertoken plan`: the document that others rely on, and one clear line for each mistake."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pertoken.cli.plan import plan_command
+
+HOUR, DAY = 3600, 24
+POOL = """
+apiVersion: serving.pertoken.dev/v1alpha1
+kind: AcceleratorPool
+metadata: {{name: {name}}}
+spec:
+  accelerator: {gpu}
+  pricePerGPUHour: "{price}"
+  capacity: {{gpus: {gpus}}}
+"""
+SERVICE = """
+apiVersion: serving.pertoken.dev/v1alpha1
+kind: InferenceService
+metadata: {{name: {name}, namespace: default}}
+spec:
+  model: {{id: {model}, servedName: {name}}}
+  objective:
+    latency: {{ttftMilliseconds: 2000, interTokenMilliseconds: 50}}
+  variants:
+    - name: main
+      pool: h100
+      maxReplicas: 50
+      scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
+"""
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+
+
+def manifests(*names, gpus=64, price="2.50", gpu="h100-sxm", model=LLAMA):
+    services = [SERVICE.format(name=name, model=model) for name in names]
+    return "---".join([POOL.format(name="h100", gpu=gpu, price=price, gpus=gpus), *services])
+
+
+def rows(name, days, scale=1.0, seed=0):
+    hours = np.arange(days * DAY)
+    load = scale * (1.2 + np.sin(hours / DAY * 2 * np.pi)) * np.random.default_rng(seed).lognormal(0, 0.1, len(hours))
+    return [f"{h * HOUR},{n:.3f},{n * 900:.1f},{n * 150:.1f},{name}" for h, n in zip(hours, load, strict=True)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    app = typer.Typer()
+    app.command("plan")(plan_command)
+
+    def call(*args, manifest, history):
+        (tmp_path / "m.yaml").write_text(manifest)
+        (tmp_path / "h.csv").write_text("\n".join(history) + "\n")
+        files = ("-f", str(tmp_path / "m.yaml"), "--history", str(tmp_path / "h.csv"))
+        return CliRunner().invoke(app, [*files, "--horizon-days", "2", *args])
+
+    return call
+
+
+HEADER = "time_s,requests,input_tokens,output_tokens,service"
+
+
+def test_the_document_has_what_others_rely_on(run):
+    history = [HEADER, *rows("chat", 8, 40_000), *rows("code", 8, 9_000, 1)]
+    answer = run("-o", "json", manifest=manifests("chat", "code"), history=history)
+
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.stdout)
+    start = 8 * DAY * HOUR
+    for service in document["services"]:
+        times = [hour["time_s"] for hour in service["forecast"]]
+        assert times == list(range(start, start + 2 * DAY * HOUR, HOUR))
+        assert all(0 <= h["p50_tokens_per_s"] <= h["p90_tokens_per_s"] for h in service["forecast"])
+        assert 0 < service["backtest"]["wape"] < 0.3
+        assert 0.6 < service["backtest"]["p90_coverage"] <= 1
+        assert service["backtest"]["p90_coverage_low"] <= service["backtest"]["p90_coverage"]
+        assert service["request"] == {
+            "input_tokens": pytest.approx(900, 0.02),
+            "output_tokens": pytest.approx(150, 0.02),
+            "assumed": [],
+        }
+    assert [service["name"] for service in document["services"]] == ["chat", "code"]
+    (pool,) = document["pools"]
+    assert [len(pool["gpus_by_hour"][key]) for key in ("p50", "p90")] == [2 * DAY, 2 * DAY]
+    assert pool["peak_gpus"] == max(pool["gpus_by_hour"]["p90"]) > 0
+    assert (pool["existing_gpus"], pool["first_shortfall_s"], pool["order_by_s"]) == (64, None, None)
+
+
+def test_a_shortfall_is_the_answer_no_with_its_hour(run):
+    history = [HEADER, *rows("chat", 8, 400_000)]
+    answer = run("-o", "json", manifest=manifests("chat", gpus=1), history=history)
+
+    assert answer.exit_code == 1
+    (pool,) = json.loads(answer.stdout)["pools"]
+    first = next(hour for hour, gpus in enumerate(pool["gpus_by_hour"]["p90"]) if gpus > 1)
+    assert pool["first_shortfall_s"] == 8 * DAY * HOUR + first * HOUR
+    assert pool["order_by_s"] <= pool["first_shortfall_s"]
+    assert pool["shortfall_gpus"] == pool["peak_gpus"] - 1
+
+
+def test_growth_and_confidence_ask_for_more(run):
+    history = [HEADER, *rows("chat", 8, 400_000)]
+
+    def peak(*args):
+        answer = run("-o", "json", *args, manifest=manifests("chat", gpus=1000), history=history)
+        return json.loads(answer.stdout)["pools"][0]["peak_gpus"]
+
+    usual = peak()
+    assert peak("--growth", "100%", "--horizon-days", "28") > 1.3 * usual
+    assert peak("--confidence", "99") >= usual >= peak("--confidence", "60")
+
+
+def test_the_table_names_units_and_what_was_assumed(run):
+    history = ["time_s,requests", *(row.rsplit(",", 3)[0] for row in rows("", 8, 40_000))]
+    answer = run(manifest=manifests("chat"), history=history)
+
+    assert answer.exit_code == 0, answer.output
+    for words in ("tok/s", "GPUs", "P90 coverage", "history tells no input_tokens, output_tokens", "UTC"):
+        assert words in answer.stdout
+
+
+GOOD = [HEADER, *rows("chat", 4, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("args", "manifest", "history", "said"),
+    [
+        (("--horizon-days", "0"), manifests("chat"), GOOD, "--horizon-days: 0: expected 1 to 366 days"),
+        (("--confidence", "100"), manifests("chat"), GOOD, "--confidence: 100: expected above 50 and below 100"),
+        (("--growth", "lots"), manifests("chat"), GOOD, "--growth: 'lots': expected a share per month"),
+        (("--existing", "l4=3"), manifests("chat"), GOOD, "--existing: 'l4=3': expected POOL=N"),
+        (("--gpus-per-node", "h100=0"), manifests("chat"), GOOD, "--gpus-per-node: 'h100=0': expected a whole number"),
+        ((), manifests("chat", price="-1"), GOOD, "spec.pricePerGPUHour"),
+        ((), manifests("chat", gpu="abacus"), GOOD, "default/chat: variant main: pool: 'abacus': expected a GPU"),
+        ((), manifests("chat", model="acme/none"), GOOD, "default/chat: variant main: model.id: 'acme/none'"),
+        ((), manifests(), GOOD, "--file: InferenceService: none; expected one or more"),
+        ((), manifests("chat", "code"), GOOD, "--history: default/code: no series; expected a series 'code'"),
+        ((), manifests("chat"), [*GOOD[:5], "x,1,1,1,chat"], "h.csv:6: time_s: 'x': expected a number"),
+        ((), manifests("chat"), GOOD[:20], "default/chat: history: '19 hours': expected 48 or more"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_each_and_exit_code_2(run, args, manifest, history, said):
+    answer = run(*args, manifest=manifest, history=history)
+
+    assert answer.exit_code == 2, answer.output
+    lines = [line for line in answer.output.splitlines() if line]
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+def test_series_are_named_on_the_command_line(run, tmp_path):
+    (tmp_path / "wide.csv").write_text(
+        "\n".join(["time_s,a_requests,b_requests", *(f"{h * HOUR},{50 + h % 24},7" for h in range(96))])
+    )
+    both = (f"--history=code={tmp_path}/wide.csv#a",)
+    answer = run(*both, "-o", "json", manifest=manifests("chat", "code"), history=GOOD)
+
+    assert answer.exit_code == 0, answer.output
+    assert [service["name"] for service in json.loads(answer.stdout)["services"]] == ["chat", "code"]
+    wrong = run(f"--history=code={tmp_path}/wide.csv#c", manifest=manifests("chat", "code"), history=GOOD)
+    assert "no series 'c'; expected one of a, b" in wrong.output
