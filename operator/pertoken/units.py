@@ -13,7 +13,6 @@ MAX_AMOUNT_CHARACTERS: Final = 24
 SECONDS_PER_HOUR: Final = 3600
 SECONDS_PER_MINUTE: Final = 60
 HOURS_PER_DAY: Final = 24
-HOURS_PER_DAY: Final = 24
 HOURS_PER_MONTH: Final = 730.0  # as cloud price lists count
 MICROSECONDS: Final = 1_000_000  # in a second
 MILLISECONDS: Final = 1000  # in a second
