@@ -152,7 +152,7 @@ class FleetWorld:
         replicas = self._counts()
         engines = [objects.engine(model, pool) for pool in pools]
         carried = [sustainable_rate(engine, load, TARGETS) for engine in engines]
-        rates = [one.rate if isinstance(one, Sustainable) else 0.5 for one in carried]
+        rates = [each.rate if isinstance(each, Sustainable) else 0.5 for each in carried]
         rate = draw.uniform(0.35, 0.75) * sum(count * each for count, each in zip(replicas, rates, strict=True))
         served = Served(spec, load, rate, tuple(engines), tuple(rates), replicas)
         served.balance()

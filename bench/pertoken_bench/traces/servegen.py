@@ -63,9 +63,9 @@ def _folder(path: Path) -> Bins:
         _add(windows, load_bins(file), _Lengths.beside(file))
     starts = sorted(windows)
     rows = [windows[start] for start in starts]
-    means = [[one.tokens[which] / one.told if one.told else 0.0 for one in rows] for which in (0, 1)]
-    edges = np.array([*starts, max(one.end for one in rows)])
-    return Bins(edges, np.array([one.requests for one in rows]), np.array(means[0]), np.array(means[1]))
+    means = [[window.tokens[which] / window.told if window.told else 0.0 for window in rows] for which in (0, 1)]
+    edges = np.array([*starts, max(window.end for window in rows)])
+    return Bins(edges, np.array([window.requests for window in rows]), np.array(means[0]), np.array(means[1]))
 
 
 def _add(windows: defaultdict[float, _Window], client: Bins, lengths: _Lengths | None) -> None:

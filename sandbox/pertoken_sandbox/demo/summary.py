@@ -75,11 +75,11 @@ class DemoOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of success."""
+    """One condition of success, and what was measured of it, in words."""
 
     text: str
     ok: bool
-    found: str
+    measured: str
 
 
 def checks(record: Record, measured: DemoOutcome) -> tuple[Check, ...]:
@@ -170,7 +170,7 @@ def show_checks(console: Console, done: tuple[Check, ...], measured: DemoOutcome
     console.print("Judged, over the whole run with its start:")
     for check in done:
         mark = "[green]yes[/green]" if check.ok else "[red]no [/red]"
-        console.print(f"  {mark} {check.text}: {check.found}")
+        console.print(f"  {mark} {check.text}: {check.measured}")
     ttft = _number(measured.ttft_p95, "{:.0f} ms", 1000)
     token = _number(measured.inter_token_p95, "{:.1f} ms", 1000)
     console.print(

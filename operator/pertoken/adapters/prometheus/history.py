@@ -66,7 +66,7 @@ class HistoryQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ServedHistory:
     """One row per step.
 
     Attributes:
@@ -86,7 +86,7 @@ class Found:
     source: str
 
 
-def read_history(profile: MetricsProfile, asked: HistoryQuery, timeout: float = 120.0) -> Found:
+def read_history(profile: MetricsProfile, asked: HistoryQuery, timeout: float = 120.0) -> ServedHistory:
     """Ask for the last `asked.days` days, in steps of two minutes or more.
 
     Raises:
@@ -111,7 +111,7 @@ def read_history(profile: MetricsProfile, asked: HistoryQuery, timeout: float = 
     shown = range(first, points)  # before that there was no record, which is not the same as no traffic
     unknown = sum(1 for i in shown if math.isnan(series[0][i]) and any(counts[i] > 0 for counts in replicas.values()))
     requests, inputs, outputs = (tuple(_zero(values[i]) for i in shown) for values in series)
-    return Found(
+    return ServedHistory(
         tuple(moments[i] - step for i in shown),
         (requests, inputs, outputs),
         {name: tuple(counts[i] for i in shown) for name, counts in replicas.items()},

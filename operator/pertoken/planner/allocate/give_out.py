@@ -23,14 +23,14 @@ class _Open:
     given: dict[str, int]
     refused: dict[str, GrantRefusal] = field(default_factory=dict)
     asked: int = 0
-    got: int = 0
+    received: int = 0
     priorities: dict[str, int] = field(default_factory=dict)
     uncovered: float = 0.0
 
     @property
     def share(self) -> float:
         """GPUs given of GPUs asked for."""
-        return self.got / self.asked if self.asked else 1.0
+        return self.received / self.asked if self.asked else 1.0
 
 
 def give_out(requests: Sequence[PoolRequest], pools: Mapping[str, PoolState]) -> dict[ServiceKey, Grant]:
@@ -89,7 +89,7 @@ def _serve_one(entry: _Open, pools: Mapping[str, PoolState], priority: int) -> b
             continue
         pool.take(option.gpus, rule, option.where, option.pods)
         entry.given[option.variant] += 1
-        entry.got += option.gpus
+        entry.received += option.gpus
         return True
     return False
 
