@@ -88,6 +88,10 @@ def test_the_document_has_what_others_rely_on(run):
     assert [len(pool["gpus_by_hour"][key]) for key in ("p50", "p90")] == [2 * DAY, 2 * DAY]
     assert pool["peak_gpus"] == max(pool["gpus_by_hour"]["p90"]) > 0
     assert (pool["existing_gpus"], pool["first_shortfall_s"], pool["order_by_s"]) == (64, None, None)
+    bought = document["purchase"]
+    assert (bought["reserved"], bought["spot"]) == ([], [])
+    assert bought["usd_per_month"] == bought["all_on_demand_usd_per_month"] > 0
+    assert [entry["pool"] for entry in bought["on_demand"]] == ["h100"]
 
 
 def test_a_shortfall_is_the_answer_no_with_its_hour(run):
@@ -99,7 +103,7 @@ def test_a_shortfall_is_the_answer_no_with_its_hour(run):
     first = next(hour for hour, gpus in enumerate(pool["gpus_by_hour"]["p90"]) if gpus > 1)
     assert pool["first_shortfall_s"] == 8 * DAY * HOUR + first * HOUR
     assert pool["order_by_s"] <= pool["first_shortfall_s"]
-    assert pool["shortfall_gpus"] == pool["peak_gpus"] - 1
+    assert pool["short_gpus"] == pool["peak_gpus"] - 1
 
 
 def test_growth_and_confidence_ask_for_more(run):
@@ -119,8 +123,94 @@ def test_the_table_names_units_and_what_was_assumed(run):
     answer = run(manifest=manifests("chat"), history=history)
 
     assert answer.exit_code == 0, answer.output
-    for words in ("tok/s", "GPUs", "P90 coverage", "history tells no input_tokens, output_tokens", "UTC"):
+    for words in ("tok/s", "GPUs", "P90 held", "USD/month", "history tells no input_tokens, output_tokens", "UTC"):
         assert words in answer.stdout
+
+
+PLAN = """
+apiVersion: serving.pertoken.dev/v1alpha1
+kind: CapacityPlan
+metadata: {name: spring}
+spec:
+  horizonDays: 3
+  services: [{namespace: default, name: chat}]
+  pools:
+    - pool: h100
+      reserved: [{name: month, pricePerGPUHour: "1.00", termDays: 30}]
+"""
+
+
+def test_a_capacity_plan_among_the_files_says_what_is_asked_and_bought(run):
+    history = [HEADER, *rows("chat", 8, 400_000)]
+    manifest = "---".join([manifests("chat", "left-out"), PLAN])
+    answer = run("-o", "json", "--horizon-days", "4", manifest=manifest, history=history)
+
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.stdout)
+    assert document["horizon_days"] == 4  # the option goes before the manifest
+    assert [service["name"] for service in document["services"]] == ["chat"]
+    (reserved,) = document["purchase"]["reserved"]
+    assert (reserved["offer"], reserved["term_days"]) == ("month", 30)
+    assert document["purchase"]["usd_per_month"] < document["purchase"]["all_on_demand_usd_per_month"]
+
+
+def test_a_budget_that_breaks_is_the_answer_no(run):
+    history = [HEADER, *rows("chat", 8, 400_000)]
+    answer = run("-o", "json", "--budget", "100", manifest=manifests("chat"), history=history)
+
+    assert answer.exit_code == 1
+    assert json.loads(answer.stdout)["purchase"]["budget"]["fits"] is False
+
+
+@pytest.mark.parametrize(
+    ("what_if", "more"),
+    [
+        ("demand=2", True),
+        ("growth=500%", True),
+        ("context=4000", True),
+        ("slo=0.4", True),
+        ("itl=12", True),
+        ("price=5", True),
+        ("model=meta-llama/Llama-3.3-70B-Instruct,gpu=b200-sxm", True),
+        ("confidence=60", None),
+        ("quantization=fp8", False),
+        ("quantization=chat:fp8", False),
+        ("output=50", False),
+        ("price=h100:1.00", False),
+        ("gpu=b200-sxm,price=2.50", False),
+    ],
+)  # fmt: skip
+def test_a_what_if_stands_beside_the_plan(run, what_if, more):
+    history = [HEADER, *rows("chat", 8, 900_000)]
+    answer = run("-o", "json", "--what-if", what_if, manifest=manifests("chat", gpus=500), history=history)
+
+    document = json.loads(answer.stdout)
+    (entry,) = document["what_ifs"]
+    change = entry["change_usd_per_month"]
+    assert (entry["what_if"], entry["unplanned"]) == (what_if, [])
+    assert entry["usd_per_month"] == pytest.approx(document["purchase"]["usd_per_month"] + change, abs=0.02)
+    if more is not None:
+        assert (change > 0) == more, entry
+
+
+@pytest.mark.parametrize(
+    ("what_if", "said"),
+    [
+        ("colour=red", "'colour=red': expected KEY=VALUE with a key of growth, confidence"),
+        ("gpu=abacus", "gpu=abacus: unknown GPU"),
+        ("model=acme/none", "model=acme/none: unknown model"),
+        ("quantization=fp3", "quantization=fp3: expected one of"),
+        ("price=-1", "price=-1: '-1' is negative"),
+        ("slo=0", "slo=0: expected a number above 0"),
+        ("growth=lots", "growth=lots: expected a share per month"),
+    ],
+)
+def test_a_what_if_that_cannot_be_read_is_one_line(run, what_if, said):
+    answer = run("--what-if", what_if, manifest=manifests("chat"), history=GOOD)
+
+    assert answer.exit_code == 2
+    assert f"--what-if: {said}" in answer.output
+    assert len(answer.output.splitlines()) == 1
 
 
 GOOD = [HEADER, *rows("chat", 4, 1000)]

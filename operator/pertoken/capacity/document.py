@@ -2,52 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pertoken.capacity.answer import Answer, Bought
 from pertoken.capacity.forecast.outlook import MEDIAN, Score
 from pertoken.capacity.futures import Futures, PoolFutures
-from pertoken.capacity.plan import Planned, ServicePlan
-from pertoken.units import HOURS_PER_DAY, SECONDS_PER_HOUR
+from pertoken.capacity.plan import ServicePlan
+from pertoken.capacity.purchase.document import purchase_document
+from pertoken.capacity.shortfall import Shortfall
+from pertoken.units import SECONDS_PER_HOUR
 
 Json = dict[str, Any]
-Floats = NDArray[np.float64]
+CENTS: Final = 2
+PLACES: Final = 4  # of shares
 
 
-def plan_document(planned: Planned) -> Json:
-    """Services, pools and what was assumed; without the purchase."""
+def answer_document(answer: Answer) -> Json:
+    """The whole answer."""
+    bought = answer.plan
+    planned = bought.planned
     futures = planned.futures
-    plain = [service.spec.key.name for service in planned.services]
-    names = {
-        str(service.spec.key): service.spec.key.name
-        if plain.count(service.spec.key.name) == 1
-        else str(service.spec.key)
-        for service in planned.services
-    }
+    short = {entry.pool: entry for entry in bought.shortfalls}
     return {
         "start_s": futures.start_s,
-        "horizon_days": futures.horizon_hours // HOURS_PER_DAY,
+        "horizon_days": planned.spec.horizon_days,
         "confidence_percent": futures.confidence,
-        "growth_per_month": planned.options.growth_per_month,
+        "growth_per_month": planned.spec.growth_per_month,
         "futures": futures.resamples,
-        "services": [_service(service, names, futures) for service in planned.services],
-        "pools": [_pool(pool, futures) for pool in futures.pools],
+        "services": [_service(service, name, futures) for service, name in _named(planned.services)],
+        "pools": [_pool(pool, short[pool.name], futures) for pool in futures.pools],
+        "purchase": purchase_document(bought.purchase, bought.budget),
+        "what_ifs": [_what_if(words, other, bought) for words, other in answer.what_ifs.items()],
+        "unplanned": [str(mistake) for mistake in planned.unplanned],
         "remarks": list(planned.remarks),
     }
 
 
-def _service(service: ServicePlan, names: Mapping[str, str], futures: Futures) -> Json:
-    per_request = service.demand.per_request
+def _named(services: Sequence[ServicePlan]) -> list[tuple[ServicePlan, str]]:
+    """Each service with its name, and its namespace before it where two have the same name."""
+    plain = [service.spec.key.name for service in services]
+    return [
+        (service, name if plain.count(name) == 1 else str(service.spec.key))
+        for service, name in zip(services, plain, strict=True)
+    ]
+
+
+def _what_if(words: str, other: Bought, bought: Bought) -> Json:
+    usd = other.purchase.usd_per_month
     return {
-        "name": names[str(service.spec.key)],
+        "what_if": words,
+        "pools": [
+            {
+                "name": entry.pool,
+                "peak_gpus": entry.peak_gpus,
+                "short_gpus": entry.short_gpus,
+                "first_shortfall_s": entry.first_shortfall_s,
+            }
+            for entry in other.shortfalls
+        ],
+        "usd_per_month": round(usd, CENTS),
+        "change_usd_per_month": round(usd - bought.purchase.usd_per_month, CENTS),
+        "unplanned": [str(mistake) for mistake in other.planned.unplanned],
+        "remarks": [
+            f"{name}: {remark}"
+            for service, name in _named(other.planned.services)
+            for remark in service.remarks
+            if remark.startswith("variant")
+        ],
+    }
+
+
+def _service(service: ServicePlan, name: str, futures: Futures) -> Json:
+    per_request = service.load.input_tokens + service.load.output_tokens
+    return {
+        "name": name,
         "namespace": service.spec.key.namespace,
         "model": service.spec.model.id,
         "request": {
-            "input_tokens": service.demand.load.input_tokens,
-            "output_tokens": service.demand.load.output_tokens,
+            "input_tokens": service.load.input_tokens,
+            "output_tokens": service.load.output_tokens,
             "assumed": list(service.demand.assumed),
         },
         "forecast": [
@@ -94,29 +128,20 @@ def _score(score: Score) -> Json:
     }
 
 
-def _pool(pool: PoolFutures, futures: Futures) -> Json:
+def _pool(pool: PoolFutures, short: Shortfall, futures: Futures) -> Json:
     median, chosen = pool.quantile(MEDIAN), pool.quantile(futures.confidence)
-    short = first_shortfall_s(pool, futures.confidence)
-    lacking = 0 if pool.existing is None else max(0, int(chosen.max()) - pool.existing)
     return {
         "name": pool.name,
         "accelerator": pool.accelerator,
         "gpus_by_hour": {"p50": median.tolist(), "p90": chosen.tolist()},
-        "peak_gpus": int(chosen.max()),
-        "existing_gpus": pool.existing,
+        "peak_gpus": short.peak_gpus,
+        "existing_gpus": short.existing_gpus,
         "gpus_per_node": pool.gpus_per_node,
-        "shortfall_gpus": None if pool.existing is None else lacking,
-        "first_shortfall_s": short,
-        "order_by_s": None if short is None else short - pool.pool.provisioning_seconds,
+        "short_gpus": None if short.existing_gpus is None else short.short_gpus,
+        "first_shortfall_s": short.first_shortfall_s,
+        "order_by_s": short.order_by_s,
+        "overdue": short.overdue,
     }
-
-
-def first_shortfall_s(pool: PoolFutures, confidence: float) -> int | None:
-    """Begin of the first hour in which the plan needs more than there is; None for none, or where that is not known."""
-    if pool.existing is None:
-        return None
-    short = np.flatnonzero(pool.quantile(confidence) > pool.existing)
-    return pool.start_s + int(short[0]) * SECONDS_PER_HOUR if len(short) else None
 
 
 def _round(value: float) -> float:
@@ -124,4 +149,4 @@ def _round(value: float) -> float:
 
 
 def _maybe(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    return None if value is None else round(value, PLACES)

@@ -1,46 +1,65 @@
-"""`pertoken plan`: which GPUs the services will need, how many, and when."""
+"""`pertoken plan`: which GPUs the services will need, how many, when, and how to buy them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from math import nan
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pertoken.adapters.catalog_files import read_catalog
 from pertoken.api.check import Checked, Severity, check
+from pertoken.capacity.answer import Answer, answer
+from pertoken.capacity.asked import Asked
 from pertoken.capacity.demand import Shape
-from pertoken.capacity.document import plan_document
+from pertoken.capacity.document import answer_document
 from pertoken.capacity.forecast.library import LibraryMissing
 from pertoken.capacity.gpus.needs import Nodes
-from pertoken.capacity.plan import Asked, PlanOptions, plan
+from pertoken.capacity.history.value import History, ServiceHistory
+from pertoken.capacity.purchase.plan import PurchaseError
+from pertoken.capacity.spec import PlanSpec
+from pertoken.capacity.whatif import WhatIf, WhatIfError, share_of, what_if
 from pertoken.catalog.lookup import Catalog
 from pertoken.cli.manifests import read_sources
 from pertoken.cli.plan_history import by_service, read_histories
-from pertoken.cli.rendering import Output, print_data, print_table, refuse
+from pertoken.cli.plan_table import print_plan
+from pertoken.cli.rendering import NO, Output, print_data, refuse
 from pertoken.cli.subject import InputOption, OutputOption
-from pertoken.units import PER_CENT
+from pertoken.domain.service import ServiceSpec
+from pertoken.units import PER_CENT, AmountError, parse_amount
 
 LONGEST = 366  # days
 LEAST_CONFIDENCE = 50.0  # per cent
-LEAST_GROWTH, MOST_GROWTH = -0.9, 10.0  # share per month
 
 
 def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
     files: Annotated[
-        list[Path], typer.Option("--file", "-f", help="Manifests of services and pools; files, folders, or -.")
+        list[Path],
+        typer.Option(
+            "--file", "-f", help="Manifests of services, pools and at most one CapacityPlan; files, folders, or -."
+        ),
     ],
     history: Annotated[
         list[str],
         typer.Option("--history", help="CSV (.gz) of the past: FILE, SERVICE=FILE or SERVICE=FILE#SERIES; repeatable."),
     ],
-    horizon_days: Annotated[int, typer.Option("--horizon-days", help="Days to plan for.")] = 28,
-    confidence: Annotated[float, typer.Option("--confidence", help="Per cent of futures to suffice for.")] = 90.0,
+    horizon_days: Annotated[int | None, typer.Option("--horizon-days", help="Days to plan for; 28.")] = None,
+    confidence: Annotated[
+        float | None, typer.Option("--confidence", help="Per cent of futures to suffice for; 90.")
+    ] = None,
     growth: Annotated[
-        str, typer.Option("--growth", help="Further growth per month: 5% or 0.05; negative for less.")
-    ] = "0",
+        str | None, typer.Option("--growth", help="Further growth per 30 days: 5% or 0.05; negative for less.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="USD per month that the plan is held against.")] = None,
+    what_ifs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            help="KEY=VALUE[,…] to plan beside it: growth, demand, confidence, gpu, price, model, quantization, "
+            "context, output (tokens), slo (factor), ttft, itl (ms); repeatable.",
+        ),
+    ] = None,
     input_tokens: InputOption = 1000,
     output_tokens: OutputOption = 200,
     gpus_per_node: Annotated[
@@ -52,55 +71,63 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
     catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
-    """Plan capacity from manifests and history. Exit 1 when a pool falls short, 2 on bad input."""
+    """Plan capacity from manifests and history. Exit 1 when a pool falls short or a budget breaks, 2 on bad input."""
     mistakes: list[str] = []
-    grown = _growth(growth, mistakes)
-    if not 1 <= horizon_days <= LONGEST:
-        mistakes.append(f"--horizon-days: {horizon_days}: expected 1 to {LONGEST} days")
-    if not LEAST_CONFIDENCE < confidence < PER_CENT:
-        mistakes.append(f"--confidence: {confidence:g}: expected above 50 and below 100 per cent")
-    options = PlanOptions(horizon_days, confidence, grown, shape=Shape(input_tokens, output_tokens))
     checked, known = _manifests(files, catalog, mistakes)
-    nodes = _nodes(gpus_per_node, existing, {pool.spec.name for pool in checked.pools}, mistakes)
-    services = tuple(service.spec for service in checked.services)
-    if not mistakes:
-        mistakes += [
-            f"--file: {word}: none; expected one or more"
-            for word, there in (("InferenceService", services), ("AcceleratorPool", checked.pools))
-            if not there
-        ]
-    past, wrong = read_histories(history, services)
-    mistakes += wrong
+    spec = _spec(checked, horizon_days, confidence, growth, mistakes)
+    spec = _with_budget(spec, budget, mistakes)
+    nodes = _nodes(gpus_per_node, existing, checked, spec, mistakes)
+    services = tuple(service.spec for service in checked.services if spec.includes(service.spec.key))
+    past, series = _history(history, services, mistakes)
     if mistakes:
         refuse(*mistakes)
-    series, missing = by_service(past, services)
-    if missing:
-        refuse(*missing)
-    pools = tuple(pool.spec for pool in checked.pools)
+    asked = Asked(
+        spec=spec,
+        services=services,
+        pools=tuple(pool.spec for pool in checked.pools),
+        history=past,
+        histories=series,
+        catalog=known,
+        nodes=nodes,
+        shape=Shape(input_tokens, output_tokens),
+    )
+    _tell(_answered(asked, _what_ifs(what_ifs or [], asked)), output)
+
+
+def _answered(asked: Asked, what_ifs: list[WhatIf]) -> Answer:
     try:
-        planned = plan(Asked(services, pools, past, series, known, options, nodes))
+        answered = answer(asked, what_ifs, asked.history.end_s)
     except LibraryMissing as error:
         refuse(str(error))
-    if isinstance(planned, tuple):
-        refuse(*map(str, planned))
-    document = plan_document(planned)
+    except PurchaseError as error:
+        refuse(*error.mistakes)
+    planned = answered.plan.planned if isinstance(answered, Answer) else answered
+    if planned.unplanned or not isinstance(answered, Answer):
+        refuse(*map(str, planned.unplanned))
+    return answered
+
+
+def _tell(answered: Answer, output: Output) -> None:
+    document = answer_document(answered)
     if output is Output.TABLE:
-        _print(document)
+        print_plan(document)
     else:
         print_data(document, output.value)
-    if any(pool["first_shortfall_s"] is not None for pool in document["pools"]):
-        raise typer.Exit(1)
+    short = any(pool["first_shortfall_s"] is not None for pool in document["pools"])
+    if short or not document["purchase"].get("budget", {}).get("fits", True):
+        raise typer.Exit(NO)
 
 
-def _growth(text: str, mistakes: list[str]) -> float:
-    try:
-        share = float(text.strip().removesuffix("%")) / (PER_CENT if text.strip().endswith("%") else 1.0)
-    except ValueError:
-        share = nan
-    if not LEAST_GROWTH <= share <= MOST_GROWTH:
-        mistakes.append(f"--growth: {text!r}: expected a share per month such as 5% or 0.05, from -90% to 1000%")
-        return 0.0
-    return share
+def _what_ifs(texts: list[str], asked: Asked) -> list[WhatIf]:
+    read, mistakes = [], []
+    for text in texts:
+        try:
+            read.append(what_if(text, asked))
+        except WhatIfError as error:
+            mistakes.append(f"--what-if: {error}")
+    if mistakes:
+        refuse(*mistakes)
+    return read
 
 
 def _manifests(files: list[Path], catalog: list[Path] | None, mistakes: list[str]) -> tuple[Checked, Catalog]:
@@ -109,15 +136,65 @@ def _manifests(files: list[Path], catalog: list[Path] | None, mistakes: list[str
     checked = check(sources, rows.catalog)
     mistakes += [str(finding) for finding in (*unreadable, *checked.findings) if finding.severity is Severity.ERROR]
     mistakes += [f"--catalog: {mistake}" for mistake in rows.mistakes]
+    if not mistakes:
+        needed = (("InferenceService", checked.services), ("AcceleratorPool", checked.pools))
+        mistakes += [f"--file: {kind}: none; expected one or more" for kind, there in needed if not there]
+        if len(checked.plans) > 1:
+            names = ", ".join(plan.spec.name for plan in checked.plans)
+            mistakes.append(f"--file: CapacityPlan: {names}; expected at most one")
     return checked, rows.catalog
 
 
+def _spec(
+    checked: Checked, days: int | None, confidence: float | None, growth: str | None, mistakes: list[str]
+) -> PlanSpec:
+    """The CapacityPlan of the files, or a plain one; options go before its fields."""
+    spec = checked.plans[0].spec if checked.plans else PlanSpec("")
+    if days is not None:
+        spec = replace(spec, horizon_days=days)
+        if not 1 <= days <= LONGEST:
+            mistakes.append(f"--horizon-days: {days}: expected 1 to {LONGEST} days")
+    if confidence is not None:
+        spec = replace(spec, confidence=confidence)
+        if not LEAST_CONFIDENCE < confidence < PER_CENT:
+            mistakes.append(f"--confidence: {confidence:g}: expected above 50 and below 100 per cent")
+    if growth is not None:
+        try:
+            spec = replace(spec, growth_per_month=share_of(growth))
+        except ValueError as error:
+            mistakes.append(f"--growth: {growth!r}: {error}")
+    return spec
+
+
+def _with_budget(spec: PlanSpec, budget: str | None, mistakes: list[str]) -> PlanSpec:
+    if budget is None:
+        return spec
+    try:
+        return replace(spec, budget_usd_per_month=parse_amount(budget))
+    except AmountError as error:
+        mistakes.append(f"--budget: {error}; expected USD per month")
+        return spec
+
+
+def _history(
+    options: list[str], services: tuple[ServiceSpec, ...], mistakes: list[str]
+) -> tuple[History, dict[str, ServiceHistory]]:
+    past, wrong = read_histories(options, services)
+    if wrong or mistakes:
+        mistakes += wrong
+        return past, {}
+    series, missing = by_service(past, services)
+    mistakes += missing
+    return past, dict(series)
+
+
 def _nodes(
-    sizes: list[str] | None, existing: list[str] | None, pools: set[str], mistakes: list[str]
+    sizes: list[str] | None, existing: list[str] | None, checked: Checked, spec: PlanSpec, mistakes: list[str]
 ) -> dict[str, Nodes]:
+    pools = {pool.spec.name for pool in checked.pools}
     size = _counts("--gpus-per-node", sizes or [], pools, 1, mistakes)
     have = _counts("--existing", existing or [], pools, 0, mistakes)
-    return {name: Nodes(size.get(name), have.get(name)) for name in pools}
+    return {name: Nodes(size.get(name, spec.gpus_per_node(name)), have.get(name)) for name in pools}
 
 
 def _counts(option: str, texts: list[str], pools: set[str], least: int, mistakes: list[str]) -> dict[str, int]:
@@ -133,57 +210,3 @@ def _counts(option: str, texts: list[str], pools: set[str], least: int, mistakes
         else:
             counts[name] = int(number)
     return counts
-
-
-def _print(document: dict[str, Any]) -> None:
-    start = _time(document["start_s"])
-    confidence = f"P{document['confidence_percent']:g}"
-    print(f"{document['horizon_days']} days from {start}, {document['futures']} futures, {confidence}")
-    columns = ("service", "mean tok/s P50", "peak tok/s P50", "peak tok/s P90", "WAPE", "naive", "P90 coverage", "by")
-    print_table(columns, [_service_cells(service) for service in document["services"]])
-    print()
-    heads = ("pool", "GPUs mean P50", "peak P50", f"peak {confidence}", "existing", "short", "first short (UTC)")
-    print_table(heads, [_pool_cells(pool) for pool in document["pools"]])
-    for service in document["services"]:
-        for remark in service["remarks"]:
-            print(f"{service['name']}: {remark}")
-    for remark in document["remarks"]:
-        print(remark)
-
-
-def _service_cells(service: dict[str, Any]) -> list[str]:
-    p50 = [hour["p50_tokens_per_s"] for hour in service["forecast"]]
-    p90 = [hour["p90_tokens_per_s"] for hour in service["forecast"]]
-    test = service["backtest"]
-    return [
-        service["name"],
-        f"{sum(p50) / len(p50):.0f}",
-        f"{max(p50):.0f}",
-        f"{max(p90):.0f}",
-        _share(test["wape"]),
-        _share(test["seasonal_naive_wape"]),
-        _share(test["p90_coverage"]),
-        test["model"],
-    ]
-
-
-def _pool_cells(pool: dict[str, Any]) -> list[str]:
-    hours = pool["gpus_by_hour"]
-    short = pool["first_shortfall_s"]
-    return [
-        pool["name"],
-        f"{sum(hours['p50']) / len(hours['p50']):.1f}",
-        str(max(hours["p50"])),
-        str(pool["peak_gpus"]),
-        "unknown" if pool["existing_gpus"] is None else str(pool["existing_gpus"]),
-        "" if pool["shortfall_gpus"] is None else str(pool["shortfall_gpus"]),
-        "" if short is None else _time(short),
-    ]
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
