@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning bench-speed plan-speed sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning purchases bench-speed plan-speed sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ bench-long: install ## more traffic, models, GPUs, pools and start-ups: docs/ben
 
 tuning: install ## half and double of every number that decides: write docs/tuning.md (15 minutes; ARGS=--quick: 4)
 	@$(BIN)/python -m pertoken_bench.sensitivity $(ARGS)
+
+purchases: install ## capacity bought on half of a recorded demand, paid on the other: docs/purchase.md (a minute)
+	@$(BIN)/python -m pertoken_bench.purchases $(ARGS)
 
 bench-speed: install ## simulated requests per second, and memory
 	@$(BIN)/python -m pertoken_bench.speed

@@ -259,3 +259,13 @@ def test_a_pool_without_any_price_is_told_and_one_with_its_own_needs_no_options(
         purchase(futures(DAY, pool=replace(H100, price_per_gpu_hour=None)), PurchaseOptions())
 
     assert purchase(futures(DAY), PurchaseOptions()).usd_per_month == pytest.approx(730 * 2 * 2.00)
+
+
+def test_thousands_of_levels_change_no_purchase():
+    """A long tail: levels are taken together, the choice stays that of the rule."""
+    counts = np.floor(np.exp(np.random.default_rng(3).normal(3, 2.5, 24 * 200))).astype(int)
+    plan = purchase(futures(counts, repeat=1), options(replace(MONTH, term_days=200)))
+    ladder = np.array([(counts >= k).mean() for k in range(1, 400)])
+
+    assert len(np.unique(counts)) > 300
+    assert nodes(plan)["1 month", 0] == pytest.approx(int((ladder > 0.6).sum()), abs=1)

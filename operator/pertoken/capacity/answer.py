@@ -63,7 +63,7 @@ def answer(asked: Asked, what_ifs: Sequence[WhatIf], now_s: int) -> Answer | Pla
     options = asked.spec.options(asked.pools)
     # A budget is compared with ways to serve that are bought at the same prices.
     futures = {
-        words: other.futures
+        words: other.to_buy_for
         for words, (changed, other) in others.items()
         if changed.pools == asked.pools and changed.spec.options(changed.pools) == options and not other.unplanned
     }
@@ -80,7 +80,7 @@ def _changed(asked: Asked, foresight: Foresight, what_if: WhatIf) -> tuple[Asked
 
 def _buy(asked: Asked, planned: Planned, now_s: int, others: Mapping[str, Futures] | None = None) -> Bought:
     options = asked.spec.options(asked.pools)
-    bought = purchase(planned.futures, options)
+    bought = purchase(planned.to_buy_for, options)
     leads = {pool.name: asked.spec.lead_seconds(pool) for pool in asked.pools}
     short = shortfalls(planned.futures, leads, now_s)
-    return Bought(planned, options, bought, short, within_budget(planned.futures, options, bought, others))
+    return Bought(planned, options, bought, short, within_budget(planned.to_buy_for, options, bought, others))

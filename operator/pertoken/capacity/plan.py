@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pertoken.capacity.again import come_again, source_hours, to_buy_for
 from pertoken.capacity.asked import Asked, Mistake
 from pertoken.capacity.demand import Demand
 from pertoken.capacity.forecast.draw import Draws, futures_of
@@ -76,13 +77,20 @@ class Planned:
 
     Attributes:
         unplanned: services that could not be planned.
+        past: the hours of the horizon if the last weeks came again.
     """
 
     spec: PlanSpec
     services: tuple[ServicePlan, ...]
     futures: Futures
     unplanned: tuple[Mistake, ...]
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...]
+    past: Futures
+
+    @property
+    def to_buy_for(self) -> Futures:
+        """What purchases weigh: the futures, and the last weeks coming again."""
+        return to_buy_for(self.futures, self.past)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class _Common:
     changes: Changes
     pools: Mapping[str, PoolSpec]
     models: Models
+    again: NDArray[np.int64]
 
 
 def plan(asked: Asked, foresight: Foresight, changes: Changes = UNCHANGED) -> Planned:
@@ -105,22 +114,26 @@ def plan(asked: Asked, foresight: Foresight, changes: Changes = UNCHANGED) -> Pl
         changes: of a what-if.
     """
     pools = {pool.name: pool for pool in asked.pools}
-    common = _Common(asked, foresight, changes, pools, Models(asked.catalog, Results()))
+    again = source_hours(asked.history.hours, asked.hours)
+    common = _Common(asked, foresight, changes, pools, Models(asked.catalog, Results()), again)
     needs = Needs.none(asked.pools, asked.nodes, (asked.resamples, asked.hours))
+    past = Needs.none(asked.pools, asked.nodes, again.shape)
     services: list[ServicePlan] = []
     unplanned = list(foresight.unknown)
     for spec in asked.services:
         if str(spec.key) in foresight.outlooks:
-            planned = _service(spec, common, needs)
+            planned = _service(spec, common, needs, past)
             if isinstance(planned, ServicePlan):
                 services.append(planned)
             else:
                 unplanned += planned
-    futures = Futures(needs.futures(asked.history.end_s), asked.hours, asked.spec.confidence)
-    return Planned(asked.spec, tuple(services), futures, tuple(unplanned), asked.history.remarks)
+    futures, before = (
+        Futures(each.futures(asked.history.end_s), asked.hours, asked.spec.confidence) for each in (needs, past)
+    )
+    return Planned(asked.spec, tuple(services), futures, tuple(unplanned), asked.history.remarks, before)
 
 
-def _service(spec: ServiceSpec, common: _Common, needs: Needs) -> ServicePlan | list[Mistake]:
+def _service(spec: ServiceSpec, common: _Common, needs: Needs, past: Needs) -> ServicePlan | list[Mistake]:
     name, asked, draws = str(spec.key), common.asked, common.foresight.draws
     demand, outlook = common.foresight.demands[name], common.foresight.outlooks[name]
     load = common.changes.load(demand)
@@ -130,6 +143,9 @@ def _service(spec: ServiceSpec, common: _Common, needs: Needs) -> ServicePlan | 
     factors = factors_of(spec, asked) * common.changes.demand
     requests = futures_of(outlook, draws) * (factors / demand.per_request)
     most = needs.add(spec, replicas, busiest(requests, _peaks(demand, draws), _lead(replicas)))
+    before = come_again(demand.tokens, common.again) * (factors / demand.per_request)
+    bursts = np.nan_to_num(demand.peaks, nan=demand.usual_peak)[common.again]
+    past.add(spec, replicas, busiest(before, bursts, _lead(replicas)))
     tokens = factors * (load.input_tokens + load.output_tokens) / demand.per_request
     p50, p90, chosen = (outlook.quantile(level) * tokens for level in (MEDIAN, P90, asked.spec.confidence))
     counts = tuple(int(count) for count in most)

@@ -55,9 +55,10 @@ def _share_at_least(counts: NDArray[np.int64], tops: NDArray[np.int64]) -> Float
 
 
 def _coarser(width: Floats, usd: Floats) -> Ladder:
-    """At most `most_levels` levels, neighbours taken together at their mean."""
+    """At most `most_levels` levels: neighbours that save nearly the same are taken together at their mean."""
     if len(width) <= TUNING.most_levels:
         return Ladder(width, usd)
-    begins = np.linspace(0, len(width), TUNING.most_levels, endpoint=False).astype(np.int64)
+    step = np.floor(usd / usd.max() * (TUNING.most_levels - 1))
+    begins = np.flatnonzero(np.diff(step, prepend=np.inf))
     together = np.add.reduceat(width, begins)
     return Ladder(together, np.add.reduceat(width * usd, begins) / together)

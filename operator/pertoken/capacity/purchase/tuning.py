@@ -15,7 +15,7 @@ class PurchaseTuning:
     hours_per_month: int = number(730, "h", "convention: 8,760 hours a year in 12 parts, as cloud price lists have it")
     renewal_days: int = number(30, "days", "convention: when a later reservation may begin; shorter terms: their own")
     tail_hours: int = number(168, "h", "convention: after the horizon its last week goes on, for terms that outlast it")
-    most_levels: int = number(128, "levels of a period", "guess: finer ones change no purchase by a thousandth")
+    most_levels: int = number(256, "levels of a period", "guess: they differ by a 256th of the hourly price")
     tie: float = number(1e-7, "of a price", "by definition: at equal cost nothing is reserved")
     shortage: float = number(
         100.0, "on-demand prices", "guess: what nobody sells on demand is reserved whatever it costs"
