@@ -253,3 +253,31 @@ def test_series_are_named_on_the_command_line(run, tmp_path):
     assert [service["name"] for service in json.loads(answer.stdout)["services"]] == ["chat", "code"]
     wrong = run(f"--history=code={tmp_path}/wide.csv#c", manifest=manifests("chat", "code"), history=GOOD)
     assert "no series 'c'; expected one of a, b" in wrong.output
+
+
+def test_patches_are_printed_for_objects_that_the_user_names(run):
+    history = [HEADER, *rows("chat", 8)]
+    args = ("--export", "h100=NodePool/gpu", "--export", "h100=CapacityBuffer/demo/chat:1", "-o", "json")
+    document = json.loads(run(*args, manifest=manifests("chat"), history=history).stdout)
+
+    assert [entry["target"] for entry in document["exports"]] == ["NodePool/gpu", "CapacityBuffer/demo/chat"]
+    assert document["exports"][0]["patch"] == {
+        "spec": {"limits": {"nvidia.com/gpu": str(document["pools"][0]["peak_gpus"])}}
+    }
+    table = run(*args[:2], manifest=manifests("chat"), history=history)
+    assert "# kubectl patch nodepools.karpenter.sh gpu --type merge --patch-file FILE\nspec:\n" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("export", "said"),
+    [
+        ("NodePool/gpu", "expected POOL=KIND/[NAMESPACE/]NAME"),
+        ("l4=NodePool/gpu", "with a pool of the files (h100)"),
+        ("h100=ClusterQueue/q", "its manifest is needed"),
+    ],
+)
+def test_an_export_that_cannot_be_made_is_bad_input(run, export, said):
+    result = run("--export", export, manifest=manifests("chat"), history=[HEADER, *rows("chat", 8)])
+
+    assert result.exit_code == 2
+    assert said in result.stderr

@@ -64,12 +64,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found in a set of files, and the accepted objects."""
+    """What was found in a set of files, the accepted objects, and raw objects of other projects' kinds."""
 
     findings: tuple[Finding, ...]
     services: tuple[AcceptedService, ...]
     pools: tuple[AcceptedPool, ...]
     plans: tuple[AcceptedPlan, ...] = ()
+    others: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -83,6 +84,7 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
     services: list[tuple[Document, AcceptedService]] = []
     pools: list[tuple[Document, AcceptedPool]] = []
     plans: list[tuple[Document, AcceptedPlan]] = []
+    others: list[Mapping[str, Any]] = []
     for document in (each for file, text in sources.items() for each in read_documents(file, text)):
         if isinstance(document, NotYaml):
             findings.append(Finding(Severity.ERROR, document.file, document.line, "", "", None, document.why))
@@ -94,6 +96,8 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
             pools.append((document, accepted))
         elif isinstance(accepted, AcceptedPlan):
             plans.append((document, accepted))
+        elif not _ours(document.obj):
+            others.append(document.obj)
     for pool_document, pool in pools:
         findings += _pool_findings(pool_document, pool, catalog)
     for service_document, service in services:
@@ -109,6 +113,7 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
         tuple(accepted for _, accepted in services),
         tuple(accepted for _, accepted in pools),
         tuple(accepted for _, accepted in plans),
+        tuple(others),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from pertoken.capacity.answer import Answer, answer
 from pertoken.capacity.asked import Asked
 from pertoken.capacity.demand import Shape
 from pertoken.capacity.document import answer_document
+from pertoken.capacity.exports.patch import Patch
 from pertoken.capacity.forecast.library import LibraryMissing
 from pertoken.capacity.gpus.needs import Nodes
 from pertoken.capacity.history.value import History, ServiceHistory
@@ -22,6 +24,7 @@ from pertoken.capacity.spec import PlanSpec
 from pertoken.capacity.whatif import WhatIf, WhatIfError, share_of, what_if
 from pertoken.catalog.lookup import Catalog
 from pertoken.cli.manifests import read_sources
+from pertoken.cli.plan_exports import export_document, export_targets, patches_for, print_patches
 from pertoken.cli.plan_history import by_service, read_histories
 from pertoken.cli.plan_table import print_plan
 from pertoken.cli.rendering import NO, Output, print_data, refuse
@@ -69,6 +72,14 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
         list[str] | None, typer.Option("--existing", help="POOL=N: GPUs that there are today; repeatable.")
     ] = None,
     catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    exports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--export",
+            help="POOL=KIND/[NAMESPACE/]NAME[:DETAIL]: print a patch for a NodePool, a ClusterQueue (:FLAVOR) or a "
+            "CapacityBuffer (:GPUS of one chunk); repeatable. Nothing is applied.",
+        ),
+    ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
     """Plan capacity from manifests and history. Exit 1 when a pool falls short or a budget breaks, 2 on bad input."""
@@ -78,6 +89,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
     spec = _with_budget(spec, budget, mistakes)
     nodes = _nodes(gpus_per_node, existing, checked, spec, mistakes)
     services = tuple(service.spec for service in checked.services if spec.includes(service.spec.key))
+    targets = export_targets(exports or [], {pool.spec.name for pool in checked.pools}, mistakes)
     past, series = _history(history, services, mistakes)
     if mistakes:
         refuse(*mistakes)
@@ -91,7 +103,8 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
         nodes=nodes,
         shape=Shape(input_tokens, output_tokens),
     )
-    _tell(_answered(asked, _what_ifs(what_ifs or [], asked)), output)
+    answered = _answered(asked, _what_ifs(what_ifs or [], asked))
+    _tell(answered, patches_for(targets, answered.plan.planned.futures, checked.others), output)
 
 
 def _answered(asked: Asked, what_ifs: list[WhatIf]) -> Answer:
@@ -107,10 +120,13 @@ def _answered(asked: Asked, what_ifs: list[WhatIf]) -> Answer:
     return answered
 
 
-def _tell(answered: Answer, output: Output) -> None:
+def _tell(answered: Answer, patches: Sequence[Patch], output: Output) -> None:
     document = answer_document(answered)
+    if patches:
+        document["exports"] = [export_document(patch) for patch in patches]
     if output is Output.TABLE:
         print_plan(document)
+        print_patches(patches)
     else:
         print_data(document, output.value)
     short = any(pool["first_shortfall_s"] is not None for pool in document["pools"])

@@ -1,0 +1,1 @@
+"""The plan as patches onto objects that the user names; nothing is applied by pertoken."""
