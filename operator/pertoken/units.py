@@ -57,3 +57,8 @@ def usd_per_million(usd: Decimal | float, tokens: float) -> float | None:
     if tokens <= 0:
         return None
     return float(usd) / tokens * TOKENS_PER_MILLION
+
+
+def fault_words(error: Exception) -> str:
+    """An unexpected error in one line, cut to `FAULT_CHARACTERS`."""
+    return f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS]

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 from lab import START, generic, plant, service_spec, variant_spec
 
+from pertoken.control import schedules
+from pertoken.control.account_and_plan import account_and_plan
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import ScheduledMinimum
+from pertoken.domain.trace import Fault
 
 # START is a Monday, 13:46:40 UTC: the schedule begins 13 minutes and 20 seconds later, for ten minutes.
 BEGINS, ENDS = 800.0, 1400.0
@@ -105,3 +108,22 @@ def test_paused_and_recommended_services_are_told_of_it_alone():
 
     assert fleet.replicas() == 1
     assert fleet.decision().variants[0].desired == 5
+
+
+def test_a_schedule_that_fails_holds_its_own_service_alone(monkeypatch):
+    fleet = scheduled_plant()
+    world = fleet.world()
+    other = replace(world.services[0], spec=service_spec("other"))
+    world = replace(world, services=(*world.services, other))
+
+    def fails(*_):
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(schedules, "minimums", fails)
+    plan, saved = account_and_plan(world, fleet.saved, fleet.now)
+    held, planned = plan.decisions
+
+    assert (held.service.name, held.reason, held.acts) == ("chat", Reason.PLANNING_FAILED, False)
+    assert held.trace[-1].detail == Fault("OverflowError: date value out of range")
+    assert (planned.service.name, planned.reason is Reason.PLANNING_FAILED) == ("other", False)
+    assert set(saved.memory.services) == {"llm/chat", "llm/other"}

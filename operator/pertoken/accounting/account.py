@@ -18,7 +18,7 @@ from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import Decision, Plan
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import ServiceView, World
-from pertoken.units import FAULT_CHARACTERS
+from pertoken.units import fault_words
 
 
 def account(world: World, ledger: Ledger, now: float) -> tuple[Ledger, Mapping[ServiceKey, CostState]]:
@@ -45,7 +45,7 @@ def account(world: World, ledger: Ledger, now: float) -> tuple[Ledger, Mapping[S
         try:
             after, state = _account(view, world, before, unheld)
         except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
-            after, state = before, no_account(f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS])
+            after, state = before, no_account(fault_words(error))
         accounts[str(view.spec.key)] = after
         costs[view.spec.key] = state
     return Ledger(accounts), costs

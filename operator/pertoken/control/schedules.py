@@ -14,21 +14,30 @@ from typing import Final
 from pertoken.api import cron
 from pertoken.domain.service import ScheduledMinimum
 from pertoken.domain.world import ServiceView, TimedMinimum, World
+from pertoken.units import fault_words
 
 AHEAD_SECONDS: Final = 7200.0  # twice the longest start-up that is believed
 REUSED_SECONDS: Final = 300.0
 
 
 def with_schedules(world: World, now: float) -> World:
-    """The world whose services have the minimums of their schedules, as they hold at `now` and begin soon after."""
+    """The world whose services have the minimums of their schedules, as they hold at `now` and begin soon after.
+
+    A service whose schedule cannot be worked out has the fault instead, for which the planner holds it.
+    """
     if not any(view.spec.schedule for view in world.services):
         return world
     return replace(world, services=tuple(_with_minimums(view, now) for view in world.services))
 
 
 def _with_minimums(view: ServiceView, now: float) -> ServiceView:
-    timed = (minimum for entry in view.spec.schedule for minimum in minimums(entry, now))
-    return replace(view, minimums=tuple(timed)) if view.spec.schedule else view
+    if not view.spec.schedule:
+        return view
+    try:
+        timed = tuple(minimum for entry in view.spec.schedule for minimum in minimums(entry, now))
+    except Exception as error:  # noqa: BLE001 - one bad schedule must not fail the cycle
+        return replace(view, fault=fault_words(error))
+    return replace(view, minimums=timed)
 
 
 def minimums(entry: ScheduledMinimum, now: float) -> Iterator[TimedMinimum]:

@@ -42,6 +42,7 @@ class ServiceView:
         namespace_labels: of the service's namespace, for pool access rules.
         left_behind: workloads that pertoken made for variants which are no more, and that still hold replicas.
         minimums: of the spec's schedule that hold now or begin soon, worked out by `control.schedules`.
+        fault: why they could not be worked out, for which the service is held; empty where they could.
     """
 
     spec: ServiceSpec
@@ -49,6 +50,7 @@ class ServiceView:
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     left_behind: tuple[str, ...] = ()
     minimums: tuple[TimedMinimum, ...] = ()
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from pertoken.planner.settlement import NO_ACTIONS, Actions, Settlement
 from pertoken.planner.size.stage import size
 from pertoken.planner.stabilize import stabilize
 from pertoken.planner.tuning import TUNING, Rails, Tuning
-from pertoken.units import FAULT_CHARACTERS
+from pertoken.units import fault_words
 
 # Each service by itself: what it asks of the pools.
 PROPOSE: Final[tuple[Callable[[Proposal], Proposal], ...]] = (
@@ -102,6 +102,9 @@ def plan(
     service_plans: list[ServicePlan] = []
 
     for view in sorted(world.services, key=lambda view: view.spec.key):
+        if view.fault:
+            service_plans.append(_failed(view, view.fault, inputs))
+            continue
         proposal = _guarded(view, inputs, partial(_proposed, view, inputs))
         if isinstance(proposal, Proposal):
             proposals.append(proposal)
@@ -158,16 +161,16 @@ def _guarded(view: ServiceView, inputs: _Inputs, work: Callable[[], Item]) -> It
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
-        return _failed(view, error, inputs)
+        return _failed(view, fault_words(error), inputs)
 
 
-def _failed(view: ServiceView, error: Exception, inputs: _Inputs) -> ServicePlan:
+def _failed(view: ServiceView, error: str, inputs: _Inputs) -> ServicePlan:
     """Hold a service whose planning failed. The trace alone shows the fault as Python puts it."""
     spec, reason = view.spec, Reason.PLANNING_FAILED
     words = (
         "planning failed on a figure that it cannot work with; nothing is changed. The decision trace has the details"
     )
-    fault = step("fault", ("", "held"), reason, Fault(f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS]))
+    fault = step("fault", ("", "held"), reason, Fault(error))
     variants = tuple(
         VariantDecision(
             variant.spec.name,

@@ -13,7 +13,7 @@ from pertoken.control.saved import Saved
 from pertoken.domain.world import PlannerSettings, World
 from pertoken.performance.results import Results
 from pertoken.planner.tuning import Tuning
-from pertoken.units import FAULT_CHARACTERS
+from pertoken.units import fault_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def replay(cycles: Iterable[Recorded], changes: Changes = NO_CHANGES) -> Iterato
             world, tuning = changes.world(cycle.world), changes.numbers(cycle.header.tuning)
             plan, carried = account_and_plan(world, start, cycle.now, tuning=tuning, results=results)
         except Exception as error:
-            words = f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS]
+            words = fault_words(error)
             raise BadRecording(f"cycle {cycle.number}: cannot be planned: {words}") from error
         yield Replayed(cycle, plan_data(plan))
         last = cycle
