@@ -14,7 +14,7 @@ cases, is what the percentile asks for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from math import sqrt
 from typing import Any
@@ -74,6 +74,10 @@ class DemandSample:
     in_flight: float = 0.0
 
 
+def _no_cases() -> Floats:
+    return np.empty((0, 2))
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """Demand expected at the lead.
@@ -81,14 +85,14 @@ class Forecast:
     Attributes:
         work: generated tokens and weighted prompt tokens per second.
         present: the same of now, below which nobody should plan.
-        cases: work that may be asked for instead, and the probability of each.
+        cases: work that may be asked for instead, and the probability of each; one row per case.
         trust: weight in them of what was learnt; the rest is guessed from the lead.
         ceiling: most to be ready for.
     """
 
     work: float = 0.0
     present: float = 0.0
-    cases: tuple[tuple[float, float], ...] = ()
+    cases: Floats = field(default_factory=_no_cases, compare=False)
     trust: float = 0.0
     ceiling: float = 0.0
 
@@ -100,7 +104,7 @@ class Forecast:
             aim: share of the requests that shall keep the objectives.
             knee: numbers of the share over the load.
         """
-        by_cases = min(work_to_carry(self.cases, aim, knee), self.ceiling) if self.cases else 0.0
+        by_cases = min(work_to_carry(self.cases, aim, knee), self.ceiling) if len(self.cases) else 0.0
         return max(self.work * (1.0 + least_headroom), self.present, by_cases)
 
 
@@ -193,12 +197,13 @@ def forecast(
     """
     if not samples:
         return Forecast()
-    times, inputs, outputs = np.array([(sample.at, sample.input_tokens, sample.output_tokens) for sample in samples]).T
-    series = inputs * weight + outputs
+    times = np.array([sample.at for sample in samples])
+    inputs = np.array([sample.input_tokens for sample in samples])
+    series = inputs * weight + np.array([sample.output_tokens for sample in samples])
     sums, ends = _sums(series), np.arange(1, len(series) + 1)
-    felt = _mean(sums, ends, _count(horizon.residence, horizon.cycle))
+    felt = _means(sums, _count(horizon.residence, horizon.cycle))
     experts = _experts(felt, horizon, tuning)
-    said, true = _outcomes(times.copy(), horizon, tuning)
+    said, true = _outcomes(times, horizon, tuning)
     mixed = experts @ _weights(experts, (said, true), series, _Memory(horizon.cycle, tuning))
     # Misses are relative to the level lately, not to the forecast alone: after a lull any burst would be infinite.
     level = np.maximum(mixed, sums[1:] / ends)
@@ -229,32 +234,33 @@ class _Memory:
         return weights
 
 
-def _cases(
-    work: float, misses: Floats, horizon: Horizon, tuning: Forecasting
-) -> tuple[tuple[tuple[float, float], ...], float]:
+def _cases(work: float, misses: Floats, horizon: Horizon, tuning: Forecasting) -> tuple[Floats, float]:
     """What may come, with probabilities, and how much of them is learnt.
 
     Forecasts that overlap miss alike: as many count as independent as leads fit into the time that is remembered.
     """
     weights = _Memory(horizon.cycle, tuning).of(len(misses), tuning.miss_half_life)
-    independent = float(weights.sum()) / max(horizon.lead / horizon.cycle, 1.0)
+    whole = float(weights.sum())
+    independent = whole / max(horizon.lead / horizon.cycle, 1.0)
     trust = independent / (independent + 1.0)
     spread = tuning.guessed_deviation * sqrt(horizon.lead / (2 * SECONDS_PER_MINUTE))
     deviation = min(spread, tuning.most_headroom)
     least = tuning.least_case * work
-    guessed = ((max(work + work * deviation * z, least), (1.0 - trust) * share) for z, share in NORMAL_CASES)
-    if not len(misses):
-        return tuple(guessed), trust
-    learnt = np.maximum(work + misses, least).tolist(), (trust * weights / weights.sum()).tolist()
-    return (*guessed, *zip(*learnt, strict=True)), trust
+    guesses = len(NORMAL_CASES)
+    cases = np.empty((guesses + len(misses), 2))
+    cases[:guesses] = [(max(work + work * deviation * z, least), (1.0 - trust) * share) for z, share in NORMAL_CASES]
+    if len(misses):
+        cases[guesses:, 0] = np.maximum(work + misses, least)
+        cases[guesses:, 1] = trust * weights / whole
+    return cases, trust
 
 
 def _experts(series: Floats, horizon: Horizon, tuning: Forecasting) -> Floats:
     """What each expert said at each instant of the value a lead later; one row per instant."""
     cycles, span = horizon.lead / horizon.cycle, _count(tuning.short_seconds, horizon.cycle)
     sums, ends = _sums(series), np.arange(1, len(series) + 1)
-    short, long = _mean(sums, ends, span), _mean(sums, ends, _count(tuning.long_seconds, horizon.cycle))
-    slope = (short - _mean(sums, np.maximum(ends - span, 1), span)) / span
+    short, long = _means(sums, span), _means(sums, _count(tuning.long_seconds, horizon.cycle))
+    slope = (short - short[np.maximum(ends - 1 - span, 0)]) / span
     ahead = short + slope * (span / 2 + tuning.trend_damping * cycles)
     trend = np.minimum(np.maximum(ahead, 0.0), np.maximum(series, short) * tuning.most_growth)
     # The first minutes of a service are a step from nothing, not a trend to be followed.
@@ -273,10 +279,11 @@ def _sums(series: Floats) -> Floats:
     return sums
 
 
-def _mean(sums: Floats, ends: Integers, span: int) -> Floats:
-    """Means over the `span` values before each end, from a series' `_sums`; fewer at the start."""
+def _means(sums: Floats, span: int) -> Floats:
+    """Means over the `span` values up to each value, from a series' `_sums`; over fewer at the start."""
+    ends = np.arange(1, len(sums))
     begins = np.maximum(0, ends - span)
-    means: Floats = (sums[ends] - sums[begins]) / np.maximum(ends - begins, 1)
+    means: Floats = (sums[1:] - sums[begins]) / (ends - begins)
     return means
 
 
@@ -294,7 +301,7 @@ def _weights(experts: Floats, judged: tuple[Integers, Integers], series: Floats,
         return np.array([1.0, 1.0, 0.0, 0.0]) / 2.0
     ages = memory.of(len(said), tuning.loss_half_life)
     losses = ages @ np.abs(experts[said] - series[true][:, None]) / ages.sum()
-    scores = (losses + tuning.least_loss * series.mean() + TINY) ** -tuning.sharpness
+    scores = (losses + tuning.least_loss * (series.sum() / len(series)) + TINY) ** -tuning.sharpness
     weights: Floats = scores / scores.sum()
     return weights
 

@@ -145,7 +145,7 @@ class Aim:
     share: float
 
 
-def work_to_carry(cases: Sequence[tuple[float, float]], aim: Aim, tuning: Knee = KNEE) -> float:
+def work_to_carry(cases: Sequence[tuple[float, float]] | Floats, aim: Aim, tuning: Knee = KNEE) -> float:
     """Least capacity with which the aim's share of all requests is expected within the objectives.
 
     Args:
@@ -157,11 +157,12 @@ def work_to_carry(cases: Sequence[tuple[float, float]], aim: Aim, tuning: Knee =
     Returns:
         Work per second at the knee; 0 where no work is expected.
     """
-    work, probabilities = np.array(cases, dtype=np.float64).reshape(-1, 2).T.copy()
+    work, probabilities = np.asarray(cases, dtype=np.float64).reshape(-1, 2).T.copy()
     requests = work * probabilities
-    if not requests.sum() > 0:
+    whole = requests.sum()
+    if not whole > 0:
         return 0.0
-    requests = requests / requests.sum()
+    requests = requests / whole
     asked = _Asked(work, requests, _z(aim.percentile), tuning.slope)
     low, high = 0.0, tuning.most_reserve * float(work.max())
     too_little, enough = _around(asked, aim.share, float(requests @ work), high)
