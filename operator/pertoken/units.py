@@ -24,7 +24,7 @@ TINY: Final = 1e-9  # what rounding of floats leaves: less is none
 HALVINGS: Final = 30  # of a bisection: to a billionth of its bracket
 NEWTON_STEPS: Final = 8  # at most, of a search by Newton's method
 NEWTON_NEAR: Final = 2e-5  # of the value: after such a step the next one would be of its square
-NEIGHBOURS: Final = 1e-8  # of the value: between the two, a bisection goes on
+NEIGHBOURS: Final = 2e-9  # of the value: between the two, a bisection goes on
 PLACES: Final = 3  # decimal places of counts that are saved
 FAULT_CHARACTERS: Final = 500  # of an error's text that are shown
 
