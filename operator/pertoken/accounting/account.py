@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pertoken.accounting.attribution import charged, charged_by_list, mean_work
 from pertoken.accounting.billed import billed_service
@@ -18,6 +17,7 @@ from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import Decision, Plan
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import ServiceView, World
+from pertoken.frozen import replace
 from pertoken.units import fault_words
 
 

@@ -14,7 +14,6 @@ idle engine and T(B) what its prompt adds to the steps of an engine that decodes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -24,6 +23,7 @@ from pertoken.accounting.ledger import Charged
 from pertoken.domain.cost import TokenWork
 from pertoken.domain.service import CostObjective, PriceList
 from pertoken.domain.signal import Signal
+from pertoken.frozen import dataclass
 from pertoken.performance.steady import Engine, Load
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step, prefill_time
 from pertoken.performance.tuning import SUSTAINED

@@ -7,12 +7,12 @@ adjoining intervals add up to the bill of the whole, and the parts of a split ad
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Final
 
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.pool import PoolSpec
+from pertoken.frozen import dataclass
 from pertoken.units import MICROSECONDS, SECONDS_PER_HOUR
 
 EXACT: Final = Context(prec=80)

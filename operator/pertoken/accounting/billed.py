@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from pertoken.domain.cluster import PodFact, WorkloadMissing, pods_per_replica, whole_replicas
 from pertoken.domain.identity import PodKey
@@ -12,6 +11,7 @@ from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.domain.signal import Histogram, LatencyKind, Signal
 from pertoken.domain.world import ServiceView, World
+from pertoken.frozen import dataclass
 from pertoken.performance.histogram import merge
 
 

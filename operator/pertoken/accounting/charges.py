@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from pertoken.accounting.bill import Bill, bill, pod_phases
@@ -16,6 +16,7 @@ from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.pool import Billing, PoolSpec
 from pertoken.domain.signal import Signal
 from pertoken.domain.world import PoolView, World
+from pertoken.frozen import dataclass
 
 _OTHERS = ""  # pods of no service
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from pertoken.accounting.tuning import TUNING
 from pertoken.domain.service import PriceList
+from pertoken.frozen import dataclass
 from pertoken.performance.steady import Engine, Load, Sustainable
 from pertoken.performance.step_time import iteration_time, marginal_prefill_time
 from pertoken.units import SECONDS_PER_HOUR, TOKENS_PER_MILLION

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.accounting.cost_index import Tokens
+from pertoken.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from pertoken.accounting.billed import BilledService
@@ -14,6 +13,7 @@ from pertoken.accounting.statement import Prices, Statement, window_statement
 from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.service import PriceList
+from pertoken.frozen import dataclass
 from pertoken.units import THOUSAND, usd_per_million
 
 

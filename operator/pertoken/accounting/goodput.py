@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from pertoken.accounting.billed import BilledService
 from pertoken.accounting.ledger import NOT_ATTAINED, Attained
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import LatencyKind
+from pertoken.frozen import dataclass
 from pertoken.performance.histogram import share_within
 from pertoken.units import PLACES, usd_per_million
 

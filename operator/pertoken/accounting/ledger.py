@@ -6,7 +6,7 @@ Fields are saved by position, so that a ledger stays small: new ones stand at th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from decimal import Decimal
 from functools import reduce
 from typing import Any, Final
@@ -17,6 +17,7 @@ from pertoken.accounting.energy import Energy
 from pertoken.accounting.tuning import TUNING
 from pertoken.domain.cost import TokenWork
 from pertoken.domain.service import ServiceSpec
+from pertoken.frozen import dataclass, replace
 from pertoken.raw.codec import DERIVED, CodecError, decode, encode
 
 _PLANNERS_LEDGER: Final = 11  # its place in a service's memory of version 2, where the planner kept the account

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
 from pertoken.accounting.bill import EXACT, Bill, held_within, micros, time_bill, total_bill
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.pool import Billing, PoolSpec
+from pertoken.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

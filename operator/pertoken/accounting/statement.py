@@ -8,7 +8,6 @@ own; fully loaded prices spread those lines over the tokens as well. Without any
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from math import inf
 from typing import Final
@@ -17,6 +16,7 @@ from pertoken.accounting.attribution import EQUAL, Weights
 from pertoken.accounting.bill import EXACT, Bill, total_bill
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.ledger import WindowSums
+from pertoken.frozen import dataclass
 from pertoken.units import TOKENS_PER_MILLION
 
 ROUNDING_USD: Final = Decimal("0.0005")  # at most, per price, of a whole statement

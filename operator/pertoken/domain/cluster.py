@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pertoken.domain.identity import PodKey, WorkloadRef
 from pertoken.domain.placement import ANYWHERE, PlacementRules, Taint
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass
 
 # Times are seconds since the epoch, as the API server stamped them.
 

@@ -6,11 +6,11 @@ other state; reports show them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pertoken.domain.needs import Lack
 from pertoken.domain.signal import Missing
+from pertoken.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol, TypeVar
 
 from pertoken.domain.identity import PodKey
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
+from pertoken.frozen import dataclass
 
 UNKNOWN_WINDOW_SECONDS: Final = 60.0  # rate window where there is no metrics profile: nothing is measured then
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pertoken.domain.metrics import Offer, PodMetrics
 from pertoken.domain.signal import GPU_SIGNALS, Counter, LatencyKind, Signal
+from pertoken.frozen import dataclass
 
 NAMED_PODS: Final = 3  # in a message; the others are counted
 

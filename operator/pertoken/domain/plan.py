@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from pertoken.domain.cost import NO_FIGURES, CostFigures, TokenWork
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Step
+from pertoken.frozen import dataclass
 
 
 class Verdict(StrEnum):

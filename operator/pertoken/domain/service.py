@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 from pertoken.domain.identity import ServiceKey, WorkloadRef
+from pertoken.frozen import dataclass
 
 
 class Mode(StrEnum):

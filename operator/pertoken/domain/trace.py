@@ -6,10 +6,11 @@ Conditions, events, logs, metrics and `pertoken explain` are rendered from it; n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

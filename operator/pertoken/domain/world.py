@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pertoken.catalog.lookup import Catalog
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
@@ -13,6 +13,7 @@ from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import ServiceSpec, VariantSpec
+from pertoken.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ cases, is what the percentile asks for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import takewhile
 from math import sqrt
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 
 from pertoken.forecast.slo_knee import Aim, work_to_carry
 from pertoken.forecast.tuning import FORECASTING, KNEE, NORMAL_CASES, Forecasting, Knee
+from pertoken.frozen import dataclass
 from pertoken.units import MICROSECONDS, SECONDS_PER_MINUTE, TINY
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -12,9 +12,8 @@ Where replicas come late an error lasts for as long: then less is spent, and mor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.forecast.tuning import BUDGET, Budget
+from pertoken.frozen import dataclass
 from pertoken.units import PER_CENT
 
 

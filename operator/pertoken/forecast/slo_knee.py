@@ -18,7 +18,6 @@ to 14 replicas: 95 % at 0.85 to 0.9, 80 % at 0.97, 40 % at 1.1 of the modelled r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import erf, pi, sqrt
 from statistics import NormalDist
 from typing import Any, Final
@@ -26,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from pertoken.forecast.tuning import KNEE, Knee
+from pertoken.frozen import dataclass
 from pertoken.units import HALVINGS, NEIGHBOURS, NEWTON_NEAR, NEWTON_STEPS, PER_CENT, SECONDS_PER_MINUTE
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -8,10 +8,10 @@ the 90th percentile of the error grows. On a GPU that nothing was measured on it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import exp, log
 from typing import Final
 
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.steady import Load
 from pertoken.performance.step_time import EngineModel, Gains, marginal_prefill_time, mean_decode_step
 from pertoken.performance.tuning import CALIBRATING

@@ -5,7 +5,6 @@ The constants of this page belong to the form in `perf` and were fitted with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
@@ -13,6 +12,7 @@ from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, Precision, bytes_of, find_precision
 from pertoken.domain.service import Parallelism
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.memory import (
     count,
     kv_bytes_per_token,

@@ -12,9 +12,11 @@ Checked against an independent simulator of continuous batching (`pertoken_bench
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil, exp, log
 from typing import Final
+
+from pertoken.frozen import dataclass
 
 LEAST_ROOM: Final = 256.0  # tokens per step left to prompts
 PROMPT_SPREAD: Final = 0.7  # standard deviation of prompt length / mean, for the tail of one's own prefill

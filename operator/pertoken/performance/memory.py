@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pertoken.catalog.engines import COLLECTIVES_GIB, MEMORY_UTILIZATION, RESERVE_GIB
@@ -10,6 +9,7 @@ from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, bytes_of, find_precision
 from pertoken.domain.service import Parallelism
+from pertoken.frozen import dataclass
 from pertoken.units import GIB
 
 ACTIVATION_GIB: Final = 0.7  # at 8,192 tokens per step and a width of 4,096

@@ -11,11 +11,12 @@ which gives the rate for a batch in closed form; the batch for a rate follows by
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from math import inf, log, sqrt
 from statistics import NormalDist
 from typing import Final
 
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.first_token import Prompts
 from pertoken.performance.step_time import (
     NO_GAINS,
@@ -96,6 +97,9 @@ class Targets:
     def __post_init__(self) -> None:
         """Work the quantile out once."""
         object.__setattr__(self, "z", NormalDist().inv_cdf(min(max(self.percentile, 50), 99.9) / 100.0))
+
+
+NO_TARGETS: Final = Targets()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +260,12 @@ class _AtBatch:
         )
 
 
-def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = Targets()) -> OperatingPoint:
+def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = NO_TARGETS) -> OperatingPoint:
     """The operating point at which `batch` sequences decode on average."""
     return _AtBatch(engine, load, batch, targets).point()
 
 
-def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = Targets()) -> OperatingPoint | None:
+def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = NO_TARGETS) -> OperatingPoint | None:
     """The operating point at `rate` requests per second; None when the replica cannot keep up.
 
     Raises:

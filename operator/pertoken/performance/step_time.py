@@ -8,10 +8,10 @@ in bytes, tokens as counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pertoken.catalog.engines import LARGEST_GRAPH, graph_ceiling
+from pertoken.frozen import dataclass
 from pertoken.performance.coefficients import EngineModel, engine_model
 from pertoken.performance.memory import kv_bytes_per_token
 

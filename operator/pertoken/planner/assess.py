@@ -7,13 +7,12 @@ decision needs. After a gap nothing goes down until a whole rate window has been
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
 from pertoken.domain.trace import Told
+from pertoken.frozen import replace
 from pertoken.planner.assessment import Assessment, Grade
 from pertoken.planner.needs import Lacks, Purpose, engine_lacks, lacks_of, words
 from pertoken.planner.proposal import Proposal, step

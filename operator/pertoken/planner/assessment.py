@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import Final
 
 from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass
 from pertoken.planner.needs import Lacks, Purpose
 
 

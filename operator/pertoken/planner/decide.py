@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pertoken.domain.plan import Action, EvictPod, SetReplicas
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Step
+from pertoken.frozen import replace
 from pertoken.planner.explain import why_scaled
 from pertoken.planner.proposal import Status, step
 from pertoken.planner.settlement import Actions, SettledVariant, Settlement

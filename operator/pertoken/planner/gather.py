@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica, whole_replicas
 from pertoken.domain.cost import no_account
@@ -13,6 +12,7 @@ from pertoken.domain.service import ModelSpec
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.domain.world import ServiceView, VariantView, World
 from pertoken.forecast.slo_knee import unlearnt
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.calibrate import for_key
 from pertoken.performance.replica import Models, replica_model
 from pertoken.performance.results import Results

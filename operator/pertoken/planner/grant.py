@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

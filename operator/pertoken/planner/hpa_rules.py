@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingRules, SelectPolicy
+from pertoken.frozen import dataclass
 from pertoken.planner.memory import Change, PastRecommendation
 from pertoken.units import PER_CENT
 

@@ -7,10 +7,10 @@ the percentile, an interpolated figure must neither add replicas nor keep them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from pertoken.domain.metrics import PodMetrics
 from pertoken.domain.signal import Histogram, LatencyKind, QuantileBounds
+from pertoken.frozen import dataclass
 from pertoken.performance.histogram import merge, quantile, share_within
 from pertoken.units import PER_CENT
 

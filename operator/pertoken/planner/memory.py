@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import Any, Final
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import ErrorBudget
 from pertoken.forecast.slo_knee import SloKnee
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.calibrate import Calibration
 from pertoken.raw.codec import CodecError, decode, encode
 

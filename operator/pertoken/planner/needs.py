@@ -11,7 +11,6 @@ What an engine's version does not have switches off what rests on it, and nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +19,7 @@ from pertoken.domain.metrics import Offer, PodMetrics
 from pertoken.domain.needs import Lack, Need, tells
 from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Counter, LatencyKind, Signal
+from pertoken.frozen import dataclass
 from pertoken.performance.steady import Targets
 from pertoken.planner.service_state import ServiceState, VariantState
 

@@ -6,10 +6,9 @@ service.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode
+from pertoken.frozen import replace
 from pertoken.planner.memory import VariantMemory
 from pertoken.planner.proposal import Proposal, Stance
 from pertoken.planner.service_state import ServiceState, VariantState

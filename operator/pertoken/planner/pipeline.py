@@ -7,7 +7,6 @@ The stages, in their order. Each is a function in a file of its own that knows n
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -16,6 +15,7 @@ from pertoken.domain.plan import Action, Condition, Decision, Plan, VariantDecis
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Fault
 from pertoken.domain.world import ServiceView, World
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.results import Results
 from pertoken.planner.allocate.stage import Allocation, allocate, reclaim, request_of
 from pertoken.planner.assess import assess

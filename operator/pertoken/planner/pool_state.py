@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, pods_per_replica, whole_replicas
 from pertoken.domain.identity import ServiceKey
@@ -12,6 +12,7 @@ from pertoken.domain.placement import ANYWHERE, PlacementRules
 from pertoken.domain.plan import PoolFigures
 from pertoken.domain.pool import AccessRule, PoolSpec
 from pertoken.domain.world import PoolView, ServiceView, VariantView, World
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.placement import obstacle
 from pertoken.planner.tuning import MOST_PROMISED
 

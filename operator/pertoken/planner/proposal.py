@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from enum import Enum
 from typing import Final
 
@@ -12,6 +12,7 @@ from pertoken.domain.plan import DemandFigures
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior
 from pertoken.domain.trace import NO_DETAIL, Detail, Step, text_of
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.steady import Sustainable, Unreachable
 from pertoken.planner.assessment import NOT_ASSESSED, Assessment
 from pertoken.planner.memory import Delivered

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+from pertoken.frozen import replace
 from pertoken.planner.hpa_rules import remember_change, remember_recommendation
 from pertoken.planner.memory import Command, ServiceMemory, Utilization, VariantMemory
 from pertoken.planner.settlement import SettledVariant, Settlement

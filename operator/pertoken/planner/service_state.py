@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 
 from pertoken.catalog.lookup import Catalog
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, whole_replicas
@@ -19,6 +19,7 @@ from pertoken.domain.world import PlannerSettings, ServiceView, TimedMinimum, Va
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import caution
 from pertoken.forecast.tuning import Budget
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import EngineModel

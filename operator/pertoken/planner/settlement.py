@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import Final
 
 from pertoken.domain.cost import NO_FIGURES, CostFigures
 from pertoken.domain.plan import Action, Condition
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Step
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.grant import Grant
 from pertoken.planner.memory import Roll
 from pertoken.planner.pool_state import PoolState

@@ -8,12 +8,12 @@ half of the replicas go in that time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import ceil
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Behavior, PolicyType, ScalingPolicy
 from pertoken.domain.trace import NO_DETAIL, Limit, Step
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.assessment import Grade
 from pertoken.planner.hpa_rules import Limited, ScalingHistory, hold_back, limit_rate
 from pertoken.planner.proposal import Proposal, Status, VariantProposal, step

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +23,7 @@ from pertoken.domain.identity import PodKey, ServiceKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, Offer, PodMetrics
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView
+from pertoken.frozen import dataclass
 from pertoken.planner.tuning import Tuning
 
 Part = TypeVar("Part")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heapify, heappop, heapreplace
 from math import ceil
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass
 from pertoken.planner.grant import Grant, GrantRefusal, Option, PoolRequest
 from pertoken.planner.pool_state import PoolState
 from pertoken.units import TINY

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 
 from pertoken.domain.identity import ServiceKey
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.allocate.shares import PoolShare, Scene
 from pertoken.planner.grant import Grant
 from pertoken.planner.pool_state import PoolState, Seat

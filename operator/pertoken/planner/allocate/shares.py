@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import ceil
 
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.placement import ANYWHERE, PlacementRules
+from pertoken.frozen import dataclass
 from pertoken.planner.grant import Grant
 from pertoken.planner.pool_state import PoolState
 from pertoken.planner.proposal import Proposal, VariantProposal

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 
 from pertoken.domain.identity import ServiceKey
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.allocate.give_out import give_out
 from pertoken.planner.allocate.reclaim import settle_priorities
 from pertoken.planner.allocate.shares import scene_of

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.signal import LatencyKind
+from pertoken.frozen import dataclass
 from pertoken.performance.histogram import quantile
 from pertoken.performance.steady import at_batch
 from pertoken.planner.batch_cap.roll_state import Rolling

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import ceil, inf
 
 from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS, GRAPH_SIZES, graph_ceiling
@@ -10,6 +9,7 @@ from pertoken.domain.cluster import BatchCap
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, BatchingMode, EngineKind
 from pertoken.domain.signal import Signal
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.steady import (
     Engine,
     Load,

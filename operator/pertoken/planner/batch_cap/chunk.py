@@ -8,9 +8,8 @@ small a chunk may be. What it gives and costs is in `docs/adr/0008-prefill-chunk
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from pertoken.catalog.engines import CHUNK_SIZES
+from pertoken.frozen import dataclass, replace
 from pertoken.performance.steady import Engine, Load, OperatingPoint, Sustainable, Targets, sustainable_rate
 from pertoken.performance.step_time import iteration_time, mean_decode_step
 from pertoken.planner.tuning import Cap

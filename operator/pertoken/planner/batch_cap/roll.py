@@ -7,11 +7,10 @@ middle loses at most the extra replica's purpose.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.cluster import BatchCap, PodFact
 from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import replace
 from pertoken.planner.batch_cap.canary import failure, season, stuck
 from pertoken.planner.batch_cap.roll_state import Allowed, Rolling
 from pertoken.planner.memory import Roll

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from pertoken.domain.cluster import BatchCap, PodFact
 from pertoken.domain.plan import Action
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.memory import Roll
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.settlement import RollStep

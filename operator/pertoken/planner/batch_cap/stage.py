@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.trace import Told
+from pertoken.frozen import replace
 from pertoken.planner.assessment import Grade
 from pertoken.planner.batch_cap.cap import decide_cap
 from pertoken.planner.batch_cap.roll import roll_cap

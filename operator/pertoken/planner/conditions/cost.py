@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pertoken.accounting.cost_index import Reachable, marginal, reachable, reachable_index
 from pertoken.domain.cost import CostFigures
 from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import CostObjective
+from pertoken.frozen import replace
 from pertoken.performance.steady import Sustainable, sustainable_rate
 from pertoken.planner.needs import Purpose
 from pertoken.planner.proposal import Proposal, VariantProposal

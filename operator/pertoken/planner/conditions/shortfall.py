@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass
 from pertoken.planner.service_state import ServiceState, VariantState
 
 # When several reasons compete, the first of these is told.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Fault, Step, Told
+from pertoken.frozen import replace
 from pertoken.planner.conditions.cost import cost_figures, within_cost_condition
 from pertoken.planner.conditions.known import known_condition
 from pertoken.planner.conditions.latency import latency_condition

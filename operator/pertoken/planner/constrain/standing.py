@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.reasons import Reason
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.proposal import Proposal, Status, VariantProposal
 from pertoken.planner.service_state import ServiceState, VariantState
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.forecast.error_budget import ErrorBudget, counted
+from pertoken.frozen import dataclass
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.service_state import ServiceState
 

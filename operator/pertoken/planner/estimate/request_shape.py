@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.signal import Signal
 from pertoken.forecast.demand import DemandSample, blend, mean_request, recent
+from pertoken.frozen import replace
 from pertoken.performance.steady import Load
 from pertoken.planner.estimate.demand import taken_up
 from pertoken.planner.memory import Shape

@@ -7,8 +7,7 @@ certainly there is handed on as `at_least`.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from pertoken.frozen import replace
 from pertoken.planner.assessment import Assessment, Grade
 from pertoken.planner.estimate.demand import demand_at_least, history, sample
 from pertoken.planner.estimate.error_budget import budget_after

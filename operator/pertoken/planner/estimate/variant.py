@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.metrics import PodMetrics, Readings
 from pertoken.domain.signal import LatencyKind, Signal
 from pertoken.forecast.demand import blend
+from pertoken.frozen import replace
 from pertoken.performance.calibrate import Observation
 from pertoken.performance.calibrate import learn as calibrate
 from pertoken.performance.histogram import quantile

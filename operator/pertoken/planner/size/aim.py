@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.forecast.error_budget import Promise, share_to_miss
 from pertoken.forecast.slo_knee import Aim
+from pertoken.frozen import dataclass
 from pertoken.planner.service_state import ServiceState
 from pertoken.units import PER_CENT
 

@@ -8,10 +8,9 @@ show that it was wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.domain.signal import Signal
 from pertoken.forecast.demand import blend
+from pertoken.frozen import dataclass
 from pertoken.performance.results import Results
 from pertoken.performance.steady import (
     Engine,

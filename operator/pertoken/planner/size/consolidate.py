@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.frozen import dataclass
 from pertoken.performance.steady import at_batch, at_rate
 from pertoken.planner.latency import LatencyEvidence
 from pertoken.planner.proposal import Proposal, Status, VariantProposal

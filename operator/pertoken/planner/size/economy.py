@@ -6,11 +6,11 @@ First version: only for services with one variant and a price; `KeepCost` gives 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil
 
 from pertoken.accounting.cost_index import Tokens, list_value
 from pertoken.domain.service import CostObjective, Optimize, WhenInfeasible
+from pertoken.frozen import dataclass
 from pertoken.performance.steady import Targets
 from pertoken.planner.service_state import ServiceState
 from pertoken.planner.size.capacity import capacity_of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import inf
 
 from pertoken.domain.plan import DemandFigures
 from pertoken.forecast.demand import Forecast, Horizon, forecast
+from pertoken.frozen import dataclass
 from pertoken.performance.steady import Load
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity

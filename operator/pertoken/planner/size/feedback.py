@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import GrowingQueue, LatencyFeedback
+from pertoken.frozen import replace
 from pertoken.planner.proposal import Proposal, Status, step
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.size.consolidate import current_percentile

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import ModelSizing, Step
+from pertoken.frozen import dataclass, replace
 from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal, step
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.size.aim import spending

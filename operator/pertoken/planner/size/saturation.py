@@ -6,7 +6,6 @@ looks fully used from one request on). Waiting requests add replicas on top.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 
 from pertoken.domain.plan import DemandFigures
@@ -14,6 +13,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Signal
 from pertoken.domain.trace import SaturationSizing
+from pertoken.frozen import replace
 from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal, step
 from pertoken.planner.service_state import ServiceState, VariantState
 

@@ -7,11 +7,10 @@ it (`fill`), what the cost objective says of head-room (`economy`), whether fewe
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pertoken.domain.plan import DemandFigures
 from pertoken.domain.reasons import Reason
 from pertoken.domain.signal import Signal
+from pertoken.frozen import replace
 from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal
 from pertoken.planner.service_state import ServiceState
 from pertoken.planner.size.expected import expected
