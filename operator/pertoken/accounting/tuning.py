@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from pertoken.frozen import dataclass
 from pertoken.numbers import number
 
 

@@ -5,9 +5,9 @@ All groups are part of the planner's `Tuning`, which hands them in. Provenance a
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final
 
-from pertoken.frozen import dataclass, replace
 from pertoken.numbers import number
 
 # Five points and weights that have the first moments of a standard normal variable.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pertoken.catalog.architecture import Fact, from_config
 from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
 from pertoken.domain.service import EngineKind, ModelSpec, Parallelism, VariantSpec
+from pertoken.frozen import dataclass
 from pertoken.performance.results import Results
 from pertoken.performance.step_time import EngineModel, engine_model
 

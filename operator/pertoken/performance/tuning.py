@@ -6,9 +6,9 @@ and GPUs (coefficients, exponents, spreads of lengths) stays beside the formula 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from pertoken.frozen import dataclass
 from pertoken.numbers import number
 
 

@@ -10,10 +10,10 @@ measured it yet).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from pertoken.forecast.tuning import BUDGET, FORECASTING, KNEE, Budget, Forecasting, Knee
-from pertoken.frozen import dataclass
 from pertoken.numbers import number
 
 # Guards against absurd input, which decide nothing in use.
