@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pertoken.capacity.answer import Answer, Bought
-from pertoken.capacity.forecast.outlook import MEDIAN, Score
+from pertoken.capacity.forecast.outlook import MEDIAN, P90, Score
 from pertoken.capacity.futures import Futures, PoolFutures
 from pertoken.capacity.plan import ServicePlan
 from pertoken.capacity.purchase.document import purchase_document
@@ -74,7 +74,6 @@ def _what_if(words: str, other: Bought, bought: Bought) -> Json:
 
 
 def _service(service: ServicePlan, name: str, futures: Futures) -> Json:
-    per_request = service.load.input_tokens + service.load.output_tokens
     return {
         "name": name,
         "namespace": service.spec.key.namespace,
@@ -84,17 +83,7 @@ def _service(service: ServicePlan, name: str, futures: Futures) -> Json:
             "output_tokens": service.load.output_tokens,
             "assumed": list(service.demand.assumed),
         },
-        "forecast": [
-            {
-                "time_s": futures.start_s + hour * SECONDS_PER_HOUR,
-                "p50_tokens_per_s": _round(service.p50[hour]),
-                "p90_tokens_per_s": _round(service.p90[hour]),
-                "p50_requests_per_s": _round(service.p50[hour] / per_request),
-                "p90_requests_per_s": _round(service.p90[hour] / per_request),
-                "chosen_tokens_per_s": _round(service.chosen[hour]),
-            }
-            for hour in range(futures.horizon_hours)
-        ],
+        "forecast": _forecast(service, futures),
         "backtest": {
             "model": service.outlook.model,
             **_score(service.outlook.score),
@@ -114,6 +103,26 @@ def _service(service: ServicePlan, name: str, futures: Futures) -> Json:
         ],
         "remarks": list(service.remarks),
     }
+
+
+def _forecast(service: ServicePlan, futures: Futures) -> list[Json]:
+    """By the hour; at the plan's confidence too where that is not P90."""
+    columns = {"p50_tokens_per_s": service.p50, "p90_tokens_per_s": service.p90}
+    if futures.confidence != P90:
+        columns["chosen_tokens_per_s"] = service.chosen
+    per_request = service.load.input_tokens + service.load.output_tokens
+    columns |= {
+        "p50_requests_per_s": service.p50 / per_request,
+        "p90_requests_per_s": service.p90 / per_request,
+    }
+    values = {name: [_round(value) for value in column.tolist()] for name, column in columns.items()}
+    return [
+        {
+            "time_s": futures.start_s + hour * SECONDS_PER_HOUR,
+            **{name: column[hour] for name, column in values.items()},
+        }
+        for hour in range(futures.horizon_hours)
+    ]
 
 
 def _score(score: Score) -> Json:

@@ -164,11 +164,11 @@ def _lead(replicas: Sequence[Replica]) -> float:
 
 def _peaks(demand: Demand, draws: Draws) -> Floats:
     """Burst of the hour that each future repeats; the usual one where that hour does not tell its own."""
-    sources = draws.source_hours()
-    if sources is None:
+    if draws.source is None:
         return np.full(draws.common.shape, demand.usual_peak)
-    peaks: Floats = np.nan_to_num(demand.peaks, nan=demand.usual_peak)[sources]
-    return peaks
+    peaks = np.where(np.isfinite(demand.peaks), demand.peaks, demand.usual_peak)
+    repeated: Floats = peaks[draws.source]
+    return repeated
 
 
 def factors_of(spec: ServiceSpec, asked: Asked) -> Floats:

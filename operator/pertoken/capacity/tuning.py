@@ -51,7 +51,7 @@ class BacktestNumbers:
     choice_margin: float = number(0.05, "of the combination's error", "guess: a model must be better by as much")
     choice_doubt: float = number(5.0, "days", "guess: back-tests that count for all models alike")
     most_origins: int = number(28, "origins", "by definition: four weeks of days")
-    origin_budget: int = number(8000, "origins of all services", "measured on 500 services: 20 s of one CPU")
+    origin_budget: int = number(5000, "origins of all services", "measured on 500 services: 15 s of one CPU")
     least_origins: int = number(7, "origins", "guess: each day of the week once")
 
 

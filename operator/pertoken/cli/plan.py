@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +128,8 @@ def _tell(answered: Answer, patches: Sequence[Patch], output: Output) -> None:
     if output is Output.TABLE:
         print_plan(document)
         print_patches(patches)
+    elif output is Output.JSON:
+        print(json.dumps(document))  # on one line: hundreds of services by the hour are many megabytes
     else:
         print_data(document, output.value)
     short = any(pool["first_shortfall_s"] is not None for pool in document["pools"])

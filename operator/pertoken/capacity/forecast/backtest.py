@@ -64,12 +64,14 @@ class Tested:
     Attributes:
         forecast: ``[origin, model, lead]`` by `MODELS`.
         actual: ``[origin, lead]``.
+        errors: ``[origin, model, lead]`` absolute errors, 0 where nothing can be compared.
         usual: mean of the four weeks before each origin.
     """
 
     origins: Origins
     forecast: Floats
     actual: Floats
+    errors: Floats
     usual: Floats
 
     def chosen(self, until: int | None = None) -> int:
@@ -78,8 +80,7 @@ class Tested:
         The combination stands unless another is better by more than chance would make it.
         """
         known = self.known_by(self.origins.length if until is None else until)
-        errors = np.abs(self.forecast - self.actual[:, None, :])
-        sums = np.where(known[:, None, :], errors, 0.0).sum(axis=(0, 2))
+        sums = np.einsum("oml,ol->m", self.errors, known.astype(np.float64))
         days = float(known.sum()) / HOURS_PER_DAY
         sums = sums + BACKTEST.choice_doubt * float(sums.mean()) / max(days, 1.0)
         best, combined = int(np.argmin(sums)), MODELS.index(COMBINED)
@@ -88,8 +89,14 @@ class Tested:
     def known_by(self, until: int) -> NDArray[np.bool_]:
         """``[origin, lead]``: forecasts whose hour had passed by the hour `until` of the history."""
         starts = np.array(self.origins.hours)[:, None]
-        passed = starts + np.arange(self.actual.shape[1]) < until
-        return passed & np.isfinite(self.actual) & np.isfinite(self.forecast[:, 0, :])
+        known: NDArray[np.bool_] = (starts + np.arange(self.actual.shape[1]) < until) & self.compared
+        return known
+
+    @property
+    def compared(self) -> NDArray[np.bool_]:
+        """``[origin, lead]``: forecasts with something that came."""
+        both: NDArray[np.bool_] = np.isfinite(self.actual) & np.isfinite(self.forecast[:, 0, :])
+        return both
 
     def wape(self, model: int) -> float | None:
         """Sum of absolute errors over the sum of what came; None where nothing came."""
@@ -127,7 +134,7 @@ def backtest(values: Floats, origins: Origins) -> Tested:
         forecast[index, :, :hours] = forecasts(before, hours)
         actual[index, :hours] = values[origin : origin + hours]
         usual[index] = usual_of(before)
-    return Tested(origins, forecast, actual, usual)
+    return Tested(origins, forecast, actual, np.nan_to_num(np.abs(forecast - actual[:, None, :])), usual)
 
 
 def usable(values: Floats, least_days: int | None = None) -> Floats | None:

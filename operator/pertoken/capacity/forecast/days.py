@@ -46,68 +46,68 @@ def day_types(values: Floats) -> DayTypes:
     days = values[len(values) - count * HOURS_PER_DAY :].reshape(count, HOURS_PER_DAY)
     types = (count - 1 - np.arange(count)) % DAYS_PER_WEEK
     sums = days.sum(axis=1)
-    factors = _factors(sums, types)
+    factors = _factors(sums)
     recent = min(count, DAYS.shape_days)
-    return DayTypes(sums / factors[types], factors, _shapes(days[-recent:], sums[-recent:], types[-recent:], count))
+    return DayTypes(sums / factors[types], factors, _shapes(days[-recent:], sums[-recent:]))
 
 
-def _factors(sums: Floats, types: NDArray[np.int64]) -> Floats:
+def _factors(sums: Floats) -> Floats:
     """Median of a type's days over the mean of the week around them, drawn towards that of the weekend or the rest."""
-    if len(sums) < DAYS_PER_WEEK:
+    weeks = len(sums) // DAYS_PER_WEEK
+    if not weeks:
         return np.ones(DAYS_PER_WEEK)
-    recent = sums[-DAYS_PER_WEEK:] if len(sums) < 2 * DAYS_PER_WEEK else _by_type(sums, types)
-    common = _weekend(recent)
-    if len(sums) < 2 * DAYS_PER_WEEK:
-        return common
+    recent = sums[len(sums) - weeks * DAYS_PER_WEEK :]
+    common = _weekend(_by_type(recent))
+    if weeks < 2:
+        return np.asarray(common / common.mean())
     beside = DAYS_PER_WEEK // 2
     around = np.convolve(np.pad(sums, beside, mode="edge"), np.ones(DAYS_PER_WEEK) / DAYS_PER_WEEK, "valid")
-    ratios = sums / np.maximum(around, TINY)
-    factors = np.ones(DAYS_PER_WEEK)
-    for kind in range(DAYS_PER_WEEK):
-        own = ratios[types == kind]
-        doubt = DAYS.type_doubt
-        factors[kind] = (float(np.median(own)) * len(own) + doubt * common[kind]) / (len(own) + doubt)
+    ratios = (sums / np.maximum(around, TINY))[-len(recent) :]
+    doubt = DAYS.type_doubt
+    factors = (_by_type(ratios) * weeks + doubt * common) / (weeks + doubt)
     scaled: Floats = np.maximum(factors / factors.mean(), TINY)
     return scaled
 
 
-def _by_type(sums: Floats, types: NDArray[np.int64]) -> Floats:
-    """Median of each type's days, in the order of a week: the oldest type first."""
-    return np.array([np.median(sums[types == kind]) for kind in range(DAYS_PER_WEEK - 1, -1, -1)])
+def _by_type(days: Floats) -> Floats:
+    """Median of the days of each type, type 0 (that of the last day) first; whole weeks."""
+    weeks = np.sort(days.reshape(-1, DAYS_PER_WEEK), axis=0)
+    count = len(weeks)
+    medians: Floats = (weeks[(count - 1) // 2] + weeks[count // 2])[::-1] / 2
+    return medians
+
+
+_PAIRS = np.array([(first, (first + 1) % DAYS_PER_WEEK) for first in range(DAYS_PER_WEEK)])
+_RESTS = np.array([[day for day in range(DAYS_PER_WEEK) if day not in pair] for pair in _PAIRS.tolist()])
 
 
 def _weekend(week: Floats) -> Floats:
-    """Factors by type of the two neighbouring days that differ from the other five, 1 where no two clearly do.
+    """Factors of the two neighbouring days that differ from the other five, all 1 where no two clearly do.
 
     No calendar is asked: histories may have a clock of their own, and weekends differ from country to country.
     """
+    pairs, rests = week[_PAIRS], week[_RESTS]
+    means, others = pairs.mean(axis=1), rests.mean(axis=1)
+    spreads = np.maximum(rests.max(axis=1) - rests.min(axis=1), np.abs(pairs[:, 0] - pairs[:, 1]))
+    contrasts = np.abs(means - others) / np.maximum(spreads, TINY)
+    best = int(np.argmax(contrasts))
     factors = np.ones(DAYS_PER_WEEK)
-    best = DAYS.weekend_contrast
-    for first in range(DAYS_PER_WEEK):
-        pair = np.array([first, (first + 1) % DAYS_PER_WEEK])
-        rest = np.delete(week, pair)
-        spread = max(float(np.ptp(rest)), float(np.ptp(week[pair])), TINY)
-        contrast = abs(float(week[pair].mean() - rest.mean())) / spread
-        if contrast > best:
-            best = contrast
-            factors = np.ones(DAYS_PER_WEEK)
-            factors[pair] = max(float(week[pair].mean()) / max(float(rest.mean()), TINY), TINY)
-    by_type = factors[::-1]  # the last day of the week is type 0
-    scaled: Floats = by_type / by_type.mean()
-    return scaled
+    if contrasts[best] > DAYS.weekend_contrast:
+        factors[_PAIRS[best]] = max(float(means[best]) / max(float(others[best]), TINY), TINY)
+    return factors
 
 
-def _shapes(days: Floats, sums: Floats, types: NDArray[np.int64], count: int) -> Floats:
+def _shapes(days: Floats, sums: Floats) -> Floats:
+    """``[type, hour]`` shares of a day, those of each type drawn towards those of all."""
     shares = days / np.maximum(sums[:, None], TINY)
     usual = max(float(np.median(sums)), TINY)
-    ages = np.arange(len(days))[::-1]
-    weights = np.maximum(np.minimum(sums / usual, 1.0), TINY) * DAYS.shape_memory**ages
-    every = np.average(shares, axis=0, weights=weights)
+    weights = np.clip(sums / usual, TINY, 1.0) * DAYS.shape_memory ** np.arange(len(days) - 1, -1, -1.0)
+    every = weights @ shares / weights.sum()
+    weeks = len(days) // DAYS_PER_WEEK
     shapes = np.tile(every, (DAYS_PER_WEEK, 1))
-    if count >= 2 * DAYS_PER_WEEK:
-        for kind in range(DAYS_PER_WEEK):
-            own = shares[types == kind]
-            shapes[kind] = (own.sum(axis=0) + every * DAYS.shape_doubt) / (len(own) + DAYS.shape_doubt)
+    if weeks >= 2:
+        own = shares[-weeks * DAYS_PER_WEEK :].reshape(weeks, DAYS_PER_WEEK, HOURS_PER_DAY).sum(axis=0)[::-1]
+        shapes = (own + every * DAYS.shape_doubt) / (weeks + DAYS.shape_doubt)
     totals = shapes.sum(axis=1, keepdims=True)
     even: Floats = np.where(totals > TINY, shapes / np.maximum(totals, TINY), 1.0 / HOURS_PER_DAY)
     return even

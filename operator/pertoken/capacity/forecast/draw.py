@@ -9,6 +9,7 @@ services: the careful assumption, since it makes their peaks fall together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,23 +34,19 @@ class Draws:
         lead: ``[hour]`` lead of it whose miss is repeated.
         common: ``[resample, hour]`` standard normal score that is common to all services.
         own: ``[hour]`` share of the variance of a score that is the origin's.
-        starts: hours of the history before each origin.
+        source: ``[resample, hour]`` index of the history's hour that is repeated; None without back-tests.
     """
 
     origin: Ints
     lead: Ints
     common: Floats
     own: Floats
-    starts: Ints
+    source: Ints | None
 
     @property
     def resamples(self) -> int:
         """How many futures."""
         return int(self.common.shape[0])
-
-    def source_hours(self) -> Ints | None:
-        """``[resample, hour]`` index of the history's hour that is repeated; None without back-tests."""
-        return self.starts[self.origin] + self.lead if len(self.starts) else None
 
 
 def draw(origins: Origins, resamples: int, seed: int) -> Draws:
@@ -64,7 +61,7 @@ def draw(origins: Origins, resamples: int, seed: int) -> Draws:
     reached = origins.length - starts  # hours that each origin can be compared over
     last = int(reached.max(initial=0)) // block
     if last == 0:
-        return Draws(origin, lead, _common(generator, resamples, hours), own, starts[:0])
+        return Draws(origin, lead, _common(generator, resamples, hours), own, None)
     for begin in range(0, hours, block):
         end = min(begin + block, hours)
         source = min(begin // block, last - 1)
@@ -72,7 +69,7 @@ def draw(origins: Origins, resamples: int, seed: int) -> Draws:
         origin[:, begin:end] = generator.choice(usable, size=resamples)[:, None]
         lead[begin:end] = source * block + np.arange(end - begin)
         own[begin:end] = len(usable) / (len(usable) + FUTURES.own_weight)
-    return Draws(origin, lead, _common(generator, resamples, hours), own, starts)
+    return Draws(origin, lead, _common(generator, resamples, hours), own, starts[origin] + lead)
 
 
 def _common(generator: np.random.Generator, resamples: int, hours: int) -> Floats:
@@ -87,18 +84,23 @@ def _common(generator: np.random.Generator, resamples: int, hours: int) -> Float
 
 def futures_of(outlook: Outlook, draws: Draws) -> Floats:
     """``[resample, hour]``: the demand of one service in every future, in the unit of its history."""
-    score = draws.common
-    if len(draws.starts) and outlook.miss.size:
-        repeated = _scores(outlook)[draws.origin, draws.lead]
-        own = np.where(np.isfinite(repeated), draws.own, 0.0)
-        score = np.sqrt(own) * np.nan_to_num(repeated) + np.sqrt(1.0 - own) * draws.common
-    spans = span_of(score.shape[1])
+    score = _combined(_scores(outlook), draws) if draws.source is not None else draws.common
+    bounds = np.concatenate([[0], np.flatnonzero(np.diff(span_of(score.shape[1]))) + 1, [score.shape[1]]])
     miss = np.empty(score.shape)
-    for span, row in enumerate(outlook.misses.table):
-        part = spans == span
-        if part.any():
-            miss[:, part] = np.interp(score[:, part], SCORES, row)
+    for span, (begin, end) in enumerate(pairwise(bounds)):
+        miss[:, begin:end] = np.interp(score[:, begin:end], SCORES, outlook.misses.table[span])
     return np.minimum(restored(miss, outlook.forecast, outlook.usual), outlook.most)
+
+
+def _combined(scores: Floats, draws: Draws) -> Floats:
+    """The repeated score and the common one, weighed by how much the service's own past tells."""
+    gaps = bool(np.isnan(scores[:, np.unique(draws.lead)]).any())
+    repeated = scores[draws.origin, draws.lead]
+    if not gaps:
+        score: Floats = np.sqrt(draws.own) * repeated + np.sqrt(1.0 - draws.own) * draws.common
+        return score
+    own = np.where(np.isfinite(repeated), draws.own, 0.0)
+    return np.asarray(np.sqrt(own) * np.nan_to_num(repeated) + np.sqrt(1.0 - own) * draws.common)
 
 
 def _scores(outlook: Outlook) -> Floats:

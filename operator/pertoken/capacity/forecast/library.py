@@ -5,6 +5,7 @@ It is loaded when the first forecast is made: only the plan needs it (extra `pla
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ class LibraryMissing(Exception):
     """statsforecast is not installed."""
 
 
+@cache
 def _models() -> Any:
     try:
         from statsforecast import models  # noqa: PLC0415 - an extra, and slow to load

@@ -40,7 +40,11 @@ def transformed(values: Floats, forecast: Floats, usual: Floats | float) -> Floa
 def restored(miss: Floats, forecast: Floats, usual: float) -> Floats:
     """The value that misses a forecast by this much; never negative."""
     small = MISSES.small_share * usual
-    return np.maximum((forecast + small) * np.exp(miss) - small, 0.0)
+    value = np.exp(miss)
+    value *= forecast + small
+    value -= small
+    restored_value: Floats = np.maximum(value, 0.0, out=value)
+    return restored_value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,5 +93,12 @@ def misses_of(miss: Floats, levels: Floats = LEVELS) -> Misses:
             continue
         outward = np.clip(_MIDDLE + (levels - _MIDDLE) * (1.0 + 1.0 / origins), 0.0, 1.0)
         own[span] = origins / (origins + MISSES.prior_weight)
-        table[span] += own[span] * (np.quantile(part[known], outward) - table[span])
+        table[span] += own[span] * (_quantiles(part[known], outward) - table[span])
     return Misses(table, own)
+
+
+def _quantiles(values: Floats, levels: Floats) -> Floats:
+    """Of values between which nothing is interpolated: the nearest one."""
+    ordered = np.sort(values)
+    nearest: Floats = ordered[np.rint(levels * (len(ordered) - 1)).astype(np.int64)]
+    return nearest

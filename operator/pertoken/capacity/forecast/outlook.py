@@ -106,17 +106,17 @@ def outlook_of(values: Floats, origins: Origins) -> Outlook | None:
 
 def _as_known_then(tested: Tested) -> tuple[Floats, Floats]:
     """P50 and P90 ``[origin, lead]`` as each origin would have told them, from misses known by then."""
-    leads = tested.actual.shape[1]
     p50, p90 = (np.full(tested.actual.shape, np.nan) for _ in range(2))
-    spans = span_of(leads)
+    spans = span_of(tested.actual.shape[1])
+    misses: dict[int, Floats] = {}
     for index, origin in enumerate(tested.origins.hours):
         if not np.isfinite(tested.usual[index]):
             continue
         model = tested.chosen(origin)
-        earlier = tested.forecast[:index, model, :]
+        if model not in misses:
+            misses[model] = transformed(tested.actual, tested.forecast[:, model, :], tested.usual[:, None])
         known = tested.known_by(origin)[:index]
-        miss = transformed(tested.actual[:index], earlier, tested.usual[:index, None])
-        table = misses_of(np.where(known, miss, np.nan), _ASKED).table
+        table = misses_of(np.where(known, misses[model][:index], np.nan), _ASKED).table
         forecast = tested.forecast[index, model]
         p50[index], p90[index] = (
             restored(table[:, column][spans], forecast, float(tested.usual[index])) for column in range(2)

@@ -44,9 +44,12 @@ def busiest(rates: Floats, peaks: Floats, lead_seconds: float) -> Floats:
         peaks: busiest minutes of the hour over its mean.
         lead_seconds: from a need to a replica that serves.
     """
-    following = np.concatenate([rates[:, 1:], rates[:, -1:]], axis=1)
     share = min(1.0, 0.5 + lead_seconds / SECONDS_PER_HOUR)
-    ahead: Floats = np.maximum(rates, rates + (following - rates) * share) * peaks
+    ahead = np.diff(rates, axis=1, append=rates[:, -1:])
+    ahead *= share
+    np.maximum(ahead, 0.0, out=ahead)
+    ahead += rates
+    ahead *= peaks
     return ahead
 
 
@@ -83,7 +86,8 @@ class Needs:
         for pool in {replica.pool.name for replica in replicas}:
             units = np.array([self._units(r) if r.pool.name == pool else 0 for r in replicas])
             self.whole[pool] += (stairs.counts @ units)[steps]
-        most: Ints = stairs.counts[np.unique(steps)].max(axis=0)
+        used = np.flatnonzero(np.bincount(steps.ravel()))
+        most: Ints = stairs.counts[used].max(axis=0)
         return most
 
     def _units(self, replica: Replica) -> int:
