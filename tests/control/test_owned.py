@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from kept import Cluster, service, surveyed
 
+from pertoken.api.workloads import build_workload
+from pertoken.control import owned
 from pertoken.control.objects import ServiceObject
 from pertoken.control.owned import Keeper
 from pertoken.domain.identity import WorkloadRef
@@ -167,3 +169,47 @@ def test_a_chunk_that_somebody_removed_comes_back_and_the_cap_stays():
     cluster.objects[CAP]["data"] = {"PERTOKEN_MAX_NUM_SEQS": "64"}
     keep(cluster, service())
     assert cluster.objects[CAP]["data"] == {"PERTOKEN_MAX_NUM_SEQS": "64", CHUNK: "2048"}
+
+
+def _with_image(each: ServiceObject) -> ServiceObject:
+    templates = copy.deepcopy(dict(each.templates))
+    templates["a"]["spec"]["containers"][0]["image"] = "vllm/vllm-openai:v0.31.0"
+    return replace(each, templates=templates)
+
+
+@pytest.mark.parametrize(
+    ("change", "times"),
+    [
+        (lambda each: each, 1),
+        (lambda each: replace(each, templates=copy.deepcopy(dict(each.templates))), 1),
+        (_with_image, 2),
+        (lambda each: replace(each, orphan=True), 2),
+        (lambda each: replace(each, spec=replace(each.spec, priority=5)), 2),
+    ],
+    ids=["nothing", "parsed again", "template", "orphan", "spec"],
+)
+def test_objects_are_made_anew_where_something_in_them_changed(monkeypatch, change, times):
+    built = []
+
+    def counted(request):
+        built.append(request)
+        return build_workload(request)
+
+    monkeypatch.setattr(owned, "build_workload", counted)
+    cluster = Cluster()
+    keeper = Keeper(cluster, cluster, cluster, ShippedCatalog())
+    first = service()
+    keeper.keep(surveyed(cluster, first))
+    keeper.keep(surveyed(cluster, change(first)))
+
+    assert len(built) == times
+
+
+def test_a_changed_template_is_applied_in_the_next_cycle():
+    cluster = Cluster()
+    keeper = Keeper(cluster, cluster, cluster, ShippedCatalog())
+    keeper.keep(surveyed(cluster, service()))
+    keeper.keep(surveyed(cluster, _with_image(service())))
+    deployment = cluster.objects[WorkloadRef("apps/v1", "Deployment", "team", "chat-a")]
+
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "vllm/vllm-openai:v0.31.0"

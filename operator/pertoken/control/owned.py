@@ -43,6 +43,15 @@ LABEL = "app.kubernetes.io/managed-by"
 
 
 @dataclass(frozen=True, slots=True)
+class _Built:
+    """An owned variant's objects with what they were made from; `digest` is of the manifests."""
+
+    request: WorkloadRequest
+    workload: OwnedWorkload
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Form:
     """One owned variant's objects.
 
@@ -52,7 +61,7 @@ class _Form:
     """
 
     variant: VariantSpec
-    newest: OwnedWorkload
+    newest: _Built
     form: OwnedWorkload
 
 
@@ -74,10 +83,13 @@ class Keeper:
     refresh_seconds: float = 300.0
     _applied: dict[str, tuple[str, float]] = field(default_factory=dict)
     _created: dict[WorkloadRef, float] = field(default_factory=dict)
+    _built: dict[WorkloadRef, _Built] = field(default_factory=dict)
 
     def keep(self, surveyed: Surveyed) -> tuple[Refusal, ...]:
         """Bring every owned workload and every cap into being; returns the services that cannot have theirs."""
         refusals = []
+        owned = {each.workload for service in surveyed.services if service.spec for each in service.spec.variants}
+        self._built = {ref: built for ref, built in self._built.items() if ref in owned}
         for service in surveyed.services:
             if service.uid in surveyed.doubts:
                 continue
@@ -111,7 +123,7 @@ class Keeper:
         spec = service.spec
         if spec is None or spec.mode is Mode.OFF:
             return
-        built = [(variant, self._build(service, variant, surveyed)) for variant in spec.variants if variant.owned]
+        built = [(variant, self._newest(service, variant, surveyed)) for variant in spec.variants if variant.owned]
         if self.read_only or spec.paused or spec.mode is not Mode.AUTO:
             return
         for variant in spec.variants:
@@ -119,9 +131,9 @@ class Keeper:
                 self._keep_adopted_cap(service, variant, surveyed)
         maker = Maker(self.reader, self.writer)
         forms = [
-            self._form(maker, service, _Form(variant, workload, workload), surveyed)
-            for variant, workload in built
-            if self._stale(variant, workload, surveyed)
+            self._form(maker, service, _Form(variant, newest, newest.workload), surveyed)
+            for variant, newest in built
+            if self._stale(variant, newest, surveyed)
         ]
         # All or nothing: every name must be free or ours, and the server accept every object, before one is written.
         looked = [(form, maker.look(_objects(service, form)), _cap(maker, service, form)) for form in forms]
@@ -130,7 +142,7 @@ class Keeper:
             for each in objects:
                 maker.write(each)
                 self._note(service, each)
-            self._applied[str(form.variant.workload)] = (_digest(form.newest), self.clock.monotonic())
+            self._applied[str(form.variant.workload)] = (form.newest.digest, self.clock.monotonic())
 
     def _note(self, service: ServiceObject, each: Looked) -> None:
         if each.live is None and each.wanted.first is not None:
@@ -138,38 +150,38 @@ class Keeper:
         done = "created" if each.live is None else "corrected"
         LOGGER.info("%s %s", done, each.wanted.ref, extra={"service": str(service.key)})
 
-    def _stale(self, variant: VariantSpec, built: OwnedWorkload, surveyed: Surveyed) -> bool:
+    def _stale(self, variant: VariantSpec, built: _Built, surveyed: Surveyed) -> bool:
         if variant.workload not in surveyed.scalables:
             return True
         key = (variant.workload.namespace, cap_name(variant.workload.name))
-        if built.reads_cap and key not in surveyed.caps:
+        if built.workload.reads_cap and key not in surveyed.caps:
             return True
         digest, at = self._applied.get(str(variant.workload), ("", 0.0))
-        return digest != _digest(built) or self.clock.monotonic() - at > self.refresh_seconds
+        return digest != built.digest or self.clock.monotonic() - at > self.refresh_seconds
 
     def _form(self, maker: Maker, service: ServiceObject, form: _Form, surveyed: Surveyed) -> _Form:
         """With the form of an earlier version while nothing else has changed: no restart for an upgrade's sake."""
         scalable = surveyed.scalables.get(form.variant.workload)
-        if form.newest.chunk is None or scalable is None or scalable.launch.reads_chunk:
+        if form.newest.workload.chunk is None or scalable is None or scalable.launch.reads_chunk:
             return form
-        older = self._build(service, form.variant, surveyed, chunk=False)
+        older = _build(replace(form.newest.request, chunk=False))
         claim = OwnershipClaim(service.key, form.variant.name, service.uid)
         [looked] = maker.look([Wanted(older.deployment, claim)])
         return form if maker.would_roll(looked) else replace(form, form=older)
 
-    def _build(
-        self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed, *, chunk: bool = True
-    ) -> OwnedWorkload:
+    def _newest(self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed) -> _Built:
+        """The variant's objects as this version makes them: those of the last time while nothing in them changed."""
         if service.spec is None:
             raise Refused("the spec was not accepted")
         template, pool = service.templates[variant.name], _pool(variant, surveyed)
         claimed = _claimed(service, template, pool, surveyed)
         gpu = whole_gpu(pool, self.catalog.catalog())
-        request = WorkloadRequest(service.spec, variant, template, pool, service.orphan, claimed, gpu, chunk)
-        workload = build_workload(request)
-        if isinstance(workload, Rejected):
-            raise Refused(workload.message)
-        return workload
+        request = WorkloadRequest(service.spec, variant, template, pool, service.orphan, claimed, gpu)
+        built = self._built.get(variant.workload)
+        if built is None or built.request != request:
+            workload = _build(request)
+            built = self._built[variant.workload] = _Built(request, workload, _digest(workload))
+        return built
 
     def _keep_adopted_cap(self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed) -> None:
         """An adopted workload that reads a ConfigMap of the name that pertoken gives gets it, if the name is free."""
@@ -204,6 +216,13 @@ class Keeper:
         return variant.batching.max_batched_tokens or usual or DEFAULT_BATCHED_TOKENS
 
 
+def _build(request: WorkloadRequest) -> OwnedWorkload:
+    workload = build_workload(request)
+    if isinstance(workload, Rejected):
+        raise Refused(workload.message)
+    return workload
+
+
 def _pool(variant: VariantSpec, surveyed: Surveyed) -> PoolSpec:
     return next(pool.spec for pool in surveyed.pools if pool.name == variant.pool and pool.spec is not None)
 
@@ -230,8 +249,11 @@ def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: S
     accounts, pod = surveyed.accounts, template.get("spec")
     if accounts is None or not isinstance(pod, Mapping):
         return None
+    uses = list(uses_of(pod))
+    if not uses:
+        return 0
     nodes = [node.name for node in surveyed.snapshot.nodes if pool.selects(node.labels)]
-    units = [accounts.of_use(service.key.namespace, use, pool.resource_name, nodes) for use in uses_of(pod)]
+    units = [accounts.of_use(service.key.namespace, use, pool.resource_name, nodes) for use in uses]
     known = [each for each in units if each is not None]
     return sum(known) if len(known) == len(units) else None
 
