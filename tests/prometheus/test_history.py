@@ -6,12 +6,16 @@ import socket
 import subprocess
 import time
 import urllib.request
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from pertoken.adapters.prometheus.demand import read_demand
 from pertoken.adapters.prometheus.history import HistoryQuery, HistoryUnavailable, read_history
 from pertoken.adapters.prometheus.profile import MetricsProfile
-from pertoken.domain.identity import WorkloadRef
+from pertoken.domain.identity import ServiceKey, WorkloadRef
+from pertoken.domain.service import EngineKind, ModelSpec, ServiceSpec, VariantSpec
 from pertoken_sandbox import binaries
 
 HOURS = 3
@@ -138,3 +142,34 @@ def test_what_is_not_there_is_said(past):
         read_history(MetricsProfile(past), asked(served_name="nobody"))
     with pytest.raises(HistoryUnavailable, match="--days"):
         read_history(MetricsProfile(past), asked(days=0.0001))
+
+
+def service_of(name, engine=EngineKind.VLLM):
+    variant = VariantSpec("a", "p", WorkloadRef("apps/v1", "Deployment", "llm", name), owned=False, engine=engine)
+    return ServiceSpec(ServiceKey("llm", name), "u", 1, ModelSpec(name, name), (variant,))
+
+
+def test_demand_by_the_hour_with_gaps_that_are_not_zeros(past):
+    history = read_demand(MetricsProfile(past), [service_of("chat"), service_of("silent")], 2)
+    chat, silent = history.services
+    known = np.isfinite(chat.requests)
+
+    assert history.start_s % 3600 == 0
+    assert history.hours == 48
+    assert 2 <= known.sum() <= 4
+    assert not known[:40].any()
+    assert chat.requests[known].max() == pytest.approx(3600, rel=0.05)  # two pods, 30 requests a minute each
+    assert (chat.input_tokens[known] / chat.requests[known]) == pytest.approx(1100, rel=1e-3)
+    assert not np.isfinite(silent.requests).any()
+
+
+def test_several_engines_of_a_service_are_added_and_nothing_at_all_is_refused(past):
+    mixed = replace(
+        service_of("chat"), variants=(*service_of("chat").variants, *service_of("x", EngineKind.SGLANG).variants)
+    )
+    both = read_demand(MetricsProfile(past), [mixed], 1)
+    alone = read_demand(MetricsProfile(past), [service_of("chat")], 1)
+
+    assert np.nansum(both.services[0].requests) == pytest.approx(np.nansum(alone.services[0].requests))
+    with pytest.raises(HistoryUnavailable, match="no finished requests of any service in 1 days"):
+        read_demand(MetricsProfile(past), [service_of("silent")], 1)

@@ -30,6 +30,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
+{{- /* Pods of the capacity plan are none of the operator's: its Service and its budget must not select them. */ -}}
+{{- define "pertoken.planLabels" -}}
+app.kubernetes.io/name: pertoken-plan
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: plan
+app.kubernetes.io/part-of: pertoken
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "pertoken.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}

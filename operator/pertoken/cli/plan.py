@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,7 +24,9 @@ from pertoken.capacity.purchase.plan import PurchaseError
 from pertoken.capacity.spec import PlanSpec
 from pertoken.capacity.whatif import WhatIf, WhatIfError, share_of, what_if
 from pertoken.catalog.lookup import Catalog
+from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig
 from pertoken.cli.manifests import read_sources
+from pertoken.cli.plan_cluster import ClusterPlan, past_of, read_cluster
 from pertoken.cli.plan_exports import export_document, export_targets, patches_for, print_patches
 from pertoken.cli.plan_history import by_service, read_histories
 from pertoken.cli.plan_table import print_plan
@@ -39,15 +41,31 @@ LEAST_CONFIDENCE = 50.0  # per cent
 
 def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--file", "-f", help="Manifests of services, pools and at most one CapacityPlan; files, folders, or -."
         ),
-    ],
+    ] = None,
     history: Annotated[
-        list[str],
-        typer.Option("--history", help="CSV (.gz) of the past: FILE, SERVICE=FILE or SERVICE=FILE#SERIES; repeatable."),
-    ],
+        list[str] | None,
+        typer.Option(
+            "--history",
+            help="CSV (.gz) of the past: FILE, SERVICE=FILE or SERVICE=FILE#SERIES; repeatable. Default with "
+            "--from-cluster: the Prometheus of the plan's metrics profile, set as for `pertoken run`.",
+        ),
+    ] = None,
+    from_cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--from-cluster",
+            help="A CapacityPlan of the cluster by name, with the cluster's services, pools and nodes.",
+        ),
+    ] = None,
+    write_status: Annotated[
+        bool, typer.Option("--write-status", help="Write the answer into that plan's status and exit 0.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     horizon_days: Annotated[int | None, typer.Option("--horizon-days", help="Days to plan for; 28.")] = None,
     confidence: Annotated[
         float | None, typer.Option("--confidence", help="Per cent of futures to suffice for; 90.")
@@ -85,15 +103,20 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
 ) -> None:
     """Plan capacity from manifests and history. Exit 1 when a pool falls short or a budget breaks, 2 on bad input."""
     mistakes: list[str] = []
-    checked, known = _manifests(files, catalog, mistakes)
+    cluster = _cluster(from_cluster, ConnectionOptions(kubeconfig, context, None), mistakes, write=write_status)
+    checked, known = _manifests(files or [], catalog, mistakes, None if cluster is None else cluster.checked)
     spec = _spec(checked, horizon_days, confidence, growth, mistakes)
     spec = _with_budget(spec, budget, mistakes)
-    nodes = _nodes(gpus_per_node, existing, checked, spec, mistakes)
+    counted = {} if cluster is None else cluster.nodes
+    nodes = _nodes(gpus_per_node, existing, (checked, spec, counted), mistakes)
     services = tuple(service.spec for service in checked.services if spec.includes(service.spec.key))
     targets = export_targets(exports or [], {pool.spec.name for pool in checked.pools}, mistakes)
-    past, series = _history(history, services, mistakes)
+    if cluster is not None and not history and not mistakes:
+        past, series = past_of(cluster, services)
+    else:
+        past, series = _history(history or [], services, mistakes)
     if mistakes:
-        refuse(*mistakes)
+        _stop(cluster, *mistakes)
     asked = Asked(
         spec=spec,
         services=services,
@@ -104,24 +127,46 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
         nodes=nodes,
         shape=Shape(input_tokens, output_tokens),
     )
-    answered = _answered(asked, _what_ifs(what_ifs or [], asked))
-    _tell(answered, patches_for(targets, answered.plan.planned.futures, checked.others), output)
+    answered = _answered(asked, _what_ifs(what_ifs or [], asked), cluster)
+    patches = patches_for(targets, answered.plan.planned.futures, checked.others)
+    no = _tell(answered, patches, output)
+    if cluster is not None and cluster.write:
+        cluster.write_status(answered)
+    elif no:
+        raise typer.Exit(NO)
 
 
-def _answered(asked: Asked, what_ifs: list[WhatIf]) -> Answer:
+def _stop(cluster: ClusterPlan | None, *mistakes: str) -> NoReturn:
+    """Exit code 2; in the status too where the plan's is written."""
+    if cluster is not None:
+        cluster.stop(*mistakes)
+    refuse(*mistakes)
+
+
+def _answered(asked: Asked, what_ifs: list[WhatIf], cluster: ClusterPlan | None) -> Answer:
+    """The answer; from files it is for all services, from a cluster for those of which enough is known."""
     try:
         answered = answer(asked, what_ifs, asked.history.end_s)
     except LibraryMissing as error:
-        refuse(str(error))
+        _stop(cluster, str(error))
     except PurchaseError as error:
-        refuse(*error.mistakes)
+        _stop(cluster, *error.mistakes)
     planned = answered.plan.planned if isinstance(answered, Answer) else answered
-    if planned.unplanned or not isinstance(answered, Answer):
-        refuse(*map(str, planned.unplanned))
+    if not isinstance(answered, Answer) or (planned.unplanned and cluster is None):
+        _stop(cluster, *map(str, planned.unplanned))
     return answered
 
 
-def _tell(answered: Answer, patches: Sequence[Patch], output: Output) -> None:
+def _cluster(name: str | None, access: ConnectionOptions, mistakes: list[str], *, write: bool) -> ClusterPlan | None:
+    if name is not None:
+        return read_cluster(access, name, write=write)
+    if write:
+        mistakes.append("--write-status: set; expected --from-cluster with it")
+    return None
+
+
+def _tell(answered: Answer, patches: Sequence[Patch], output: Output) -> bool:
+    """Print it; whether the answer is no."""
     document = answer_document(answered)
     if patches:
         document["exports"] = [export_document(patch) for patch in patches]
@@ -133,8 +178,7 @@ def _tell(answered: Answer, patches: Sequence[Patch], output: Output) -> None:
     else:
         print_data(document, output.value)
     short = any(pool["first_shortfall_s"] is not None for pool in document["pools"])
-    if short or not document["purchase"].get("budget", {}).get("fits", True):
-        raise typer.Exit(NO)
+    return short or not document["purchase"].get("budget", {}).get("fits", True)
 
 
 def _what_ifs(texts: list[str], asked: Asked) -> list[WhatIf]:
@@ -149,15 +193,23 @@ def _what_ifs(texts: list[str], asked: Asked) -> list[WhatIf]:
     return read
 
 
-def _manifests(files: list[Path], catalog: list[Path] | None, mistakes: list[str]) -> tuple[Checked, Catalog]:
+def _manifests(
+    files: list[Path], catalog: list[Path] | None, mistakes: list[str], stored: Checked | None
+) -> tuple[Checked, Catalog]:
+    """What is asked, from files or, with their objects of other kinds, from the cluster."""
     sources, unreadable = read_sources(files)
     rows = read_catalog(*catalog or ())
     checked = check(sources, rows.catalog)
+    if stored is not None:
+        ours = (*checked.services, *checked.pools, *checked.plans)
+        mistakes += ["--file: objects of pertoken; expected none with --from-cluster"] if ours else []
+        checked = replace(stored, findings=checked.findings, others=checked.others)
     mistakes += [str(finding) for finding in (*unreadable, *checked.findings) if finding.severity is Severity.ERROR]
     mistakes += [f"--catalog: {mistake}" for mistake in rows.mistakes]
     if not mistakes:
         needed = (("InferenceService", checked.services), ("AcceleratorPool", checked.pools))
-        mistakes += [f"--file: {kind}: none; expected one or more" for kind, there in needed if not there]
+        place = "--file" if stored is None else "--from-cluster"
+        mistakes += [f"{place}: {kind}: none; expected one or more" for kind, there in needed if not there]
         if len(checked.plans) > 1:
             names = ", ".join(plan.spec.name for plan in checked.plans)
             mistakes.append(f"--file: CapacityPlan: {names}; expected at most one")
@@ -208,12 +260,20 @@ def _history(
 
 
 def _nodes(
-    sizes: list[str] | None, existing: list[str] | None, checked: Checked, spec: PlanSpec, mistakes: list[str]
+    sizes: list[str] | None,
+    existing: list[str] | None,
+    known: tuple[Checked, PlanSpec, Mapping[str, Nodes]],
+    mistakes: list[str],
 ) -> dict[str, Nodes]:
+    """What the command line says of each pool's nodes, else the plan, else the cluster."""
+    checked, spec, counted = known
     pools = {pool.spec.name for pool in checked.pools}
     size = _counts("--gpus-per-node", sizes or [], pools, 1, mistakes)
     have = _counts("--existing", existing or [], pools, 0, mistakes)
-    return {name: Nodes(size.get(name, spec.gpus_per_node(name)), have.get(name)) for name in pools}
+    seen = {name: counted.get(name, Nodes(spec.gpus_per_node(name))) for name in pools}
+    return {
+        name: Nodes(size.get(name, seen[name].gpus_per_node), have.get(name, seen[name].existing)) for name in pools
+    }
 
 
 def _counts(option: str, texts: list[str], pools: set[str], least: int, mistakes: list[str]) -> dict[str, int]:

@@ -92,7 +92,7 @@ def read_history(profile: MetricsProfile, asked: HistoryQuery, timeout: float = 
     Raises:
         HistoryUnavailable: Prometheus does not answer, or not enough.
     """
-    source = _Ranges(profile, timeout)
+    source = Ranges(profile, timeout)
     end = source.now()
     step = max(LEAST_STEP, math.ceil(asked.days * DAY / MAX_POINTS / 60.0) * 60.0)
     points = int(asked.days * DAY // step)
@@ -100,7 +100,7 @@ def read_history(profile: MetricsProfile, asked: HistoryQuery, timeout: float = 
         raise HistoryUnavailable(f"--days {asked.days:g}: expected at least {2 * step / DAY:.4f}")
     moments = [end - step * (points - 1 - index) for index in range(points)]
     row = ENGINES[asked.engine]
-    series = [source.values(_traffic(row, asked, signal, step), moments, step) for signal in TRAFFIC]
+    series = [source.values(traffic_query(row, asked, signal, step), moments, step) for signal in TRAFFIC]
     if not any(not math.isnan(value) and value > 0 for value in series[0]):
         raise HistoryUnavailable(
             f"no finished requests in {asked.days:g} days for {MODEL_LABEL}={asked.served_name!r} in namespace "
@@ -132,7 +132,8 @@ def _matched(metric: Metric, asked: HistoryQuery, row: EngineMetrics) -> str:
     return selector(metric.name, matchers)
 
 
-def _traffic(row: EngineMetrics, asked: HistoryQuery, signal: Signal, step: float) -> str:
+def traffic_query(row: EngineMetrics, asked: HistoryQuery, signal: Signal, step: float) -> str:
+    """PromQL of what a service finished in a step: all its servers, each scraped once or several times."""
     server = f"namespace, pod, {INSTANCE}"
     scrape = ", ".join((server, JOB, *REPLICA_LABELS))
     grown = (f"increase({_matched(metric, asked, row)}[{duration(step)}])" for metric in row.rates[signal])
@@ -140,7 +141,7 @@ def _traffic(row: EngineMetrics, asked: HistoryQuery, signal: Signal, step: floa
 
 
 def _replicas(
-    source: _Ranges, asked: HistoryQuery, row: EngineMetrics, moments: Sequence[float], step: float
+    source: Ranges, asked: HistoryQuery, row: EngineMetrics, moments: Sequence[float], step: float
 ) -> tuple[dict[str, list[float]], set[int], str]:
     """Replicas by the first source that knows every variant, the steps without a count, and the source's name."""
     for words, queries in _replica_queries(asked, row, step):
@@ -194,7 +195,7 @@ def _named(workload: WorkloadRef, label: str) -> list[tuple[str, str, str]]:
     return [("namespace", "=", workload.namespace), (label, "=", workload.name)]
 
 
-class _Ranges:
+class Ranges:
     """Range queries, one after the other; they are large."""
 
     def __init__(self, profile: MetricsProfile, timeout: float) -> None:
