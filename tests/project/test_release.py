@@ -61,9 +61,12 @@ def test_base_image_is_pinned_by_digest_and_nothing_else_is_pulled():
 def test_chart_installs_what_the_release_publishes():
     [release] = [path for path in WORKFLOWS if path.name == "release.yaml"]
     values = yaml.safe_load((ROOT / "charts/pertoken/values.yaml").read_text())
-    [push] = [step["with"] for step in steps(release) if "build-push-action" in step.get("uses", "")]
+    push, plan = (step["with"] for step in steps(release) if "build-push-action" in step.get("uses", ""))
     assert workflow(release)["env"]["IMAGE"] == values["image"]["repository"]
     assert push["tags"] == "${{ env.IMAGE }}:${{ steps.version.outputs.number }}"
+    assert workflow(release)["env"]["PLAN_IMAGE"] == values["capacityPlan"]["image"]["repository"]
+    assert plan["tags"] == "${{ env.PLAN_IMAGE }}:${{ steps.version.outputs.number }}"
+    assert (plan["file"], plan["platforms"]) == ("Dockerfile.plan", push["platforms"])
     assert values["image"]["tag"] == ""  # the chart's appVersion, which the release holds to be the tag
     assert set(push["platforms"].split(",")) == {"linux/amd64", "linux/arm64"}
 
@@ -84,6 +87,20 @@ def test_a_release_is_refused_when_its_names_do_not_agree():
         f"charts/pertoken/Chart.yaml: appVersion: '{number}'; expected '9.9.9'",
         f"charts/pertoken/values.yaml: image.repository: '{repository}'; expected 'docker.io/other/name'",
     ]
+
+
+def test_the_second_image_has_the_base_the_user_and_the_installer_of_the_first():
+    second = (ROOT / "Dockerfile.plan").read_text()
+    for shared in (
+        r"^FROM \S+@.*$",
+        r"^USER .*$",
+        r"^RUN python3 -m venv(?:.*\\\n)*.*$",
+        r"^RUN groupadd(?:.*\\\n)*.*$",
+    ):
+        assert re.findall(shared, second, re.MULTILINE) == re.findall(shared, DOCKERFILE, re.MULTILINE) != []
+    assert "--package pertoken-bench" in second
+    bench = tomllib.loads((ROOT / "bench" / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert "pertoken[plan]" in bench
 
 
 def test_image_runs_as_the_user_of_the_chart():
