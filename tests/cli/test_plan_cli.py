@@ -1,6 +1,8 @@
 """`pertoken plan`: the document that others rely on, and one clear line for each mistake."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -281,3 +283,17 @@ def test_an_export_that_cannot_be_made_is_bad_input(run, export, said):
 
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_without_the_extra_its_name_is_told(tmp_path):
+    """The operator's image has neither scipy nor statsforecast."""
+    (tmp_path / "m.yaml").write_text(manifests("chat"))
+    (tmp_path / "h.csv").write_text("\n".join([HEADER, *rows("chat", 8)]) + "\n")
+    hidden = (
+        "import sys; sys.modules.update(scipy=None, statsforecast=None); from pertoken.cli.main import main; main()"
+    )
+    arguments = ("plan", "-f", str(tmp_path / "m.yaml"), "--history", str(tmp_path / "h.csv"))
+    done = subprocess.run([sys.executable, "-c", hidden, *arguments], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == "statsforecast: not installed; expected: pip install 'pertoken[plan]'\n"

@@ -15,11 +15,10 @@ consecutive ones and is totally unimodular, so whole numbers cost next to nothin
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
 from pertoken.capacity.purchase.ladder import Ladder, ladder_of
 from pertoken.capacity.purchase.need import Need
@@ -59,8 +58,11 @@ class _Rows:
         self.low.append(low)
         self.high.append(high)
 
-    def constraint(self, columns: int) -> LinearConstraint:
-        """All rows together."""
+    def constraint(self, columns: int) -> Any:
+        """All rows together, as scipy's `LinearConstraint`."""
+        from scipy.optimize import LinearConstraint  # noqa: PLC0415 - of the extra `plan`, and slow to load
+        from scipy.sparse import coo_array  # noqa: PLC0415
+
         matrix = coo_array((self.value, (self.row, self.column)), shape=(len(self.low), columns)).tocsr()
         return LinearConstraint(matrix, np.array(self.low), np.array(self.high))
 
@@ -117,6 +119,8 @@ def least_cost(need: Need, confidence: float) -> tuple[Bought, ...]:
 
 def _solved(columns: _Columns, rows: _Rows, name: str) -> NDArray[np.int64]:
     """Whole columns of the best solution: the linear programme's, where it is whole already, as it mostly is."""
+    from scipy.optimize import Bounds, milp  # noqa: PLC0415 - of the extra `plan`, and slow to load
+
     whole = np.array(columns.whole)
     for integrality in (np.zeros_like(whole), whole):
         solution = milp(
