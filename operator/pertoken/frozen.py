@@ -31,7 +31,8 @@ else:
 
     def replace(value: Any, /, **changes: Any) -> Any:
         """A new value with some fields changed, as by `dataclasses.replace`."""
-        return value.__replace__(**changes)
+        own = getattr(value, "__replace__", None)
+        return dataclasses.replace(value, **changes) if own is None else own(**changes)
 
     def _replacement(cls: type) -> Callable[..., Any]:
         """The method that `replace` calls; from Python 3.13 on every dataclass has one of this name."""

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pertoken.accounting.bill import Bill
 from pertoken.accounting.billed import billed_service
 from pertoken.accounting.budgets import miss_budget, money_budget
-from pertoken.accounting.cost_index import Tokens, cost_index
+from pertoken.accounting.cost_index import Tokens, cost_index, list_value
 from pertoken.accounting.goodput import attained
-from pertoken.accounting.ledger import NOT_ATTAINED, Attained, WindowSums
+from pertoken.accounting.ledger import NOT_ATTAINED, Attained, Entry, ServiceLedger, WindowSums, post, sums
 from pertoken.domain.cost import MissBudget, MoneyBudget
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import LatencyKind, Missing
@@ -111,3 +111,36 @@ def test_the_parts_of_a_miss_budget_belong_together(known, low, high, unknown):
     assert budget.left[0] <= budget.left[1] <= 0.05 * known + 1e-6
     assert 0 <= budget.share_within[0] <= budget.share_within[1] <= 1
     assert budget.unknown == pytest.approx(unknown, abs=1e-6 * (known + unknown))
+
+
+def day_of(hour):
+    """Value of the finished tokens and least bill, USD per hour: three hours' traffic by day, none of it by night."""
+    return (8.0, 3.0) if hour % 24 < 12 else (1.0, 2.0)
+
+
+def test_dear_nights_are_paid_by_days():
+    """A service that spends all it may, but never less than it needs: once a day is known, each day's index is 1."""
+    ledger, window = ServiceLedger("uid"), 86400.0
+    million = Tokens(1, 1e6, 0.0, 0.0)
+    indices = []
+    for quarter in range(24 * 4 * 4):
+        now = 900.0 * (quarter + 1)
+        value, least = day_of(quarter / 4)
+        budget = money_budget(service(), sums(ledger, now, window), told=True)
+        spent = max(least, budget.affordable(value)) / 4
+        worth = value / 4 / list_value(million, service().cost.prices)
+        entry = Entry(Bill(0, round(spent * 3.6e9)), Tokens(1, worth * 1e6, 0.0, 0.0))
+        ledger = post(ledger, entry, now, window)
+        seen = sums(ledger, now, window)
+        indices.append(float(seen.bill.usd) / list_value(seen.tokens, service().cost.prices))
+
+    assert max(indices[24 * 4 : 48 * 4]) > 1.02  # the first night comes as a surprise
+    assert all(0.98 <= index <= 1.02 for index in indices[3 * 24 * 4 :])
+
+
+@given(value=st.floats(0, 100), spent=st.floats(0, 100), horizon=st.floats(60, 86400), ahead=st.floats(0, 100))
+def test_spending_what_is_affordable_ends_at_an_index_of_one_or_spends_nothing(value, spent, horizon, ahead):
+    affordable = MoneyBudget(value, spent, horizon).affordable(ahead)
+    hours = horizon / 3600
+
+    assert affordable == 0 or spent + affordable * hours == pytest.approx(value + ahead * hours)

@@ -154,3 +154,22 @@ def test_what_is_short_is_told_with_its_reason():
     assert (grant.replicas, grant.shortfall) == ({"a100": 3}, {"a100": 3})
     assert grant.refused["a100"].reason is Reason.POOL_EXHAUSTED
     assert "no node with 1 free GPUs" in grant.refused["a100"].words
+
+
+def test_replicas_beyond_the_need_come_after_all_needs_and_are_not_missed():
+    pools = {"a100": pool_state((6,))}
+    rich = replace(option(wanted=6), spare=4)
+    given = give_out([request("rich", rich, priority=9), request("poor", option(wanted=3))], pools)
+
+    assert granted(given, "rich") == {"v": 3}
+    assert granted(given, "poor") == {"v": 3}
+    assert given[ServiceKey("llm", "rich")].shortfall == {}
+    assert given[ServiceKey("llm", "rich")].refused == {}
+
+
+def test_a_variant_that_lacks_what_it_needs_gets_none_beyond_it():
+    pools = {"a100": pool_state((4,)), "h100": pool_state((4,))}
+    short, other = replace(option("a", wanted=7), spare=1), replace(option("b", "h100", wanted=2), spare=2)
+    given = give_out([request("chat", short, other)], pools)
+
+    assert granted(given, "chat") == {"a": 4, "b": 2}

@@ -213,3 +213,46 @@ def test_little_load_leaves_most_of_what_is_paid_for_idle():
     idle.run(300)
 
     assert busy.decision().cost.idle_share < 0.5 < idle.decision().cost.idle_share < 1.0
+
+
+@pytest.mark.parametrize(
+    ("target", "rate", "objective"),
+    [("0.20", 20, {"optimize": Optimize.LATENCY}), ("0.06", 40, {"when_infeasible": WhenInfeasible.KEEP_COST})],
+    ids=["spent on head-room", "kept by giving up latency"],
+)
+def test_the_index_of_the_window_ends_at_one(target, rate, objective):
+    """Whole replicas leave a part unspent: of five, one more for ten minutes of the hour is 3 %."""
+    price = Decimal(target)
+    cost = CostObjective(PriceList(price, price, price), 3600, **objective)
+    fleet = plant(rate=rate, replicas=6)
+    fleet.services["chat"] = service_spec(cost=cost)
+    fleet.run(4800)
+
+    assert 0.96 <= fleet.decision().cost.index <= 1.0
+    assert fleet.queues["chat"] == 0
+
+
+def test_two_targets_give_two_fleets_on_the_same_traffic():
+    fleets = {}
+    for target in ("0.2", "2"):
+        cost = CostObjective(PriceList(*[Decimal(target)] * 3), 3600, optimize=Optimize.LATENCY)
+        fleets[target] = plant(rate=20, replicas=4)
+        fleets[target].services["chat"] = service_spec(cost=cost)
+        fleets[target].run(600)
+
+    assert fleets["0.2"].replicas() == 8
+    assert fleets["2"].replicas() == 10  # its maximum
+
+
+def test_what_the_money_decides_is_told():
+    fleet = plant(rate=20, replicas=4, slow=1.2)
+    price = Decimal("0.06")
+    objective = CostObjective(PriceList(price, price, price), 3600, when_infeasible=WhenInfeasible.KEEP_COST)
+    fleet.services["chat"] = service_spec(cost=objective)
+    fleet.run(900)
+    money = [step for step in fleet.decision().trace if step.stage == "money"]
+
+    assert [step.reason for step in money] == [Reason.COST_KEPT, Reason.COST_KEPT]
+    assert money[0].detail.planned_usd_per_hour < money[0].detail.asked_usd_per_hour
+    assert fleet.decision().conditions["ScalingLimited"].reason is Reason.COST_KEPT
+    assert "the cost target leaves" in fleet.decision().conditions["ScalingLimited"].message

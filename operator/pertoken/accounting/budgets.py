@@ -25,7 +25,15 @@ def money_budget(spec: ServiceSpec, sums: WindowSums, *, told: bool) -> MoneyBud
         return Missing("a pool in use has no price per GPU-hour")
     if not told:
         return Missing("finished tokens are not all told")
-    return MoneyBudget(list_value(sums.tokens, spec.cost.prices), float(sums.bill.usd))
+    prices, ends = spec.cost.prices, sums.ends
+    return MoneyBudget(
+        value=list_value(sums.tokens, prices),
+        spent=float(sums.bill.usd),
+        horizon_seconds=ends.seconds,
+        leaving=list_value(ends.leaving_tokens, prices) - float(ends.leaving_bill.usd),
+        latest=list_value(ends.latest_tokens, prices),
+        latest_seconds=ends.latest_seconds,
+    )
 
 
 def miss_budget(spec: ServiceSpec, sums: WindowSums) -> MissBudget | Missing:

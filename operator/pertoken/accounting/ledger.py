@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from decimal import Decimal
 from functools import reduce
+from itertools import takewhile
 from typing import Any, Final
 
 from pertoken.accounting.bill import Bill
@@ -88,6 +89,8 @@ class Attained:
         )
 
 
+NO_BILL: Final = Bill()
+NO_TOKENS: Final = Tokens()
 NO_LINES: Final = Lines()
 NOT_CHARGED: Final = Charged()
 NO_ENERGY: Final = Energy()
@@ -121,6 +124,11 @@ class Bucket:
     energy: Energy = NO_ENERGY
     attained: Attained = NOT_ATTAINED
 
+    @property
+    def finished(self) -> Tokens:
+        """Tokens of the requests that finished."""
+        return Tokens(self.requests, self.input_tokens, self.cached_tokens, self.output_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -139,7 +147,7 @@ class Totals:
         """The sums with one more bucket."""
         return Totals(
             self.bill + Bill(bucket.gpu_microseconds, bucket.usd_microhours, bucket.priced),
-            self.tokens + Tokens(bucket.requests, bucket.input_tokens, bucket.cached_tokens, bucket.output_tokens),
+            self.tokens + bucket.finished,
             self.judged_gpu_seconds + bucket.judged_gpu_seconds,
             self.busy_gpu_seconds + bucket.busy_gpu_seconds,
             self.lines + bucket.lines,
@@ -149,7 +157,7 @@ class Totals:
         )
 
 
-NO_TOTALS: Final = Totals(Bill(), Tokens(), 0.0, 0.0, NO_LINES, NOT_CHARGED, NO_ENERGY, NOT_ATTAINED)
+NO_TOTALS: Final = Totals(NO_BILL, NO_TOKENS, 0.0, 0.0, NO_LINES, NOT_CHARGED, NO_ENERGY, NOT_ATTAINED)
 
 
 def totals(buckets: Iterable[Bucket]) -> Totals:
@@ -219,6 +227,27 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """The two ends of a window.
+
+    Attributes:
+        seconds: length of each, the horizon of money.
+        leaving_bill, leaving_tokens: of the oldest part, which will have left the window in that time.
+        latest_tokens: of the newest part.
+        latest_seconds: of it that have been observed.
+    """
+
+    seconds: float = 0.0
+    leaving_bill: Bill = NO_BILL
+    leaving_tokens: Tokens = NO_TOKENS
+    latest_tokens: Tokens = NO_TOKENS
+    latest_seconds: float = 0.0
+
+
+NO_ENDS: Final = Ends()
+
+
+@dataclass(frozen=True, slots=True)
 class WindowSums:
     """An account summed over its window; `seconds` of it have been observed."""
 
@@ -231,6 +260,7 @@ class WindowSums:
     charged: Charged = NOT_CHARGED
     energy: Energy = NO_ENERGY
     attained: Attained = NOT_ATTAINED
+    ends: Ends = NO_ENDS
 
     @property
     def idle_share(self) -> float | None:
@@ -242,7 +272,7 @@ class WindowSums:
 
 def post(ledger: ServiceLedger, entry: Entry, now: float, window_seconds: float) -> ServiceLedger:
     """Add an entry to the bucket of `now` (seconds since the epoch) and drop buckets that have left the window."""
-    width = max(window_seconds / TUNING.buckets, 1.0)
+    width = _width(window_seconds)
     start = now - now % width
     buckets = ledger.buckets
     last = buckets[-1] if buckets and buckets[-1].start == start else None
@@ -289,7 +319,25 @@ def sums(ledger: ServiceLedger, now: float, window_seconds: float) -> WindowSums
         whole.charged,
         whole.energy,
         whole.attained,
+        ends(ledger, now, window_seconds),
     )
+
+
+def ends(ledger: ServiceLedger, now: float, window_seconds: float) -> Ends:
+    """What leaves the window that ends at `now` within the horizon of money (`TUNING`), and what came in that time."""
+    seconds = min(max(TUNING.horizon_share * window_seconds, TUNING.least_horizon), window_seconds)
+    edge = now + seconds - window_seconds - _width(window_seconds)
+    oldest = totals(takewhile(lambda bucket: bucket.start <= edge, ledger.buckets))
+    newest = list(takewhile(lambda bucket: bucket.start >= now - seconds, reversed(ledger.buckets)))
+    since = newest[-1].start if newest else now
+    opened = now if ledger.opened_at is None else ledger.opened_at
+    latest = reduce(lambda sum_, bucket: sum_ + bucket.finished, newest, NO_TOKENS)
+    return Ends(seconds, oldest.bill, oldest.tokens, latest, now - max(since, opened))
+
+
+def _width(window_seconds: float) -> float:
+    """Length of a bucket, seconds."""
+    return max(window_seconds / TUNING.buckets, 1.0)
 
 
 def to_json(ledger: Ledger) -> Any:

@@ -17,17 +17,11 @@ class Inert:
         at: location of the object that holds it, as in `rules.Rule.at`.
         field: name of the field.
         inert: whether this value would have to be acted upon; unset fields never are.
-        where: objects that the entry concerns.
     """
 
     at: str
     field: str
     inert: Callable[[Any], bool] = bool
-    where: Callable[[Mapping[str, Any]], bool] = lambda _: True
-
-
-def _several_variants(obj: Mapping[str, Any]) -> bool:
-    return len((obj.get("spec") or {}).get("variants") or ()) > 1
 
 
 def _is(word: str) -> Callable[[Any], bool]:
@@ -39,9 +33,6 @@ def _is_not(*words: object) -> Callable[[Any], bool]:
 
 
 SERVICE_FIELDS = (
-    Inert("spec.objective.cost", "optimize", _is("Latency"), _several_variants),
-    Inert("spec.objective.cost", "whenInfeasible", _is("KeepCost"), _several_variants),
-    Inert("spec.objective.cost", "hardLimitFactor", where=_several_variants),
     Inert("spec.objective.latency", "stallMilliseconds"),
     Inert("spec.variants[]", "role", _is_not("Combined")),
     Inert("spec.variants[]", "engine", _is("sglang")),
@@ -55,8 +46,6 @@ def inert_fields(obj: Mapping[str, Any], table: Iterable[Inert]) -> tuple[str, .
     """Paths of the fields in a raw object that nothing acts upon."""
     paths = []
     for entry in table:
-        if not entry.where(obj):
-            continue
         for path, part in located(obj, entry.at):
             value = part.get(entry.field)
             if value is not None and entry.inert(value):

@@ -11,6 +11,7 @@ from typing import Final
 from pertoken.domain.needs import Lack
 from pertoken.domain.signal import Missing
 from pertoken.frozen import dataclass
+from pertoken.units import SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +107,45 @@ class MoneyBudget:
     Attributes:
         value: of the finished tokens at the price list: what they may cost.
         spent: the bill.
+        horizon_seconds: time in which what is left is to be spent, or what was overspent is to be made up for.
+        leaving: value less bill of the part of the window that will have left it by then.
+        latest: value of what finished in the latest part of the window, as long as the horizon.
+        latest_seconds: of that part that have been observed.
     """
 
     value: float
     spent: float
+    horizon_seconds: float = 0.0
+    leaving: float = 0.0
+    latest: float = 0.0
+    latest_seconds: float = 0.0
+
+    @property
+    def earned_per_hour(self) -> float | None:
+        """Mean value of the tokens that finished of late, USD per hour; None before half a horizon has been seen."""
+        if self.latest_seconds < self.horizon_seconds / 2 or self.latest_seconds <= 0:
+            return None
+        return self.latest * SECONDS_PER_HOUR / self.latest_seconds
 
     @property
     def left(self) -> float:
         """What may still be spent before the window's tokens cost more than their list price; negative beyond that."""
         return self.value - self.spent
+
+    def affordable(self, value_per_hour: float) -> float:
+        """USD per hour that may be spent until the horizon so that the index of the window is 1 there; 0 at least.
+
+        The window at the horizon holds what stays of the present one and what is to come. A part of the day that is
+        dear per token is thus paid for by the others, as soon as one window has been seen: what it cost a window ago
+        leaves as it comes again.
+
+        Args:
+            value_per_hour: of the tokens that are expected, USD per hour at the price list.
+        """
+        if self.horizon_seconds <= 0:
+            return max(0.0, value_per_hour)
+        stays = self.left - self.leaving
+        return max(0.0, value_per_hour + stays * SECONDS_PER_HOUR / self.horizon_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ class Reason(StrEnum):
     RECLAIMED_FOR_PRIORITY = "ReclaimedForPriority"
     PLACEMENT_UNKNOWN = "PlacementUnknown"
     SPEND_CAPPED = "SpendCapped"
+    COST_KEPT = "CostKept"
+    SPARE_BUDGET = "SpareBudget"
     ROLLOUT_IN_PROGRESS = "RolloutInProgress"
     WAITING_FOR_PODS = "WaitingForPods"
     REPLICA_FAILURE = "ReplicaFailure"

@@ -61,6 +61,25 @@ class ModelSizing:
 
 
 @dataclass(frozen=True, slots=True)
+class MoneySizing:
+    """What the money budget made of the replicas that demand asks for.
+
+    Attributes:
+        affordable_usd_per_hour: what may be spent so that the cost index of the window ends at 1.
+        asked_usd_per_hour: of the replicas that keep the latency objectives.
+        planned_usd_per_hour: of those that are planned.
+        left_usd: of the window's tokens at the price list after its bill; negative where it was overspent.
+        gives_up: what the cost target takes from latency; empty where it takes nothing.
+    """
+
+    affordable_usd_per_hour: float
+    asked_usd_per_hour: float
+    planned_usd_per_hour: float
+    left_usd: float
+    gives_up: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SaturationSizing:
     """Replicas by the use of the busiest resource, where no performance model knows the engine."""
 
@@ -99,7 +118,7 @@ class Fault:
     error: str
 
 
-Detail = Told | Limit | ModelSizing | SaturationSizing | LatencyFeedback | GrowingQueue | Shared | Fault
+Detail = Told | Limit | ModelSizing | MoneySizing | SaturationSizing | LatencyFeedback | GrowingQueue | Shared | Fault
 
 NO_DETAIL: Final = Told("")
 

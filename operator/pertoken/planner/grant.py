@@ -26,6 +26,7 @@ class Option:
         rate: requests per second that one replica carries; 0 when not known (then nothing spills over to it).
         where: on which nodes its pods may run.
         pods: GPUs of each pod of a replica, where it has several.
+        spare: replicas among those asked for that only spend what a cost target leaves: they come after all needs.
     """
 
     variant: str
@@ -37,6 +38,7 @@ class Option:
     rate: float = 0.0
     where: PlacementRules = ANYWHERE
     pods: tuple[int, ...] = ()
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True)

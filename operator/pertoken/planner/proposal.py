@@ -98,6 +98,7 @@ class VariantProposal:
         sized: replicas as sized, before anything limited them.
         least: replicas that carry the demand, without tolerance or caution; None where no model tells.
         late: measured latency alone added replicas.
+        spare: replicas that the demand does not ask for: they spend what the cost target leaves.
     """
 
     state: VariantState
@@ -108,6 +109,7 @@ class VariantProposal:
     sized: int = 0
     least: int | None = None
     late: bool = False
+    spare: int = 0
 
     @property
     def name(self) -> str:

@@ -94,7 +94,6 @@ class Sizing:
     added_share: float = number(0.1, "of the replicas", "guess: what late answers or a growing queue add at a time")
     waiting_per_replica: float = number(2.0, "requests", "guess: a queue above it that stands or grows asks for more")
     safe_share: float = number(0.95, "of the objective", "guess: what fewer replicas may reach")
-    latency_headroom: float = number(1.5, "times the replicas", "guess: most that `optimize: Latency` spends")
     eased_percentile: int = number(50, "percentile", "by contract: what KeepCost falls back to before the hard limit")
 
 
@@ -184,6 +183,14 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What is tried to answer a cost target that is out of reach. It is told and decides nothing."""
+
+    slower: float = number(3.0, "times the latency objectives", "guess: slower than that is another service")
+    slower_step: float = number(0.05, "times the latency objectives", "guess: nobody sets them more finely")
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """All groups; `TUNING` is what the operator runs with."""
 
@@ -201,6 +208,7 @@ class Tuning:
     running: Running = Running()
     reclaim: Reclaim = Reclaim()
     cap: Cap = Cap()
+    answers: Answers = Answers()
 
 
 TUNING: Final = Tuning()

@@ -55,7 +55,8 @@ class CostTarget(Strict):
     when_infeasible: Literal["KeepLatency", "KeepCost"] = Field(
         default="KeepLatency",
         description="Which objective yields when both cannot hold. KeepLatency reports the missed cost with what would "
-        "meet it. KeepCost gives up forecast head-room, then the percentile, then latency up to hardLimitFactor.",
+        "meet it. KeepCost gives up forecast head-room, then the percentile, then latency up to hardLimitFactor, then "
+        "dearer variants whose requests cost more than they are worth.",
     )
     hard_limit_factor: Amount | None = Field(
         default=None,

@@ -39,7 +39,8 @@ def give_out(requests: Sequence[PoolRequest], pools: Mapping[str, PoolState]) ->
 
     Higher priorities are served first and completely. Within a priority the service with the least share of what it
     asked for gets the next replica, so that nobody is starved. What a full pool refuses spills over to the service's
-    next variant. A service counts with another priority in each pool whose access rules limit it.
+    next variant. A service counts with another priority in each pool whose access rules limit it. Replicas that only
+    spend what a cost target leaves get what is then left; nobody is told that they are missing.
     """
     opened = [_open(request, pools) for request in sorted(requests, key=lambda request: request.service)]
     for priority in sorted({level for entry in opened for level in entry.priorities.values()}, reverse=True):
@@ -53,16 +54,18 @@ def give_out(requests: Sequence[PoolRequest], pools: Mapping[str, PoolState]) ->
                 heapreplace(waiting, (entry.share, service))
             else:
                 heappop(waiting)
+    for entry in sorted(opened, key=lambda entry: -entry.request.priority):
+        _serve_spare(entry, pools)
     return {entry.request.service: _grant(entry) for entry in opened}
 
 
 def _open(request: PoolRequest, pools: Mapping[str, PoolState]) -> _Open:
     entry = _Open(
         request,
-        {option.variant: option.wanted for option in request.options},
+        {option.variant: option.wanted - option.spare for option in request.options},
         {option.variant: option.current for option in request.options},
     )
-    entry.asked = sum(max(0, option.wanted - option.current) * option.gpus for option in request.options)
+    entry.asked = sum(max(0, entry.wanted[o.variant] - o.current) * o.gpus for o in request.options)
     for option in request.options:
         if option.pool not in pools:
             _refuse(entry, option, GrantRefusal(Reason.POOL_EXHAUSTED, f"pool {option.pool} does not exist"))
@@ -93,6 +96,21 @@ def _serve_one(entry: _Open, pools: Mapping[str, PoolState], priority: int) -> b
         entry.received += option.gpus
         return True
     return False
+
+
+def _serve_spare(entry: _Open, pools: Mapping[str, PoolState]) -> None:
+    """Give replicas beyond the need, of variants that got all they need."""
+    for option in entry.request.options:
+        pool = pools.get(option.pool)
+        rule = None if pool is None else pool.rule_of(entry.request.namespace_labels)
+        if pool is None or rule is None or option.variant in entry.refused:
+            continue
+        for _ in range(min(option.spare, option.ceiling - entry.given[option.variant])):
+            if pool.refusal(option.gpus, rule, option.where, option.pods):
+                break
+            pool.take(option.gpus, rule, option.where, option.pods)
+            entry.wanted[option.variant] += 1
+            entry.given[option.variant] += 1
 
 
 def _refuse(entry: _Open, option: Option, why: GrantRefusal) -> None:

@@ -76,4 +76,5 @@ def _option(variant: VariantProposal) -> Option:
         rate=variant.rate,
         where=workload.placement,
         pods=workload.pod_gpus,
+        spare=min(variant.spare, max(0, variant.replicas - variant.base)),
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pertoken.accounting.cost_index import Reachable, marginal, reachable, reachable_index
+from pertoken.accounting.cost_index import Reachable, Tokens, list_value, marginal, reachable, reachable_index
 from pertoken.domain.cost import CostFigures
 from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import CostObjective
-from pertoken.frozen import replace
-from pertoken.performance.steady import Sustainable, sustainable_rate
+from pertoken.frozen import dataclass, replace
+from pertoken.performance.steady import Engine, Load, Sustainable, sustainable_rate
+from pertoken.planner.conditions.remedies import Replica, remedies
 from pertoken.planner.needs import Purpose
 from pertoken.planner.proposal import Proposal, VariantProposal
-from pertoken.planner.service_state import ServiceState
+from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.units import SECONDS_PER_HOUR
 
 
 def cost_figures(state: ServiceState, variants: Sequence[VariantProposal]) -> CostFigures:
@@ -33,10 +35,28 @@ def cost_figures(state: ServiceState, variants: Sequence[VariantProposal]) -> Co
 
 
 def _least(state: ServiceState) -> tuple[Reachable | None, float | None]:
-    """Cheapest variant at full use within the objectives, the cap free to move."""
+    """What tokens cost at least, and the cost index at that."""
+    cheapest = _cheapest(state)
+    if cheapest is None or state.load is None:
+        return None, None
+    prices = None if state.spec.cost is None else state.spec.cost.prices
+    return cheapest.least, None if prices is None else reachable_index(cheapest.least, state.load, prices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cheapest:
+    """The variant whose requests cost least, its engine with the cap that it may have, and what they cost there."""
+
+    variant: VariantState
+    engine: Engine
+    least: Reachable
+
+
+def _cheapest(state: ServiceState) -> _Cheapest | None:
+    """Cheapest variant at full use within the objectives, the cap free to move; None where no model tells."""
     load = state.load
     if load is None:
-        return None, None
+        return None
     reached = []
     for variant in state.variants:
         if variant.engine is None or variant.usd_per_hour is None:
@@ -50,12 +70,8 @@ def _least(state: ServiceState) -> tuple[Reachable | None, float | None]:
             carried = variant.ranks * state.knee
             least = reachable(point, load, variant.usd_per_hour / carried)
             if least is not None:
-                reached.append(least)
-    if not reached:
-        return None, None
-    best = min(reached, key=lambda least: least.usd_per_request)
-    prices = None if state.spec.cost is None else state.spec.cost.prices
-    return best, None if prices is None else reachable_index(best, load, prices)
+                reached.append(_Cheapest(variant, engine, least))
+    return min(reached, key=lambda each: each.least.usd_per_request, default=None)
 
 
 def _marginal(state: ServiceState, variants: Sequence[VariantProposal]) -> float | None:
@@ -80,7 +96,49 @@ def within_cost_condition(proposal: Proposal, figures: CostFigures) -> Condition
         lacks = "; ".join(str(lack) for lack in assessment.lacks.get(Purpose.COST, ()))
         words = f"finished tokens are not all told: {lacks or assessment.condition.message}"
         return Condition(Verdict.UNKNOWN, assessment.condition.reason, words)
-    return cost_condition(state.spec.cost, figures, state.cost.priced, state.settings.min_index_requests)
+    condition = cost_condition(state.spec.cost, figures, state.cost.priced, state.settings.min_index_requests)
+    if condition.verdict is not Verdict.FALSE:
+        return condition
+    would = _would_meet(state)
+    return replace(condition, message=f"{condition.message}; {would}") if would else condition
+
+
+def _would_meet(state: ServiceState) -> str:
+    """What would bring the index to 1, in words; empty where nothing is known that would."""
+    cheapest, load, cost = _cheapest(state), state.load, state.spec.cost
+    if cheapest is None or load is None or cost is None or cheapest.variant.usd_per_hour is None:
+        return ""
+    variant, spec = cheapest.variant, cheapest.variant.spec
+    index = reachable_index(cheapest.least, load, cost.prices)
+    if index is None or index <= 1.0:
+        return _enough_load(cheapest, load, cost)
+    replica = Replica(
+        model="" if state.spec.model.architecture else state.spec.model.id,
+        accelerator="" if variant.pool is None else variant.pool.accelerator,
+        parallelism=spec.parallelism,
+        quantization=spec.quantization,
+        engine=cheapest.engine,
+        usd_per_hour=cheapest.variant.usd_per_hour,
+        carried=round(variant.ranks * state.knee, 2),
+        load=load,
+        targets=state.targets,
+        prices=cost.prices,
+    )
+    answers = state.results.of(remedies, replica, state.catalog, state.tuning.answers)
+    return f"any of these would meet the target: {'; '.join(answers)}" if answers else ""
+
+
+def _enough_load(cheapest: _Cheapest, load: Load, cost: CostObjective) -> str:
+    """The load from which a replica earns what it costs; the rest of the target is a matter of how full they are."""
+    worth = list_value(
+        Tokens(1.0, load.input_tokens, load.input_tokens - load.computed_tokens, load.output_tokens), cost.prices
+    )
+    price = cheapest.variant.usd_per_hour
+    if worth <= 0 or price is None:
+        return ""
+    return (
+        f"a replica of {cheapest.variant.name} earns its cost from {price / SECONDS_PER_HOUR / worth:.3g} requests/s on"
+    )
 
 
 def cost_condition(objective: CostObjective | None, figures: CostFigures, priced: bool, enough: int) -> Condition:

@@ -38,7 +38,7 @@ def add_for_latency(proposal: Proposal, known: Expected) -> Proposal:
     detail = LatencyFeedback(latency.kind.value, measured, latency.objective or 0.0, utilization)
     told = step("feedback", (first.replicas, more), Reason.LATENCY_AT_RISK, detail, variant=first.name)
     return proposal.with_variants(
-        (replace(first.at(more, Reason.LATENCY_AT_RISK, Status.FREE), late=True), *others), told
+        (replace(first.at(more, Reason.LATENCY_AT_RISK, Status.FREE), late=True, spare=0), *others), told
     )
 
 
@@ -51,7 +51,8 @@ def add_for_queue(proposal: Proposal) -> Proposal:
     wanted = max(first.replicas, first.state.steady) + more
     detail = GrowingQueue(state.waiting)
     told = step("queue", (first.replicas, wanted), Reason.QUEUE_BACKLOG, detail, variant=first.name)
-    return proposal.with_variants((first.at(wanted, Reason.QUEUE_BACKLOG, Status.FREE), *others), told)
+    grown = replace(first.at(wanted, Reason.QUEUE_BACKLOG, Status.FREE), spare=0)
+    return proposal.with_variants((grown, *others), told)
 
 
 def more_for_the_queue(state: ServiceState, wanted: int) -> int:

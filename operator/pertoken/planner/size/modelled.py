@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pertoken.domain.cost import MoneyBudget
 from pertoken.domain.reasons import Reason
-from pertoken.domain.trace import ModelSizing, Step
+from pertoken.domain.trace import Limit, ModelSizing, MoneySizing, Step
 from pertoken.frozen import dataclass, replace
-from pertoken.planner.proposal import Proposal, SizingFigures, Status, VariantProposal, step
+from pertoken.planner.proposal import UNCHANGED, Proposal, SizingFigures, Status, VariantProposal, step
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.size.aim import spending
 from pertoken.planner.size.capacity import share_of
 from pertoken.planner.size.consolidate import consolidate
-from pertoken.planner.size.economy import Counts, economize
+from pertoken.planner.size.economy import Counts, Economy, Rates, economize, spend
 from pertoken.planner.size.expected import Expected
 from pertoken.planner.size.feedback import add_for_latency, add_for_queue
 from pertoken.planner.size.fill import fill
@@ -48,11 +49,11 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
         fill(known.order, known.capacities, need),
         fill(known.order, known.capacities, need * (1.0 + settings.tolerance * spent.caution)),
     )
-    counts = economize(state, known, asked, rate)
-    eased = counts.least != asked.least and sum(counts.least.values()) < sum(asked.least.values())
+    economy = economize(state, known, asked, Rates(rate, drain))
+    eased = economy.eased
     variants = []
     for variant in known.order:
-        proposed = _proposed(variant, counts, known, drain)
+        proposed = _proposed(variant, economy, known, drain)
         if state.idle and state.min_replicas == 0:
             proposed = proposed.at(0, Reason.IDLE, Status.IDLE)
         elif proposed.replicas < variant.steady and not (eased and proposal.assessment.may_shrink):
@@ -60,22 +61,27 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
         variants.append(proposed)
     rates = _Rates(rate, need, headroom=needed / max(known.ahead.work, TINY) - 1.0, aim=1.0 - spent.missing)
     steps = [_step(state, known, proposed, rates) for proposed in variants]
+    steps += _money_steps(state, known, asked, economy)
     sized = proposal.with_variants(variants, *steps)
     if not state.idle and not eased:
         sized = add_for_queue(add_for_latency(sized, known))
     return replace(sized, sizing=_sizing(state, known, rate, need))
 
 
-def _proposed(variant: VariantState, counts: Counts, known: Expected, drain: float) -> VariantProposal:
+def _proposed(variant: VariantState, economy: Economy, known: Expected, drain: float) -> VariantProposal:
+    counts, spare = economy.counts, economy.spare.get(variant.name, 0)
     least, with_tolerance = counts.least[variant.name], counts.with_tolerance[variant.name]
     if least > variant.steady:
         replicas, reason = least, Reason.QUEUE_BACKLOG if drain > 0 else Reason.DEMAND_ROSE
+        if least - spare <= variant.steady:
+            reason = Reason.SPARE_BUDGET
     elif with_tolerance < variant.steady:
-        replicas, reason = with_tolerance, Reason.DEMAND_FELL
+        replicas, reason = with_tolerance, Reason.COST_KEPT if economy.eased else Reason.DEMAND_FELL
     else:
         replicas = variant.steady
         reason = Reason.AT_DESIRED if least == variant.steady else Reason.WITHIN_TOLERANCE
-    return VariantProposal(variant, replicas, reason, capacity=known.capacities[variant.name], least=least)
+    capacity = known.capacities[variant.name]
+    return VariantProposal(variant, replicas, reason, capacity=capacity, least=least - spare, spare=spare)
 
 
 def _sizing(state: ServiceState, known: Expected, rate: float, need: float) -> SizingFigures:
@@ -108,3 +114,26 @@ def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates
         apart=state.memory.knee.apart,
     )
     return step("size", (variant.steady, proposed.replicas), proposed.reason, detail, variant=variant.name)
+
+
+def _money_steps(state: ServiceState, known: Expected, asked: Counts, economy: Economy) -> list[Step]:
+    """What the money budget changed."""
+    if economy.affordable is None or economy.counts == asked:
+        return []
+    before, after = sum(asked.least.values()), sum(economy.counts.least.values())
+    money = state.cost.money
+    detail = MoneySizing(
+        affordable_usd_per_hour=economy.affordable,
+        asked_usd_per_hour=spend(known, asked.least),
+        planned_usd_per_hour=spend(known, economy.counts.least),
+        left_usd=money.left if isinstance(money, MoneyBudget) else 0.0,
+        gives_up=" and ".join(economy.given_up),
+    )
+    if not economy.eased:
+        return [step("money", (before, after), Reason.SPARE_BUDGET, detail)]
+    words = (
+        f"the cost target leaves {economy.affordable:.2f} USD per hour, {detail.asked_usd_per_hour:.2f} are asked for: "
+        f"{', '.join(economy.given_up)} given up, {after} replicas instead of {before}"
+    )
+    told = step("money", UNCHANGED, Reason.COST_KEPT, Limit(words))
+    return [step("money", (before, after), Reason.COST_KEPT, detail), told]
