@@ -115,7 +115,7 @@ FUTURES = FutureNumbers()
 class AgainNumbers:
     """How the last weeks come again beside the futures when capacity is bought."""
 
-    share: float = number(0.5, "of what is bought for", "measured on 176 clients' series (docs/purchase.md)")
+    share: float = number(0.5, "of what is bought for", "measured on 172 clients' series (docs/purchase.md)")
     most_weeks: int = number(8, "weeks", "guess: older ones say little of the next term")
 
 
