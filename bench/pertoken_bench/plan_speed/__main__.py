@@ -33,6 +33,7 @@ from pertoken_bench.plan_speed.history import with_history
 
 SETTLING: Final = 2  # cycles in which replicas follow what was remembered in place of a day
 STAGES: Final = ("observe", "account", "plan")
+LOOPS: Final = 400_000  # of the fixed loop that tells how fast the core is at the moment
 
 
 @dataclass(slots=True)
@@ -60,6 +61,15 @@ def run_cycle(fleet: FleetWorld, saved: Saved, results: Results | None = None) -
     return plan, saved, watch.stages
 
 
+def fixed_loop() -> float:
+    """CPU seconds of a loop that is always the same: on a shared machine cycles are compared by their ratio to it."""
+    began, value, values = time.process_time(), 0.0, dict[int, float]()
+    for index in range(LOOPS):
+        values[index & 1023] = value
+        value = value * 0.5 + (values.get(index & 511) or 1.0)
+    return time.process_time() - began
+
+
 def row(name: str, stages: dict[str, float]) -> str:
     """One line of the table."""
     figures = "".join(f"{stages[stage]:10.2f}" for stage in STAGES)
@@ -78,17 +88,19 @@ def measure(size: Size, cycles: int) -> Sequence[str]:
         fleet.carry_out(plan)
         fleet.advance()
         plan, saved, _ = run_cycle(fleet, saved, results)
-    steady = []
+    steady, loops = [], [fixed_loop()]
     actions = 0
     for _ in range(cycles):
         fleet.carry_out(plan)
         fleet.advance()
         plan, saved, stages = run_cycle(fleet, saved, results)
         steady.append(stages)
+        loops.append(fixed_loop())
         actions += len(plan.actions)
     pods = sum(len(served.pods) for served in fleet.served)
     mean = {stage: fmean(stages[stage] for stages in steady) for stage in STAGES}
     world = f"{size.services:,} services, {size.variants} variants each, {size.pools} pools, {size.nodes} nodes"
+    ratio = sum(mean.values()) / fmean(loops)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     return (
         f"{world}, {pods:,} pods; CPU seconds",
@@ -97,6 +109,7 @@ def measure(size: Size, cycles: int) -> Sequence[str]:
         row("after a restart, full history", full),
         *(row(f"steady cycle {number}", stages) for number, stages in enumerate(steady, start=1)),
         row("steady cycles, mean", mean),
+        f"a fixed loop beside them takes {fmean(loops):.3f} s: a steady cycle is {ratio:,.0f} times as long",
         f"{actions} actions in the steady cycles; peak memory {memory:,.0f} MiB",
     )
 

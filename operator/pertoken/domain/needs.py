@@ -38,6 +38,8 @@ class Need:
 
     def lacked(self, metrics: PodMetrics) -> bool:
         """Whether it is not told because the pod's engine version has none of the alternatives."""
+        if not metrics.lacks:
+            return False
         signals = (signal for signal in self.signals if signal not in GPU_SIGNALS)
         alternatives = {*signals, *self.histograms, *self.counters}
         return bool(alternatives) and not self.met(metrics) and metrics.lacks.issuperset(alternatives)

@@ -25,8 +25,12 @@ def estimate(proposal: Proposal) -> Proposal:
     """The proposal on a state that has learnt from this cycle."""
     state, assessment = proposal.state, proposal.assessment
     at_least = demand_at_least(state, assessment)
-    memory = replace(_learnt(state, assessment), told=told(state), fresh_since=assessment.fresh_since)
-    memory = replace(memory, panic_until=_panic_until(state, assessment))
+    memory = replace(
+        _learnt(state, assessment),
+        told=told(state),
+        fresh_since=assessment.fresh_since,
+        panic_until=_panic_until(state, assessment),
+    )
     return proposal.with_state(replace(state.with_memory(memory), at_least=at_least))
 
 
