@@ -244,6 +244,22 @@ def test_bad_input_is_one_line_each_and_exit_code_2(run, args, manifest, history
     assert said in lines[0]
 
 
+def test_a_prometheus_that_does_not_answer_is_one_line(tmp_path):
+    (tmp_path / "p.yaml").write_text(manifests("chat"))
+    app = typer.Typer()
+    app.command("plan")(plan_command)
+    asked = ["-f", str(tmp_path / "p.yaml"), "--history", "prometheus"]
+
+    without, silent = (
+        CliRunner().invoke(app, [*asked, *more]) for more in ((), ("--prometheus-url", "http://127.0.0.1:9"))
+    )
+
+    assert (without.exit_code, silent.exit_code) == (2, 2)
+    assert without.output.startswith("--prometheus-url: missing; expected http(s)://host")
+    assert silent.output.startswith("--history prometheus: http://127.0.0.1:9: no connection")
+    assert len(without.output.splitlines()) == len(silent.output.splitlines()) == 1
+
+
 def test_series_are_named_on_the_command_line(run, tmp_path):
     (tmp_path / "wide.csv").write_text(
         "\n".join(["time_s,a_requests,b_requests", *(f"{h * HOUR},{50 + h % 24},7" for h in range(96))])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -28,7 +28,7 @@ from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig
 from pertoken.cli.manifests import read_sources
 from pertoken.cli.plan_cluster import ClusterPlan, past_of, read_cluster
 from pertoken.cli.plan_exports import export_document, export_targets, patches_for, print_patches
-from pertoken.cli.plan_history import by_service, read_histories
+from pertoken.cli.plan_history import PROMETHEUS, by_service, read_histories, read_prometheus
 from pertoken.cli.plan_table import print_plan
 from pertoken.cli.rendering import NO, Output, print_data, refuse
 from pertoken.cli.subject import InputOption, OutputOption
@@ -50,9 +50,12 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
         list[str] | None,
         typer.Option(
             "--history",
-            help="CSV (.gz) of the past: FILE, SERVICE=FILE or SERVICE=FILE#SERIES; repeatable. Default with "
-            "--from-cluster: the Prometheus of the plan's metrics profile, set as for `pertoken run`.",
+            help="CSV (.gz) of the past: FILE, SERVICE=FILE or SERVICE=FILE#SERIES; repeatable; or `prometheus`. "
+            "Default with --from-cluster: the Prometheus of the plan's metrics profile, set as for `pertoken run`.",
         ),
+    ] = None,
+    prometheus_url: Annotated[
+        str | None, typer.Option("--prometheus-url", help="Of --history prometheus: http(s)://host[:port].")
     ] = None,
     from_cluster: Annotated[
         str | None,
@@ -114,7 +117,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
     if cluster is not None and not history and not mistakes:
         past, series = past_of(cluster, services)
     else:
-        past, series = _history(history or [], services, mistakes)
+        past, series = _history(_Past(history or [], prometheus_url, spec.history_days), services, mistakes)
     if mistakes:
         _stop(cluster, *mistakes)
     asked = Asked(
@@ -247,10 +250,22 @@ def _with_budget(spec: PlanSpec, budget: str | None, mistakes: list[str]) -> Pla
         return spec
 
 
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """Where the past comes from: `--history`, `--prometheus-url`, and how many days are asked of Prometheus."""
+
+    options: Sequence[str]
+    url: str | None
+    days: int
+
+
 def _history(
-    options: list[str], services: tuple[ServiceSpec, ...], mistakes: list[str]
+    where: _Past, services: tuple[ServiceSpec, ...], mistakes: list[str]
 ) -> tuple[History, dict[str, ServiceHistory]]:
-    past, wrong = read_histories(options, services)
+    if list(where.options) == [PROMETHEUS]:
+        past, wrong = (History(0, ()), []) if mistakes else read_prometheus(where.url, services, where.days)
+    else:
+        past, wrong = read_histories(where.options, services)
     if wrong or mistakes:
         mistakes += wrong
         return past, {}

@@ -10,6 +10,7 @@ from pertoken.adapters.history_files import read_history_file
 from pertoken.capacity.history.value import History, HistoryError, ServiceHistory, joined
 from pertoken.domain.service import ServiceSpec
 
+PROMETHEUS = "prometheus"
 SHOWN = 10  # names of series in a message
 
 
@@ -34,6 +35,23 @@ def read_histories(options: Sequence[str], services: Sequence[ServiceSpec]) -> t
         return (joined(histories) if histories else History(0, ())), mistakes
     except HistoryError as error:
         return History(0, ()), [*mistakes, f"--history: {error}"]
+
+
+def read_prometheus(url: str | None, services: Sequence[ServiceSpec], days: int) -> tuple[History, list[str]]:
+    """The history of the last days out of Prometheus, or of what speaks its API; and what was wrong."""
+    # The client library takes a second to load, which histories in files do not need.
+    from pertoken.adapters.prometheus.demand import read_demand  # noqa: PLC0415
+    from pertoken.adapters.prometheus.history import HistoryUnavailable  # noqa: PLC0415
+    from pertoken.adapters.prometheus.profile import MetricsProfile, ProfileError  # noqa: PLC0415
+
+    if url is None:
+        return History(0, ()), ["--prometheus-url: missing; expected http(s)://host[:port] with --history prometheus"]
+    try:
+        return read_demand(MetricsProfile(url), services, days), []
+    except ProfileError as error:
+        return History(0, ()), [f"--prometheus-url {url}: {error}"]
+    except HistoryUnavailable as error:
+        return History(0, ()), [f"--history prometheus: {error}"]
 
 
 def split(option: str) -> tuple[str, str, str]:

@@ -140,6 +140,18 @@ def traffic_query(row: EngineMetrics, asked: HistoryQuery, signal: Signal, step:
     return f"sum({' or '.join(f'max by ({server}) (sum by ({scrape}) ({increase}))' for increase in grown)})"
 
 
+def gauge_query(row: EngineMetrics, asked: HistoryQuery, signals: Sequence[Signal]) -> str:
+    """PromQL of the sum of a service's gauges at the step's end; empty where the engine has none of them."""
+    server = f"namespace, pod, {INSTANCE}"
+    scrape = ", ".join((server, JOB, *REPLICA_LABELS))
+    sums = []
+    for signal in signals:
+        shown = [_matched(gauge.metric, asked, row) for gauge in row.gauges.get(signal, ())]
+        if shown:
+            sums.append(f"sum({' or '.join(f'max by ({server}) (sum by ({scrape}) ({each}))' for each in shown)})")
+    return " + ".join(sums)
+
+
 def _replicas(
     source: Ranges, asked: HistoryQuery, row: EngineMetrics, moments: Sequence[float], step: float
 ) -> tuple[dict[str, list[float]], set[int], str]:
