@@ -81,10 +81,12 @@ def test_the_document_has_what_others_rely_on(run):
         assert 0.6 < service["backtest"]["p90_coverage"] <= 1
         assert service["backtest"]["p90_coverage_low"] <= service["backtest"]["p90_coverage"]
         assert service["request"] == {
-            "input_tokens": pytest.approx(900, 0.02),
-            "output_tokens": pytest.approx(150, 0.02),
+            "input_tokens": pytest.approx(900, 0.001),
+            "output_tokens": pytest.approx(150, 0.001),
             "assumed": [],
         }
+    seconds = document["services"][0]["forecast"][0]
+    assert seconds["p50_tokens_per_s"] == pytest.approx(1050 * seconds["p50_requests_per_s"], rel=1e-3)
     assert [service["name"] for service in document["services"]] == ["chat", "code"]
     (pool,) = document["pools"]
     assert [len(pool["gpus_by_hour"][key]) for key in ("p50", "p90")] == [2 * DAY, 2 * DAY]
@@ -127,6 +129,7 @@ def test_the_table_names_units_and_what_was_assumed(run):
     assert answer.exit_code == 0, answer.output
     for words in ("tok/s", "GPUs", "P90 held", "USD/month", "history tells no input_tokens, output_tokens", "UTC"):
         assert words in answer.stdout
+    assert "taken with 1000 input and 200 output tokens a request" in answer.stdout
 
 
 PLAN = """

@@ -74,7 +74,7 @@ def demand_of(history: ServiceHistory, shape: Shape) -> Demand:
         if mean is None:
             assumed.append(name)
         means.append(given if mean is None else mean)
-    load = Load(means[0], max(means[1], 1.0)).rounded()
+    load = Load(means[0], max(means[1], 1.0))
     in_tokens = np.where(np.isfinite(inputs), inputs, requests * means[0])
     out_tokens = np.where(np.isfinite(outputs), outputs, requests * means[1])
     return Demand((in_tokens + out_tokens) / SECONDS_PER_HOUR, load, history.peak, tuple(assumed))

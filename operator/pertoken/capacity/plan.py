@@ -43,7 +43,7 @@ class Changes:
         seen = demand.load
         inputs = seen.input_tokens if self.input_tokens is None else self.input_tokens
         outputs = seen.output_tokens if self.output_tokens is None else self.output_tokens
-        return Load(inputs, outputs).rounded()
+        return Load(inputs, outputs)
 
 
 UNCHANGED = Changes()
@@ -137,7 +137,7 @@ def _service(spec: ServiceSpec, common: _Common, needs: Needs, past: Needs) -> S
     name, asked, draws = str(spec.key), common.asked, common.foresight.draws
     demand, outlook = common.foresight.demands[name], common.foresight.outlooks[name]
     load = common.changes.load(demand)
-    replicas, refused = replicas_of(spec, common.pools, load, common.models)
+    replicas, refused = replicas_of(spec, common.pools, load.rounded(), common.models)
     if not replicas:
         return [_mistake(name, each) for each in refused]
     factors = factors_of(spec, asked) * common.changes.demand

@@ -17,7 +17,7 @@ def demand_remarks(demand: Demand, history: ServiceHistory) -> list[str]:
     """Of its past."""
     remarks = []
     if demand.assumed:
-        shape = f"{demand.load.input_tokens:g} input and {demand.load.output_tokens:g} output tokens a request"
+        shape = f"{demand.load.input_tokens:.0f} input and {demand.load.output_tokens:.0f} output tokens a request"
         remarks.append(f"history tells no {', '.join(demand.assumed)}: taken with {shape}")
     if not np.isfinite(history.peak).any():
         remarks.append(f"history has no bins inside the hour: bursts taken as {demand.usual_peak:g} times its mean")
