@@ -8,6 +8,7 @@ import pytest
 
 import pertoken
 from pertoken.accounting import tuning as accounting
+from pertoken.capacity import tuning as capacity
 from pertoken.capacity.purchase import tuning as purchasing
 from pertoken.forecast import tuning as forecast
 from pertoken.numbers import numbers_of
@@ -25,6 +26,23 @@ ALLOWED = {
     ("accounting/statement.py", "_LEAST_PLACES"): "places of a price",
     ("accounting/ledger.py", "_PLANNERS_LEDGER"): "place in a saved form",
     ("capacity/purchase/document.py", "SHARE_PLACES"): "places of a printed share",
+    ("capacity/again.py", "DAYS_PER_WEEK"): "of the calendar",
+    ("capacity/document.py", "PLACES"): "places of a printed share",
+    ("capacity/exports/patch.py", "MEDIAN"): "per cent, by definition",
+    ("capacity/forecast/days.py", "DAYS_PER_WEEK"): "of the calendar",
+    ("capacity/forecast/misses.py", "LEVELS"): "a grid to interpolate on",
+    ("capacity/forecast/models.py", "_DAILY"): "four weeks, by the model's name",
+    ("capacity/forecast/outlook.py", "MEDIAN"): "per cent, by definition",
+    ("capacity/forecast/outlook.py", "P90"): "per cent, by definition",
+    ("capacity/forecast/outlook.py", "_TWO_SIDED_95"): "of the normal distribution",
+    ("capacity/futures.py", "MEDIAN"): "per cent, by definition",
+    ("capacity/futures.py", "confidence"): "the API's default",
+    ("capacity/history/bins.py", ""): "digits of a time in seconds",
+    ("capacity/history/table.py", "CHUNK"): "rows that are held as text",
+    ("capacity/history/table.py", "have"): "columns in a message",
+    ("capacity/spec.py", "horizon_days"): "the API's default",
+    ("capacity/spec.py", "confidence"): "the API's default",
+    ("capacity/spec.py", "history_days"): "the API's default",
     ("planner/memory.py", "_LEDGER"): "place in a saved form",
     ("planner/assessment.py", "PANIC"): "member of an enumeration",
     ("planner/conditions/latency.py", "LARGEST_SECONDS"): "open end of a histogram, in words",
@@ -40,6 +58,13 @@ GROUPS = {
     "sustained": performance.SUSTAINED,
     "calibrating": performance.CALIBRATING,
     "purchasing": purchasing.TUNING,
+    "history": capacity.HISTORY,
+    "demand": capacity.DEMAND,
+    "days": capacity.DAYS,
+    "back-tests": capacity.BACKTEST,
+    "misses": capacity.MISSES,
+    "futures": capacity.FUTURES,
+    "mixes": capacity.MIX,
 }
 
 
@@ -63,7 +88,7 @@ def numbers(path):
 
 
 def places():
-    for layer in ("planner", "accounting", "forecast", "capacity/purchase"):
+    for layer in ("planner", "accounting", "forecast", "capacity"):
         for path in sorted((ROOT / layer).rglob("*.py")):
             if path.name != TUNING:
                 for name, node in numbers(path):

@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 class Shape:
     """Tokens of a request where the history does not tell them."""
 
-    input_tokens: float = 1000.0
-    output_tokens: float = 200.0
+    input_tokens: float = DEMAND.input_tokens
+    output_tokens: float = DEMAND.output_tokens
 
 
 USUAL_SHAPE = Shape()

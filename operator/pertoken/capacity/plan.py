@@ -174,7 +174,7 @@ def _peaks(demand: Demand, draws: Draws) -> Floats:
 def factors_of(spec: ServiceSpec, asked: Asked) -> Floats:
     """Growth and declared events by the hour of the horizon."""
     hours = np.arange(asked.hours)
-    factors = (1.0 + asked.spec.growth_per_month) ** ((hours + 0.5) / (DAYS_PER_MONTH * HOURS_PER_DAY))
+    factors = (1.0 + asked.spec.growth_per_month) ** ((hours + 1 / 2) / (DAYS_PER_MONTH * HOURS_PER_DAY))
     times = asked.history.end_s + hours * SECONDS_PER_HOUR
     for event in asked.spec.events:
         if not event.services or spec.key in event.services:

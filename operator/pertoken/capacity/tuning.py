@@ -34,6 +34,7 @@ class DayNumbers:
     shape_doubt: float = number(2.0, "days", "measured on 74 series (docs/capacity.md): as much of the common shape")
     shape_days: int = number(28, "days", "guess: older days do not shape the hours")
     shape_memory: float = number(0.93, "weight of a day over the next one's", "guess")
+    least_levels: int = number(4, "days", "by contract: a model of the library cannot be fitted to fewer")
     level_days: int = number(56, "days", "guess: older days do not tell the level")
     most_growth: float = number(3.0, "times the highest recent day", "guess: most that a trend is followed")
 
@@ -98,6 +99,10 @@ PRIOR_MISSES = (
 class DemandNumbers:
     """What the past says of requests and of the minutes inside an hour."""
 
+    input_tokens: float = number(1000.0, "tokens", "convention: of `pertoken curve`, where nobody tells")
+    output_tokens: float = number(200.0, "tokens", "convention: of `pertoken curve`, where nobody tells")
+    least_growth: float = number(-0.9, "per 30 days", "guess: less than a tenth left is no growth but an end")
+    most_growth: float = number(10.0, "per 30 days", "guess: more is a slip of the keyboard")
     request_days: int = number(14, "days", "guess: they tell the mean request")
     usual_peak: float = number(
         1.2, "times the hour's mean", "measured on 13 recorded series of short bins (1.07 to 2.6): their median"

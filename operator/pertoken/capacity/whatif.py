@@ -12,6 +12,7 @@ from typing import Final
 
 from pertoken.capacity.asked import Asked
 from pertoken.capacity.plan import UNCHANGED, Changes
+from pertoken.capacity.tuning import DEMAND
 from pertoken.catalog.lookup import Catalog, Unknown
 from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.catalog.prices import list_price
@@ -198,9 +199,6 @@ def _share(key: str, value: str) -> float:
         raise WhatIfError(f"{key}={value}: {error}") from None
 
 
-LEAST_GROWTH, MOST_GROWTH = -0.9, 10.0  # share per month
-
-
 def share_of(text: str) -> float:
     """A growth per month: ``5%`` or ``0.05``.
 
@@ -212,6 +210,6 @@ def share_of(text: str) -> float:
         share = float(plain.removesuffix("%")) / (PER_CENT if plain.endswith("%") else 1.0)
     except ValueError:
         share = float("nan")
-    if not LEAST_GROWTH <= share <= MOST_GROWTH:
+    if not DEMAND.least_growth <= share <= DEMAND.most_growth:
         raise ValueError("expected a share per month such as 5% or 0.05, from -90% to 1000%")
     return share

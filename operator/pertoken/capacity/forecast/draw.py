@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertoken.capacity.forecast.backtest import Origins
+from pertoken.capacity.forecast.days import WEEK
 from pertoken.capacity.forecast.misses import LEVELS, SCORES, restored, span_of
 from pertoken.capacity.forecast.outlook import Outlook
 from pertoken.capacity.tuning import FUTURES
@@ -22,7 +23,6 @@ from pertoken.units import HOURS_PER_DAY
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_DAYS_PER_WEEK = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ def draw(origins: Origins, resamples: int, seed: int) -> Draws:
     """Draw what futures repeat. Equal arguments give equal draws."""
     generator = np.random.default_rng(seed)
     hours = origins.horizon
-    long = origins.length >= FUTURES.least_weeks * _DAYS_PER_WEEK * HOURS_PER_DAY
+    long = origins.length >= FUTURES.least_weeks * WEEK
     block = (FUTURES.block_days if long else 1) * HOURS_PER_DAY
     starts = np.array(origins.hours, dtype=np.int64)
     origin = np.full((resamples, hours), -1, dtype=np.int64)
@@ -111,7 +111,7 @@ def _scores(outlook: Outlook) -> Floats:
         part = outlook.miss[:, spans == span]
         known = part[np.isfinite(part)]
         if len(known):
-            ranks = np.searchsorted(np.sort(known), part, side="right") - 0.5
+            ranks = np.searchsorted(np.sort(known), part, side="right") - 1 / 2
             scores[:, spans == span] = np.where(
                 np.isfinite(part), np.interp(ranks / len(known), LEVELS, SCORES), np.nan
             )

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 _NORMAL: Final = NormalDist()
 LEVELS: Final[Floats] = np.array([0.005, 0.01, 0.02, *np.arange(0.04, 0.97, 0.03), 0.98, 0.99, 0.995])
 SCORES: Final[Floats] = np.array([_NORMAL.inv_cdf(level) for level in LEVELS])
-_MIDDLE: Final = 0.5
+_MIDDLE: Final = 1 / 2
 
 
 def span_of(leads: int) -> NDArray[np.int64]:

@@ -21,7 +21,6 @@ from pertoken.units import HOURS_PER_DAY
 Floats = NDArray[np.float64]
 NAIVE: Final = "seasonal naive"
 COMBINED: Final = "combined"
-LEAST_LEVELS: Final = 4  # days of which a model of the library can be fitted
 
 
 def seasonal_naive(values: Floats, hours: int) -> Floats:
@@ -42,7 +41,7 @@ def _by_days(level: Level) -> Callable[[DayTypes, int], Floats]:
     def path(types: DayTypes, hours: int) -> Floats:
         days = -(-hours // HOURS_PER_DAY)
         recent = types.levels[-DAYS.level_days :]
-        levels = level(recent, days) if len(recent) >= LEAST_LEVELS else np.full(days, recent.mean())
+        levels = level(recent, days) if len(recent) >= DAYS.least_levels else np.full(days, recent.mean())
         most = DAYS.most_growth * float(recent.max())
         return types.hours(np.clip(levels, 0.0, most), hours)
 

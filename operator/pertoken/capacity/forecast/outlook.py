@@ -148,5 +148,5 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     """95 % interval of a share that was observed `count` times (Wilson 1927)."""
     z2 = _TWO_SIDED_95**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _TWO_SIDED_95 / (1 + z2 / count) * sqrt(share * (1 - share) / count + z2 / (4 * count * count))
+    half = _TWO_SIDED_95 / (1 + z2 / count) * sqrt(share * (1 - share) / count + z2 / ((2 * count) ** 2))
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -44,7 +44,7 @@ def busiest(rates: Floats, peaks: Floats, lead_seconds: float) -> Floats:
         peaks: busiest minutes of the hour over its mean.
         lead_seconds: from a need to a replica that serves.
     """
-    share = min(1.0, 0.5 + lead_seconds / SECONDS_PER_HOUR)
+    share = min(1.0, 1 / 2 + lead_seconds / SECONDS_PER_HOUR)
     ahead = np.diff(rates, axis=1, append=rates[:, -1:])
     ahead *= share
     np.maximum(ahead, 0.0, out=ahead)
