@@ -246,12 +246,11 @@ def _cases(work: float, misses: Floats, horizon: Horizon, tuning: Forecasting) -
     trust = independent / (independent + 1.0)
     spread = tuning.guessed_deviation * sqrt(horizon.lead / (2 * SECONDS_PER_MINUTE))
     deviation = min(spread, tuning.most_headroom)
-    least = tuning.least_case * work
     guesses = len(NORMAL_CASES)
     cases = np.empty((guesses + len(misses), 2))
-    cases[:guesses] = [(max(work + work * deviation * z, least), (1.0 - trust) * share) for z, share in NORMAL_CASES]
+    cases[:guesses] = [(max(work + work * deviation * z, 0.0), (1.0 - trust) * share) for z, share in NORMAL_CASES]
     if len(misses):
-        cases[guesses:, 0] = np.maximum(work + misses, least)
+        cases[guesses:, 0] = np.maximum(work + misses, 0.0)
         cases[guesses:, 1] = trust * weights / whole
     return cases, trust
 
@@ -302,7 +301,7 @@ def _weights(experts: Floats, judged: tuple[Integers, Integers], series: Floats,
         return np.array([1.0, 1.0, 0.0, 0.0]) / 2.0
     ages = memory.of(len(said), tuning.loss_half_life)
     losses = ages @ np.abs(experts[said] - series[true][:, None]) / ages.sum()
-    scores = (losses + tuning.least_loss * (series.sum() / len(series)) + TINY) ** -tuning.sharpness
+    scores = (losses + TINY * (1.0 + series.sum())) ** -tuning.sharpness
     weights: Floats = scores / scores.sum()
     return weights
 

@@ -87,7 +87,7 @@ class KneeEvidence:
 
     def noise(self, tuning: Knee) -> float:
         """Variance of the share about the curve: the curve's own error, and chance among few requests."""
-        by_chance = max(self.share * (1.0 - self.share), tuning.least_chance) / max(self.requests, 1.0)
+        by_chance = self.share * (1.0 - self.share) / max(self.requests, 1.0)
         return tuning.share_deviation**2 / self.minutes + by_chance
 
 
@@ -111,9 +111,8 @@ def learn(knee: SloKnee, seen: KneeEvidence, percentile: int, tuning: Knee = KNE
     if seen.utilization < knee.value:
         owed = min(seen.lately, 1.0 - seen.share) / (1.0 - percentile / PER_CENT) - 1.0
         calm -= tuning.owed_rate * seen.minutes * min(max(owed, 0.0), 1.0)
-    moved = min(max(gain * missing, -tuning.largest_step), tuning.largest_step)
     return SloKnee(
-        min(max(calm - moved, tuning.least), tuning.most),
+        min(max(calm - gain * missing, tuning.least), tuning.most),
         min(variance * (1.0 - gain * per_knee), tuning.prior_deviation**2),
         min(max(knee.apart + apart_gain * missing, 0.0), tuning.most_apart),
         min(apart_variance * (1.0 - apart_gain * by_load), tuning.apart_deviation**2),

@@ -28,7 +28,6 @@ class Forecasting:
     loss_half_life: float = number(340.0, "s", "guess: memory of the experts' losses")
     miss_half_life: float = number(690.0, "s", "guess: memory of what the mixture missed")
     sharpness: float = number(4.0, "exponent", "guess: weight of an expert = (its mean absolute error) ^ -sharpness")
-    least_loss: float = number(0.001, "of mean demand", "guess: experts that hardly err weigh alike")
     trend_damping: float = number(0.7, "of the slope at the lead", "guess")
     most_growth: float = number(1.5, "times the present level", "guess: most that a trend is followed")
     most_headroom: float = number(0.5, "of the forecast", "guess: unless more was asked for within the history")
@@ -37,7 +36,6 @@ class Forecasting:
         "of the forecast, at a lead of two minutes",
         "guess: grows with the root of the lead until errors are known",
     )
-    least_case: float = number(0.05, "of the forecast", "guess: demand never falls below it at once")
     growth_windows: float = number(1.5, "rate windows", "guess: a sample this old still tells how a queue grew")
 
 
@@ -57,13 +55,11 @@ class Knee:
     )
     prior_deviation: float = number(0.06, "of the modelled rate", "guess: how far services differ from the prior")
     share_deviation: float = number(0.02, "share of requests, in one minute", "guess: error of the curve")
-    least_chance: float = number(0.01, "variance of one request's outcome", "guess: no misses among few prove little")
     drift_deviation: float = number(0.01, "of the modelled rate", "guess: traffic changes its ways within a minute")
     pull: float = number(0.008, "of the way to the prior per observed minute", "guess")
     owed_rate: float = number(
         0.04, "of the modelled rate, within a minute", "guess: where twice what is allowed misses"
     )
-    largest_step: float = number(0.15, "of the modelled rate", "guess: most that one cycle moves it by")
     least: float = number(0.6, "of the modelled rate", "guess")
     most: float = number(1.6, "of the modelled rate", "guess")
     most_surprise: float = number(2.0, "standard deviations", "guess: more is an accident, not the knee")
