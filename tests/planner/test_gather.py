@@ -10,7 +10,7 @@ from states import NOW, Variant, memory_of, pod, service_state, world_of
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.cluster import WorkloadMissing
 from pertoken.domain.identity import PodKey
-from pertoken.domain.service import EngineKind, ModelSpec
+from pertoken.domain.service import EngineKind, ModelSpec, Parallelism
 from pertoken.domain.signal import Signal
 from pertoken.domain.world import PoolView
 from pertoken.performance.calibrate import Calibration
@@ -220,3 +220,15 @@ def test_the_builder_of_states_makes_what_a_plan_begins_with():
     assert state.variants[0].memory.calibration.samples == 100
     assert state.catalog is SHIPPED
     assert PodKey("llm", "a100-0") in state.snapshot.pods
+
+
+def test_expert_parallelism_spreads_the_experts_of_a_mixture():
+    """Data-parallel ranks that share their experts read and keep a part of them each."""
+    mixture = ModelSpec("Qwen/Qwen3-30B-A3B", "chat")
+    alone, shared = (
+        service_state(Variant(variant_spec(parallelism=Parallelism(data=4, expert=expert))), model=mixture).variants[0]
+        for expert in (1, 4)
+    )
+
+    assert shared.base_model.expert_bytes == pytest.approx(alone.base_model.expert_bytes / 4)
+    assert shared.base_model.kv_capacity > alone.base_model.kv_capacity

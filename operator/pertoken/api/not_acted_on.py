@@ -36,7 +36,6 @@ SERVICE_FIELDS = (
     Inert("spec.objective.latency", "stallMilliseconds"),
     Inert("spec.variants[]", "role", _is_not("Combined")),
     Inert("spec.variants[]", "engine", _is("sglang")),
-    Inert("spec.variants[].parallelism", "expert", _is_not(1)),
 )
 
 POOL_FIELDS = (Inert("spec", "priceFrom"),)
