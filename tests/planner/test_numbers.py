@@ -8,6 +8,7 @@ import pytest
 
 import pertoken
 from pertoken.accounting import tuning as accounting
+from pertoken.calculators import tuning as advising
 from pertoken.capacity import tuning as capacity
 from pertoken.capacity.purchase import tuning as purchasing
 from pertoken.forecast import tuning as forecast
@@ -65,6 +66,7 @@ GROUPS = {
     "misses": capacity.MISSES,
     "futures": capacity.FUTURES,
     "mixes": capacity.MIX,
+    "advising": advising.TUNING,
 }
 
 

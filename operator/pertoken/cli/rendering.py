@@ -60,6 +60,15 @@ def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     print(text.getvalue(), end="")
 
 
+def print_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The same for rows with long words at their end: nothing is cut, a narrow terminal wraps the words."""
+    lines = [list(columns), *(list(row) for row in rows)]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line[:-1], widths, strict=False)]
+        print("  ".join([*cells, line[-1]]).rstrip())
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[int] = ()) -> None:
     """Columns of figures, right-aligned but for the last; marked rows are bold on a terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.lookup import SHIPPED, Unknown, hides_quantization, quantization_of
+from pertoken.catalog.lookup import SHIPPED, Catalog, Unknown, hides_quantization, quantization_of
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, find_precision
 from pertoken.catalog.prices import list_price
@@ -97,10 +98,20 @@ class RequestOptions:
     percentile: int = 95
 
 
-def resolve(deployment: DeploymentOptions, request: RequestOptions) -> Subject:
-    """Look everything up; mistakes end the command, all of them at once."""
-    model, gpu = SHIPPED.model(deployment.model), SHIPPED.gpu(deployment.gpu)
-    mistakes = [
+def resolve(
+    deployment: DeploymentOptions, request: RequestOptions, catalog: Catalog = SHIPPED, before: Sequence[str] = ()
+) -> Subject:
+    """Look everything up; mistakes end the command, all of them at once.
+
+    Args:
+        deployment: what runs.
+        request: what is asked of it.
+        catalog: in which it is looked up.
+        before: mistakes in other options, which are told with these.
+    """
+    model, gpu = catalog.model(deployment.model), catalog.gpu(deployment.gpu)
+    mistakes = list(before)
+    mistakes += [
         f"{option}: {value!r}: {looked_up}"
         for option, value, looked_up in (("--model", deployment.model, model), ("--gpu", deployment.gpu, gpu))
         if isinstance(looked_up, Unknown)
