@@ -43,3 +43,13 @@ def test_futures_and_past_weigh_the_same_however_many_weeks_there_are():
 
     assert both.pools[0].gpus.mean() == pytest.approx((5 + 1.5) / 2)
     assert (both.confidence, both.pools[0].gpus_per_node, both.pools[0].existing) == (95.0, 8, 4)
+
+
+def test_what_suffices_is_what_the_futures_alone_need():
+    pool = PoolSpec("a", "h100-sxm")
+    drawn = np.arange(30).reshape(10, 3)
+    futures = Futures((PoolFutures(pool, drawn, 0),), 3)
+    both = to_buy_for(futures, Futures((PoolFutures(pool, np.full((2, 3), 99), 0),), 3)).pools[0]
+
+    assert both.again == 10
+    np.testing.assert_array_equal(both.quantile(90), futures.pools[0].quantile(90))

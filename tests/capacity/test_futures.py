@@ -43,6 +43,11 @@ def test_what_is_no_count_is_refused(counts, start, node, said):
         PoolFutures(H100, counts, start, node)
 
 
+def test_futures_without_a_forecast_are_refused():
+    with pytest.raises(FuturesError, match="4 rows of the past; expected fewer than 4"):
+        PoolFutures(H100, COUNTS, 0, again=4)
+
+
 @pytest.mark.parametrize(
     ("pools", "hours", "confidence", "said"),
     [

@@ -56,6 +56,21 @@ def test_all_futures_are_weighed():
     assert plan.pools[0].reserved[0].idle_usd_per_day == pytest.approx(1 / 3 * 24 * 1.20)
 
 
+def test_past_weeks_weigh_in_money_and_not_in_what_suffices():
+    """Forecasts of 4 and of 6 GPUs, and twice a past of 1: the mean costs, the forecasts' P90 must be there."""
+    pool = replace(futures([4] * 24, [6] * 24, [1] * 24, [1] * 24).pools[0], again=2)
+    given = Futures((pool,), pool.hours)
+    free = purchase(given, options())
+
+    assert free.usd_per_month == pytest.approx(730 * 3 * 2.00)
+    assert free.pools[0].on_demand.peak_gpus == int(pool.quantile(90).max()) == 6
+    assert purchase(given, options(spot=Spot(Decimal("0.50"), 0.1, 0.5))).pools[0].spot.peak_gpus == 3
+    reserved = purchase(given, options(MONTH))
+    assert (nodes(reserved), reserved.pools[0].on_demand.peak_gpus) == ({("1 month", 0): 1}, 5)
+    assert reserved.compared.peak_reserved == pytest.approx(730 * 6 * 1.20)
+    assert nodes(purchase(given, options(MONTH, ceiling=3))) == {("1 month", 0): 3}
+
+
 def test_what_is_committed_is_used_first_and_shown_when_idle():
     pool = replace(H100, committed_gpus=2)
     plan = purchase(futures(DAY, pool=pool), options(MONTH, committed_usd_per_gpu_hour=Decimal(1)))

@@ -110,6 +110,16 @@ def test_a_shortfall_is_the_answer_no_with_its_hour(run):
     assert pool["short_gpus"] == pool["peak_gpus"] - 1
 
 
+def test_the_peak_that_is_bought_is_the_peak_that_is_needed(run):
+    """A history that grows: its last weeks, which purchases weigh too, never needed as many GPUs."""
+    history = [HEADER, *rows("chat", 8, 400_000)]
+    answer = run("-o", "json", "--growth", "300%", manifest=manifests("chat", gpus=500), history=history)
+
+    document = json.loads(answer.stdout)
+    (pool,), (bought,) = document["pools"], document["purchase"]["on_demand"]
+    assert bought["peak_gpus"] == pool["peak_gpus"] > 1
+
+
 def test_growth_and_confidence_ask_for_more(run):
     history = [HEADER, *rows("chat", 8, 400_000)]
 

@@ -3,7 +3,8 @@
 A reservation pays or not by how many hours of its whole term need it. For that the hours of the last weeks are as good
 a witness as a forecast, whose futures spread the wider the worse demand can be foretold; a mean of both beats either
 (forecasts are combined: J. M. Bates, C. W. J. Granger, *The Combination of Forecasts*, OR Quarterly 20(4), 1969).
-`docs/purchase.md` has what it is worth.
+`docs/purchase.md` has what it is worth. What suffices at the plan's confidence is asked of the futures alone
+(`PoolFutures.sufficient`).
 """
 
 from __future__ import annotations
@@ -54,4 +55,4 @@ def to_buy_for(futures: Futures, past: Futures) -> Futures:
 
 
 def _both(futures: PoolFutures, past: PoolFutures, rows: Ints) -> PoolFutures:
-    return replace(futures, gpus=np.concatenate([futures.gpus, past.gpus[rows]]))
+    return replace(futures, gpus=np.concatenate([futures.gpus, past.gpus[rows]]), again=len(rows))

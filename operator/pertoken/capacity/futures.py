@@ -36,6 +36,8 @@ class PoolFutures:
         gpus_per_node: units of the resource on one node; 1 where nobody says how large the nodes are.
         existing: GPUs of the pool today: fixed capacity or what nodes were counted to have, `max_gpus` not applied;
             None where it is not known.
+        again: how many of the last rows are no forecasts but past weeks that come again: they weigh in what things
+            cost, and not in what suffices at the plan's confidence.
     """
 
     pool: PoolSpec
@@ -43,12 +45,14 @@ class PoolFutures:
     start_s: int
     gpus_per_node: int = 1
     existing: int | None = None
+    again: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what is no count of GPUs.
 
         Raises:
-            FuturesError: the array has not two dimensions, no cell, or a negative one; or the start is no whole hour.
+            FuturesError: the array has not two dimensions, no cell, or a negative one; no row is a forecast; or the
+                start is no whole hour.
         """
         if self.gpus.ndim != 2 or self.gpus.size == 0:
             raise FuturesError(f"pool {self.name}: GPUs of shape {self.gpus.shape}; expected resamples by hours")
@@ -56,6 +60,8 @@ class PoolFutures:
             raise FuturesError(f"pool {self.name}: {int(self.gpus.min())} GPUs; expected 0 or more")
         if self.start_s % SECONDS_PER_HOUR:
             raise FuturesError(f"pool {self.name}: start {self.start_s} s; expected a whole hour")
+        if not 0 <= self.again < len(self.gpus):
+            raise FuturesError(f"pool {self.name}: {self.again} rows of the past; expected fewer than {len(self.gpus)}")
         if self.gpus_per_node < 1:
             raise FuturesError(f"pool {self.name}: {self.gpus_per_node} GPUs per node; expected 1 or more")
 
@@ -81,7 +87,12 @@ class PoolFutures:
 
     def quantile(self, per_cent: float) -> NDArray[np.int64]:
         """GPUs by hour that `per_cent` of the futures do not exceed in that hour: one of the counts, never between."""
-        return np.quantile(self.gpus, per_cent / PER_CENT, axis=0, method="inverted_cdf").astype(np.int64)
+        return self.sufficient(self.gpus, per_cent)
+
+    def sufficient(self, counts: NDArray[np.int64], per_cent: float) -> NDArray[np.int64]:
+        """The same of other ``[resample, hour]`` counts with the rows of this pool: of its forecasts alone."""
+        drawn = counts[: len(counts) - self.again]
+        return np.quantile(drawn, per_cent / PER_CENT, axis=0, method="inverted_cdf").astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

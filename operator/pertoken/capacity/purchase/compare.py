@@ -9,7 +9,6 @@ import numpy as np
 
 from pertoken.capacity.purchase.bill import PoolBill, per_month
 from pertoken.capacity.purchase.need import Need
-from pertoken.units import PER_CENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def compare(need: Need, bill: PoolBill, confidence: float) -> Comparison:
 
 
 def _peak_reserved(need: Need, bill: PoolBill, confidence: float) -> float | None:
-    peak = int(np.quantile(need.nodes, confidence / PER_CENT, axis=0, method="inverted_cdf").max())
+    peak = int(need.futures.sufficient(need.nodes, confidence).max())
     prices = [
         float(offer.usd_per_gpu_hour)
         for offer in need.options.reserved

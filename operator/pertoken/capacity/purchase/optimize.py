@@ -24,7 +24,6 @@ from pertoken.capacity.purchase.ladder import Ladder, ladder_of
 from pertoken.capacity.purchase.need import Need
 from pertoken.capacity.purchase.orders import Order, Period, last_hour, periods_of, possible_orders
 from pertoken.capacity.purchase.tuning import TUNING
-from pertoken.units import PER_CENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +159,7 @@ def _floor_nodes(need: Need, period: Period, confidence: float) -> int:
     ceiling = need.options.on_demand.max_nodes
     if ceiling is None or period.begin >= need.futures.hours:
         return 0
-    wanted = need.nodes[:, period.begin : period.end]
-    high = np.quantile(wanted, confidence / PER_CENT, axis=0, method="inverted_cdf")
+    high = need.futures.sufficient(need.nodes[:, period.begin : period.end], confidence)
     return max(0, int(high.max()) - ceiling)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pertoken.capacity.futures import Futures
-from pertoken.capacity.purchase.bill import Counts, Floats, PoolBill, bill_of, per_month, used_share
+from pertoken.capacity.purchase.bill import Floats, PoolBill, bill_of, per_month, used_share
 from pertoken.capacity.purchase.compare import Comparison, compare
 from pertoken.capacity.purchase.need import Need, need_of
 from pertoken.capacity.purchase.optimize import Bought, least_cost
@@ -65,7 +65,13 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Hourly:
-    """What is bought by the hour: mean GPU-hours of a month, most GPUs at the plan's confidence, USD of a month."""
+    """What is bought by the hour.
+
+    Attributes:
+        gpu_hours_per_month: mean of all futures.
+        peak_gpus: most of any hour at the plan's confidence; without commitments, reservations and spot it is the
+            pool's own peak, in whole nodes.
+    """
 
     gpu_hours_per_month: float
     peak_gpus: int
@@ -169,12 +175,12 @@ def _pool(bill: PoolBill, bought: tuple[Bought, ...], confidence: float) -> Pool
         committed=_committed(bill),
         on_demand=Hourly(
             per_month(on_demand.mean(axis=0).sum() * size, hours),
-            _peak(bill.on_demand, confidence) * size,
+            int(need.futures.sufficient(bill.on_demand, confidence).max()) * size,
             per_month(bill.on_demand_usd.mean(axis=0).sum(), hours),
         ),
         spot=Hourly(
             per_month(bill.spot.mean(axis=0).sum() * size * (1.0 - bill.lost), hours),
-            _peak(bill.spot, confidence) * size,
+            int(need.futures.sufficient(bill.spot, confidence).max()) * size,
             per_month(bill.spot_usd.mean(axis=0).sum(), hours),
         ),
         unserved_gpu_hours_per_month=per_month(bill.unserved.mean(axis=0).sum() * size, hours),
@@ -182,10 +188,6 @@ def _pool(bill: PoolBill, bought: tuple[Bought, ...], confidence: float) -> Pool
         usd_per_month_high=_high(bill.usd, confidence),
         compared=compare(need, bill, confidence),
     )
-
-
-def _peak(nodes: Counts, confidence: float) -> int:
-    return int(np.quantile(nodes, confidence / PER_CENT, axis=0, method="inverted_cdf").max())
 
 
 def _committed(bill: PoolBill) -> Committed:
