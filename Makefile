@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning purchases bench-speed plan-speed plan-tests sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning purchases bench-speed plan-speed plan-tests sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -88,6 +88,11 @@ image: install ## the operator's image, built here without a container daemon (r
 image-test: image ## what is in it, and the chart's pod on its root file system against a real control plane
 	@$(BIN)/sandbox binaries
 	@PERTOKEN_IMAGE=.cache/image $(BIN)/pytest tests/image $(ARGS)
+
+page-test: install ## the plan's page in a real browser: widths, schemes, paper; pictures in .cache/page (chromium, opt-in)
+	@chromium=$$(command -v chromium chromium-browser google-chrome | head -1); \
+	  [ -n "$$chromium" ] || { echo "make: chromium is needed (Debian: apt-get install chromium)"; exit 1; }; \
+	  PERTOKEN_CHROMIUM=$$chromium $(BIN)/pytest tests/page -n 0 $(ARGS)
 
 peers: install ## the real HPA controller, the real KEDA and pertoken, live on the same trace (20 minutes, opt-in)
 	@$(BIN)/python -m pertoken_sandbox.peers $(ARGS)

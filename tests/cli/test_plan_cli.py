@@ -120,6 +120,26 @@ def test_the_peak_that_is_bought_is_the_peak_that_is_needed(run):
     assert bought["peak_gpus"] == pool["peak_gpus"] > 1
 
 
+def test_a_page_is_written_beside_the_answer(run, tmp_path):
+    history = [HEADER, *rows("chat", 8, 400_000)]
+    file = tmp_path / "plan.html"
+    answer = run("-o", "json", "--html", str(file), manifest=manifests("chat", gpus=500), history=history)
+
+    page = file.read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert f'value="{json.loads(answer.stdout)["purchase"]["usd_per_month"]}"' in page
+
+
+def test_a_page_that_cannot_be_written_is_bad_input(run, tmp_path):
+    history = [HEADER, *rows("chat", 8, 400_000)]
+    answer = run("--html", str(tmp_path / "none" / "plan.html"), manifest=manifests("chat"), history=history)
+
+    assert answer.exit_code == 2
+    assert "plan.html: No such file or directory; expected a file that can be written" in answer.output.replace(
+        "\n", " "
+    )
+
+
 def test_growth_and_confidence_ask_for_more(run):
     history = [HEADER, *rows("chat", 8, 400_000)]
 

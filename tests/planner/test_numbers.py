@@ -19,6 +19,7 @@ from pertoken.planner import tuning as planner
 ROOT = Path(pertoken.__file__).parent
 PLAIN = (0, 1, 2)
 TUNING = "tuning.py"
+DRAWN = "capacity/report/"  # the plan's page: what it shows was decided before
 PROVENANCE = ("measured on ", "convention", "by contract", "by definition", "guess")
 # What decides nothing, by file and name.
 ALLOWED = {
@@ -92,7 +93,7 @@ def numbers(path):
 def places():
     for layer in ("planner", "accounting", "forecast", "capacity"):
         for path in sorted((ROOT / layer).rglob("*.py")):
-            if path.name != TUNING:
+            if path.name != TUNING and not path.relative_to(ROOT).as_posix().startswith(DRAWN):
                 for name, node in numbers(path):
                     yield path.relative_to(ROOT).as_posix(), name, node
 

@@ -11,6 +11,7 @@ from pertoken.capacity.futures import Futures, PoolFutures
 from pertoken.capacity.plan import ServicePlan
 from pertoken.capacity.purchase.document import purchase_document
 from pertoken.capacity.shortfall import Shortfall
+from pertoken.capacity.spec import Event
 from pertoken.units import SECONDS_PER_HOUR
 
 Json = dict[str, Any]
@@ -25,13 +26,16 @@ def answer_document(answer: Answer) -> Json:
     futures = planned.futures
     short = {entry.pool: entry for entry in bought.shortfalls}
     return {
+        "name": planned.spec.name,
         "start_s": futures.start_s,
+        "history_hours": planned.history_hours,
         "horizon_days": planned.spec.horizon_days,
         "confidence_percent": futures.confidence,
         "growth_per_month": planned.spec.growth_per_month,
+        "events": [_event(event) for event in planned.spec.events],
         "futures": futures.resamples,
         "services": [_service(service, name, futures) for service, name in _named(planned.services)],
-        "pools": [_pool(pool, short[pool.name], futures) for pool in futures.pools],
+        "pools": [_pool(pool, short[pool.name], bought) for pool in futures.pools],
         "purchase": purchase_document(bought.purchase, bought.budget),
         "what_ifs": [_what_if(words, other, bought) for words, other in answer.what_ifs.items()],
         "unplanned": [str(mistake) for mistake in planned.unplanned],
@@ -137,8 +141,19 @@ def _score(score: Score) -> Json:
     }
 
 
-def _pool(pool: PoolFutures, short: Shortfall, futures: Futures) -> Json:
-    median, chosen = pool.quantile(MEDIAN), pool.quantile(futures.confidence)
+def _event(event: Event) -> Json:
+    return {
+        "name": event.name,
+        "begin_s": event.begin_s,
+        "end_s": event.end_s,
+        "factor": event.factor,
+        "services": [str(key) for key in event.services],
+    }
+
+
+def _pool(pool: PoolFutures, short: Shortfall, bought: Bought) -> Json:
+    median, chosen = pool.quantile(MEDIAN), pool.quantile(bought.planned.spec.confidence)
+    options = bought.options.of(pool)
     return {
         "name": pool.name,
         "accelerator": pool.accelerator,
@@ -146,6 +161,8 @@ def _pool(pool: PoolFutures, short: Shortfall, futures: Futures) -> Json:
         "peak_gpus": short.peak_gpus,
         "existing_gpus": short.existing_gpus,
         "gpus_per_node": pool.gpus_per_node,
+        "lead_s": short.lead_seconds,
+        "on_demand_usd_per_gpu_hour": None if options is None else float(options.on_demand.usd_per_gpu_hour),
         "short_gpus": None if short.existing_gpus is None else short.short_gpus,
         "first_shortfall_s": short.first_shortfall_s,
         "order_by_s": short.order_by_s,

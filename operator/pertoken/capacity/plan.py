@@ -56,6 +56,7 @@ class ServicePlan:
     Attributes:
         load: the mean request that replicas are sized for.
         p50, p90, chosen: tokens per second by the hour: median, P90, and at the plan's confidence.
+        scale: by the hour, tokens of the plan for each of the outlook's: growth, events, what a what-if changes.
         most: replicas by variant, the most of any future and hour.
     """
 
@@ -69,6 +70,12 @@ class ServicePlan:
     replicas: tuple[Replica, ...]
     most: tuple[int, ...]
     remarks: tuple[str, ...]
+    scale: Floats
+
+    def quantile(self, per_cent: float) -> Floats:
+        """Tokens per second by the hour that demand stays below in `per_cent` of cases."""
+        value: Floats = self.outlook.quantile(per_cent) * self.scale
+        return value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +85,7 @@ class Planned:
     Attributes:
         unplanned: services that could not be planned.
         past: the hours of the horizon if the last weeks came again.
+        history_hours: how long a past it rests on.
     """
 
     spec: PlanSpec
@@ -86,6 +94,7 @@ class Planned:
     unplanned: tuple[Mistake, ...]
     remarks: tuple[str, ...]
     past: Futures
+    history_hours: int
 
     @property
     def to_buy_for(self) -> Futures:
@@ -130,7 +139,8 @@ def plan(asked: Asked, foresight: Foresight, changes: Changes = UNCHANGED) -> Pl
     futures, before = (
         Futures(each.futures(asked.history.end_s), asked.hours, asked.spec.confidence) for each in (needs, past)
     )
-    return Planned(asked.spec, tuple(services), futures, tuple(unplanned), asked.history.remarks, before)
+    hours = asked.history.hours
+    return Planned(asked.spec, tuple(services), futures, tuple(unplanned), asked.history.remarks, before, hours)
 
 
 def _service(spec: ServiceSpec, common: _Common, needs: Needs, past: Needs) -> ServicePlan | list[Mistake]:
@@ -150,7 +160,7 @@ def _service(spec: ServiceSpec, common: _Common, needs: Needs, past: Needs) -> S
     p50, p90, chosen = (outlook.quantile(level) * tokens for level in (MEDIAN, P90, asked.spec.confidence))
     counts = tuple(int(count) for count in most)
     remarks = (*demand_remarks(demand, asked.histories[name]), *replica_remarks(replicas, refused, counts))
-    return ServicePlan(spec, demand, load, outlook, p50, p90, chosen, replicas, counts, remarks)
+    return ServicePlan(spec, demand, load, outlook, p50, p90, chosen, replicas, counts, remarks, tokens)
 
 
 def _mistake(name: str, refused: NotSized) -> Mistake:

@@ -22,6 +22,7 @@ class Shortfall:
         short_gpus: GPUs missing in the worst hour.
         order_by_s: the first shortfall less the lead time.
         overdue: whether that lies before now: what is ordered now comes too late for the first hours.
+        lead_seconds: from an order to GPUs that serve.
     """
 
     pool: str
@@ -31,6 +32,7 @@ class Shortfall:
     short_gpus: int
     order_by_s: int | None
     overdue: bool
+    lead_seconds: int
 
 
 def shortfalls(futures: Futures, lead_seconds: Mapping[str, int], now_s: int) -> tuple[Shortfall, ...]:
@@ -52,10 +54,19 @@ def _shortfall(futures: PoolFutures, confidence: float, lead_seconds: int, now_s
     peak, existing = int(needed.max()), _existing(futures)
     short = np.zeros(0, np.int64) if existing is None else np.flatnonzero(needed > existing)
     if existing is None or not short.size:
-        return Shortfall(futures.name, peak, existing, None, 0, None, overdue=False)
+        return Shortfall(futures.name, peak, existing, None, 0, None, overdue=False, lead_seconds=lead_seconds)
     first = futures.start_s + int(short[0]) * SECONDS_PER_HOUR
     order_by = first - lead_seconds
-    return Shortfall(futures.name, peak, existing, first, peak - existing, order_by, overdue=order_by < now_s)
+    return Shortfall(
+        pool=futures.name,
+        peak_gpus=peak,
+        existing_gpus=existing,
+        first_shortfall_s=first,
+        short_gpus=peak - existing,
+        order_by_s=order_by,
+        overdue=order_by < now_s,
+        lead_seconds=lead_seconds,
+    )
 
 
 def _existing(futures: PoolFutures) -> int | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -29,6 +29,7 @@ from pertoken.cli.manifests import read_sources
 from pertoken.cli.plan_cluster import ClusterPlan, past_of, read_cluster
 from pertoken.cli.plan_exports import export_document, export_targets, patches_for, print_patches
 from pertoken.cli.plan_history import PROMETHEUS, by_service, read_histories, read_prometheus
+from pertoken.cli.plan_page import write_page
 from pertoken.cli.plan_table import print_plan
 from pertoken.cli.rendering import NO, Output, print_data, refuse
 from pertoken.cli.subject import InputOption, OutputOption
@@ -102,6 +103,9 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
             "CapacityBuffer (:GPUS of one chunk); repeatable. Nothing is applied.",
         ),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the plan as one page of HTML that needs nothing else, too.")
+    ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
     """Plan capacity from manifests and history. Exit 1 when a pool falls short or a budget breaks, 2 on bad input."""
@@ -132,7 +136,10 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
     )
     answered = _answered(asked, _what_ifs(what_ifs or [], asked), cluster)
     patches = patches_for(targets, answered.plan.planned.futures, checked.others)
-    no = _tell(answered, patches, output)
+    document = answer_document(answered)
+    if html is not None:
+        write_page(html, answered, document)
+    no = _tell(document, patches, output)
     if cluster is not None and cluster.write:
         cluster.write_status(answered)
     elif no:
@@ -168,9 +175,8 @@ def _cluster(name: str | None, access: ConnectionOptions, mistakes: list[str], *
     return None
 
 
-def _tell(answered: Answer, patches: Sequence[Patch], output: Output) -> bool:
+def _tell(document: dict[str, Any], patches: Sequence[Patch], output: Output) -> bool:
     """Print it; whether the answer is no."""
-    document = answer_document(answered)
     if patches:
         document["exports"] = [export_document(patch) for patch in patches]
     if output is Output.TABLE:
