@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning purchases bench-speed plan-speed plan-tests sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ purchases: install ## capacity bought on half of a recorded demand, paid on the 
 
 plan-tests: install ## back-tests of the capacity plan's forecasts on recorded traffic: docs/capacity.md (two minutes)
 	@$(BIN)/python -m pertoken_bench.plan_tests $(ARGS)
+
+plan-check: install ## the capacity plan's fleets simulated on days that came: docs/capacity.md (a minute)
+	@$(BIN)/python -m pertoken_bench.plan_check
 
 bench-speed: install ## simulated requests per second, and memory
 	@$(BIN)/python -m pertoken_bench.speed

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pertoken.capacity.history.value import HistoryError
+from pertoken_bench.plan_check.page import section_of, with_section
 from pertoken_bench.plan_tests.page import page
 from pertoken_bench.plan_tests.prior import prior_of
 from pertoken_bench.plan_tests.score import back_tests, weeks
@@ -30,7 +31,8 @@ def main() -> int:
     if files:
         sys.stdout.write(text)
     else:
-        PAGE.write_text(text, encoding="utf-8")
+        part = section_of(PAGE.read_text(encoding="utf-8"))
+        PAGE.write_text(text if part is None else with_section(text, part), encoding="utf-8")
     return 0
 
 
