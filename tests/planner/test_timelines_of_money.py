@@ -256,3 +256,18 @@ def test_what_the_money_decides_is_told():
     assert money[0].detail.planned_usd_per_hour < money[0].detail.asked_usd_per_hour
     assert fleet.decision().conditions["ScalingLimited"].reason is Reason.COST_KEPT
     assert "the cost target leaves" in fleet.decision().conditions["ScalingLimited"].message
+
+
+def test_replicas_that_nobody_needs_say_what_they_are():
+    cost = CostObjective(PriceList(*[Decimal("0.2")] * 3), 3600, optimize=Optimize.LATENCY)
+    fleet = plant(rate=20, replicas=4)
+    fleet.services["chat"] = service_spec(cost=cost)
+    while fleet.replicas() == 4:
+        fleet.step()
+    decision = fleet.decision()
+    money = [step for step in decision.trace if step.stage == "money"]
+
+    assert decision.variants[0].desired > decision.variants[0].current
+    assert decision.variants[0].reason is Reason.SPARE_BUDGET
+    assert [step.reason for step in money] == [Reason.SPARE_BUDGET]
+    assert "spends what the cost target leaves" in decision.message
