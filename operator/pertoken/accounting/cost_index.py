@@ -42,6 +42,12 @@ def list_value(tokens: Tokens, prices: PriceList) -> float:
     return usd / TOKENS_PER_MILLION
 
 
+def request_value(load: Load, prices: PriceList) -> float:
+    """USD that the mean request is worth at the price list."""
+    cached = load.input_tokens - load.computed_tokens
+    return list_value(Tokens(1.0, load.input_tokens, cached, load.output_tokens), prices)
+
+
 def cost_index(usd: Decimal | float, tokens: Tokens, prices: PriceList) -> float | None:
     """Bill / value of the tokens at the price list; None when the tokens are worth nothing."""
     value = list_value(tokens, prices)
@@ -77,8 +83,8 @@ def reachable(sustainable: Sustainable, load: Load, usd_per_hour: float) -> Reac
 
 def reachable_index(reached: Reachable, load: Load, prices: PriceList) -> float | None:
     """Cost index at the least cost."""
-    tokens = Tokens(1.0, load.input_tokens, load.input_tokens * load.cached_share, load.output_tokens)
-    return cost_index(reached.usd_per_request, tokens, prices)
+    value = request_value(load, prices)
+    return reached.usd_per_request / value if value > 0 else None
 
 
 def marginal(engine: Engine, load: Load, batch: float, usd_per_hour: float) -> float | None:

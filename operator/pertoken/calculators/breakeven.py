@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, inf
 
-from pertoken.accounting.cost_index import Tokens, list_value
+from pertoken.accounting.cost_index import request_value
 from pertoken.domain.service import PriceList
 from pertoken.performance.steady import Load
 from pertoken.units import SECONDS_PER_HOUR
@@ -53,8 +53,7 @@ class BreakEven:
 
 def api_usd_per_request(load: Load, prices: PriceList) -> float:
     """What one such request costs at the API."""
-    cached = load.input_tokens - load.computed_tokens
-    return list_value(Tokens(1.0, load.input_tokens, cached, load.output_tokens), prices)
+    return request_value(load, prices)
 
 
 def break_even(fleet: ReplicaGroup, load: Load, prices: PriceList) -> BreakEven:

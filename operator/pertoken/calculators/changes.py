@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from math import ceil
-from typing import Final
 
 from pertoken.calculators.fleet import Requests, Setup
 from pertoken.calculators.lengths import (
@@ -25,11 +24,9 @@ from pertoken.calculators.tuning import CUT_SHARES, AdviceTuning
 from pertoken.catalog.engines import CHUNK_SIZES, GRAPH_SIZES
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
-from pertoken.performance.coefficients import engine_model
+from pertoken.catalog.precisions import NARROWER
+from pertoken.performance.lighter import Placed, lighter_models
 from pertoken.performance.step_time import Gains
-
-QUANTIZATIONS: Final = ("fp8", "int8", "int4")
-UNKNOWN_QUALITY: Final = "quality not known"
 
 
 class Kind(StrEnum):
@@ -54,6 +51,7 @@ class Change:
         setup, requests: with the change.
         note: what it takes or gives up, empty for nothing.
         widened: the tensor parallelism is changed as well.
+        unknown_quality: another model, of which nobody says whether its answers are good enough.
     """
 
     kind: Kind
@@ -63,11 +61,7 @@ class Change:
     requests: Requests
     note: str = ""
     widened: bool = False
-
-    @property
-    def unknown_quality(self) -> bool:
-        """Another model, of which nobody says whether its answers are good enough."""
-        return self.note.startswith(UNKNOWN_QUALITY)
+    unknown_quality: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +109,8 @@ def changes(setup: Setup, requests: Requests, choice: Choice, tuning: AdviceTuni
 
 def smaller_models(setup: Setup, models: tuple[Model, ...]) -> tuple[OtherModel, ...]:
     """Models of the same publisher with lighter weights, whose quality nobody here knows."""
-    publisher = setup.model.id.partition("/")[0]
-    mine = setup.engine.model.weights_gib
-    return tuple(
-        OtherModel(model)
-        for model in models
-        if model.id.partition("/")[0] == publisher
-        and model.id != setup.model.id
-        and engine_model(model, setup.gpu, setup.parallelism, setup.quantization).weights_gib < mine
-    )
+    placed = Placed(setup.gpu, setup.parallelism, setup.quantization)
+    return tuple(OtherModel(model) for model in lighter_models(setup.model, placed, models))
 
 
 def _models(setup: Setup, requests: Requests, choice: Choice) -> Iterator[Change]:
@@ -131,12 +118,13 @@ def _models(setup: Setup, requests: Requests, choice: Choice) -> Iterator[Change
         if other.model.id != setup.model.id:
             quantization = other.quantization or setup.quantization
             changed = replace(setup, model=other.model, quantization=quantization, samples=0)
-            note = "allowed by --allow-model" if other.allowed else UNKNOWN_QUALITY
-            yield Change(Kind.MODEL, setup.model.id, other.model.id, changed, requests, note)
+            note = "allowed by --allow-model" if other.allowed else "quality not known"
+            change = Change(Kind.MODEL, setup.model.id, other.model.id, changed, requests, note)
+            yield replace(change, unknown_quality=not other.allowed)
 
 
 def _quantizations(setup: Setup, requests: Requests) -> Iterator[Change]:
-    for quantization in QUANTIZATIONS:
+    for quantization in NARROWER:
         changed = replace(setup, quantization=quantization, samples=0)
         if changed.precision != setup.precision:
             yield Change(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from pertoken.accounting.attribution import weights_at
-from pertoken.accounting.cost_index import Tokens, list_value
+from pertoken.accounting.cost_index import request_value
 from pertoken.calculators.breakeven import ReplicaGroup
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
@@ -204,6 +204,5 @@ def _answer_usd(engine: Engine, load: Load, batch: float, per_request: float, le
 def _index(per_request: float, load: Load, prices: PriceList | None) -> float | None:
     if prices is None:
         return None
-    tokens = Tokens(1.0, load.input_tokens, load.input_tokens - load.computed_tokens, load.output_tokens)
-    value = list_value(tokens, prices)
+    value = request_value(load, prices)
     return per_request / value if value > 0 else None

@@ -91,3 +91,6 @@ def bytes_of(name: str) -> float:
     """Bytes per parameter; two where the format is unknown."""
     precision = find_precision(name)
     return 2.0 if precision is None else precision.bytes
+
+
+NARROWER: Final = ("fp8", "int8", "int4")  # weights that make an engine cheaper, the least change first

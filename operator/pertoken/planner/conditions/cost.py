@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pertoken.accounting.cost_index import Reachable, Tokens, list_value, marginal, reachable, reachable_index
+from pertoken.accounting.cost_index import Reachable, marginal, reachable, reachable_index, request_value
 from pertoken.domain.cost import CostFigures
 from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
@@ -130,9 +130,7 @@ def _would_meet(state: ServiceState) -> str:
 
 def _enough_load(cheapest: _Cheapest, load: Load, cost: CostObjective) -> str:
     """The load from which a replica earns what it costs; the rest of the target is a matter of how full they are."""
-    worth = list_value(
-        Tokens(1.0, load.input_tokens, load.input_tokens - load.computed_tokens, load.output_tokens), cost.prices
-    )
+    worth = request_value(load, cost.prices)
     price = cheapest.variant.usd_per_hour
     if worth <= 0 or price is None:
         return ""

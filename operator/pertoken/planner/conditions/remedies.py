@@ -6,24 +6,21 @@ all the time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from math import ceil
-from typing import Final
 
 from pertoken.accounting.cost_index import reachable, reachable_index
 from pertoken.catalog.engines import CHUNK_SIZES
 from pertoken.catalog.lookup import Catalog
-from pertoken.catalog.models import Model
+from pertoken.catalog.precisions import NARROWER
 from pertoken.catalog.prices import LIST_PRICES
 from pertoken.domain.service import Parallelism, PriceList
 from pertoken.frozen import dataclass, replace
 from pertoken.performance.coefficients import engine_model
+from pertoken.performance.lighter import Placed, lighter_models
 from pertoken.performance.steady import Engine, Load, Sustainable, Targets, sustainable_rate
 from pertoken.planner.tuning import Answers
 from pertoken.units import MILLISECONDS, PLACES, TINY
-
-QUANTIZATIONS: Final = ("fp8", "int8", "int4")  # of the weights, the least change first
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ def _by_quantization(replica: Replica, catalog: Catalog) -> str:
     model, gpu = catalog.known_model(replica.model), catalog.known_gpu(replica.accelerator)
     if model is None or gpu is None:
         return ""
-    for quantization in QUANTIZATIONS:
+    for quantization in NARROWER:
         if quantization != replica.quantization:
             other = engine_model(model, gpu, replica.parallelism, quantization)
             if _fitting(other.kv_capacity, replica) and _meets(replica, Engine(other, replica.engine.gains)):
@@ -142,29 +139,15 @@ def _by_gpu(replica: Replica, catalog: Catalog) -> str:
 
 def _by_model(replica: Replica, catalog: Catalog) -> str:
     """The largest smaller model of the same publisher; whether its answers are good enough is not known here."""
-    gpu = catalog.known_gpu(replica.accelerator)
-    if gpu is None:
+    model, gpu = catalog.known_model(replica.model), catalog.known_gpu(replica.accelerator)
+    if model is None or gpu is None:
         return ""
-    for weights, model in sorted(_smaller(replica, catalog), key=lambda entry: -entry[0]):
-        other = engine_model(model, gpu, replica.parallelism, replica.quantization)
+    placed = Placed(gpu, replica.parallelism, replica.quantization)
+    for lighter in lighter_models(model, placed, catalog.models):
+        other = placed.engine_model(lighter)
         if _fitting(other.kv_capacity, replica) and _meets(replica, Engine(other, replica.engine.gains)):
-            return f"a model as small as {model.id} ({weights:.0f} GiB of weights)"
+            return f"a model as small as {lighter.id} ({other.weights_gib:.0f} GiB of weights)"
     return ""
-
-
-def _smaller(replica: Replica, catalog: Catalog) -> Iterator[tuple[float, Model]]:
-    mine, gpu = catalog.known_model(replica.model), catalog.known_gpu(replica.accelerator)
-    if mine is None or gpu is None:
-        return
-    publisher = mine.id.partition("/")[0]
-    for model in _of(publisher, catalog.models):
-        weights = engine_model(model, gpu, replica.parallelism, replica.quantization).weights_gib
-        if weights < replica.engine.model.weights_gib:
-            yield weights, model
-
-
-def _of(publisher: str, models: Iterable[Model]) -> Iterator[Model]:
-    return (model for model in models if model.id.partition("/")[0] == publisher)
 
 
 def _fitting(kv_capacity: float, replica: Replica) -> bool:

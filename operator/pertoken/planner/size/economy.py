@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import ceil, floor, inf
 
-from pertoken.accounting.cost_index import Tokens, list_value
+from pertoken.accounting.cost_index import request_value
 from pertoken.domain.cost import MoneyBudget
 from pertoken.domain.service import CostObjective, Optimize, WhenInfeasible
 from pertoken.frozen import dataclass
@@ -49,13 +49,15 @@ class Economy:
 
     Attributes:
         spare: replicas among `counts.least` that demand does not ask for, by variant.
-        affordable: USD per hour; None where no money decides.
+        money: of the window; None where no money decides.
+        affordable: USD per hour.
         given_up: what was given up to stay within it, in the order in which it was.
     """
 
     counts: Counts
     spare: Replicas
-    affordable: float | None = None
+    money: MoneyBudget | None = None
+    affordable: float = 0.0
     given_up: tuple[str, ...] = ()
 
     @property
@@ -69,7 +71,7 @@ def economize(state: ServiceState, known: Expected, counts: Counts, rates: Rates
     cost, money = state.spec.cost, state.cost.money
     if cost is None or not isinstance(money, MoneyBudget) or any(v.usd_per_hour is None for v in state.variants):
         return Economy(counts, {})
-    expects = rates.expected * value_per_request(known.load, cost) * SECONDS_PER_HOUR
+    expects = rates.expected * request_value(known.load, cost.prices) * SECONDS_PER_HOUR
     earned = money.earned_per_hour
     # More replicas than are needed rest on what has been earned and is expected to go on: a fleet that swings with
     # every wave of demand pays for starts. What is needed more is paid for by the demand that needs it.
@@ -79,18 +81,12 @@ def economize(state: ServiceState, known: Expected, counts: Counts, rates: Rates
         ceiling = affordable if cost.max_spend_per_hour is None else min(affordable, float(cost.max_spend_per_hour))
         more = _with_spare(state, known, counts.least, _Spare(ceiling, rates.expected))
         spare = {name: more[name] - count for name, count in counts.least.items() if more[name] > count}
-        return Economy(Counts(more, _at_least(counts.with_tolerance, more)), spare, affordable)
+        return Economy(Counts(more, _at_least(counts.with_tolerance, more)), spare, money, affordable)
     affordable = max(affordable, money.affordable(expects))
     if cost.when_infeasible is WhenInfeasible.KEEP_COST and affordable < asked - TINY:
         fewer, given_up = _within(state, known, counts.least, _Budget(cost, affordable, rates))
-        return Economy(Counts(fewer, _at_most(counts.with_tolerance, fewer)), {}, affordable, given_up)
-    return Economy(counts, {}, affordable)
-
-
-def value_per_request(load: Load, cost: CostObjective) -> float:
-    """USD that the mean request is worth at the price list."""
-    cached = load.input_tokens - load.computed_tokens
-    return list_value(Tokens(1.0, load.input_tokens, cached, load.output_tokens), cost.prices)
+        return Economy(Counts(fewer, _at_most(counts.with_tolerance, fewer)), {}, money, affordable, given_up)
+    return Economy(counts, {}, money, affordable)
 
 
 def spend(known: Expected, counts: Replicas) -> float:
@@ -181,7 +177,7 @@ def _concessions(state: ServiceState, known: Expected, budget: _Budget) -> Itera
     yield "the percentile", fill(known.order, _eased(state, known, 1.0), rate)
     slowest = _eased(state, known, float(budget.cost.hard_limit_factor))
     yield "latency", fill(known.order, slowest, rate)
-    yield "dearer variants", _without_dearer(known, slowest, rate, value_per_request(known.load, budget.cost))
+    yield "dearer variants", _without_dearer(known, slowest, rate, request_value(known.load, budget.cost.prices))
 
 
 def _eased(state: ServiceState, known: Expected, factor: float) -> dict[str, Capacity]:

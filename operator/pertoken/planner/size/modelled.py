@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pertoken.domain.cost import MoneyBudget
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Limit, ModelSizing, MoneySizing, Step
 from pertoken.frozen import dataclass, replace
@@ -61,7 +60,7 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
         variants.append(proposed)
     rates = _Rates(rate, need, headroom=needed / max(known.ahead.work, TINY) - 1.0, aim=1.0 - spent.missing)
     steps = [_step(state, known, proposed, rates) for proposed in variants]
-    steps += _money_steps(state, known, asked, economy)
+    steps += _money_steps(known, asked, economy)
     sized = proposal.with_variants(variants, *steps)
     if not state.idle and not eased:
         sized = add_for_queue(add_for_latency(sized, known))
@@ -116,17 +115,16 @@ def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates
     return step("size", (variant.steady, proposed.replicas), proposed.reason, detail, variant=variant.name)
 
 
-def _money_steps(state: ServiceState, known: Expected, asked: Counts, economy: Economy) -> list[Step]:
+def _money_steps(known: Expected, asked: Counts, economy: Economy) -> list[Step]:
     """What the money budget changed."""
-    if economy.affordable is None or economy.counts == asked:
+    if economy.money is None or economy.counts == asked:
         return []
     before, after = sum(asked.least.values()), sum(economy.counts.least.values())
-    money = state.cost.money
     detail = MoneySizing(
         affordable_usd_per_hour=economy.affordable,
         asked_usd_per_hour=spend(known, asked.least),
         planned_usd_per_hour=spend(known, economy.counts.least),
-        left_usd=money.left if isinstance(money, MoneyBudget) else 0.0,
+        left_usd=economy.money.left,
         gives_up=" and ".join(economy.given_up),
     )
     if not economy.eased:
