@@ -19,6 +19,7 @@ from pertoken.performance.coefficients import engine_model
 from pertoken.performance.memory import count
 from pertoken.performance.steady import Engine, Load, Sustainable, Targets, sustainable_rate
 from pertoken.performance.step_time import Gains
+from pertoken.planner.tuning import TUNING as PLANNERS
 
 EIGHT, SEVENTY = SHIPPED.known_model("llama-3.1-8b"), SHIPPED.known_model("llama-3.1-70b")
 THREE = SHIPPED.known_model("llama-3.2-3b")
@@ -343,3 +344,7 @@ def test_a_limit_that_nothing_reaches_leaves_requests_as_they_are():
     assert refused_prompts(load, 1e6).input_tokens == pytest.approx(1000.0)
     assert cut_answers(load, 200).resident < load.resident
     assert 1000 < longest(load, TUNING.refused) < longest(load, TUNING.refused / 10)
+
+
+def test_advice_trusts_a_calibration_when_the_planner_does():
+    assert TUNING.calibrated == PLANNERS.evidence.calibrated_samples

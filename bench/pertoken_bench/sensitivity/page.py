@@ -10,7 +10,7 @@ from pertoken.accounting import tuning as accounting
 from pertoken.numbers import Number, numbers_of
 from pertoken.performance import tuning as performance
 from pertoken.planner.tuning import TUNING
-from pertoken_bench.sensitivity.effects import Sensitivity, Variation, overall
+from pertoken_bench.sensitivity.effects import Sensitivity, Variation, overall, varied_numbers
 
 _HEAD: Final = """# Numbers that decide
 
@@ -26,6 +26,7 @@ _NOT_VARIED: Final = (
     ("Performance model: sustained load", performance.SUSTAINED),
     ("Performance model: calibration", performance.CALIBRATING),
     ("Accounts", accounting.TUNING),
+    ("Answers to a missed cost target", TUNING.answers),
 )
 
 
@@ -64,7 +65,7 @@ def _method(result: Sensitivity, *, quick: bool) -> Iterator[str]:
 
 
 def _varied(result: Sensitivity) -> Iterator[str]:
-    for group, numbers in _groups(numbers_of(TUNING)):
+    for group, numbers in _groups(varied_numbers()):
         yield f"### {group}"
         yield ""
         yield "| number | value | unit | from | half | double |"
@@ -109,8 +110,9 @@ def _quiet(result: Sensitivity) -> Iterator[str]:
 def _listed() -> Iterator[str]:
     yield "## Not varied"
     yield ""
-    yield "The performance model's results are memoised, so its numbers are not handed in; those of the accounts decide"
-    yield "what is shown and billed, not how many replicas run."
+    yield "The performance model's results are memoised, so its numbers are not handed in. Those of the accounts"
+    yield "decide what is shown and billed, but for the horizon of money, which decides where a cost objective spends or"
+    yield "gives up: no piece has one. Those of the answers to a missed cost target only shape what is said."
     for title, tuning in _NOT_VARIED:
         yield ""
         yield f"### {title}"

@@ -16,6 +16,7 @@ from pertoken.calculators.fleet import Requests, Setup
 from pertoken.calculators.lengths import (
     answer_lengths,
     cut_answers,
+    long_answer,
     longest,
     prompt_lengths,
     refused_prompts,
@@ -203,7 +204,7 @@ def _context(setup: Setup, requests: Requests, tuning: AdviceTuning) -> Iterator
     if limit >= present:
         return
     load = requests.load
-    room = limit - answer_lengths(load).quantile(0.95)
+    room = limit - long_answer(load)
     refused = prompt_lengths(load).above(room)
     changed = replace(setup, context_limit=limit)
     yield Change(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from scipy.special import gammainc, gammaincc, gammaincinv
 
+from pertoken.calculators.tuning import ANSWER_SHARES
 from pertoken.performance.steady import OUTPUT_CV2, Load
 
 
@@ -61,6 +62,11 @@ def answer_lengths(load: Load) -> Lengths:
     return Lengths(load.output_tokens, OUTPUT_CV2)
 
 
+def long_answer(load: Load) -> float:
+    """Tokens of an answer at the highest percentile that is priced (`ANSWER_SHARES`)."""
+    return answer_lengths(load).quantile(max(ANSWER_SHARES))
+
+
 def prompt_lengths(load: Load) -> Lengths:
     """Of prompts."""
     return Lengths(max(load.input_tokens, 1.0), load.prompt_spread)
@@ -73,7 +79,7 @@ def longest(load: Load, refused: float) -> float:
         load: the mean request.
         refused: share of requests.
     """
-    return prompt_lengths(load).quantile(1.0 - refused) + answer_lengths(load).quantile(0.95)
+    return prompt_lengths(load).quantile(1.0 - refused) + long_answer(load)
 
 
 def cut_answers(load: Load, limit: float) -> Load:
@@ -88,5 +94,5 @@ def cut_answers(load: Load, limit: float) -> Load:
 
 def refused_prompts(load: Load, limit: float) -> Load:
     """Requests without those whose prompt and 95th-percentile answer together exceed the limit."""
-    room = limit - answer_lengths(load).quantile(0.95)
+    room = limit - long_answer(load)
     return replace(load, input_tokens=min(load.input_tokens, prompt_lengths(load).mean_below(room)))
