@@ -111,8 +111,8 @@ def _listed() -> Iterator[str]:
     yield "## Not varied"
     yield ""
     yield "The performance model's results are memoised, so its numbers are not handed in. Those of the accounts"
-    yield "decide what is shown and billed, but for the horizon of money, which decides where a cost objective spends or"
-    yield "gives up: no piece has one. Those of the answers to a missed cost target only shape what is said."
+    yield "decide what is shown and billed, but for the horizon of money: it decides where a cost objective spends or"
+    yield "gives up, and no piece has one. Those of the answers to a missed cost target only shape what is said."
     for title, tuning in _NOT_VARIED:
         yield ""
         yield f"### {title}"
