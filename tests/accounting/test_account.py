@@ -9,8 +9,9 @@ from lab import EDGES, START, Pod, generic, plant, pool_spec, spread
 from pertoken.accounting.account import account
 from pertoken.accounting.bill import Bill
 from pertoken.accounting.cost_index import Tokens
-from pertoken.accounting.ledger import Charged, Lines, WindowSums, from_json, sums, to_json
+from pertoken.accounting.ledger import Charged, Lines, from_json, to_json
 from pertoken.accounting.statement import window_statement
+from pertoken.accounting.window import WindowSums, sums
 from pertoken.api.status import StatusContext, service_status
 from pertoken.domain.cost import no_account
 from pertoken.domain.identity import ServiceKey

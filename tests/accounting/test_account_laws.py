@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pertoken.accounting.account import account, with_token_work
 from pertoken.accounting.bill import micros
-from pertoken.accounting.ledger import EMPTY, Ledger, ServiceLedger, sums
+from pertoken.accounting.ledger import EMPTY, Ledger, ServiceLedger
+from pertoken.accounting.window import sums
 from pertoken.domain.cost import TokenWork
 from pertoken.domain.plan import Decision, Plan, VariantDecision
 from pertoken.domain.reasons import Reason

@@ -10,7 +10,8 @@ from pertoken.accounting.billed import billed_service
 from pertoken.accounting.budgets import miss_budget, money_budget
 from pertoken.accounting.cost_index import Tokens, cost_index, list_value
 from pertoken.accounting.goodput import attained
-from pertoken.accounting.ledger import NOT_ATTAINED, Attained, Entry, ServiceLedger, WindowSums, post, sums
+from pertoken.accounting.ledger import NOT_ATTAINED, Attained, Entry, ServiceLedger, post
+from pertoken.accounting.window import WindowSums, sums
 from pertoken.domain.cost import MissBudget, MoneyBudget
 from pertoken.domain.service import LatencyObjective
 from pertoken.domain.signal import LatencyKind, Missing

@@ -19,9 +19,9 @@ from pertoken.accounting.ledger import (
     ServiceLedger,
     from_json,
     post,
-    sums,
     to_json,
 )
+from pertoken.accounting.window import sums
 
 WINDOW = 3600.0
 

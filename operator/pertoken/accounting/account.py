@@ -10,8 +10,9 @@ from pertoken.accounting.charges import Unallocated, charge
 from pertoken.accounting.cost_state import cost_state
 from pertoken.accounting.counters import finished_since
 from pertoken.accounting.goodput import attained
-from pertoken.accounting.ledger import Entry, Ledger, ServiceLedger, post, sums
+from pertoken.accounting.ledger import Entry, Ledger, ServiceLedger, post
 from pertoken.accounting.tuning import TUNING
+from pertoken.accounting.window import sums
 from pertoken.domain.cost import CostState, no_account
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import Decision, Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pertoken.accounting.cost_index import list_value
 from pertoken.accounting.goodput import objectives
-from pertoken.accounting.ledger import WindowSums
+from pertoken.accounting.window import WindowSums
 from pertoken.domain.cost import MissBudget, MoneyBudget
 from pertoken.domain.service import ServiceSpec
 from pertoken.domain.signal import Missing

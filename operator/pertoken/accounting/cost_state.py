@@ -6,7 +6,7 @@ from pertoken.accounting.billed import BilledService
 from pertoken.accounting.budgets import miss_budget, money_budget
 from pertoken.accounting.counters import all_told, lacks
 from pertoken.accounting.figures import cost_figures
-from pertoken.accounting.ledger import WindowSums
+from pertoken.accounting.window import WindowSums
 from pertoken.domain.cost import CostState
 
 

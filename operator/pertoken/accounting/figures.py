@@ -8,9 +8,10 @@ from pertoken.accounting.billed import BilledService
 from pertoken.accounting.charges import spend_per_hour
 from pertoken.accounting.cost_index import Tokens, cost_index, scaled_prices
 from pertoken.accounting.goodput import good_share, shares_now, usd_per_million_good
-from pertoken.accounting.ledger import Charged, WindowSums
+from pertoken.accounting.ledger import Charged
 from pertoken.accounting.statement import Prices, Statement, window_statement
 from pertoken.accounting.tuning import TUNING
+from pertoken.accounting.window import WindowSums
 from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.service import PriceList
 from pertoken.frozen import dataclass

@@ -15,7 +15,7 @@ from typing import Final
 from pertoken.accounting.attribution import EQUAL, Weights
 from pertoken.accounting.bill import EXACT, Bill, total_bill
 from pertoken.accounting.cost_index import Tokens
-from pertoken.accounting.ledger import WindowSums
+from pertoken.accounting.window import WindowSums
 from pertoken.frozen import dataclass
 from pertoken.units import TOKENS_PER_MILLION
 
