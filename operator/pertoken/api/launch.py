@@ -167,7 +167,7 @@ def read_launch(container: Mapping[str, Any]) -> Launch:
     """Read a container of a pod template that the API server has accepted."""
     line = command_line(container)
     release = release_of(str(container.get("image") or ""))
-    options = [(command, tuple(_options(command))) for command in line.commands]
+    options = [(command, tuple(options_of(command))) for command in line.commands]
     sequences = _last_of(options, SEQUENCE_FLAGS) or _in_code(line)
     hidden_by = _hidden_by(container, line, release)
     reads_cap = _reads_cap(container, line, sequences, hidden_by)
@@ -191,14 +191,19 @@ def read_launch(container: Mapping[str, Any]) -> Launch:
 
 def sets(line: CommandLine, flag: str) -> bool:
     """Whether the flag is given, with ``=`` or without, dashes or underscores alike (vLLM takes both)."""
-    return any(given == flag for command in line.commands for given, _ in _options(command))
+    return any(given == flag for command in line.commands for given, _ in options_of(command))
 
 
-def _options(command: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
-    """Flags in dashes with what follows them."""
+def options_of(command: tuple[str, ...], short: Mapping[str, str] = _SHORT) -> Iterator[tuple[str, str | None]]:
+    """Flags in dashes with what follows them.
+
+    Args:
+        command: a simple command.
+        short: short flags of the engine and what they stand for.
+    """
     for index, word in enumerate(command):
         name, given, value = word.partition("=")
-        name = _SHORT.get(name, name)
+        name = short.get(name, name)
         if not name.startswith("--"):
             continue
         following = command[index + 1] if index + 1 < len(command) else None
@@ -209,7 +214,7 @@ def _last_of(options: list[_Options], flags: tuple[str, ...]) -> Figure | None:
     """The last one given holds; engines that differ (branches of a script) leave it open."""
     figures: list[Figure | None] = []
     for command, given in options:
-        here = [_count(flag, value) for flag, value in given if flag in flags]
+        here = [count_of(flag, value) for flag, value in given if flag in flags]
         if here or _engine_of(command):
             figures.append(here[-1] if here else None)
     if all(figure is None for figure in figures):
@@ -219,7 +224,8 @@ def _last_of(options: list[_Options], flags: tuple[str, ...]) -> Figure | None:
     return figures[-1]
 
 
-def _count(flag: str, text: str | None) -> Figure:
+def count_of(flag: str, text: str | None) -> Figure:
+    """The count that a flag is given, with the engines' suffixes (``8k`` is 8,000, ``8K`` 8,192); or why it is none."""
     if text is None:
         return _unknown(f"{flag} has no value")
     open_end = Unresolved.of(text)

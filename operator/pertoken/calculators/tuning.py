@@ -23,6 +23,9 @@ class AdviceTuning:
     least_cap: int = number(8, "sequences", "convention: the least of batching.minSequences that ships")
     context_step: int = number(1024, "tokens", "convention: context limits are multiples of it")
     output_step: int = number(16, "tokens", "guess: caps of answers are multiples of it")
+    hold_seconds: float = number(
+        600.0, "s", "convention: HPA's five minutes of stabilization, and a start-up of as many, to both sides"
+    )
 
 
 TUNING: Final = AdviceTuning()

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 # Modules of commands, loaded when a command is called: together they take seconds, which a quick answer does not have.
 COMMANDS = {
+    "adopt": "pertoken.cli.adopt.command:adopt_command",
     "advise": "pertoken.cli.advise:advise_command",
     "breakeven": "pertoken.cli.breakeven:breakeven_command",
     "calibrate": "pertoken.cli.calibrate:calibrate_command",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pertoken.adapters.kube.client import ApiRequest, Caller
 from pertoken.adapters.kube.errors import Expired
-from pertoken.adapters.kube.resources import DEVICES, WATCHED, Discovery, KubeKind, Resource
+from pertoken.adapters.kube.resources import WATCHED, Discovery, KubeKind, Resource, listed_kind
 from pertoken.domain.identity import WorkloadRef
 from pertoken.ports import Json, Listing, Unavailable
 
@@ -26,13 +26,13 @@ class KubeReader:
         self._discovery = discovery or Discovery(client)
 
     def list(self, plural: str) -> Listing:
-        """All objects of one watched kind, or one of dynamic resource allocation, with apiVersion and kind filled in.
+        """All objects of one kind that `listed_kind` knows, with apiVersion and kind filled in.
 
         Raises:
             KeyError: for another kind (a programming error).
             AdapterError: nothing is returned unless the list is whole.
         """
-        kind = WATCHED[plural] if plural in WATCHED else DEVICES[plural]
+        kind = listed_kind(plural)
         if not self._namespaces:
             return self._list_path(kind, kind.resource.path())
         if plural == "namespaces":

@@ -95,6 +95,21 @@ DEVICES: Mapping[str, KubeKind] = {
     )
 }
 
+# Listed by commands alone, which look for workloads that may be adopted; not every cluster serves the second.
+ADOPTABLE: Mapping[str, KubeKind] = {
+    kind.plural: kind
+    for kind in (
+        KubeKind("apps", "v1", "statefulsets", "StatefulSet"),
+        KubeKind("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"),
+    )
+}
+_LISTED: Mapping[str, KubeKind] = {**WATCHED, **DEVICES, **ADOPTABLE}
+
+
+def listed_kind(plural: str) -> KubeKind:
+    """A kind that can be listed, by its name in the API. Raises KeyError for another one (a programming error)."""
+    return _LISTED[plural]
+
 
 def _path(parts: Iterable[str]) -> str:
     """Parts as segments of a path. Dots alone would be taken for a step up or none, however they are quoted."""

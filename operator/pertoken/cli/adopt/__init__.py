@@ -1,0 +1,1 @@
+"""`pertoken adopt`: manifests for the engines that run in a cluster already."""
