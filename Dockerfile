@@ -23,10 +23,10 @@ RUN python3 -m venv /opt/uv \
 COPY pyproject.toml uv.lock ./
 COPY bench/pyproject.toml bench/
 COPY sandbox/pyproject.toml sandbox/
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra scaler --no-install-project
 COPY README.md LICENSE ./
 COPY operator operator
-RUN /opt/uv/bin/uv sync --frozen --no-dev --no-editable && rm -f /opt/pertoken/.lock
+RUN /opt/uv/bin/uv sync --frozen --no-dev --extra scaler --no-editable && rm -f /opt/pertoken/.lock
 
 FROM base
 # A name for the number: libraries that ask who runs them get an answer.
@@ -48,6 +48,6 @@ LABEL org.opencontainers.image.title="pertoken" \
       org.opencontainers.image.revision="${REVISION}"
 USER 65532:65532
 WORKDIR /tmp
-EXPOSE 8080
+EXPOSE 8080 6000
 ENTRYPOINT ["pertoken"]
 CMD ["run"]

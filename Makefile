@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
+.PHONY: help install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ fmt: install ## format and apply safe fixes
 
 crds: install ## write crds/ and the chart's copy from the pydantic models
 	@$(BIN)/python -m pertoken.api.generate
+
+proto: install ## generate the messages of KEDA's contract
+	@cd operator && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. pertoken/scaler/externalscaler.proto
 
 docs: crds ## write the generated reference pages
 	@$(BIN)/python -m pertoken.cli.catalog_page

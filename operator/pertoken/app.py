@@ -7,7 +7,7 @@ import gc
 import signal
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pertoken.adapters.catalog_files import CatalogFolder
 from pertoken.adapters.kube.fenced import FencedCaller
@@ -22,7 +22,7 @@ from pertoken.control.cycle import Cycle
 from pertoken.control.fence import Fence
 from pertoken.control.history import History
 from pertoken.control.inventory import Inventory
-from pertoken.control.loop import PlanningLoop
+from pertoken.control.loop import CycleListener, PlanningLoop
 from pertoken.control.observer import Observer
 from pertoken.control.owned import Keeper
 from pertoken.control.parse import KINDS
@@ -37,11 +37,15 @@ from pertoken.control.waker import Waker
 from pertoken.kopf_bridge.informer import Informer
 from pertoken.kopf_bridge.login import login_from
 from pertoken.outside import Outside, StartError, connect
+from pertoken.scaler.recommended import Recommended
 from pertoken.settings import Settings
 from pertoken.telemetry.heartbeat import Heartbeat
 from pertoken.telemetry.http import HttpOptions, HttpSources, TelemetryServer, not_older, ready_when
 from pertoken.telemetry.logging import LogControl
 from pertoken.telemetry.metrics import OperatorMetrics, ProcessState
+
+if TYPE_CHECKING:
+    from pertoken.scaler.server import ScalerServer
 
 STATUS_WRITES_PER_SECOND: Final = 20
 LONGEST_BEAT_SECONDS: Final = 30.0
@@ -90,7 +94,10 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
     reports = ReportQueue(Reporter(teller, clock, limiter, settings.status_seconds), report_fence, clock, (metrics,))
     recordings = _recordings(settings)
     recorder = None if recordings is None else _recorder(settings, recordings, cycle)
-    listeners = (history, metrics) if recorder is None else (history, metrics, recorder)
+    scaler = _scaler(settings, outside)
+    listeners: list[CycleListener] = [history, metrics]
+    listeners += [] if recorder is None else [recorder]
+    listeners += [] if scaler is None else [scaler.recommended]
     loop = PlanningLoop(cycle, waker, reports, listeners, clock, settings.cycle_seconds)
 
     heartbeat = Heartbeat(clock)
@@ -116,7 +123,8 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         "planning": loop,
         "reports": reports,
     }
-    return parts if recorder is None else {**parts, "recorder": recorder}
+    parts |= {} if recorder is None else {"recorder": recorder}
+    return parts if scaler is None else {**parts, "scaler": scaler}
 
 
 def _recordings(settings: Settings) -> RecordingFolder | None:
@@ -124,6 +132,31 @@ def _recordings(settings: Settings) -> RecordingFolder | None:
     if not settings.record_cycles or settings.record_dir is None:
         return None
     return RecordingFolder(settings.record_dir, settings.record_mebibytes << 20, most_segments(settings.record_cycles))
+
+
+def _scaler(settings: Settings, outside: Outside) -> ScalerServer | None:
+    """What KEDA asks; None where it is off.
+
+    Raises:
+        StartError: gRPC is not installed.
+    """
+    if not settings.scaler_enabled:
+        return None
+    try:
+        from pertoken.scaler.credentials import CertificateFiles  # noqa: PLC0415 - an extra
+        from pertoken.scaler.server import ScalerServer  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"the scaler for KEDA needs the extra `scaler`: pip install 'pertoken[scaler]' ({error})"
+        ) from error
+    certificate, key = settings.scaler_cert_file, settings.scaler_key_file
+    tls = (
+        None
+        if certificate is None or key is None
+        else CertificateFiles(certificate, key, settings.scaler_client_ca_file)
+    )
+    recommended = Recommended(outside.clock, outside.leadership, settings.cycle_seconds)
+    return ScalerServer(recommended, settings.scaler_host, settings.scaler_port, tls)
 
 
 def _recorder(settings: Settings, recordings: RecordingFolder, cycle: Cycle) -> Recorder:

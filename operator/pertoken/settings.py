@@ -114,6 +114,17 @@ class Settings(BaseSettings):
     record_dir: Path | None = Field(default=None, description="Folder of the flight recorder's files.")
     record_mebibytes: int = Field(default=48, ge=1, description="What its files may take up, in MiB.")
 
+    scaler_enabled: bool = Field(
+        default=False, description="Lend what services in mode Recommend are to have to KEDA: an external scaler."
+    )
+    scaler_host: str = "0.0.0.0"  # noqa: S104 - KEDA asks from another pod
+    scaler_port: int = Field(default=6000, ge=0, le=65535, description="gRPC.")
+    scaler_cert_file: Path | None = Field(default=None, description="Certificate chain; without one: no encryption.")
+    scaler_key_file: Path | None = Field(default=None, description="Key of the certificate.")
+    scaler_client_ca_file: Path | None = Field(
+        default=None, description="Authority of the clients that may ask; without one: all may."
+    )
+
     http_host: str = "0.0.0.0"  # noqa: S104 - metrics and probes are read from other pods
     http_port: int = 8080
     debug_port: int = Field(default=8081, description="Loopback only.")
@@ -142,6 +153,14 @@ class Settings(BaseSettings):
     def _recorder_has_a_folder(self) -> Settings:
         if self.record_cycles and self.record_dir is None:
             raise ValueError("PERTOKEN_RECORD_DIR: missing; expected a folder for the recorded cycles")
+        return self
+
+    @model_validator(mode="after")
+    def _scaler_has_a_whole_certificate(self) -> Settings:
+        if (self.scaler_cert_file is None) != (self.scaler_key_file is None):
+            raise ValueError("PERTOKEN_SCALER_CERT_FILE and PERTOKEN_SCALER_KEY_FILE: expected both, or neither")
+        if self.scaler_client_ca_file is not None and self.scaler_cert_file is None:
+            raise ValueError("PERTOKEN_SCALER_CLIENT_CA_FILE: needs PERTOKEN_SCALER_CERT_FILE: clients are told by TLS")
         return self
 
     def planner(self) -> PlannerSettings:

@@ -53,6 +53,7 @@ PLACES = {
     "stopped": Place(2),
     "recorded": Place(2, 3.0),
     "timed": Place(2),
+    "lent": Place(2, 3.0),
 }
 
 
@@ -66,6 +67,7 @@ class Stack:
     fleet_url: str
     debug_url: str
     kubeconfig: Path
+    scaler: str
 
     def service(self, name: str) -> dict[str, Any]:
         return dict(self.kubectl.json("get", SERVICES, "-n", NAMESPACE, name))
@@ -162,7 +164,7 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("operator")
     kubectl = control_plane.kubectl
     with ExitStack() as undo:
-        fleet_port, http_port, debug_port = free_ports(3)
+        fleet_port, http_port, debug_port, scaler_port = free_ports(4)
         rates = {name: place.requests_per_second for name, place in PLACES.items() if place.requests_per_second}
         config = {
             "nodes": [
@@ -238,6 +240,9 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
                     **_environment(prometheus.url, token, http_port, debug_port),
                     "PERTOKEN_RECORD_CYCLES": "200",
                     "PERTOKEN_RECORD_DIR": str(folder / "recordings"),
+                    "PERTOKEN_SCALER_ENABLED": "true",
+                    "PERTOKEN_SCALER_HOST": "127.0.0.1",
+                    "PERTOKEN_SCALER_PORT": str(scaler_port),
                 },
             ),
             folder,
@@ -245,7 +250,13 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         operator.start()
         undo.callback(operator.stop)
         yield Stack(
-            kubectl, prometheus, operator, fleet_url, f"http://127.0.0.1:{debug_port}", control_plane.kubeconfig
+            kubectl,
+            prometheus,
+            operator,
+            fleet_url,
+            f"http://127.0.0.1:{debug_port}",
+            control_plane.kubeconfig,
+            f"127.0.0.1:{scaler_port}",
         )
 
 

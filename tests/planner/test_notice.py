@@ -48,6 +48,23 @@ def test_a_foreign_autoscaler_is_named_and_means_hands_off():
 
 
 @pytest.mark.parametrize(
+    "told",
+    [
+        {"workload": {"foreign_autoscaler": "ScaledObject llm/mine"}},
+        {"memory": VariantMemory(reverts=(NOW, NOW, NOW)), "workload": {"replicas_manager": "keda"}},
+    ],
+    ids=["autoscaler", "taken back"],
+)
+@pytest.mark.parametrize(("paused", "why"), [(False, Reason.RECOMMENDING), (True, Reason.PAUSED)])
+def test_what_only_recommends_is_in_conflict_with_nobody(told, paused, why):
+    memory = {"conflicted_until": NOW + 1.0, "conflict": "argocd took back 3 changes"}
+    stance = noticed(Variant(**told), mode=Mode.RECOMMEND, paused=paused, memory=memory).stance
+    words = "ScaledObject llm/mine scales Deployment llm/chat-a100" if "memory" not in told else ""
+
+    assert stance == Stance(why, conflict_words=words)
+
+
+@pytest.mark.parametrize(
     ("ages", "conflict"),
     [((10.0, 20.0), None), ((10.0, 20.0, 30.0), Reason.CONFLICTING_MANAGER), ((10.0, 20.0, 601.0), None)],
     ids=["two", "three", "three, one long ago"],

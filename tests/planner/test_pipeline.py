@@ -127,6 +127,7 @@ def test_a_service_on_which_a_stage_fails_is_held_and_told_and_the_others_go_on(
 
     assert (broken.service.name, broken.reason, broken.acts) == ("bad", Reason.PLANNING_FAILED, False)
     assert [(variant.current, variant.desired, variant.ready) for variant in broken.variants] == [(2, 2, 2)]
+    assert broken.variants[0].unknown == broken.message
     assert broken.conditions["AbleToScale"].verdict is Verdict.FALSE
     assert "nothing is changed" in broken.message
     fault = broken.trace[-1].detail

@@ -291,6 +291,45 @@ def test_a_foreign_autoscaler_means_hands_off():
     assert condition(fleet, "Conflicted").reason is Reason.FOREIGN_AUTOSCALER
 
 
+def test_an_autoscaler_that_carries_out_what_is_recommended_ends_where_pertoken_would():
+    owned, lent = plant(rate=20, replicas=3), plant(rate=20, replicas=3)
+    lent.services["chat"] = replace(lent.services["chat"], mode=Mode.RECOMMEND)
+    lent.deployments["chat"].autoscaler = "ScaledObject llm/chat"
+
+    def carry_out(fleet, planned):
+        deployment, desired = fleet.deployments["chat"], planned.decisions[0].variants[0].desired
+        if desired != deployment.replicas:
+            deployment.replicas, deployment.manager = desired, "horizontal-pod-autoscaler"
+            deployment.version += 1
+
+    for rate in (20, 40, 10):
+        for fleet, watch in ((owned, None), (lent, carry_out)):
+            fleet.rates["chat"] = rate
+            fleet.run(1800, watch)
+        assert lent.replicas() == owned.replicas(), rate
+    assert lent.actions == []
+    conflicted = condition(lent, "Conflicted")
+    assert (conflicted.verdict, conflicted.reason) == (Verdict.FALSE, Reason.NOT_CONFLICTED)
+    assert conflicted.message == "ScaledObject llm/chat scales Deployment llm/chat-a100; pertoken only recommends"
+    assert lent.decision().message.startswith("ScaledObject llm/chat scales Deployment llm/chat-a100; ")
+
+
+def test_what_is_not_known_is_said_and_no_count_stands_for_it():
+    fleet = plant(rate=20, replicas=3)
+    fleet.run(300)
+    known = fleet.decision().variants[0]
+    fleet.outage = True
+    fleet.step()
+    dark = fleet.decision().variants[0]
+    fleet.outage = False
+    fleet.deployments["chat"].gpus = 0
+    fleet.step()
+
+    assert known.unknown == ""
+    assert (dark.unknown, dark.desired) == ("connection refused", dark.current)
+    assert fleet.decision().variants[0].unknown == "Deployment llm/chat-a100 requests no GPUs of its pool's resource"
+
+
 def test_a_rollout_is_left_alone():
     fleet = plant(rate=40, replicas=2)
     fleet.deployments["chat"].settled = False

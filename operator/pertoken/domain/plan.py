@@ -56,6 +56,7 @@ class VariantDecision:
         capacity_per_replica: output tokens per second that one replica sustains within the objectives.
         gpu_utilization: share in [0, 1], None without metrics.
         token_work: of a mean request at the operating point, None where no model knows the engine.
+        unknown: why what the variant needs is not known, empty where it is; `desired` is then what is there.
     """
 
     variant: str
@@ -77,6 +78,7 @@ class VariantDecision:
     kv_usage: float | None = None
     calibration: CalibrationFigures = CalibrationFigures()
     token_work: TokenWork | None = None
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

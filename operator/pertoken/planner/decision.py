@@ -56,7 +56,7 @@ def _variants(settlement: Settlement, overdue: list[Step]) -> tuple[VariantDecis
     late = {step.variant: step.reason for step in reversed(overdue)}
     decided = [_variant(settlement, variant, late.get(variant.name)) for variant in settlement.variants]
     decided += [
-        VariantDecision(name, gone.replicas, gone.replicas, 0, gone.reason, cap_message=gone.why)
+        VariantDecision(name, gone.replicas, gone.replicas, 0, gone.reason, cap_message=gone.why, unknown=gone.why)
         for name, gone in settlement.state.missing
     ]
     order = {variant.spec.name: index for index, variant in enumerate(settlement.state.view.variants)}
@@ -89,7 +89,17 @@ def _variant(settlement: Settlement, settled: SettledVariant, overdue: Reason | 
         kv_usage=variant.mean(Signal.KV_USAGE),
         calibration=CalibrationFigures(gains.decode, gains.prefill, gains.ttft_offset, learnt.samples),
         token_work=_token_work(variant, load),
+        unknown=_unknown(settlement, variant),
     )
+
+
+def _unknown(settlement: Settlement, variant: VariantState) -> str:
+    """Why nothing is known of what the variant needs; empty where it is."""
+    if settlement.proposal.assessment.holds:
+        return settlement.proposal.assessment.condition.message
+    if variant.workload.gpus_per_replica <= 0:
+        return f"{variant.workload.ref} requests no GPUs of its pool's resource"
+    return ""
 
 
 def _token_work(variant: VariantState, load: Load | None) -> TokenWork | None:

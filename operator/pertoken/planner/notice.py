@@ -1,7 +1,8 @@
 """Stage `notice`: what others did to the workloads, and whether decisions are carried out at all.
 
 Another manager may have taken replicas back, Kubernetes may refuse to create pods, the user may have paused the
-service.
+service. In mode `Recommend` pertoken writes nothing, so nobody is in conflict with it: an autoscaler that scales the
+workload may be the one that carries the recommendation out.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def _stance(state: ServiceState) -> Stance:
     for variant in state.variants:
         if variant.workload.foreign_autoscaler:
             words = f"{variant.workload.foreign_autoscaler} scales {variant.workload.ref}"
+            if state.spec.mode is Mode.RECOMMEND:
+                return Stance(inactive, off, conflict_words=words)
             return Stance(inactive, off, Reason.FOREIGN_AUTOSCALER, words)
+    if state.spec.mode is Mode.RECOMMEND:
+        return Stance(inactive, off)
     for variant in state.variants:
         if len(variant.memory.reverts) >= state.tuning.rails.reverts:
             manager = variant.workload.replicas_manager or "another manager"

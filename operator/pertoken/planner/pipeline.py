@@ -178,6 +178,7 @@ def _failed(view: ServiceView, error: str, inputs: _Inputs) -> ServicePlan:
             variant.workload.replicas,
             sum(1 for pod in variant.pods if pod.ready),
             reason,
+            unknown=words,
         )
         for variant in view.variants
         if isinstance(variant.workload, WorkloadFact)

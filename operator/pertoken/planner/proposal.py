@@ -54,7 +54,7 @@ class Stance:
         inactive: why they are only shown, None if they are carried out.
         off: the user switched planning off.
         conflict: why pertoken keeps its hands off, None if nobody else scales the service.
-        conflict_words: who does, and by which sign that is known.
+        conflict_words: who does, and by which sign that is known; told also where it is no conflict.
         taken_back: the sign is that changes were taken back.
     """
 

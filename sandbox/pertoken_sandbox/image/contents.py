@@ -35,21 +35,21 @@ def problems(image: Image, rootfs: Path, lock: Path) -> list[str]:
     ]
 
 
-def needed(lock: Path, name: str = "pertoken") -> set[str]:
-    """Names of the package and of all that it needs without any extra, on any platform, by ``uv.lock``."""
+def needed(lock: Path, name: str = "pertoken", extras: tuple[str, ...] = ("scaler",)) -> set[str]:
+    """Names of the package and of all that it needs with the image's extras, on any platform, by ``uv.lock``."""
     packages: dict[str, list[dict[str, Any]]] = {}
     for package in tomllib.loads(lock.read_text(encoding="utf-8"))["package"]:
         packages.setdefault(package["name"], []).append(package)
     with_extras: set[tuple[str, str]] = set()  # with an extra of it, or none
-    waiting = [(name, "")]
+    waiting = [(name, extra) for extra in ("", *extras)]
     while waiting:
         asked = waiting.pop()
         if asked in with_extras:
             continue
         with_extras.add(asked)
         for package in packages[asked[0]]:
-            extras = package.get("optional-dependencies", {})
-            for dependency in extras.get(asked[1], []) if asked[1] else package.get("dependencies", []):
+            optional = package.get("optional-dependencies", {})
+            for dependency in optional.get(asked[1], []) if asked[1] else package.get("dependencies", []):
                 waiting += [(dependency["name"], extra) for extra in ("", *dependency.get("extra", ()))]
     return {package for package, _ in with_extras}
 

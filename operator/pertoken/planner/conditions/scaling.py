@@ -98,5 +98,6 @@ def paused_condition(state: ServiceState) -> Condition:
 def conflict_condition(stance: Stance) -> Condition:
     """`Conflicted`."""
     if stance.conflict is None:
-        return Condition(Verdict.FALSE, Reason.NOT_CONFLICTED, "nobody else sets the replicas")
+        words = f"{stance.conflict_words}; pertoken only recommends" if stance.conflict_words else ""
+        return Condition(Verdict.FALSE, Reason.NOT_CONFLICTED, words or "nobody else sets the replicas")
     return Condition(Verdict.TRUE, stance.conflict, f"{stance.conflict_words}; pertoken keeps its hands off")

@@ -1,0 +1,1 @@
+"""The scaler for KEDA: what pertoken recommends, lent to the autoscaler that writes it."""
