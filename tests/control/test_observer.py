@@ -76,6 +76,15 @@ def test_every_profile_is_asked():
     assert observer(Reader()).measure() == {}
 
 
+def test_a_profile_that_cannot_be_asked_costs_no_other_its_answer(caplog):
+    told = observer(Reader(), default=Silent(RuntimeError("no such thing")), other=Silent()).measure()
+
+    assert not told["default"].health.ok
+    assert told["default"].health.why == "metrics profile default could not be asked: RuntimeError: no such thing"
+    assert told["other"] == Silent().observe()
+    assert "metrics profile default could not be asked" in caplog.text
+
+
 def test_targets_without_a_watch_are_read_one_by_one_and_a_bad_one_leaves_the_others(caplog):
     names = ("gone", "here", "silent", "strange")
     reader = Reader(here=stateful("here"), silent=Unavailable("no answer"), strange={"kind": "StatefulSet"})

@@ -14,9 +14,10 @@ from pertoken.control.inventory import Snapshot
 from pertoken.control.survey import Rules, Surveyed, survey
 from pertoken.control.workloads import ScalableFact, scalable_fact
 from pertoken.control.world import build_world
-from pertoken.domain.metrics import MetricsSnapshot
+from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsHealth, MetricsSnapshot
 from pertoken.domain.world import PlannerSettings, World
 from pertoken.ports import AdapterError, CatalogSource, ClusterReader, MetricsSource, NotFound
+from pertoken.units import fault_words
 
 LOGGER = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class Observer:
     devices: DeviceLists | None = None
 
     def measure(self) -> Mapping[str, MetricsSnapshot]:
-        """What each metrics profile says now, all of them asked at once."""
+        """What each metrics profile says now, all of them asked at once. A fault of one is that profile's answer."""
         with ThreadPoolExecutor(max(1, len(self.sources)), "metrics") as threads:
-            snapshots = threads.map(lambda source: source.observe(), self.sources.values())
+            snapshots = threads.map(_observed, self.sources.keys(), self.sources.values())
             return dict(zip(self.sources, snapshots, strict=True))
 
     def survey(self, snapshot: Snapshot) -> Surveyed:
@@ -83,3 +84,12 @@ class Observer:
             return target
         refused = self.creation.of(target.ref)
         return target if refused is None else replace(target, failure=refused.words, failed_at=refused.at)
+
+
+def _observed(name: str, source: MetricsSource) -> MetricsSnapshot:
+    try:
+        return source.observe()
+    except Exception as error:
+        LOGGER.exception("metrics profile %s could not be asked", name)
+        health = MetricsHealth(ok=False, why=f"metrics profile {name} could not be asked: {fault_words(error)}")
+        return MetricsSnapshot(health, UNKNOWN_WINDOW_SECONDS, UNKNOWN_WINDOW_SECONDS)
