@@ -73,6 +73,10 @@ SERVICE_FAULTS: dict[str, tuple[Bend, str]] = {
     "no engine": (_variant({"podTemplate": TEMPLATE}), "spec.variants[0].podTemplate.spec.containers"),
     "asleep without a signal": (_spec({"minReplicas": 0}), "spec.wakeSignal"),
     "signal without a name": (_spec({"wakeSignal": {"source": "ProfileSignal"}}), "spec.wakeSignal.name"),
+    "a freeze that ends before it begins": (
+        _spec({"freeze": {"startTime": "2026-03-02T08:00:00+02:00", "endTime": "2026-03-02T06:00:00Z"}}),
+        "spec.freeze.endTime",
+    ),
     "no model": (_spec({"model": {"servedName": "x"}}), "spec.model"),
     "blended and input": (
         _prices({"blended": "1", "input": "1"}),

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from lab import generic, plant, service_spec, variant_spec
 
+from pertoken.domain.plan import Verdict
 from pertoken.domain.reasons import Reason
 
 SIGNAL = ("held", "llm", "chat")
 
 
-def sleeper(signal, *, replicas=0, engine=lambda spec: spec, **spec):
-    """A service that may sleep; `signal` tells its wake signal at seconds since the start, None where nobody does."""
+@dataclass(frozen=True)
+class Gateway:
+    """What a gateway tells: requests that it holds for the service, None for nothing; whether it is there."""
+
+    held: float | None = None
+    there: bool = False
+
+    def told(self):
+        queue = {} if self.held is None else {SIGNAL[1:]: self.held}
+        return {"gateway_queue": queue, "gateways": frozenset({"llm"} if self.there else ())}
+
+
+def sleeper(signal, *, replicas=0, engine=lambda spec: spec, gateway=None, **spec):
+    """A service that may sleep.
+
+    `signal` tells its wake signal at seconds since the start, None where nobody does; `gateway` likewise.
+    """
     fleet = plant(rate=0.0, replicas=replicas)
+    gateway = gateway or (lambda _: Gateway(0.0))
     changes = {"min_replicas": 0, "idle_seconds": 60, "wake_signal": "held"} | spec
     fleet.services["chat"] = engine(service_spec(variants=(variant_spec(min_replicas=0),), **changes))
     fleet.deployments["chat"].spec = fleet.services["chat"].variants[0]
@@ -22,7 +39,8 @@ def sleeper(signal, *, replicas=0, engine=lambda spec: spec, **spec):
 
     def metrics():
         told = signal(fleet.now - start)
-        return replace(show(), wake_signals={} if told is None else {SIGNAL: told})
+        told_by_gateway = gateway(fleet.now - start).told()
+        return replace(show(), wake_signals={} if told is None else {SIGNAL: told}, **told_by_gateway)
 
     fleet.metrics = metrics
     return fleet
@@ -60,19 +78,71 @@ def test_who_serves_is_not_put_to_sleep_while_nobody_tells_the_signal():
     assert told.replicas() == 0
 
 
+NOWHERE, THERE, TOLD = Gateway(), Gateway(there=True), Gateway(0.0)
+UNTOLD = "profile default tells no gateway's queue of chat"
+NO_SIGNAL = "profile default tells no signal held of chat"
+
+
 @pytest.mark.parametrize(
-    ("signal", "name", "words"),
+    ("signal", "gateway", "name", "verdict", "words"),
     [
-        (None, "held", "no replicas; profile default tells no signal held of chat"),
-        (0.0, "held", "no replicas; the signal held and the gateway's queue are watched"),
-        (None, "", "no replicas; the gateway's queue is watched"),
+        (None, NOWHERE, "held", Verdict.FALSE, f"{NO_SIGNAL}; nothing else wakes it"),
+        (None, TOLD, "held", Verdict.FALSE, f"{NO_SIGNAL}; the gateway's queue is watched"),
+        (None, THERE, "held", Verdict.FALSE, f"{NO_SIGNAL}; the gateway's queue is watched"),
+        (0.0, TOLD, "held", Verdict.TRUE, "the signal held and the gateway's queue are watched"),
+        (None, TOLD, "", Verdict.TRUE, "the gateway's queue is watched"),
+        (None, THERE, "", Verdict.TRUE, "the gateway's queue is watched"),
+        (None, NOWHERE, "", Verdict.FALSE, f"{UNTOLD}; nothing else wakes it"),
     ],
 )
-def test_the_status_says_what_would_wake_it(signal, name, words):
-    fleet = sleeper(lambda _: signal, wake_signal=name)
-    fleet.run(60.0)
+def test_the_status_says_what_would_wake_it(signal, gateway, name, verdict, words):
+    fleet = sleeper(lambda _: signal, wake_signal=name, gateway=lambda _: gateway)
+    fleet.run(30.0)
+    told = fleet.decision().conditions["MetricsAvailable"]
 
-    assert fleet.decision().conditions["MetricsAvailable"].message == words
+    assert (told.verdict, told.message) == (verdict, f"no replicas; {words}")
+    assert told.reason is (Reason.NO_TRAFFIC if verdict is Verdict.TRUE else Reason.SIGNALS_MISSING)
+
+
+@pytest.mark.parametrize("engine", [lambda spec: spec, generic], ids=["modelled", "generic"])
+def test_a_request_that_the_gateway_holds_wakes_in_the_next_cycle(engine):
+    def gateway(at):
+        return Gateway(1.0 if at >= 60.0 else None, there=True)
+
+    fleet = sleeper(lambda _: None, wake_signal="", gateway=gateway, engine=engine)
+    fleet.run(60.0)
+    assert fleet.replicas() == 0
+    fleet.run(15.0)
+    assert fleet.replicas() == 1
+
+
+@pytest.mark.parametrize(
+    ("gateway", "left"),
+    [
+        (lambda _: NOWHERE, 1),  # nothing could wake it again
+        (lambda _: THERE, 1),  # there is a gateway, and it never told of this service: it may not be behind it
+        (lambda _: TOLD, 0),
+        (lambda at: TOLD if at < 30.0 else THERE, 0),  # it restarted: a queue begins with the next request
+        (lambda at: TOLD if at < 30.0 else NOWHERE, 1),
+    ],
+    ids=["no gateway", "another's gateway", "told", "told once", "gone"],
+)
+def test_only_who_can_be_woken_by_the_gateway_is_put_to_sleep(gateway, left):
+    fleet = sleeper(lambda _: None, replicas=1, wake_signal="", gateway=gateway)
+    fleet.run(600.0)
+    told = fleet.decision().conditions["MetricsAvailable"]
+
+    assert fleet.replicas() == left
+    if left:
+        assert (told.verdict, told.reason) == (Verdict.FALSE, Reason.SIGNALS_MISSING)
+        assert told.message.endswith(f"{UNTOLD}: it is not put to sleep")
+
+
+def test_a_minimum_is_no_matter_of_the_gateway():
+    fleet = sleeper(lambda _: None, replicas=1, wake_signal="", gateway=lambda _: NOWHERE, min_replicas=1)
+    fleet.run(150.0)
+
+    assert fleet.decision().conditions["MetricsAvailable"].verdict is Verdict.TRUE
 
 
 def test_a_service_that_names_no_signal_is_woken_by_none():

@@ -52,6 +52,7 @@ SNAPSHOTS = st.builds(
     gateway_rejections_per_second=QUEUES,
     offers=st.dictionaries(st.text(), st.from_type(Offer)),
     wake_signals=st.dictionaries(st.tuples(st.text(), st.text(), st.text()), FLOATS),
+    gateways=st.frozensets(st.text()),
 )
 SLOW = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

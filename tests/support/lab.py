@@ -304,7 +304,9 @@ class Plant:
                 pods[key] = PodMetrics(key, 5.0, {}, counters)
                 continue
             pods[key] = PodMetrics(key, 5.0, self.values(pod), counters, self.histograms(pod))
-        return MetricsSnapshot(MetricsHealth(ok=True), 60.0, 30.0, pods)
+        # A gateway holds nothing for services that may sleep; of others there is none.
+        held = {("llm", name): 0.0 for name, spec in self.services.items() if spec.min_replicas == 0}
+        return MetricsSnapshot(MetricsHealth(ok=True), 60.0, 30.0, pods, held)
 
     def values(self, pod: Pod) -> dict[Signal, float]:
         points = [point for point, _ in pod.history]

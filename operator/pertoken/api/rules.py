@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 Json = dict[str, Any]
@@ -179,6 +180,15 @@ def _floor(latency: Json) -> Iterator[Fault]:
         yield "floorPercent", floor
 
 
+def _frozen_time(freeze: Json) -> Iterator[Fault]:
+    try:
+        begin, end = (datetime.fromisoformat(freeze[name]) for name in ("startTime", "endTime"))
+    except (KeyError, TypeError, ValueError):
+        return  # unset, or reported by the model
+    if begin.tzinfo is not None and end.tzinfo is not None and end <= begin:
+        yield "endTime", freeze["endTime"]
+
+
 SERVICE_RULES = (
     NAME_RULE,
     Rule(
@@ -207,6 +217,12 @@ SERVICE_RULES = (
         "needed when source is ProfileSignal",
         "self.source != 'ProfileSignal' || has(self.name)",
         _wake_name,
+    ),
+    Rule(
+        "spec.freeze",
+        "endTime must be later than startTime",
+        "!has(self.startTime) || self.endTime > self.startTime",
+        _frozen_time,
     ),
     Rule(
         "spec.objective.cost.perMillionTokens",

@@ -105,6 +105,7 @@ class MetricsSnapshot:
         gateway_queue: requests held before the engines, by (namespace, served model name).
         gateway_rejections_per_second: requests refused before the engines, same key.
         offers: what each engine gives, by row of the engine table; empty where that is not known.
+        gateways: namespaces in which a gateway holds requests while no replica serves, whether or not it does now.
         wake_signals: gauges that the administrator named for `wakeSignal`, by (signal, namespace, served model name).
     """
 
@@ -116,6 +117,7 @@ class MetricsSnapshot:
     gateway_rejections_per_second: Mapping[tuple[str, str], float] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)
     wake_signals: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    gateways: frozenset[str] = frozenset()
 
     def fresh(self, pods: Iterable[PodKey]) -> tuple[PodMetrics, ...]:
         """What these pods tell, as far as it is recent; nothing while the source gives no answer."""

@@ -17,6 +17,7 @@ from pertoken.planner.assessment import Assessment, Grade
 from pertoken.planner.needs import Lacks, Purpose, engine_lacks, lacks_of, words
 from pertoken.planner.proposal import Proposal, step
 from pertoken.planner.service_state import ServiceState
+from pertoken.planner.waking import may_sleep, untold, watched
 
 
 def assess(proposal: Proposal) -> Proposal:
@@ -69,7 +70,10 @@ def _of_pods(state: ServiceState, snapshot: MetricsSnapshot, lacks: Lacks) -> As
 
 
 def _fresh(state: ServiceState, message: str) -> Condition:
-    """All that is expected is told; what the engine's version never tells is said."""
+    """All that is expected is told; what the engine's version never tells is said, and so is what should wake it."""
+    asleep = untold(state)
+    if asleep and may_sleep(state):
+        return Condition(Verdict.FALSE, Reason.SIGNALS_MISSING, f"{message}; {asleep}: it is not put to sleep")
     if _quiet(state):
         return Condition(Verdict.TRUE, Reason.NO_TRAFFIC, message)
     off = engine_lacks(state)
@@ -109,22 +113,13 @@ def _nothing_reported(state: ServiceState, unreported: int) -> Assessment:
     return Assessment(grade, Condition(Verdict.FALSE, Reason.METRICS_MISSING, message), None)
 
 
-def _watched(state: ServiceState) -> str:
-    """What would wake a service that sleeps."""
-    name = state.spec.wake_signal
-    if not name:
-        return "the gateway's queue is watched"
-    if state.wake is None:
-        return f"profile {state.spec.metrics_profile} tells no signal {name} of {state.spec.model.served_name}"
-    return f"the signal {name} and the gateway's queue are watched"
-
-
 def _nothing_serves(state: ServiceState) -> Assessment:
     wanted = sum(variant.current for variant in state.variants)
     since = state.memory.fresh_since
     if wanted == 0:
-        message = f"no replicas; {_watched(state)}"
+        words, seen = watched(state)
+        verdict, reason = (Verdict.TRUE, Reason.NO_TRAFFIC) if seen else (Verdict.FALSE, Reason.SIGNALS_MISSING)
         since = state.now if since is None else since
-        return Assessment(Grade.NORMAL, Condition(Verdict.TRUE, Reason.NO_TRAFFIC, message), since)
+        return Assessment(Grade.NORMAL, Condition(verdict, reason, f"no replicas; {words}"), since)
     message = f"{state.serving} of {wanted} replicas serve, none has been measured yet"
     return Assessment(Grade.UP_ONLY, Condition(Verdict.UNKNOWN, Reason.METRICS_WARMING_UP, message), None)

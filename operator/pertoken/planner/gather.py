@@ -20,7 +20,7 @@ from pertoken.performance.steady import Engine, Targets
 from pertoken.performance.step_time import EngineModel
 from pertoken.planner.cap_evidence import cap_proof, template_of
 from pertoken.planner.latency import LatencyEvidence, OwedLatency, evidence
-from pertoken.planner.memory import Memory, ServiceMemory, VariantMemory
+from pertoken.planner.memory import GATEWAY, Memory, ServiceMemory, VariantMemory
 from pertoken.planner.pool_state import alive
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.tuning import TUNING, Tuning
@@ -85,12 +85,24 @@ def gather(
         inter_token=_evidence(LatencyKind.TIME_PER_OUTPUT_TOKEN, targets, variants, sight),
         cost=world.costs.get(spec.key) or no_account("the world has no account of this service"),
         wake=None if snapshot is None else snapshot.wake_signals.get((spec.wake_signal, *queue_key)),
-        gateway_queue=None if snapshot is None else snapshot.gateway_queue.get(queue_key),
+        gateway_queue=None if snapshot is None else _gateway_queue(snapshot, queue_key, remembered),
         gateway_rejections=None if snapshot is None else snapshot.gateway_rejections_per_second.get(queue_key),
         profiles=tuple(sorted(world.metrics)),
         tuning=tuning,
         results=results,
     )
+
+
+def _gateway_queue(snapshot: MetricsSnapshot, key: tuple[str, str], remembered: ServiceMemory) -> float | None:
+    """Requests that the gateway holds for a service; None while it has never told of that service.
+
+    A gateway's queues begin with the first request since its start: one that has told of the service, and is there
+    without telling, holds nothing.
+    """
+    held = snapshot.gateway_queue.get(key)
+    if held is None and key[0] in snapshot.gateways and GATEWAY in remembered.told:
+        return 0.0
+    return held
 
 
 def _evidence(kind: LatencyKind, targets: Targets, variants: Sequence[VariantState], sight: _Sight) -> LatencyEvidence:

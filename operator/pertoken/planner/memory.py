@@ -14,6 +14,7 @@ from pertoken.frozen import dataclass, replace
 from pertoken.performance.calibrate import Calibration
 from pertoken.raw.codec import CodecError, decode, encode
 
+GATEWAY: Final = "gateway queue"  # in `ServiceMemory.told`, beside the names of needs
 _LEDGER: Final = 11  # its place in a service's memory of version 2
 
 

@@ -21,6 +21,7 @@ from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Counter, LatencyKind, Signal
 from pertoken.frozen import dataclass
 from pertoken.performance.steady import Targets
+from pertoken.planner.memory import GATEWAY
 from pertoken.planner.service_state import ServiceState, VariantState
 
 
@@ -168,14 +169,15 @@ def lacks_of(state: ServiceState) -> Lacks:
 
 
 def told(state: ServiceState) -> tuple[str, ...]:
-    """Names of the needs that have been met by some pod of this service, the ones of earlier cycles included."""
+    """Names of the needs that some pod of this service, or its gateway, has met, in earlier cycles or now."""
     seen = {
         need.name
         for variant in state.variants
         for need in _ONCE_SEEN
         if any(need.met(metrics) for metrics in variant.measured)
     }
-    return tuple(sorted({*state.memory.told, *seen}))
+    gateway = () if state.gateway_queue is None else (GATEWAY,)
+    return tuple(sorted({*state.memory.told, *seen, *gateway}))
 
 
 def words(lacks: Lacks) -> str:

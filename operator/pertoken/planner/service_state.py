@@ -222,8 +222,8 @@ class ServiceState:
 
     @property
     def woken(self) -> bool:
-        """The signal that its spec names asks for a replica."""
-        return self.wake is not None and self.wake > 0
+        """The signal that its spec names, or a request that the gateway holds, asks for a replica."""
+        return any(told is not None and told > 0 for told in (self.wake, self.gateway_queue))
 
     @property
     def min_replicas(self) -> int:

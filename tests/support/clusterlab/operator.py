@@ -30,6 +30,7 @@ SETTINGS = {
     "START_SECONDS": 3,
     "BACKLOG_SECONDS": 10,
     "PROMETHEUS_TIMEOUT_SECONDS": 3,
+    "METRICS_PROFILES": json.dumps({"default": {"gateway": {"signals": {"held": "proxy_held_requests"}}}}),
 }
 
 

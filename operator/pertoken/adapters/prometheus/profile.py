@@ -122,6 +122,7 @@ class GatewaySource:
     Attributes:
         queue: gauges of held requests, the first one present wins.
         refusals: counters with a label ``outcome``, the first one present wins.
+        presence: gauges that a gateway with a queue shows all the time, whether or not it has held anything.
         labels: namespace of the services behind the gateway, and the gateway's pod (replicas add up).
         model: label with the name under which the engines serve the model (after the gateway's rewriting).
         signals: gauges that services name in `wakeSignal`, by the name of the signal; with the same labels.
@@ -130,6 +131,7 @@ class GatewaySource:
     enabled: bool = True
     queue: tuple[str, ...] = gateway.QUEUE
     refusals: tuple[str, ...] = gateway.REFUSALS
+    presence: tuple[str, ...] = gateway.PRESENCE
     labels: SeriesLabels = SeriesLabels()
     model: str = "target_model_name"
     matchers: tuple[Matcher, ...] = ()

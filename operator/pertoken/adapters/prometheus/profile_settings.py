@@ -86,6 +86,9 @@ class GatewayFields(Strict):
     enabled: bool = Field(default=True, description="Read it.")
     queue: list[Text] = Field(default=[], max_length=LIST_LENGTH, description="Gauges; the first one present wins.")
     refusals: list[Text] = Field(default=[], max_length=LIST_LENGTH, description="Counters; likewise.")
+    presence: list[Text] = Field(
+        default=[], max_length=LIST_LENGTH, description="Gauges that a gateway with a queue always shows."
+    )
     labels: LabelFields = Field(default=LabelFields(), description="Where namespace and gateway pod stand.")
     model: Text = Field(default="target_model_name", description="Label of the served model.")
     matchers: Matchers = Field(default=[], description="Further matchers.")

@@ -46,6 +46,7 @@ ENDED = "ended:"  # followed by the tag of a total: its last value within the lo
 CAPACITY = "capacity:"  # followed by the label that holds the figure
 GATEWAY_QUEUE = "queue:"
 GATEWAY_REFUSALS = "refusals:"
+GATEWAY_PRESENCE = "gateway"
 WAKE_SIGNAL = "wake_signal:"
 LOADS = (Signal.RUNNING, Signal.WAITING)
 
@@ -227,6 +228,11 @@ def _gateway(profile: MetricsProfile) -> tuple[Query, ...]:
             f"and {live(profile, selector(name, refused))}))",
         )
         for name in source.refusals
+    ]
+    present = (selector(name, matchers) for name in source.presence)
+    terms += [
+        tagged(GATEWAY_PRESENCE, f"max by ({source.labels.namespace}) ({series} and {live(profile, series)})")
+        for series in present
     ]
     for name, metric in source.signals:
         series = selector(metric, matchers)

@@ -88,6 +88,7 @@ class Reading:
                 for key, value in self._by_model(gateway, queries.WAKE_SIGNAL, (name,)).items()
             },
             offers={row.name: row.offer for row in self._profile.engine.rows()},
+            gateways=self._gateways(gateway),
         )
 
     def _tagged(self, group: Iterable[promql.Query]) -> dict[str, list[Sample]]:
@@ -296,6 +297,11 @@ class Reading:
         kept, left_out = plausible(assembled)
         self.tally.implausible += left_out
         return kept
+
+    def _gateways(self, read: Mapping[str, list[Sample]]) -> frozenset[str]:
+        label = self._profile.gateway.labels.namespace
+        shown = (sample.labels.get(label, "") for sample in read.get(queries.GATEWAY_PRESENCE, ()))
+        return frozenset(namespace for namespace in shown if namespace)
 
     def _by_model(
         self, read: Mapping[str, list[Sample]], prefix: str, names: tuple[str, ...]

@@ -54,6 +54,7 @@ class SnapshotForm:
     gateway_rejections_per_second: tuple[tuple[str, str, float], ...] = ()
     offers: Mapping[str, Offer] = field(default_factory=dict)
     wake_signals: tuple[tuple[str, str, str, float], ...] = ()
+    gateways: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ def snapshot_form(snapshot: MetricsSnapshot) -> Mapping[str, Any]:
         **{name: getattr(snapshot, name) for name in ("health", "window_seconds", "fresh_seconds", "offers")},
         "pods": [_told(metrics) for metrics in snapshot.pods.values()],
         "wake_signals": [(*key, value) for key, value in snapshot.wake_signals.items()],
+        "gateways": sorted(snapshot.gateways),
         "gateway_queue": [(*key, value) for key, value in snapshot.gateway_queue.items()],
         "gateway_rejections_per_second": [
             (*key, value) for key, value in snapshot.gateway_rejections_per_second.items()
@@ -166,6 +168,7 @@ def snapshot_of(data: Any) -> MetricsSnapshot:
         },
         offers=form.offers,
         wake_signals={(signal, namespace, name): value for signal, namespace, name, value in form.wake_signals},
+        gateways=form.gateways,
     )
 
 

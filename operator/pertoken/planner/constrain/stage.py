@@ -13,6 +13,7 @@ from pertoken.planner.constrain.bounds import at_bounds, service_minimum
 from pertoken.planner.constrain.spend import spend_limit
 from pertoken.planner.constrain.standing import Withdrawal, keep_minimum, standing
 from pertoken.planner.proposal import UNCHANGED, Proposal, VariantProposal, step
+from pertoken.planner.service_state import ServiceState
 
 
 def constrain(proposal: Proposal) -> Proposal:
@@ -42,12 +43,18 @@ def _at_least(proposal: Proposal) -> Proposal:
     if state.scheduled is not None:
         reason, words = Reason.SCHEDULED, _words(state.scheduled, state.now)
     else:
-        reason, words = Reason.WOKEN, f"{state.spec.wake_signal} is {state.wake:g}"
+        reason, words = Reason.WOKEN, _woken_by(state)
     raised = service_minimum(least, proposal.variants, reason)
     counts = [sum(variant.replicas for variant in variants) for variants in (proposal.variants, raised)]
     if counts[0] == counts[1]:
         return proposal.noting(step("constrain", UNCHANGED, reason, Told(words)))
     return proposal.with_variants(raised, step("constrain", (counts[0], counts[1]), reason, Told(words)))
+
+
+def _woken_by(state: ServiceState) -> str:
+    if state.wake is not None and state.wake > 0:
+        return f"{state.spec.wake_signal} is {state.wake:g}"
+    return f"the gateway holds {state.gateway_queue:g} requests"
 
 
 def _words(scheduled: TimedMinimum, now: float) -> str:

@@ -6,13 +6,14 @@ from pertoken.domain.service import EngineKind
 from pertoken.domain.signal import Signal
 from pertoken.planner.estimate.demand import flow
 from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.waking import untold
 
 
 def idle_since(state: ServiceState) -> float | None:
     """Since when nothing is asked for; None while something is, or while it cannot be told."""
     if state.backlog > 0 or (state.gateway_rejections is not None and state.gateway_rejections > 0):
         return None
-    if state.woken or (state.spec.wake_signal and state.wake is None):
+    if state.woken or untold(state):
         return None
     modelled = [variant for variant in state.variants if variant.spec.engine is not EngineKind.GENERIC]
     signals = (Signal.RUNNING, Signal.PROMPT_TOKENS_PER_SECOND, Signal.GENERATION_TOKENS_PER_SECOND)
