@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import pytest
 from lab import generic, plant, service_spec, variant_spec
@@ -104,7 +105,12 @@ def test_the_status_says_what_would_wake_it(signal, gateway, name, verdict, word
     assert told.reason is (Reason.NO_TRAFFIC if verdict is Verdict.TRUE else Reason.SIGNALS_MISSING)
 
 
-@pytest.mark.parametrize("engine", [lambda spec: spec, generic], ids=["modelled", "generic"])
+def poor(spec):
+    """A ceiling on spend that no replica fits under: like every minimum, what is woken stands above it."""
+    return replace(spec, cost=replace(spec.cost, max_spend_per_hour=Decimal("0.01")))
+
+
+@pytest.mark.parametrize("engine", [lambda spec: spec, generic, poor], ids=["modelled", "generic", "without money"])
 def test_a_request_that_the_gateway_holds_wakes_in_the_next_cycle(engine):
     def gateway(at):
         return Gateway(1.0 if at >= 60.0 else None, there=True)
