@@ -58,7 +58,7 @@ def main() -> int:
     part = section(trials, time.strftime("%Y-%m-%d", time.gmtime()))
     PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), part), encoding="utf-8")
     sys.stdout.write(f"{part}\n")
-    return int(any(each.kept < each.required for each in trials))
+    return int(any(min(each.kept, each.kept_usual) < each.required for each in trials))
 
 
 if __name__ == "__main__":

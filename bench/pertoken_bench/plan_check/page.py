@@ -12,9 +12,11 @@ END: Final = "<!-- realised days: end -->"
 INTRODUCTION: Final = """## Fleets on the day that came
 
 `make plan-check` plans the day after some days of a recorded series and gives the P90 fleet of four of its hours to the
-simulator, 25 minutes of each, with traffic drawn from what came (clients as bursty as in the scenarios). *Least*: the
-fewest replicas that keep the objective (requests within both latencies); *one fewer* keeps less. What a series that
-does not hold says of the sizing stands in [limits.md](limits.md#the-capacity-plan).
+simulator, 25 minutes of each, with traffic drawn from what came (clients as bursty as in the scenarios). The history
+has single requests of the last day before (drawn likewise, four stretches of 25 minutes); *usual* fleets are planned
+without them, with bursts as they usually are. *Least*: the fewest replicas that keep the objective (requests within
+both latencies); *one fewer* keeps less. *Sized*: replicas by the same sizing for the rate that came, so that *sized
+over least* tells what the sizing buys too much and the forecast's P90 is left out.
 """
 
 
@@ -39,11 +41,12 @@ def section_of(text: str) -> str | None:
 
 def _sums(trials: Sequence[Trial]) -> list[str]:
     rows = [
-        f"| {each.name} | {each.days} days | {each.kept:.1%} | {each.required:.0%} | "
-        f"{'yes' if each.kept >= each.required else 'no'} |"
+        f"| {each.name} | {each.days} days | {each.kept:.1%} | {each.kept_usual:.1%} | {each.required:.0%} | "
+        f"{'yes' if min(each.kept, each.kept_usual) >= each.required else 'no'} | {each.oversized:.2f} |"
         for each in trials
     ]
-    return ["| series | history | kept by the plan's fleets | objective | holds |", "|---|---|---|---|---|", *rows]
+    head = "| series | history | kept by the plan's fleets | by the usual ones | objective | holds | sized over least |"
+    return [head, "|---|---|---|---|---|---|---|", *rows]
 
 
 def _pieces(trials: Sequence[Trial]) -> list[str]:
@@ -54,7 +57,10 @@ def _pieces(trials: Sequence[Trial]) -> list[str]:
             fewer = "-" if piece.kept_less is None else f"{piece.kept_less:.2%}"
             rows.append(
                 f"| {each.name} | {piece.hour}:00 | {piece.requests:,} | {piece.of_p90:.0%} | {piece.planned} | "
-                f"{piece.kept:.2%} | {least} | {fewer} |"
+                f"{piece.kept:.2%} | {piece.usual} | {piece.kept_usual:.2%} | {piece.sized} | {least} | {fewer} |"
             )
-    head = "| series | hour | requests | demand ÷ its P90 | planned | kept | least | kept on one fewer |"
-    return [head, "|---|---|---|---|---|---|---|---|", *rows]
+    head = (
+        "| series | hour | requests | demand ÷ its P90 | planned | kept | usual | kept | sized | least | "
+        "kept on one fewer |"
+    )
+    return [head, "|---|---|---|---|---|---|---|---|---|---|---|", *rows]

@@ -40,6 +40,10 @@ those of
   other services (n origins against ten).
 - **Futures** (`capacity/forecast/draw.py`): each repeats the misses of one past origin for all services at once: what
   peaked together peaks together.
+- **Bursts** (`capacity/bursts/`): fleets of a few replicas serve single requests in the operator's step times,
+  and carry
+  the highest rate that keeps the objectives: requests of the history where it has them, else drawn in bursts of 15 on
+  average, 0.1 s apart.
 - **GPUs** (`capacity/gpus/`): the busiest minutes of the hour, start-ups ahead of the next one, the operator's own
   sustainable rate and SLO knee, the cheapest whole mix of variants, whole nodes.
 

@@ -17,12 +17,10 @@ from pertoken.performance.memory import precision_of
 from pertoken.performance.steady import (
     Engine,
     Load,
-    Sustainable,
     Targets,
     Unreachable,
     at_rate,
-    sustainable_rate,
-    without,
+    eased_rate,
 )
 from pertoken.performance.step_time import NO_GAINS, Gains
 from pertoken.units import SECONDS_PER_HOUR, THOUSAND, TOKENS_PER_MILLION
@@ -151,10 +149,10 @@ class Fleet:
 def fleet(setup: Setup, requests: Requests, demand: Demand) -> Fleet | None:
     """Size it; None where the weights leave no KV cache."""
     engine, load = setup.engine, requests.load
-    sustained = _sustained(engine, load, demand.targets)
+    sustained = eased_rate(engine, load, demand.targets)
     if sustained is None:
         return None
-    point, missed = sustained
+    point, missed = sustained.point, sustained.missed
     ranks = setup.parallelism.data
     carried = point.rate * ranks * demand.room
     group = ReplicaGroup(carried, setup.usd_per_hour, demand.peak_factor)
@@ -178,19 +176,6 @@ def fleet(setup: Setup, requests: Requests, demand: Demand) -> Fleet | None:
         usd_per_thousand=(short * THOUSAND, long * THOUSAND),
         index=_index(per_request, load, demand.prices),
     )
-
-
-def _sustained(engine: Engine, load: Load, targets: Targets) -> tuple[Sustainable, Unreachable | None] | None:
-    """What one rank sustains; an objective that it cannot keep at any load is left out and named."""
-    if engine.kv_tokens <= 0:
-        return None
-    missed: Unreachable | None = None
-    for _ in range(3):
-        point = sustainable_rate(engine, load, targets)
-        if isinstance(point, Sustainable):
-            return (point, missed) if point.rate > 0 else None
-        missed, targets = missed or point, without(targets, point.what)
-    return None
 
 
 def _answer_usd(engine: Engine, load: Load, batch: float, per_request: float, length: float) -> float:

@@ -13,7 +13,10 @@ from pertoken.capacity.tuning import FUTURES
 from pertoken.catalog.lookup import Catalog
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
+from pertoken.domain.world import PlannerSettings
 from pertoken.units import HOURS_PER_DAY
+
+START_SECONDS = PlannerSettings().start_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Asked:
         nodes: by pool, what is known of its nodes.
         shape: of requests whose history does not tell tokens.
         resamples, seed: of the futures.
+        start_seconds: from a pod on its node to one that serves.
     """
 
     spec: PlanSpec
@@ -38,6 +42,7 @@ class Asked:
     shape: Shape = USUAL_SHAPE
     resamples: int = FUTURES.resamples
     seed: int = 0
+    start_seconds: float = START_SECONDS
 
     @property
     def hours(self) -> int:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from pertoken.capacity.again import come_again, source_hours, to_buy_for
 from pertoken.capacity.asked import Asked, Mistake
+from pertoken.capacity.bursts.carried import carried_of, sized_for
+from pertoken.capacity.bursts.stream import Stretch
 from pertoken.capacity.demand import Demand
 from pertoken.capacity.forecast.draw import Draws, futures_of
 from pertoken.capacity.forecast.outlook import MEDIAN, P90, Outlook
@@ -21,7 +23,6 @@ from pertoken.capacity.remarks import demand_remarks, replica_remarks
 from pertoken.capacity.spec import PlanSpec
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
-from pertoken.domain.world import PlannerSettings
 from pertoken.performance.replica import Models
 from pertoken.performance.results import Results
 from pertoken.performance.steady import Load
@@ -151,11 +152,20 @@ def _service(spec: ServiceSpec, common: _Common, needs: Needs, past: Needs) -> S
     if not replicas:
         return [_mistake(name, each) for each in refused]
     factors = factors_of(spec, asked) * common.changes.demand
+    lead = _lead(replicas, asked.start_seconds)
     requests = futures_of(outlook, draws) * (factors / demand.per_request)
-    most = needs.add(spec, replicas, busiest(requests, _peaks(demand, draws), _lead(replicas)))
+    ahead = busiest(requests, _peaks(demand, draws), lead)
     before = come_again(demand.tokens, common.again) * (factors / demand.per_request)
-    bursts = np.nan_to_num(demand.peaks, nan=demand.usual_peak)[common.again]
-    past.add(spec, replicas, busiest(before, bursts, _lead(replicas)))
+    again = busiest(before, np.nan_to_num(demand.peaks, nan=demand.usual_peak)[common.again], lead)
+    carried = [
+        carried_of(
+            replica.carrier, _stretches(common, name), float(max(ahead.max(), again.max())), common.models.results
+        )
+        for replica in replicas
+        if replica.carrier is not None
+    ]
+    most = needs.add(spec, replicas, sized_for(ahead, carried))
+    past.add(spec, replicas, sized_for(again, carried))
     tokens = factors * (load.input_tokens + load.output_tokens) / demand.per_request
     p50, p90, chosen = (outlook.quantile(level) * tokens for level in (MEDIAN, P90, asked.spec.confidence))
     counts = tuple(int(count) for count in most)
@@ -167,9 +177,17 @@ def _mistake(name: str, refused: NotSized) -> Mistake:
     return Mistake(name, f"variant {refused.variant}: {refused.field}", refused.value, refused.expectation)
 
 
-def _lead(replicas: Sequence[Replica]) -> float:
+def _stretches(common: _Common, service: str) -> tuple[Stretch, ...]:
+    """Of the service's single requests; a what-if about their lengths asks for the usual ones."""
+    changes = common.changes
+    if changes.input_tokens is None and changes.output_tokens is None:
+        return common.asked.histories[service].stretches
+    return ()
+
+
+def _lead(replicas: Sequence[Replica], start_seconds: float) -> float:
     """Seconds from a need to a replica that serves, of the slowest pool: a new node, and the start of the engine."""
-    return max(replica.pool.provisioning_seconds for replica in replicas) + PlannerSettings().start_seconds
+    return max(replica.pool.provisioning_seconds for replica in replicas) + start_seconds
 
 
 def _peaks(demand: Demand, draws: Draws) -> Floats:

@@ -128,6 +128,37 @@ AGAIN = AgainNumbers()
 
 
 @dataclass(frozen=True, slots=True)
+class BurstNumbers:
+    """How single requests come inside the hour, and how far fleets are tried on them."""
+
+    stretch_seconds: float = number(1500.0, "s", "guess: some bursts, and no trend of the day")
+    stretch_levels: tuple[float, ...] = (0.1, 0.5, 0.9)  # which stretches are kept, of all from quiet to busy
+    least_requests: int = number(100, "requests of a stretch", "guess: fewer tell no percentile")
+    most_requests: int = number(6000, "requests of a stretch", "guess: a percentile to half a point, in milliseconds")
+    drawn_requests: int = number(3000, "requests", "guess: 200 bursts")
+    usual_size: int = number(
+        15, "requests of a burst", "measured on 12 recorded services (docs/capacity.md): as bursty as nine of ten"
+    )
+    usual_gap: float = number(0.1, "s between two requests of a burst", "measured on the same 12 services")
+    input_spread: float = number(
+        1.0, "squared coefficient of variation", "measured on 5 recorded traces (0.1 to 1.4): about their median"
+    )
+    output_spread: float = number(
+        2.0, "squared coefficient of variation", "measured on 5 recorded traces (0.6 to 4.6): about their median"
+    )
+    fleets: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16)  # replicas that are tried
+    step: float = number(0.04, "of the fleet's sustainable rate", "guess: what one replica more would change")
+    least_share: float = number(
+        0.05, "of the fleet's sustainable rate", "guess: bursts alone, without load, call for no more replicas"
+    )
+    most_batch: float = number(1024.0, "sequences", "convention: vLLM's largest default of max_num_seqs")
+    beside: float = number(4.0, "sequences", "guess: they decode while prompts are computed")
+
+
+BURSTS = BurstNumbers()
+
+
+@dataclass(frozen=True, slots=True)
 class MixNumbers:
     """How replicas of several variants are mixed."""
 

@@ -30,6 +30,7 @@ from pertoken.cli.plan_cluster import ClusterPlan, past_of, read_cluster
 from pertoken.cli.plan_exports import export_document, export_targets, patches_for, print_patches
 from pertoken.cli.plan_history import PROMETHEUS, by_service, read_histories, read_prometheus
 from pertoken.cli.plan_page import write_page
+from pertoken.cli.plan_start import start_seconds
 from pertoken.cli.plan_table import print_plan
 from pertoken.cli.rendering import NO, Output, print_data, refuse
 from pertoken.cli.subject import InputOption, OutputOption
@@ -122,6 +123,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
         past, series = past_of(cluster, services)
     else:
         past, series = _history(_Past(history or [], prometheus_url, spec.history_days), services, mistakes)
+    starting = start_seconds(mistakes)
     if mistakes:
         _stop(cluster, *mistakes)
     asked = Asked(
@@ -133,6 +135,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
         catalog=known,
         nodes=nodes,
         shape=Shape(input_tokens, output_tokens),
+        start_seconds=starting,
     )
     answered = _answered(asked, _what_ifs(what_ifs or [], asked), cluster)
     patches = patches_for(targets, answered.plan.planned.futures, checked.others)

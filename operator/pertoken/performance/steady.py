@@ -341,6 +341,32 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
     return Sustainable(best.point(), stop)
 
 
+@dataclass(frozen=True, slots=True)
+class Eased:
+    """The sustainable rate without the objectives that no number of replicas keeps.
+
+    Attributes:
+        targets: those that are kept.
+        missed: the first that cannot be kept; None when all can.
+    """
+
+    point: Sustainable
+    targets: Targets
+    missed: Unreachable | None = None
+
+
+def eased_rate(engine: Engine, load: Load, targets: Targets) -> Eased | None:
+    """Sustainable rate; objectives that cannot be kept at any size are named and left out. None without KV cache."""
+    if engine.kv_tokens <= 0:
+        return None
+    missed: Unreachable | None = None
+    while True:
+        point = sustainable_rate(engine, load, targets)
+        if isinstance(point, Sustainable):
+            return Eased(point, targets, missed) if point.rate > 0 else None
+        missed, targets = missed or point, without(targets, point.what)
+
+
 def best_effort_rate(engine: Engine, load: Load, targets: Targets, missed: str) -> Sustainable | Unreachable:
     """Sustainable rate without the objective that cannot be kept at any size."""
     return sustainable_rate(engine, load, without(targets, missed))

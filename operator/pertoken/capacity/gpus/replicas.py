@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pertoken.capacity.bursts.carried import Carrier
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.performance.replica import Models, replica_model
-from pertoken.performance.steady import Engine, Load, Targets, Unreachable
-from pertoken.planner.size.capacity import capacity_of
+from pertoken.performance.steady import Engine, Load, Targets, Unreachable, eased_rate
 from pertoken.planner.tuning import TUNING
 
 
@@ -23,6 +23,7 @@ class Replica:
         usd_per_hour: at the pool's price; None where the pool has none.
         binding: what bounds the rate.
         missed: an objective that no number of replicas keeps; it was left out. None where all can be kept.
+        carrier: what bursts are tried on; None for replicas that carry any.
     """
 
     variant: VariantSpec
@@ -32,6 +33,7 @@ class Replica:
     usd_per_hour: float | None
     binding: str
     missed: Unreachable | None = None
+    carrier: Carrier | None = None
 
     @property
     def order_cost(self) -> float:
@@ -60,22 +62,22 @@ def replica_of(
     latency = service.latency
     targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile)
     ranks = max(1, variant.parallelism.data)
-    capacity = None
-    if model.kv_capacity > 0:
-        capacity = capacity_of(engine, load, targets, ranks, models.results)
-    if capacity is None or capacity.rate <= 0:
+    eased = models.results.of(eased_rate, engine, load, targets)
+    if eased is None:
         gpus = f"{variant.parallelism.gpus} x {pool.accelerator}"
         return NotSized(variant.name, "parallelism", gpus, f"more GPU memory for {service.model.id}")
     price = pool.price_per_gpu_hour
     units = variant.parallelism.gpus
+    rate = eased.point.rate * ranks * TUNING.knee.prior
     return Replica(
         variant=variant,
         pool=pool,
-        rate=capacity.rate * TUNING.knee.prior,
+        rate=rate,
         gpus=units,
         usd_per_hour=None if price is None else float(price * pool.gpu_fraction) * units,
-        binding=capacity.point.binding,
-        missed=capacity.unreachable,
+        binding=eased.point.binding,
+        missed=eased.missed,
+        carrier=Carrier(engine, load, eased.targets, rate, ranks),
     )
 
 

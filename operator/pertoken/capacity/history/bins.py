@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pertoken.capacity.bursts.stream import Stretch
 from pertoken.capacity.history.value import Floats, History, HistoryError, ServiceHistory
 from pertoken.capacity.tuning import HISTORY
 from pertoken.units import SECONDS_PER_HOUR
@@ -20,11 +21,13 @@ class Bins:
     Attributes:
         times: begins of the bins, seconds, ascending.
         values: of `FIGURES`, in this order, one array each: amounts in the bin, NaN for what is not told.
+        stretches: of single requests, where there are any.
     """
 
     name: str
     times: Floats
     values: tuple[Floats, Floats, Floats]
+    stretches: tuple[Stretch, ...] = ()
 
 
 def step_of(times: Floats) -> float:
@@ -76,7 +79,7 @@ def _service(bins: Bins, step: float, per_hour: float, hours: tuple[int, int]) -
     busiest = requests if np.isfinite(requests).any() else inputs
     values = next((values for values in bins.values if np.isfinite(values).any()), bins.values[0])[inside]
     peak = _peak(values, places, busiest, max(1, round(HISTORY.burst_seconds / step)) if step else 1, per_hour)
-    return ServiceHistory(bins.name, requests, inputs, outputs, peak)
+    return ServiceHistory(bins.name, requests, inputs, outputs, peak, bins.stretches)
 
 
 def _amounts(values: Floats, places: np.ndarray, count: int, per_hour: float) -> Floats:

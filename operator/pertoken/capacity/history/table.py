@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from pertoken.capacity.bursts.stream import stretches_of
 from pertoken.capacity.history.bins import FIGURES, Bins, hourly, step_of
 from pertoken.capacity.history.value import Floats, History, HistoryError
 from pertoken.capacity.tuning import HISTORY
@@ -218,4 +219,5 @@ def _counted(name: str, times: Floats, columns: list[Floats], step: float) -> Bi
     inputs, outputs = (
         np.bincount(places, weights=np.nan_to_num(column), minlength=count).astype(np.float64) for column in columns
     )
-    return Bins(name, (first + np.arange(count, dtype=np.float64)) * step, (requests, inputs, outputs))
+    starts = (first + np.arange(count, dtype=np.float64)) * step
+    return Bins(name, starts, (requests, inputs, outputs), stretches_of(times, *columns))

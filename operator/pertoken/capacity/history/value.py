@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pertoken.capacity.bursts.stream import Stretch
 from pertoken.units import SECONDS_PER_HOUR
 
 Floats = NDArray[np.float64]
@@ -25,6 +26,7 @@ class ServiceHistory:
         requests: in the hour.
         input_tokens, output_tokens: in the hour; all NaN where the history does not tell them.
         peak: rate of the busiest bin of the hour over the hour's mean; NaN where bins are whole hours, or hours empty.
+        stretches: of single requests, where the history has them.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ServiceHistory:
     input_tokens: Floats
     output_tokens: Floats
     peak: Floats
+    stretches: tuple[Stretch, ...] = ()
 
     @property
     def hours(self) -> int:
@@ -41,8 +44,8 @@ class ServiceHistory:
     def padded(self, before: int, after: int) -> ServiceHistory:
         """The same with unknown hours on both sides."""
         amounts = (self.requests, self.input_tokens, self.output_tokens, self.peak)
-        wider = [np.pad(each, (before, after), constant_values=np.nan) for each in amounts]
-        return ServiceHistory(self.name, *wider)
+        requests, inputs, outputs, peak = (np.pad(each, (before, after), constant_values=np.nan) for each in amounts)
+        return ServiceHistory(self.name, requests, inputs, outputs, peak, self.stretches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,15 +12,7 @@ from pertoken.domain.signal import Signal
 from pertoken.forecast.demand import blend
 from pertoken.frozen import dataclass
 from pertoken.performance.results import Results
-from pertoken.performance.steady import (
-    Engine,
-    Load,
-    Sustainable,
-    Targets,
-    Unreachable,
-    sustainable_rate,
-    without,
-)
+from pertoken.performance.steady import Engine, Load, Targets, eased_rate
 from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity
 from pertoken.planner.service_state import ServiceState, VariantState
@@ -46,13 +38,8 @@ def capacity_of(
 ) -> Capacity | None:
     """Sustainable rate of one replica; objectives that cannot be kept at any size are named and left out."""
     results = Results() if results is None else results
-    point = results.of(sustainable_rate, engine, load, targets)
-    if isinstance(point, Sustainable):
-        return Capacity(point, point.rate * ranks)
-    eased = results.of(sustainable_rate, engine, load, without(targets, point.what))
-    if isinstance(eased, Unreachable):
-        eased = results.of(sustainable_rate, engine, load, Targets(None, None, targets.percentile))
-    return Capacity(eased, eased.rate * ranks, point) if isinstance(eased, Sustainable) else None
+    eased = results.of(eased_rate, engine, load, targets)
+    return None if eased is None else Capacity(eased.point, eased.point.rate * ranks, eased.missed)
 
 
 def work_of(capacity: Capacity, load: Load) -> RequestWork:
