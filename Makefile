@@ -60,6 +60,8 @@ proto: install ## generate the messages of KEDA's contract
 docs: crds ## write the generated reference pages
 	@$(BIN)/python -m pertoken.cli.catalog_page
 	@$(BIN)/python -m pertoken.cli.metrics_page
+	@$(BIN)/python -m pertoken.cli.reference
+	@$(BIN)/python -m pertoken_sandbox.dashboards
 
 bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about twelve minutes on two free cores)
 	@$(BIN)/python -m pertoken_bench.report $(ARGS)

@@ -15,6 +15,7 @@ from pertoken.adapters.kube.reader import KubeReader
 from pertoken.adapters.kube.writer import KubeWriter
 from pertoken.adapters.recording_files import RecordingFolder
 from pertoken.control.actuate import Actuator
+from pertoken.control.capacity_plans import CapacityPlans
 from pertoken.control.caps import CapReader
 from pertoken.control.claims import DeviceLists
 from pertoken.control.creation import CreationEvents
@@ -69,7 +70,8 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         inventory, waker, sync, login_from(settings.kubeconfig, settings.context), settings.namespaces, stop
     )
 
-    history, metrics = History(), OperatorMetrics(clock, ProcessState.of(leadership, inventory))
+    capacity_plans = CapacityPlans(reader, settings.resync_seconds)
+    history, metrics = History(), OperatorMetrics(clock, ProcessState.of(leadership, inventory, capacity_plans))
     observer = Observer(
         reader=reader,
         sources=outside.sources,
@@ -122,6 +124,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         "informer": informer,
         "planning": loop,
         "reports": reports,
+        "capacity plans": capacity_plans,
     }
     parts |= {} if recorder is None else {"recorder": recorder}
     return parts if scaler is None else {**parts, "scaler": scaler}

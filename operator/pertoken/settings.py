@@ -53,15 +53,17 @@ class Settings(BaseSettings):
     )
 
     prometheus_url: str = Field(default="http://prometheus-operated.monitoring:9090", description="Query API root.")
-    prometheus_username: str = ""
-    prometheus_password_file: Path | None = None
-    prometheus_bearer_token_file: Path | None = None
-    prometheus_ca_file: Path | None = None
-    prometheus_client_cert_file: Path | None = None
-    prometheus_client_key_file: Path | None = None
-    prometheus_insecure_skip_verify: bool = False
+    prometheus_username: str = Field(default="", description="User of basic authentication.")
+    prometheus_password_file: Path | None = Field(default=None, description="File with that user's password.")
+    prometheus_bearer_token_file: Path | None = Field(default=None, description="File with a bearer token.")
+    prometheus_ca_file: Path | None = Field(
+        default=None, description="Authority of the server's certificate; the system's when unset."
+    )
+    prometheus_client_cert_file: Path | None = Field(default=None, description="Certificate to show to the server.")
+    prometheus_client_key_file: Path | None = Field(default=None, description="Key of that certificate.")
+    prometheus_insecure_skip_verify: bool = Field(default=False, description="Do not check the server's certificate.")
     prometheus_tenant: str = Field(default="", description="X-Scope-OrgID of Mimir, Cortex or Thanos.")
-    prometheus_timeout_seconds: float = Field(default=10.0, gt=0)
+    prometheus_timeout_seconds: float = Field(default=10.0, gt=0, description="Limit of one query.")
     scrape_interval_seconds: float = Field(default=15.0, gt=0, description="Of the engines' scrape job.")
     rate_window_seconds: float = Field(default=90.0, gt=0, description="Window of rates; at least 4 scrapes.")
     fresh_seconds: float = Field(default=60.0, gt=0, description="Samples older than this are stale.")
@@ -72,16 +74,22 @@ class Settings(BaseSettings):
         "make the profile named default.",
     )
 
-    cycle_seconds: float = Field(default=15.0, gt=0)
-    resync_seconds: float = Field(default=300.0, gt=0)
+    cycle_seconds: float = Field(default=15.0, gt=0, description="Time from one planning cycle to the next.")
+    resync_seconds: float = Field(
+        default=300.0, gt=0, description="Time between two lists of everything that is watched."
+    )
     status_seconds: float = Field(default=60.0, ge=0, description="Least time between writes of changed numbers.")
     cap_interval_seconds: float = Field(
         default=1800.0,
         ge=0,
         description="Least time between two batch cap changes; demand is watched as long before, ten minutes at most.",
     )
-    cap_change_threshold: float = Field(default=0.2, ge=0)
-    canary_seconds: float = Field(default=60.0, ge=0)
+    cap_change_threshold: float = Field(
+        default=0.2, ge=0, description="Least relative change for which a batch cap is changed."
+    )
+    canary_seconds: float = Field(
+        default=60.0, ge=0, description="Time that the first pod with a new batch cap is watched before the next."
+    )
     tolerance: float = Field(
         default=0.05,
         ge=0,
@@ -101,9 +109,11 @@ class Settings(BaseSettings):
         description="Share of the misses that an objective allows which plans leave unused; negative: plan for more.",
     )
     start_seconds: float = Field(default=120.0, ge=0, description="Expected start-up time until it is observed.")
-    backlog_seconds: float = Field(default=60.0, gt=0)
-    min_index_requests: int = Field(default=20, ge=1)
-    calibrate: bool = True
+    backlog_seconds: float = Field(default=60.0, gt=0, description="Time in which waiting requests are worked off.")
+    min_index_requests: int = Field(
+        default=20, ge=1, description="Finished requests in the cost window below which no cost index is formed."
+    )
+    calibrate: bool = Field(default=True, description="Learn corrections of the performance model from measurements.")
     catalog_dir: Path | None = Field(
         default=None, description="Folder of YAML files with further GPUs and models, such as a mounted ConfigMap."
     )
@@ -117,19 +127,27 @@ class Settings(BaseSettings):
     scaler_enabled: bool = Field(
         default=False, description="Lend what services in mode Recommend are to have to KEDA: an external scaler."
     )
-    scaler_host: str = "0.0.0.0"  # noqa: S104 - KEDA asks from another pod
-    scaler_port: int = Field(default=6000, ge=0, le=65535, description="gRPC.")
+    scaler_host: str = Field(
+        default="0.0.0.0",  # noqa: S104 - KEDA asks from another pod
+        description="Address of the scaler.",
+    )
+    scaler_port: int = Field(default=6000, ge=0, le=65535, description="Port of the scaler, gRPC.")
     scaler_cert_file: Path | None = Field(default=None, description="Certificate chain; without one: no encryption.")
     scaler_key_file: Path | None = Field(default=None, description="Key of the certificate.")
     scaler_client_ca_file: Path | None = Field(
         default=None, description="Authority of the clients that may ask; without one: all may."
     )
 
-    http_host: str = "0.0.0.0"  # noqa: S104 - metrics and probes are read from other pods
-    http_port: int = 8080
-    debug_port: int = Field(default=8081, description="Loopback only.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["auto", "json", "console"] = "auto"
+    http_host: str = Field(
+        default="0.0.0.0",  # noqa: S104 - metrics and probes are read from other pods
+        description="Address of metrics and probes.",
+    )
+    http_port: int = Field(default=8080, description="Port of metrics and probes.")
+    debug_port: int = Field(default=8081, description="Port of the debug pages, on loopback only.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level told.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="Format of the log; auto: console on a terminal, else json."
+    )
 
     @model_validator(mode="before")
     @classmethod

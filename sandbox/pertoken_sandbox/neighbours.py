@@ -32,6 +32,11 @@ NEIGHBOURS: dict[str, Neighbour] = {
     "inference-extension": Neighbour("sigs.k8s.io/gateway-api-inference-extension", "config/crd/bases"),
     "karpenter": Neighbour("sigs.k8s.io/karpenter", "pkg/apis/crds"),
     "kueue": Neighbour("sigs.k8s.io/kueue", "config/components/crd/bases"),
+    "prometheus-operator": Neighbour(
+        "github.com/prometheus-operator/prometheus-operator",
+        "example/prometheus-operator-crd",
+        "monitoring.coreos.com_*s.yaml",
+    ),
     "lws": Neighbour("sigs.k8s.io/lws", "config/crd/bases"),
 }
 

@@ -53,6 +53,12 @@ def helm(plane):
 
 @pytest.fixture(scope="module")
 def installed(helm, kubectl) -> str:
+    for path in neighbour_crds("prometheus-operator"):
+        if path.name.split("_")[1] in {"podmonitors.yaml", "servicemonitors.yaml", "prometheusrules.yaml"}:
+            kubectl("apply", "--server-side", "-f", str(path))
+    kubectl.await_crd(
+        *(f"{kind}.monitoring.coreos.com" for kind in ("podmonitors", "servicemonitors", "prometheusrules"))
+    )
     notes = helm("install", "pertoken", str(CHART), "--create-namespace", "--set", "replicaCount=0")
     kubectl.await_crd("inferenceservices.serving.pertoken.dev", "acceleratorpools.serving.pertoken.dev")
     kubectl("create", "namespace", "team")
@@ -283,11 +289,33 @@ def test_kserve_keeps_its_name(kubectl):
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("values", sorted((CHART / "ci").glob("*.yaml")), ids=lambda path: path.name)
+def test_ready_made_values_install_and_go_without_a_trace(helm, kubectl, values: Path):
+    for name in ("team-a", "team-b"):
+        kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    # The CRDs belong to the release of the other tests.
+    helm("install", "ci", str(CHART), "-f", str(values), "--set", "crds.enabled=false")
+    objects = [each for each in yaml.safe_load_all(helm("get", "manifest", "ci")) if each]
+    assert len(objects) > 8
+    if "everything" in values.name:
+        kinds = {each["kind"] for each in objects}
+        assert kinds >= {"PodMonitor", "ServiceMonitor", "PrometheusRule", "PodDisruptionBudget", "NetworkPolicy"}
+    helm("uninstall", "ci")
+    kinds = "clusterrole,clusterrolebinding,validatingadmissionpolicy,role,deployment,configmap,networkpolicy,cronjob"
+    left = kubectl("get", kinds, "-A", "-l", "app.kubernetes.io/instance=ci", "-o", "name")
+    assert left.strip() == ""
+
+
+@pytest.mark.usefixtures("installed")
 def test_upgrade_and_uninstall_keep_the_users_objects(helm, kubectl):
     kubectl.apply(service("precious", [owned()]))
     helm("upgrade", "pertoken", str(CHART), "--set", "replicaCount=0", "--set", "logLevel=DEBUG")
     settings = kubectl.json("get", "configmap", "pertoken-settings", "-n", SYSTEM)
     assert settings["data"]["PERTOKEN_LOG_LEVEL"] == "DEBUG"
+    helm("rollback", "pertoken", "1")
+    settings = kubectl.json("get", "configmap", "pertoken-settings", "-n", SYSTEM)
+    assert settings["data"]["PERTOKEN_LOG_LEVEL"] == "INFO"
+    assert "precious" in kubectl("get", "ptis", "-n", "team")
     helm("uninstall", "pertoken")
     assert "precious" in kubectl("get", "ptis", "-n", "team")
     left = kubectl("get", "clusterrole,validatingadmissionpolicy", "-o", "name")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pertoken.cli.reference.chart_values import documented
 from pertoken.settings import Settings
 from pertoken_sandbox.binaries import ensure
 from pertoken_sandbox.demo.setting import RENDERED_CHART
@@ -37,7 +38,7 @@ def render(helm):
         assert done.returncode == 0, done.stderr
         documents = [document for document in yaml.safe_load_all(done.stdout) if document]
         manifests = {(document["kind"], document["metadata"]["name"]): document for document in documents}
-        assert len(manifests) == len(documents) or "namespaces" in " ".join(flags)
+        assert len(manifests) == len(documents) or "namespace" in " ".join(flags)
         return manifests
 
     return rendered
@@ -235,7 +236,7 @@ def test_named_namespaces_get_roles(helm):
         if document["kind"] == "ClusterRole" and document["metadata"]["name"] == "pertoken"
     ]
     assert {resource for _, resource, _ in cluster} == {
-        *("acceleratorpools", "acceleratorpools/status", "nodes", "namespaces"),
+        *("acceleratorpools", "acceleratorpools/status", "capacityplans", "nodes", "namespaces"),
         *("deviceclasses", "resourceslices"),
     }
 
@@ -254,6 +255,18 @@ def test_named_namespaces_get_roles(helm):
         "image.digest=abc",
         "networkPolicy.from=everybody",
         "targetKinds[0].kind=deployment",
+        "settings.CYLE_SECONDS=5",
+        "settings.cycle_seconds=5",
+        "settings.PROMETHEUS_URL=http://twice:9090",
+        "settings.LEASE_SECONDS=1",
+        "prometheus.secret=access",
+        "prometheus.secretKeys={token}",
+        "prometheus.username=reader",
+        "metricsProfiles.a.secret=access",
+        "podDisruptionBudget.maxUnavailable=0",
+        "engineMonitors.targets[0].name=owned",
+        "prometheusRule.disabled={PertokenDwn}",
+        "networkPolicy.egress=all",
     ],
 )
 def test_schema_refuses(helm, bad):
@@ -262,19 +275,17 @@ def test_schema_refuses(helm, bad):
 
 
 def test_every_value_is_documented():
-    """Each leaf has a comment of its own, above it or above its group."""
+    """Every value of the first two levels has a comment of its own; a list or a map of the user's is one value."""
     text = (CHART / "values.yaml").read_text()
-    for name in yaml.safe_load(text):
-        assert re.search(rf"^{name}:", text, re.MULTILINE)
-    undocumented = {"imagePullSecrets", "podAnnotations", "podLabels", "nodeSelector", "tolerations", "affinity"}
-    undocumented |= {"topologySpreadConstraints", "priorityClassName", "terminationGracePeriodSeconds", "extraEnv"}
-    undocumented |= {"resources"}  # names of the pod's own fields
-    for name, value in yaml.safe_load(text).items():
-        if name in undocumented:
-            continue
-        block = re.search(rf"(?:^#[^\n]*\n)*^{name}:.*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
-        assert block is not None
-        assert "# --" in block.group(0), (name, value)
+    described = {path for path, _ in documented(text)}
+    groups = {path[:1] for path in described if len(path) > 1}
+    values = {(name,) for name in yaml.safe_load(text)}
+    assert values - described - groups == set()
+    inside = {(name, key) for name, value in yaml.safe_load(text).items() if (name,) in groups for key in value}
+    assert {path for path in inside if path not in described and not any(path == d[:2] for d in described)} == {
+        ("resources", "requests"),
+        ("resources", "limits"),
+    } & inside
 
 
 def test_image_by_digest(render):
@@ -307,3 +318,70 @@ def test_the_flight_recorder_is_off_and_gets_a_bounded_folder_when_it_is_on(rend
     assert str(settings.record_dir) == mount["mountPath"]
     assert volume["emptyDir"] == {"sizeLimit": "116Mi"}
     assert "recordings" not in str(off["Deployment", "pertoken"])
+
+
+MONITORING = ("--api-versions", "monitoring.coreos.com/v1")
+EVERYTHING = ("-f", str(CHART / "ci" / "everything-values.yaml"), *MONITORING)
+
+
+def test_two_replicas_prefer_different_nodes_and_zones_and_one_may_be_away(render):
+    manifests = render()
+    deployment = manifests["Deployment", "pertoken"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    pod = deployment["template"]["spec"]
+    [term] = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    [spread] = pod["topologySpreadConstraints"]
+    budget = manifests["PodDisruptionBudget", "pertoken"]["spec"]
+    assert deployment["replicas"] == 2
+    assert term["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("topology.kubernetes.io/zone", "ScheduleAnyway")
+    for selector in (term["podAffinityTerm"]["labelSelector"], spread["labelSelector"], budget["selector"]):
+        assert selector["matchLabels"].items() <= labels.items()
+    assert budget["maxUnavailable"] == 1
+    for alone in ("replicaCount=1", "replicaCount=0", "podDisruptionBudget.enabled=false"):
+        assert ("PodDisruptionBudget", "pertoken") not in render("--set", alone)
+
+
+def test_monitors_keep_the_labels_by_which_pertoken_joins(render):
+    manifests = render(*EVERYTHING)
+    [operator] = manifests["ServiceMonitor", "pertoken"]["spec"]["endpoints"]
+    assert operator["honorLabels"] is True, "namespace and service of a series are the InferenceService's"
+    owned = manifests["PodMonitor", "pertoken-engines-owned"]["spec"]
+    [engine] = owned["podMetricsEndpoints"]
+    assert engine["honorLabels"] is False
+    assert {rule["targetLabel"]: rule["sourceLabels"] for rule in engine["relabelings"]} == {
+        "namespace": ["__meta_kubernetes_namespace"],
+        "pod": ["__meta_kubernetes_pod_name"],
+        "container": ["__meta_kubernetes_pod_container_name"],
+    }
+    assert (engine["port"], engine["interval"], owned["namespaceSelector"]) == ("http", "15000ms", {"any": True})
+    adopted = manifests["PodMonitor", "pertoken-engines-llama-server"]["spec"]
+    assert adopted["podMetricsEndpoints"][0]["portNumber"] == 8000
+    assert adopted["namespaceSelector"] == {"matchNames": ["default"]}
+    assert not [kind for kind, _ in render(*EVERYTHING[:2]) if kind.endswith("Monitor") or kind == "PrometheusRule"]
+
+
+def test_egress_is_closed_but_for_names_and_what_is_given(render):
+    policy = render(*EVERYTHING)["NetworkPolicy", "pertoken"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 443, 9090}
+    assert "egress" not in render("--set", "networkPolicy.enabled=true")["NetworkPolicy", "pertoken"]["spec"]
+
+
+def test_dashboards_are_config_maps_with_the_sidecars_label(render):
+    manifests = render(*EVERYTHING)
+    shown = [manifest for (kind, name), manifest in manifests.items() if kind == "ConfigMap" and "dashboard" in name]
+    files = sorted(path.name for path in (CHART / "files" / "dashboards").glob("*.json"))
+    assert sorted(name for manifest in shown for name in manifest["data"]) == [f"pertoken-{name}" for name in files]
+    for manifest in shown:
+        assert manifest["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert manifest["metadata"]["annotations"] == {"grafana_folder": "pertoken"}
+        for text in manifest["data"].values():
+            assert json.loads(text)["uid"]
+
+
+@pytest.mark.parametrize("values", sorted((CHART / "ci").glob("*.yaml")), ids=lambda path: path.name)
+def test_ready_made_values_render_and_start(render, monkeypatch, values: Path):
+    for name, value in settings_of(render("-f", str(values), *MONITORING)).items():
+        monkeypatch.setenv(name, value)
+    assert Settings().all_metrics_profiles()

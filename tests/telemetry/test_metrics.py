@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pertoken.control.capacity_plans import CapacityPlanFigures, PlannedPool
 from pertoken.domain.cost import AttributionFigures, CostFigures
 from pertoken.domain.identity import PodKey, ServiceKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, PodMetrics
@@ -42,9 +43,12 @@ class State:
     synced: bool = True
     age: float | None = 12.0
     clock: HandClock = field(default_factory=HandClock)
+    plans: tuple[CapacityPlanFigures, ...] = ()
 
     def metrics(self) -> OperatorMetrics:
-        asked = ProcessState(lambda: self.leading, lambda: self.synced, lambda: self.age)
+        asked = ProcessState(
+            lambda: self.leading, lambda: self.synced, lambda: self.age, capacity_plans=lambda: self.plans
+        )
         return OperatorMetrics(self.clock, asked)
 
 
@@ -67,7 +71,7 @@ def decision(name: str = "chat", spend: float | None = 36.0) -> Decision:
             attribution=AttributionFigures(work=0.5, idle=0.2, warming=0.1, unallocated=0.2),
             good_low=1.0,
         ),
-        latency=LatencyFigures(percentile=95, ttft=0.4),
+        latency=LatencyFigures(percentile=95, ttft=0.4, missed_share=0.08, ttft_objective=2.0),
         demand=DemandFigures(output_tokens_per_second=812.0, waiting=3.0),
     )
 
@@ -111,6 +115,9 @@ def test_a_plan_as_series():
         ("pertoken_service_demand_tokens_per_second", "kind", "output"): 812.0,
         ("pertoken_service_latency_seconds", "kind", "ttft", "percentile", "95"): 0.4,
         ("pertoken_service_condition", "status", "False", "type", "WithinCostTarget"): 1.0,
+        ("pertoken_service_missed_requests_ratio",): 0.08,
+        ("pertoken_service_allowed_misses_ratio",): pytest.approx(0.05),
+        ("pertoken_service_latency_objective_seconds", "kind", "ttft"): 2.0,
         ("pertoken_variant_desired_replicas", "variant", "h100"): 3.0,
         ("pertoken_variant_current_replicas", "variant", "h100"): 2.0,
         ("pertoken_variant_desired_batch_cap_sequences", "variant", "h100"): 128.0,
@@ -218,6 +225,20 @@ def test_labels_stay_few_and_never_name_pods():
     allowed |= {"type", "status", "percentile", "profile"}
     assert {label for _, labels in values(metrics) for label, _ in labels} <= allowed
     assert all(name.startswith("pertoken_") for name, _ in values(metrics))
+
+
+def test_dates_and_shortfalls_of_capacity_plans():
+    pools = (PlannedPool("h100", 24, 8), PlannedPool("l40s", 4, None))
+    state = State(plans=(CapacityPlanFigures("year", 1e9, 2e9, pools), CapacityPlanFigures("new", None, None)))
+    metrics = state.metrics()
+    assert value(metrics, "pertoken_capacity_plan_made_timestamp_seconds", plan="year") == 1e9
+    assert value(metrics, "pertoken_capacity_plan_order_by_timestamp_seconds", plan="year") == 2e9
+    assert value(metrics, "pertoken_capacity_plan_peak_gpus", plan="year", pool="l40s") == 4
+    assert value(metrics, "pertoken_capacity_plan_short_gpus", plan="year", pool="h100") == 8
+    assert value(metrics, "pertoken_capacity_plan_short_gpus", plan="year", pool="l40s") is None
+    assert not any(("plan", "new") in labels for _, labels in values(metrics))
+    state.leading = False
+    assert value(metrics, "pertoken_capacity_plan_peak_gpus", plan="year", pool="h100") is None
 
 
 def test_openmetrics_is_spoken_when_asked_for():

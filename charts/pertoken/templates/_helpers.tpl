@@ -80,3 +80,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{ toJson $profiles }}
 {{- end -}}
+
+{{- /* What the schema cannot say: a value that would be mounted and then ignored. */ -}}
+{{- define "pertoken.checkSecrets" -}}
+{{- with .Values.prometheus }}
+{{- if and .secret (not .secretKeys) }}
+{{- fail (printf "prometheus.secretKeys: empty; expected which keys of secret %q to use: token, password, ca.crt, tls.crt, tls.key" .secret) }}
+{{- end }}
+{{- if and .secretKeys (not .secret) }}
+{{- fail "prometheus.secret: empty; expected the name of the secret that holds prometheus.secretKeys" }}
+{{- end }}
+{{- if and (has "password" .secretKeys) (not .username) }}
+{{- fail "prometheus.username: empty; expected the user of the password in prometheus.secretKeys" }}
+{{- end }}
+{{- if and .username (not (has "password" .secretKeys)) }}
+{{- fail "prometheus.secretKeys: no password; expected one for prometheus.username" }}
+{{- end }}
+{{- end }}
+{{- range $name, $profile := .Values.metricsProfiles }}
+{{- if ne (empty $profile.secret) (empty $profile.secretKeys) }}
+{{- fail (printf "metricsProfiles.%s: secret and secretKeys belong together; one of them is empty" $name) }}
+{{- end }}
+{{- end }}
+{{- end -}}

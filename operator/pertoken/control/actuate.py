@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from pertoken.control.cap_manifest import cap_manifest
 from pertoken.control.survey import Surveyed
@@ -13,6 +14,8 @@ from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, SetBatchCap
 from pertoken.ports import AdapterError, Clock, ClusterWriter, Conflict, Forbidden, NotFound, Refused, Withheld
 
 LOGGER = logging.getLogger(__name__)
+
+ACTION_KINDS: Final = ("scale_up", "scale_down", "batch_cap", "batch_cap_rollback", "batch_cap_complete", "evict")
 
 
 class Result(StrEnum):
@@ -106,7 +109,7 @@ def describe(action: Action) -> str:
 
 
 def kind_of(action: Action) -> str:
-    """Metric label of an action."""
+    """Metric label of an action, one of `ACTION_KINDS`."""
     match action:
         case SetReplicas():
             return "scale_up" if action.desired > action.current else "scale_down"

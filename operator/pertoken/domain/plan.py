@@ -10,6 +10,7 @@ from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Step
 from pertoken.frozen import dataclass
+from pertoken.units import PER_CENT
 
 
 class Verdict(StrEnum):
@@ -86,6 +87,10 @@ class LatencyFigures:
     """Latency at the objective's percentile, seconds, over the metrics window; None where not measured.
 
     `*_low` and `*_high` are the histogram edges between which the value certainly lies.
+
+    Attributes:
+        missed_share: of recent requests, those that missed an objective (the error budget's); None without any.
+        ttft_objective, inter_token_objective: what is owed at the percentile, seconds; None where nothing is.
     """
 
     percentile: int = 95
@@ -95,6 +100,14 @@ class LatencyFigures:
     inter_token: float | None = None
     inter_token_low: float | None = None
     inter_token_high: float | None = None
+    missed_share: float | None = None
+    ttft_objective: float | None = None
+    inter_token_objective: float | None = None
+
+    @property
+    def allowed_share(self) -> float:
+        """Share of requests that may miss an objective."""
+        return 1.0 - self.percentile / PER_CENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from prometheus_client.core import GaugeMetricFamily as Family
 
+from pertoken.control.capacity_plans import CapacityPlanFigures
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Decision, Plan, PoolFigures, VariantDecision
 
-__all__ = ["Family", "plan_families", "source_families", "unreadable_families"]
+__all__ = ["Family", "capacity_plan_families", "plan_families", "source_families", "unreadable_families"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ _OF_SERVICE: Sequence[tuple[str, str, Callable[[Decision], float | None]]] = (
     ("demand_requests_per_second", "Arriving requests.", lambda d: d.demand.requests_per_second),
     ("lead_seconds", "Horizon of the forecast: the learned start-up time.", lambda d: d.demand.lead_seconds),
     ("acting", "1 when decisions are carried out.", lambda d: float(d.acts)),
+    ("missed_requests_ratio", "Share of recent requests that missed an objective.", lambda d: d.latency.missed_share),
+    ("allowed_misses_ratio", "Share of requests that may miss an objective.", lambda d: d.latency.allowed_share),
 )
 _PRICES: Mapping[str, Callable[[Decision], float | None]] = {
     "input": lambda d: d.cost.input,
@@ -58,6 +61,10 @@ _TOKEN_RATES: Mapping[str, Callable[[Decision], float | None]] = {
 _LATENCIES: Mapping[str, Callable[[Decision], float | None]] = {
     "ttft": lambda d: d.latency.ttft,
     "inter_token": lambda d: d.latency.inter_token,
+}
+_OBJECTIVES: Mapping[str, Callable[[Decision], float | None]] = {
+    "ttft": lambda d: d.latency.ttft_objective,
+    "inter_token": lambda d: d.latency.inter_token_objective,
 }
 _OF_VARIANT: Sequence[tuple[str, str, Callable[[VariantDecision], float | None]]] = (
     ("current_replicas", "spec.replicas as observed.", lambda v: v.current),
@@ -111,6 +118,27 @@ def unreadable_families(counts: Mapping[str, int]) -> Iterator[Family]:
     yield family
 
 
+def capacity_plan_families(plans: Sequence[CapacityPlanFigures]) -> Iterator[Family]:
+    """What the statuses of CapacityPlans say: dates as seconds since the epoch, GPUs by pool."""
+    made = Family("pertoken_capacity_plan_made_timestamp_seconds", "When the plan was made.", labels=("plan",))
+    order = Family(
+        "pertoken_capacity_plan_order_by_timestamp_seconds",
+        "Date by which GPUs must be ordered; no series where none must.",
+        labels=("plan",),
+    )
+    peak = Family("pertoken_capacity_plan_peak_gpus", "Most GPUs of any planned hour.", labels=("plan", "pool"))
+    short = Family("pertoken_capacity_plan_short_gpus", "GPUs missing in the worst hour.", labels=("plan", "pool"))
+    for plan in plans:
+        for family, value in ((made, plan.made_at), (order, plan.order_by)):
+            if value is not None:
+                family.add_metric([plan.name], value)
+        for pool in plan.pools:
+            peak.add_metric([plan.name, pool.name], pool.peak_gpus)
+            if pool.short_gpus is not None:
+                short.add_metric([plan.name, pool.name], pool.short_gpus)
+    yield from (made, order, peak, short)
+
+
 def _service_families(plan: Plan) -> Iterator[Family]:
     for name, text, read in _OF_SERVICE:
         family = Family(f"pertoken_service_{name}", text, labels=SERVICE)
@@ -120,6 +148,7 @@ def _service_families(plan: Plan) -> Iterator[Family]:
     yield _by_kind("cost_usd_per_million_tokens", "Cost of a million tokens, by kind of token.", plan, _PRICES)
     yield _by_kind("bill_ratio", "Shares of the bill by what it bought; they add up to 1.", plan, _BILL)
     yield _by_kind("demand_tokens_per_second", "Token demand, by kind.", plan, _TOKEN_RATES)
+    yield _by_kind("latency_objective_seconds", "Latency owed at the percentile.", plan, _OBJECTIVES)
     latency = Family(
         "pertoken_service_latency_seconds", "Latency at the percentile.", labels=(*SERVICE, "kind", "percentile")
     )

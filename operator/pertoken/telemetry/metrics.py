@@ -6,20 +6,30 @@ name services, variants and pools, never pods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
+from pertoken.control.actuate import ACTION_KINDS, Result
+from pertoken.control.capacity_plans import CapacityPlanFigures, CapacityPlans
 from pertoken.control.cycle import CycleResult
 from pertoken.control.inventory import Inventory
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.plan import Plan
 from pertoken.ports import Clock, CycleSummary, Leadership
-from pertoken.telemetry.families import Family, plan_families, source_families, unreadable_families
+from pertoken.telemetry.families import (
+    Family,
+    capacity_plan_families,
+    plan_families,
+    source_families,
+    unreadable_families,
+)
 
 PHASE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 LONGEST_BILLED_GAP_SECONDS = 300.0  # a longer pause between cycles was an outage: what was held then is unknown
@@ -33,15 +43,17 @@ class ProcessState:
     synced: Callable[[], bool]
     resync_age_seconds: Callable[[], float | None]
     unreadable: Callable[[], Mapping[str, int]] = dict
+    capacity_plans: Callable[[], Sequence[CapacityPlanFigures]] = tuple
 
     @classmethod
-    def of(cls, leadership: Leadership, inventory: Inventory) -> ProcessState:
+    def of(cls, leadership: Leadership, inventory: Inventory, plans: CapacityPlans) -> ProcessState:
         """The state of the process that these belong to."""
         return cls(
             leading=leadership.valid,
             synced=lambda: inventory.synced,
             resync_age_seconds=lambda: inventory.resync_age_seconds,
             unreadable=lambda: inventory.unreadable,
+            capacity_plans=lambda: plans.figures,
         )
 
 
@@ -79,11 +91,13 @@ class OperatorMetrics:
             ("namespace", "service"),
             registry=self.registry,
         )
-        build = Gauge("pertoken_build_info", "Version; always 1.", ("version",), registry=self.registry)
-        build.labels(version("pertoken")).set(1)
+        self._build = Gauge("pertoken_build_info", "Version; always 1.", ("version",), registry=self.registry)
+        self._build.labels(version("pertoken")).set(1)
         self.registry.register(self)
         for outcome in ("ok", "failed"):
             self._cycles.labels(outcome)  # shown as 0 at once, so that an alert sees the first failure rise from it
+        for kind, result in product(ACTION_KINDS, Result):
+            self._actions.labels(kind, result.value)
 
     def update(
         self, plan: Plan | None, summary: CycleSummary, metrics: Mapping[str, MetricsSnapshot] | None = None
@@ -120,20 +134,29 @@ class OperatorMetrics:
         """A report on a cycle, which the next cycles do not wait for."""
         self._phases.labels("report").observe(seconds)
 
-    def collect(self) -> Iterable[Family]:
-        """Families that depend on the moment (the prometheus_client collector protocol)."""
-        leading = self._state.leading()
-        yield _gauge("pertoken_leader", "1 while this process holds the lease.", float(leading))
+    @property
+    def collectors(self) -> Sequence[Collector]:
+        """The counters, histograms and gauges that are not made anew at each scrape."""
+        return (self._cycles, self._phases, self._actions, self._decisions, self._bill, self._build)
+
+    def process_families(self) -> Iterable[Family]:
+        """Gauges of this process at this moment."""
+        yield _gauge("pertoken_leader", "1 while this process holds the lease.", float(self._state.leading()))
         yield _gauge("pertoken_inventory_synced", "1 when every kind was listed.", float(self._state.synced()))
         age = self._state.resync_age_seconds()
         if age is not None:
             yield _gauge("pertoken_inventory_resync_age_seconds", "Age of the oldest full list.", age)
-        yield from unreadable_families(self._state.unreadable())
         if self._finished_at is not None:
             since = self._clock.monotonic() - self._finished_at
             yield _gauge("pertoken_cycle_age_seconds", "Time since the last cycle that succeeded.", since)
-        if leading:  # a standby's last plan is out of date, and would be counted twice in sums over pods
+
+    def collect(self) -> Iterable[Family]:
+        """Families that depend on the moment (the prometheus_client collector protocol)."""
+        yield from self.process_families()
+        yield from unreadable_families(self._state.unreadable())
+        if self._state.leading():  # a standby's last plan is out of date, and would be counted twice in sums over pods
             yield from self._families
+            yield from capacity_plan_families(self._state.capacity_plans())
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition in the format that the Accept header asks for, and its content type."""

@@ -84,6 +84,9 @@ WATCHED: Mapping[str, KubeKind] = {
 }
 
 
+# Made by the command line; the operator lists them for its metrics.
+CAPACITY_PLANS = KubeKind(GROUP, "v1alpha1", "capacityplans", "CapacityPlan", namespaced=False)
+
 # Listed at times, never watched: not every cluster serves them.
 DEVICES: Mapping[str, KubeKind] = {
     kind.plural: kind
@@ -103,7 +106,7 @@ ADOPTABLE: Mapping[str, KubeKind] = {
         KubeKind("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"),
     )
 }
-_LISTED: Mapping[str, KubeKind] = {**WATCHED, **DEVICES, **ADOPTABLE}
+_LISTED: Mapping[str, KubeKind] = {**WATCHED, **DEVICES, **ADOPTABLE, CAPACITY_PLANS.plural: CAPACITY_PLANS}
 
 
 def listed_kind(plural: str) -> KubeKind:

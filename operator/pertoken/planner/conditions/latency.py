@@ -21,7 +21,7 @@ _NAMES = {LatencyKind.TTFT: "time to first token", LatencyKind.TIME_PER_OUTPUT_T
 
 def latency_figures(state: ServiceState) -> LatencyFigures:
     """Measured percentiles with their bounds."""
-    ttft, per_token = state.ttft.bounds, state.inter_token.bounds
+    ttft, per_token, budget = state.ttft.bounds, state.inter_token.bounds, state.memory.budget
     return LatencyFigures(
         state.targets.percentile,
         ttft=None if ttft is None else ttft.estimate,
@@ -30,6 +30,9 @@ def latency_figures(state: ServiceState) -> LatencyFigures:
         inter_token=None if per_token is None else per_token.estimate,
         inter_token_low=None if per_token is None else per_token.low,
         inter_token_high=None if per_token is None else per_token.high,
+        missed_share=budget.share_missed if budget.requests > 0 else None,
+        ttft_objective=state.ttft.objective,
+        inter_token_objective=state.inter_token.objective,
     )
 
 
