@@ -57,7 +57,7 @@ crds: install ## write crds/ and the chart's copy from the pydantic models
 proto: install ## generate the messages of KEDA's contract
 	@cd operator && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. pertoken/scaler/externalscaler.proto
 
-docs: crds ## write the generated reference pages
+docs: crds ## write the generated reference pages, the chart's schema of settings and its dashboards
 	@$(BIN)/python -m pertoken.cli.catalog_page
 	@$(BIN)/python -m pertoken.cli.metrics_page
 	@$(BIN)/python -m pertoken.cli.reference

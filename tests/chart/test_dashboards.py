@@ -164,6 +164,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.stop()
         page.shutdown()
+        page.server_close()
 
 
 def ask(url: str, path: str, **parameters: str) -> Any:
