@@ -91,10 +91,11 @@ def chart_schema(text: str) -> str:
 
 def _property(described: dict[str, Any]) -> dict[str, Any]:
     """One setting: a number or a flag may also be given as text, as an environment variable holds it."""
-    kinds = {"boolean": ["boolean", "string"], "string": "string"}
+    kinds: dict[str, Any] = {"boolean": ["boolean", "string"], "string": "string"}
     kind = kinds.get(described.get("type", "string"), ["number", "string"])
-    bounds = {key: described[key] for key in ("minimum", "exclusiveMinimum", "exclusiveMaximum") if key in described}
-    return {"type": kind, **bounds, "description": described.get("description", "")}
+    bounds = ("minimum", "exclusiveMinimum", "exclusiveMaximum")
+    made: dict[str, Any] = {"type": kind, "description": described.get("description", "")}
+    return made | {key: described[key] for key in bounds if key in described}
 
 
 def _default(field: FieldInfo) -> str:
