@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
+.PHONY: help site install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ docs: crds ## write the generated reference pages, the chart's schema of setting
 	@$(BIN)/python -m pertoken.cli.metrics_page
 	@$(BIN)/python -m pertoken.cli.reference
 	@$(BIN)/python -m pertoken_sandbox.dashboards
+
+site: install ## the documents as a site in .cache/site; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: install ## run every policy on the shipped scenarios and write docs/benchmarks.md (about twelve minutes on two free cores)
 	@$(BIN)/python -m pertoken_bench.report $(ARGS)
