@@ -60,7 +60,7 @@ def blocks() -> list[Block]:
             path,
             text[: match.start()].count("\n") + 1,
             match[2],
-            re.sub(f"^{match[1]}", "", match[3], flags=re.MULTILINE),
+            dedent(match[3]),
         )
         for path in DOCUMENTS
         for text in (path.read_text(),)
