@@ -18,6 +18,7 @@ COMMANDS = {
     "calibrate": "pertoken.cli.calibrate:calibrate_command",
     "crd": "pertoken.cli.crd:crd_command",
     "curve": "pertoken.cli.curve:curve_command",
+    "doctor": "pertoken.cli.doctor.command:doctor_command",
     "estimate": "pertoken.cli.estimate:estimate_command",
     "explain": "pertoken.cli.explain:explain_command",
     "pause": "pertoken.cli.pause:pause_command",

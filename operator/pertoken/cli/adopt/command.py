@@ -17,6 +17,7 @@ from pertoken.cli.adopt.manifests import text_of
 from pertoken.cli.adopt.measured import Meter
 from pertoken.cli.adopt.plan import Adoption, adoption
 from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, client
+from pertoken.cli.prometheus_option import PrometheusOption, profile_at
 from pertoken.cli.rendering import NO, print_data, print_table, refuse
 from pertoken.ports import AdapterError
 
@@ -39,14 +40,7 @@ def adopt_command(  # noqa: PLR0913, PLR0917 - options of a command line
     apply_all: Annotated[
         bool, typer.Option("--apply", help="Apply the manifests, in mode Recommend; workloads are never touched.")
     ] = False,
-    prometheus_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar=["PERTOKEN_PROMETHEUS_URL", "PROMETHEUS_URL"],
-            help="Prometheus as seen from here; without it nothing is measured. PERTOKEN_PROMETHEUS_… as for the "
-            "operator.",
-        ),
-    ] = None,
+    prometheus_url: PrometheusOption = None,
     hours: Annotated[float, typer.Option(help="Hours of load and latency that are read.", min=0.05, max=744.0)] = 6.0,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a file per manifest into this folder.", file_okay=False)
@@ -90,10 +84,7 @@ def _meter(url: str | None, hours: float) -> tuple[Meter | None, str]:
     """The Prometheus, or why there is none."""
     if url is None:
         return None, "no Prometheus was named (--prometheus-url): load and latency were not measured"
-    meter = Meter.of(url, hours)
-    if isinstance(meter, str):
-        refuse(f"--prometheus-url: {meter}")
-    return meter, ""
+    return Meter(profile_at(url), hours), ""
 
 
 def _print(proposed: Adoption, output: AdoptOutput, out: Path | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pertoken.adapters.prometheus.client import QueryClient
 from pertoken.adapters.prometheus.engines import ENGINES, GENERIC
 from pertoken.adapters.prometheus.history import MODEL_LABEL, HistoryQuery, HistoryUnavailable, read_history
-from pertoken.adapters.prometheus.profile import GatewaySource, GpuSource, MetricsProfile, ProfileError
+from pertoken.adapters.prometheus.profile import GatewaySource, GpuSource, MetricsProfile
 from pertoken.adapters.prometheus.promql import Query, selector
 from pertoken.adapters.prometheus.source import PrometheusSource
 from pertoken.calculators.savings import ServedLoad
@@ -24,7 +24,6 @@ from pertoken.domain.identity import PodKey, WorkloadRef
 from pertoken.domain.metrics import MetricsSnapshot, PodMetrics
 from pertoken.domain.signal import Histogram, LatencyKind, QuantileBounds, Signal
 from pertoken.performance.histogram import merge, quantile
-from pertoken.settings import Settings
 from pertoken.units import HOURS_PER_DAY, SECONDS_PER_HOUR
 
 NAMES: Final = "model names"
@@ -88,7 +87,12 @@ class Measured:
 
 
 class Meter:
-    """Asks one Prometheus; use `Meter.of`."""
+    """Asks one Prometheus.
+
+    Args:
+        profile: where it is.
+        hours: of load and latency that are read.
+    """
 
     def __init__(self, profile: MetricsProfile, hours: float) -> None:
         engines = tuple(name for name in ENGINES if name != GENERIC.name)
@@ -104,16 +108,6 @@ class Meter:
         self.hours = hours
         self._profile = bare
         self._long = replace(bare, window_seconds=window, lookback_seconds=max(window, bare.lookback_seconds))
-
-    @classmethod
-    def of(cls, url: str | None, hours: float) -> Meter | str:
-        """The administrator's profile, from the same variables as the operator's, at this address; or what is wrong."""
-        try:
-            settings = Settings()
-            profile = settings.all_metrics_profiles()["default"]
-            return cls(replace(profile, url=url) if url else profile, hours)
-        except (ProfileError, ValueError) as error:
-            return str(error)
 
     def sight(self) -> tuple[MetricsSight, MetricsSnapshot]:
         """Engines and model names by pod, and what all pods tell now."""
