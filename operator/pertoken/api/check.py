@@ -8,19 +8,21 @@ from enum import StrEnum
 from typing import Any, Final
 
 from pertoken.api.capacityplan import AcceptedPlan, translate_plan
+from pertoken.api.contradictions import argument_errors, impossible_objectives
 from pertoken.api.errors import FieldError, Rejected, nearest
 from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS
+from pertoken.api.serving import read_serving
 from pertoken.api.source import Document, NotYaml, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
 from pertoken.api.v1alpha1 import API_VERSION, GROUP
-from pertoken.api.workloads import WorkloadRequest, build_workload
+from pertoken.api.workloads import WorkloadRequest, build_workload, requested
 from pertoken.capacity.spec import PlanSpec
 from pertoken.catalog.architecture import Incomplete, read_facts
 from pertoken.catalog.lookup import HIDDEN_QUANTIZATION, Catalog, Unknown, hides_quantization
 from pertoken.catalog.models import Model
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ModelSpec, ServiceSpec
-from pertoken.raw.values import shown
+from pertoken.raw.values import shown, whole_number
 
 # Stands in for a pool that is not in the files: nothing is known of its nodes and resource.
 _UNKNOWN_POOL: Final = PoolSpec(name="", accelerator="", resource_name="")
@@ -102,6 +104,7 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
         findings += _pool_findings(pool_document, pool, catalog)
     for service_document, service in services:
         findings += _model_findings(service_document, service.spec.model, catalog)
+        findings += _contradictions(service_document, service, [pool.spec for _, pool in pools], catalog)
         findings += _service_findings(service_document, service, [pool.spec for _, pool in pools])
     for plan_document, plan in plans:
         findings += _plan_findings(plan_document, plan.spec, [pool.spec for _, pool in pools])
@@ -244,6 +247,34 @@ def _template_errors(
         built = build_workload(WorkloadRequest(spec, variant, service.templates[variant.name], pool))
         if isinstance(built, Rejected):
             yield from built.errors
+
+
+def _contradictions(
+    document: Document, service: AcceptedService, pools: Sequence[PoolSpec], catalog: Catalog
+) -> Iterator[Finding]:
+    """What a template's engine is told otherwise than the spec, and objectives that nothing keeps."""
+    spec, by_name = service.spec, {pool.name: pool for pool in pools}
+    for index, variant in enumerate(spec.variants):
+        template = service.templates.get(variant.name)
+        if template is None:
+            continue
+        pod = template.get("spec") or {}
+        container: Mapping[str, Any] = next(
+            (each for each in pod.get("containers") or () if each.get("name") == "engine"), {}
+        )
+        serving = read_serving(container, template.get("metadata") or {})
+        pool = by_name.get(variant.pool)
+        gpus = 0 if pool is None else _gpus(pod, pool.resource_name)
+        yield from (_finding(document, error) for error in argument_errors(spec, index, serving, gpus))
+    for impossible in impossible_objectives(spec, by_name, catalog):
+        severity = Severity.ERROR if impossible.certain else Severity.WARNING
+        yield _finding(document, impossible.error, severity)
+
+
+def _gpus(pod: Mapping[str, Any], resource: str) -> int:
+    """Of a template's pod; amounts that are no counts are told elsewhere."""
+    asked = (whole_number(requested(dict(container), resource)) for container in pod.get("containers") or ())
+    return sum(count or 0 for count in asked)
 
 
 def _twice(documents: Sequence[Document]) -> Iterator[Finding]:

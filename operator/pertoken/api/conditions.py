@@ -42,7 +42,12 @@ _NEEDED: Final = (
     ConditionType.ABLE_TO_SCALE,
 )
 # Reasons with which Accepted is True but the object is not Ready.
-DOUBTS: Final = frozenset({Reason.UNKNOWN_MODEL, Reason.UNKNOWN_ACCELERATOR})
+DOUBTS: Final = frozenset(
+    {
+        *(Reason.UNKNOWN_MODEL, Reason.UNKNOWN_ACCELERATOR, Reason.ARGUMENTS_CONTRADICT, Reason.GPU_MISMATCH),
+        Reason.NO_NODES,
+    }
+)
 # Shown rather than missing metrics, which these cause.
 NOT_RUNNING: Final = frozenset(
     {

@@ -147,6 +147,9 @@ class Serving:
         return self.served_name or self.model
 
 
+NOT_READ: Final = Serving()
+
+
 def read_serving(container: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> Serving:
     """Read a container of a pod template that the API server has accepted.
 

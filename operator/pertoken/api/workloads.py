@@ -138,7 +138,7 @@ def _gpu_errors(request: WorkloadRequest, path: str) -> tuple[FieldError, ...]:
     claims = bool(request.template["spec"].get("resourceClaims"))
     if not resource or (claims and request.claimed is None):
         return ()
-    asked = [_requested(container, resource) for container in request.template["spec"]["containers"]]
+    asked = [requested(container, resource) for container in request.template["spec"]["containers"]]
     counts = [0 if amount is None else whole_number(amount) for amount in asked]
     total = sum(count or 0 for count in counts) + (request.claimed or 0)
     if total == wanted and None not in counts:
@@ -148,7 +148,7 @@ def _gpu_errors(request: WorkloadRequest, path: str) -> tuple[FieldError, ...]:
     return (FieldError(where, shown, f"{wanted} in sum: parallelism is tensor x pipeline x data"),)
 
 
-def _requested(container: Json, resource: str) -> Any:
+def requested(container: Json, resource: str) -> Any:
     """What a container asks for, as it is written; None if it asks for nothing."""
     resources = container.get("resources") or {}
     stated = [(resources.get(part) or {}).get(resource) for part in ("limits", "requests")]

@@ -26,6 +26,10 @@ class AdviceTuning:
     hold_seconds: float = number(
         600.0, "s", "convention: HPA's five minutes of stabilization, and a start-up of as many, to both sides"
     )
+    hopeless: float = number(10.0, "times", "guess: tokens that cost so much more than they may are a mistake")
+    fastest: float = number(
+        0.5, "of the modelled time", "convention: calibration's lower clamp; below it nobody has measured an engine"
+    )
 
 
 TUNING: Final = AdviceTuning()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pertoken.control.caps import CapReader
 from pertoken.control.claims import DeviceLists
 from pertoken.control.creation import CreationEvents
 from pertoken.control.inventory import Snapshot
 from pertoken.control.survey import Rules, Surveyed, survey
+from pertoken.control.truth import Truth
 from pertoken.control.workloads import ScalableFact, scalable_fact
 from pertoken.control.world import build_world
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsHealth, MetricsSnapshot
@@ -32,6 +33,7 @@ class Observer:
         devices: reads claims of devices; None to do without.
         creation: reads why pods are not made, of targets whose status does not say so; None to do without.
         rules: of the administrator.
+        truth: judges specs beside what runs.
     """
 
     reader: ClusterReader
@@ -42,6 +44,7 @@ class Observer:
     settings: PlannerSettings
     creation: CreationEvents | None = None
     devices: DeviceLists | None = None
+    truth: Truth = field(default_factory=Truth)
 
     def measure(self) -> Mapping[str, MetricsSnapshot]:
         """What each metrics profile says now, all of them asked at once. A fault of one is that profile's answer."""
@@ -57,7 +60,7 @@ class Observer:
 
     def world(self, surveyed: Surveyed, metrics: Mapping[str, MetricsSnapshot]) -> World:
         """The world to plan on."""
-        return build_world(surveyed, metrics, self.catalog.catalog(), self.settings)
+        return build_world(surveyed, metrics, self.catalog.catalog(), self.settings, self.truth)
 
     def _unwatched_targets(self, snapshot: Snapshot) -> Iterator[ScalableFact]:
         """Targets of kinds without a watch are read one by one: there are few."""

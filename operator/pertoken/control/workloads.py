@@ -10,6 +10,7 @@ from typing import Any
 from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE, Launch, read_launch
 from pertoken.api.naming import CAP_SUFFIX
 from pertoken.api.ownership import SERVICE_LABEL
+from pertoken.api.serving import NOT_READ, Serving, read_serving
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.releases import Release
 from pertoken.control.claims import uses_of
@@ -53,6 +54,7 @@ class ScalableFact:
         failure: the controller's words for pods that it could not create, empty if it could.
         failed_at: when that was, where an event tells it; a pod that was made later shows that it is over.
         waits: fewer of its replicas are ready than it is asked for, by its own status.
+        serving: what its engine's arguments say of model, parallelism and formats.
         made_for: name of the InferenceService for which pertoken made it, empty for others.
     """
 
@@ -73,6 +75,7 @@ class ScalableFact:
     waits: bool = False
     claims: tuple[tuple[ClaimUse, ...], ...] = ()
     chunk_key: ConfigKey | None = None
+    serving: Serving = NOT_READ
 
     @property
     def requests(self) -> Mapping[str, int]:
@@ -153,6 +156,7 @@ def scalable_fact(obj: Json) -> ScalableFact:
         made_for=_made_for(meta.get("labels") or {}),
         waits=_waits(obj),
         claims=tuple(uses_of(pod) for pod in pods) if any("resourceClaims" in pod for pod in pods) else (),
+        serving=read_serving(container),
     )
 
 

@@ -16,6 +16,7 @@ from pertoken.control.facts import ReplicaSetFact, by_name, resolve_pods
 from pertoken.control.gpus import whole_gpu
 from pertoken.control.objects import ServiceObject
 from pertoken.control.survey import Doubt, Surveyed
+from pertoken.control.truth import Evidence, Truth
 from pertoken.control.unreadable import without_room, words
 from pertoken.control.workloads import AutoscalerFact, ScalableFact, Surroundings, workload_fact
 from pertoken.domain.cluster import NodeFact, PodFact, WorkloadFact, WorkloadMissing
@@ -100,8 +101,17 @@ def build_world(
     metrics: Mapping[str, MetricsSnapshot],
     catalog: Catalog,
     settings: PlannerSettings,
+    truth: Truth | None = None,
 ) -> World:
-    """The world of one cycle: accepted services and pools, every pod that holds a device, and the metrics."""
+    """The world of one cycle: accepted services and pools, every pod that holds a device, and the metrics.
+
+    Args:
+        surveyed: who takes part.
+        metrics: one snapshot per profile.
+        catalog: of now.
+        settings: of the administrator.
+        truth: judges specs, and remembers what it has judged.
+    """
     snapshot = surveyed.snapshot
     replicasets = by_name(snapshot.replicasets)
     makers = _labelled_targets(surveyed.services)
@@ -128,7 +138,10 @@ def build_world(
     nodes = without_room(sorted(all_nodes, key=lambda node: node.name), snapshot.unreadable)
     devices = {name: _device(pool, catalog, nodes) for name, pool in pools.items()}
     views = (_view(service, surveyed, devices, index) for service in surveyed.services)
-    services = tuple(view for view in views if view is not None)
+    evidence = Evidence(surveyed.scalables, pools, index.pods, {node.name: node for node in all_nodes}, catalog)
+    judge = Truth() if truth is None else truth
+    judge.keep({service.uid for service in surveyed.services})
+    services = tuple(_judged(view, judge, evidence) for view in views if view is not None)
     return World(
         services=services,
         pools=tuple(PoolView(spec, tuple(n for n in nodes if spec.selects(n.labels))) for spec in pools.values()),
@@ -137,6 +150,16 @@ def build_world(
         catalog=catalog,
         settings=settings,
     )
+
+
+def _judged(view: ServiceView, judge: Truth, evidence: Evidence) -> ServiceView:
+    """With what is to be said of its spec; a fault of that never keeps a service from being planned."""
+    try:
+        doubts = judge.doubts(view.spec, evidence)
+    except Exception:
+        LOGGER.exception("the spec of %s could not be held against its engines", view.spec.key)
+        return view
+    return replace(view, doubts=doubts) if doubts else view
 
 
 def _labelled_targets(services: Iterable[ServiceObject]) -> dict[tuple[str, str], WorkloadRef]:

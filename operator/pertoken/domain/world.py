@@ -36,6 +36,14 @@ class TimedMinimum:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecDoubt:
+    """A spec that is valid, but contradicts its engines, its GPUs, or what GPUs can do; for `Accepted`."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceView:
     """One accepted service as it stands.
 
@@ -44,6 +52,7 @@ class ServiceView:
         left_behind: workloads that pertoken made for variants which are no more, and that still hold replicas.
         minimums: of the spec's schedule that hold now or begin soon, worked out by `control.schedules`.
         fault: why they could not be worked out, for which the service is held; empty where they could.
+        doubts: what `Accepted` says of the spec, worked out by `control.truth`; the gravest first.
     """
 
     spec: ServiceSpec
@@ -52,6 +61,7 @@ class ServiceView:
     left_behind: tuple[str, ...] = ()
     minimums: tuple[TimedMinimum, ...] = ()
     fault: str = ""
+    doubts: tuple[SpecDoubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pertoken.performance.results import Results
 from pertoken.planner.allocate.stage import Allocation, allocate, reclaim, request_of
 from pertoken.planner.assess import assess
 from pertoken.planner.batch_cap.stage import batch_cap
-from pertoken.planner.conditions.known import pool_condition
+from pertoken.planner.conditions.known import nodes_condition, pool_condition
 from pertoken.planner.conditions.stage import conditions
 from pertoken.planner.constrain.stage import constrain
 from pertoken.planner.decide import decide
@@ -92,8 +92,13 @@ def plan(
         memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted.
     """
     pools = pool_states(world, _absent(memory, now, tuning))
+    selected = {view.spec.name: len(view.nodes) for view in world.pools}
     figures = tuple(
-        replace(pools[name].figures(), condition=pool_condition(pools[name].spec, world.catalog))
+        replace(
+            pools[name].figures(),
+            condition=pool_condition(pools[name].spec, world.catalog)
+            or nodes_condition(pools[name].spec, selected[name]),
+        )
         for name in sorted(pools)
     )
     results = Results() if results is None else results

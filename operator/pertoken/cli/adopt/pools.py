@@ -14,16 +14,12 @@ from pertoken.catalog.lookup import Catalog
 from pertoken.catalog.prices import list_price
 from pertoken.cli.adopt.cluster import ClusterView
 from pertoken.cli.adopt.engines import FoundEngine
+from pertoken.control.gpus import PRODUCT_LABELS
 from pertoken.domain.cluster import NodeFact
 from pertoken.domain.pool import PoolSpec, Purchase
 from pertoken.planner.placement import obstacle
 
-# Labels that name a node's GPU, the device plugins' own first; the last one of a workload, by its scheduler's hint.
-PRODUCT_LABELS: Final = (
-    *("nvidia.com/gpu.product", "amd.com/gpu.product-name", "beta.amd.com/gpu.product-name"),
-    *("cloud.google.com/gke-accelerator", "karpenter.k8s.aws/instance-gpu-name"),
-    *("node.kubernetes.io/instance-type",),
-)
+SELECTING: Final = (*PRODUCT_LABELS, "node.kubernetes.io/instance-type")  # that a pool may select nodes by
 GPU_RESOURCE: Final = re.compile(r"(^|[./-])(gpu|mig-|gpu\.shared|rocm|gaudi|i915|xe)([./-]|\d|$)|^nvidia\.com/")
 DEFAULT_RESOURCE: Final = "nvidia.com/gpu"
 SPOT_LABELS: Final = {
@@ -136,7 +132,7 @@ def _existing(pools: Sequence[PoolSpec], resource: str, nodes: Sequence[NodeFact
 
 def _product(nodes: Sequence[NodeFact]) -> tuple[str, str]:
     """The label that tells the GPU, and its value on most of the nodes; empty where no node has one."""
-    for label in PRODUCT_LABELS:
+    for label in SELECTING:
         values = Counter(node.labels[label] for node in nodes if node.labels.get(label))
         if values:
             return label, values.most_common(1)[0][0]

@@ -14,10 +14,10 @@ from pertoken.api.kinds import KINDS
 from pertoken.catalog.lookup import Catalog
 from pertoken.cli.adopt.cluster import ClusterView
 from pertoken.cli.adopt.engines import find_engines
-from pertoken.cli.adopt.pools import GPU_RESOURCE, PRODUCT_LABELS
+from pertoken.cli.adopt.pools import GPU_RESOURCE
 from pertoken.cli.doctor.findings import Finding, bad, doubt, good, unseen
 from pertoken.cli.doctor.prometheus import SKEW
-from pertoken.domain.cluster import NodeFact
+from pertoken.control.gpus import PRODUCT_LABELS, product_of
 from pertoken.ports import AdapterError, Json, NotFound
 
 OLDEST: Final = (1, 30)
@@ -186,8 +186,8 @@ def node_findings(view: ClusterView, catalog: Catalog) -> Iterator[Finding]:
     kinds: Counter[tuple[str, str]] = Counter()
     nodes: Counter[tuple[str, str]] = Counter()
     for node, name, units in held:
-        kinds[_product(node), name] += units
-        nodes[_product(node), name] += 1
+        kinds[product_of(node.labels), name] += units
+        nodes[product_of(node.labels), name] += 1
     for (product, name), units in sorted(kinds.items()):
         words = f"{units} of {name} on {nodes[product, name]} nodes"
         if not product:
@@ -231,7 +231,3 @@ def engine_findings(view: ClusterView) -> Iterator[Finding]:
 
 def _gpu(resource: str) -> bool:
     return GPU_RESOURCE.search(resource) is not None
-
-
-def _product(node: NodeFact) -> str:
-    return next((node.labels[label] for label in PRODUCT_LABELS[:-1] if node.labels.get(label)), "")

@@ -144,13 +144,12 @@ def _words(told: Told) -> str:
 def _is(metric: Metric, sample: Sample) -> bool:
     if sample.name != metric.name:
         return False
-    tests = {
-        "=": lambda shown, wanted: shown == wanted,
-        "!=": lambda shown, wanted: shown != wanted,
-        "=~": lambda shown, wanted: re.fullmatch(wanted, shown) is not None,
-        "!~": lambda shown, wanted: re.fullmatch(wanted, shown) is None,
-    }
-    return all(tests[operator](sample.labels.get(label, ""), value) for label, operator, value in metric.matchers)
+    return all(_meets(sample.labels.get(label, ""), operator, value) for label, operator, value in metric.matchers)
+
+
+def _meets(shown: str, operator: str, value: str) -> bool:
+    matches = re.fullmatch(value, shown) is not None if operator.endswith("~") else shown == value
+    return matches != operator.startswith("!")
 
 
 def _shown(metric: Metric, samples: list[Sample]) -> bool:

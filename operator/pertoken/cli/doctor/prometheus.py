@@ -140,7 +140,7 @@ def _gpus(shown: _Shown) -> Iterator[Finding]:
         todo = "install dcgm-exporter and scrape it; pertoken works without, but tells no utilization and no power"
         yield doubt("GPU metrics", f"no {_DCGM}", todo)
     elif renamed:
-        todo = "honorLabels: true in its ServiceMonitor, or gpu.labels of a metrics profile: exported_namespace, exported_pod"
+        todo = "honorLabels: true in its ServiceMonitor, or gpu.labels of a profile: exported_namespace, exported_pod"
         yield doubt(
             "GPU metrics", f"{renamed:.0f} series name the pod in exported_pod: pod is the exporter's own", todo
         )

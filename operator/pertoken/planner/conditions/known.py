@@ -15,6 +15,18 @@ MODEL_HELP = f"give its config.json in spec.model.architecture, or a row in the 
 GPU_HELP = f"correct the pool's accelerator, or give a row in the catalog's ConfigMap; {_UNTIL_THEN}"
 
 
+def accepted_condition(state: ServiceState) -> Condition | None:
+    """`Accepted` of a service with something to say: what is not known, and what cannot be right; None without."""
+    known, doubts = known_condition(state), state.view.doubts
+    if not doubts:
+        return known
+    words = "; ".join(doubt.message for doubt in doubts)
+    if known is None:
+        return Condition(Verdict.TRUE, doubts[0].reason, words)
+    reason = doubts[0].reason if known.reason is Reason.ACCEPTED else known.reason
+    return Condition(Verdict.TRUE, reason, f"{known.message}; {words}")
+
+
 def known_condition(state: ServiceState) -> Condition | None:
     """`Accepted` of a service whose model or GPU is not in the catalog; None when all is known, or need not be.
 
@@ -67,6 +79,15 @@ def pool_condition(pool: PoolSpec, catalog: Catalog) -> Condition | None:
     if not isinstance(gpu, Unknown):
         return None
     return Condition(Verdict.TRUE, Reason.UNKNOWN_ACCELERATOR, f"pool {pool.name}: {gpu}; {GPU_HELP}")
+
+
+def nodes_condition(pool: PoolSpec, nodes: int) -> Condition | None:
+    """`Accepted` of a pool that counts its GPUs from nodes of which there is none; None where there is one."""
+    if nodes or pool.capacity_gpus is not None or not pool.node_selector:
+        return None
+    labels = ", ".join(f"{key}={value}" for key, value in pool.node_selector)
+    words = f"no node has {labels}: there is no GPU to use until one comes (spec.capacity.fromNodes.matchLabels)"
+    return Condition(Verdict.TRUE, Reason.NO_NODES, words)
 
 
 def _unknown_model(model: ModelSpec, catalog: Catalog) -> Unknown | None:

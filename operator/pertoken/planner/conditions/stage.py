@@ -6,7 +6,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import Fault, Step, Told
 from pertoken.frozen import replace
 from pertoken.planner.conditions.cost import cost_figures, within_cost_condition
-from pertoken.planner.conditions.known import known_condition
+from pertoken.planner.conditions.known import accepted_condition
 from pertoken.planner.conditions.latency import latency_condition
 from pertoken.planner.conditions.pool_remarks import doubts, remarks
 from pertoken.planner.conditions.scaling import (
@@ -25,7 +25,7 @@ from pertoken.planner.settlement import Settlement
 def conditions(settlement: Settlement) -> Settlement:
     """The settlement with its conditions."""
     proposal, state = settlement.proposal, settlement.state
-    lacking, known = shortfalls(state), known_condition(state)
+    lacking, known = shortfalls(state), accepted_condition(state)
     settlement = settlement.noting(
         *doubts(state), *(_not_running(shortfall) for shortfall in lacking if shortfall.overdue)
     )
