@@ -163,9 +163,11 @@ def test_fields_without_effect_are_named(service):
     spec = service["spec"]
     spec["objective"]["cost"].update(optimize="Latency", whenInfeasible="KeepCost", maxSpendPerHour="20")
     spec["objective"]["latency"]["stallMilliseconds"] = 500
+    spec["variants"][0]["role"] = "Prefill"
     spec["schedule"] = [{"cron": "0 8 * * 1-5", "durationSeconds": 36000, "minReplicas": 2}]
     spec["variants"][0]["parallelism"] = {"tensor": 1, "expert": 4}
-    assert accepted(service).not_acted_on == ("spec.objective.latency.stallMilliseconds",)
+    assert accepted(service).not_acted_on == ("spec.variants[0].role",)
+    assert accepted(service).spec.latency.stall_seconds == 0.5
 
 
 def test_cost_objectives_act_for_any_number_of_variants(service):

@@ -48,6 +48,13 @@ def sized(engine, tokens):
         # Nothing is promised between tokens, or nothing can be.
         (sized(SMALL, 2048), CHAT, Targets(None, 2.0), WIDE, None),
         (sized(SMALL, 2048), CHAT, Targets(0.005, 2.0), WIDE, None),
+        # No token may wait longer than this: alone, beside means, and where means ask for what slows prompts too much.
+        (sized(SMALL, 2048), CHAT, Targets(None, 2.0, 95, 0.1), WIDE, 1024),
+        (sized(SMALL, 2048), CHAT, Targets(0.2, 2.0, 95, 0.05), WIDE, 512),
+        (sized(SMALL, 2048), CHAT, Targets(0.05, 2.0, 95, 0.2), WIDE, 512),
+        (sized(SMALL, 2048), REASONING, Targets(0.06, 3.0, 95, 0.1), WIDE, 1024),
+        (sized(SMALL, 2048), REASONING, Targets(0.06, 3.0, 95, 0.2), WIDE, None),
+        (sized(SMALL, 2048), CHAT, Targets(None, 2.0, 99, 0.1), WIDE, 1024),
         # A first token that is due too soon for prompts in pieces.
         (sized(SMALL, 2048), CHAT, Targets(0.03, 0.3), WIDE, None),
         (sized(SMALL, 2048), CHAT, Targets(0.05, 2.0), ChunkBounds(768, 8192), None),

@@ -41,10 +41,11 @@ def usd_per_million_good(usd: float, tokens: float, good: ShareBounds) -> tuple[
 
 
 def objectives(latency: LatencyObjective) -> dict[LatencyKind, float]:
-    """The objectives, in seconds, by the distribution that judges them."""
+    """The objectives, in seconds, by the distribution that judges them; stalls by the share of all gaps."""
     each = {
         LatencyKind.TTFT: latency.ttft_seconds,
         LatencyKind.TIME_PER_OUTPUT_TOKEN: latency.inter_token_seconds,
+        LatencyKind.INTER_TOKEN: latency.stall_seconds,
     }
     return {kind: seconds for kind, seconds in each.items() if seconds is not None}
 

@@ -33,7 +33,6 @@ def _is_not(*words: object) -> Callable[[Any], bool]:
 
 
 SERVICE_FIELDS = (
-    Inert("spec.objective.latency", "stallMilliseconds"),
     Inert("spec.variants[]", "role", _is_not("Combined")),
     Inert("spec.variants[]", "engine", _is("sglang")),
 )

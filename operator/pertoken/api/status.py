@@ -250,6 +250,9 @@ def _latency(latency: LatencyFigures) -> Json | None:
             "interTokenMilliseconds": _fine(latency.inter_token),
             "interTokenLowMilliseconds": _fine(latency.inter_token_low),
             "interTokenHighMilliseconds": _fine(latency.inter_token_high),
+            "stallMilliseconds": _fine(latency.stall),
+            "stallLowMilliseconds": _fine(latency.stall_low),
+            "stallHighMilliseconds": _fine(latency.stall_high),
         }
     )
     return {"percentile": latency.percentile, **figures} if figures else None

@@ -15,6 +15,7 @@ from pertoken.performance.steady import (
     Targets,
     Unreachable,
     at_batch,
+    stalled,
     sustainable_rate,
 )
 from pertoken.performance.step_time import kv_sequences
@@ -113,6 +114,8 @@ def broken(engine: Engine, load: Load, targets: Targets, point: OperatingPoint) 
     limits = []
     if targets.inter_token is not None and point.inter_token_tail > targets.inter_token:
         limits.append("inter-token")
+    if targets.stall is not None and stalled(engine, load, targets, point.batch):
+        limits.append("stall")
     if targets.ttft is not None and point.ttft_tail > targets.ttft:
         limits.append("ttft")
     if point.batch > kv_sequences(engine.kv_tokens, load.resident, SUSTAINED.context_spread, SUSTAINED.kv_overflow_z):

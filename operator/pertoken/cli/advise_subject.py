@@ -153,7 +153,7 @@ def _of_service(manifests: Manifests, spec: ServiceSpec, observed: Observed, mis
     latency = spec.latency
     demand = Demand(
         rate,
-        Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile),
+        Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile, latency.stall_seconds),
         TUNING.knee.prior,
         observed.peak_factor,
         max(1, spec.min_replicas if len(spec.variants) == 1 else 0),

@@ -90,7 +90,9 @@ class LatencyFigures:
 
     Attributes:
         missed_share: of recent requests, those that missed an objective (the error budget's); None without any.
-        ttft_objective, inter_token_objective: what is owed at the percentile, seconds; None where nothing is.
+        ttft_objective, inter_token_objective, stall_objective: what is owed at the percentile, seconds; None where
+            nothing is.
+        stall: gap between two tokens, where it is owed; its percentile is of all gaps.
     """
 
     percentile: int = 95
@@ -103,6 +105,10 @@ class LatencyFigures:
     missed_share: float | None = None
     ttft_objective: float | None = None
     inter_token_objective: float | None = None
+    stall: float | None = None
+    stall_low: float | None = None
+    stall_high: float | None = None
+    stall_objective: float | None = None
 
     @property
     def allowed_share(self) -> float:

@@ -74,7 +74,7 @@ class LatencyObjective:
     Attributes:
         ttft_seconds: time to first token.
         inter_token_seconds: per-request mean time per output token.
-        stall_seconds: gap between any two tokens.
+        stall_seconds: gap between two tokens; its percentile is of all gaps.
         budget_seconds: time over which the percentile is owed; None where the user does not say.
         floor_percent: percentile below which sizing never aims; None where the user does not say.
     """

@@ -18,6 +18,7 @@ from typing import Final
 
 from pertoken.frozen import dataclass, replace
 from pertoken.performance.first_token import Prompts
+from pertoken.performance.stalls import Steps, share_late
 from pertoken.performance.step_time import (
     NO_GAINS,
     EngineModel,
@@ -86,17 +87,34 @@ def _grid(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Latency to keep, seconds; None promises nothing."""
+    """Latency to keep, seconds; None promises nothing. `stall` is of single gaps, `inter_token` of a request's mean."""
 
     inter_token: float | None = None
     ttft: float | None = None
     percentile: int = 95
+    stall: float | None = None
     # Standard normal quantile of the percentile.
     z: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Work the quantile out once."""
         object.__setattr__(self, "z", NormalDist().inv_cdf(min(max(self.percentile, 50), 99.9) / 100.0))
+
+    @property
+    def mean_gap(self) -> float:
+        """Seconds of a mean gap between tokens beyond which no objective holds; infinite without one."""
+        return min((seconds for seconds in (self.inter_token, self.stall) if seconds is not None), default=inf)
+
+    @property
+    def miss(self) -> float:
+        """Share that may miss an objective."""
+        return 1.0 - self.percentile / 100.0
+
+    def times(self, factor: float, percentile: int | None = None) -> Targets:
+        """Objectives longer by a factor, perhaps owed at another percentile."""
+        each = (None if seconds is None else seconds * factor for seconds in (self.inter_token, self.ttft, self.stall))
+        inter_token, ttft, stall = each
+        return Targets(inter_token, ttft, self.percentile if percentile is None else percentile, stall)
 
 
 NO_TARGETS: Final = Targets()
@@ -131,7 +149,7 @@ class Sustainable:
 
     Attributes:
         point: the operating point at that rate.
-        binding: what stops it: ``inter-token``, ``ttft``, ``kv``, ``cap`` or ``compute``.
+        binding: what stops it: ``inter-token``, ``stall``, ``ttft``, ``kv``, ``cap`` or ``compute``.
     """
 
     point: OperatingPoint
@@ -228,8 +246,15 @@ class _AtBatch:
         return Prompts(rate, self.prefill, self.decode, self.batch, load.computed_tokens, budget, load.prompt_spread)
 
     def ttft_tail(self, first: Prompts) -> float:
-        miss = 1.0 - self.targets.percentile / 100.0
-        return first.tail(miss, self.targets.z, self.decode_high) + self.engine.gains.ttft_offset
+        return first.tail(self.targets.miss, self.targets.z, self.decode_high) + self.engine.gains.ttft_offset
+
+    def stalls(self, objective: float) -> bool:
+        if self.decode_high > objective:
+            return True
+        engine, load = self.engine, self.load
+        steps = Steps(engine.model, engine.gains, self.batch, load.resident)
+        gap = self.decode + self.batch * self.prefill / load.steps
+        return share_late(steps, objective, self.rate, load.computed_tokens, gap) > self.targets.miss
 
     @property
     def broken(self) -> str:
@@ -237,6 +262,8 @@ class _AtBatch:
         targets = self.targets
         if targets.inter_token is not None and self.inter_token_tail > targets.inter_token:
             return "inter-token"
+        if targets.stall is not None and self.stalls(targets.stall):
+            return "stall"
         rate = self.rate
         first = self.prompts(rate)
         if targets.ttft is not None and self.ttft_tail(first) > targets.ttft:
@@ -263,6 +290,11 @@ class _AtBatch:
 def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = NO_TARGETS) -> OperatingPoint:
     """The operating point at which `batch` sequences decode on average."""
     return _AtBatch(engine, load, batch, targets).point()
+
+
+def stalled(engine: Engine, load: Load, targets: Targets, batch: float) -> bool:
+    """Whether more gaps between tokens are longer than `targets.stall` than may be, at this mean batch."""
+    return targets.stall is not None and _AtBatch(engine, load, batch, targets).stalls(targets.stall)
 
 
 def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = NO_TARGETS) -> OperatingPoint | None:
@@ -323,6 +355,8 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
     broken = alone.broken
     if broken == "inter-token" and targets.inter_token is not None:
         return Unreachable(broken, alone.inter_token_tail, targets.inter_token)
+    if broken == "stall" and targets.stall is not None:
+        return Unreachable(broken, alone.decode_high, targets.stall)
     if broken == "ttft" and targets.ttft is not None:
         return Unreachable(broken, alone.point().ttft_tail, targets.ttft)
     top = _AtBatch(engine, load, limit, targets)
@@ -378,4 +412,5 @@ def without(targets: Targets, missed: str) -> Targets:
         None if missed == "inter-token" else targets.inter_token,
         None if missed == "ttft" else targets.ttft,
         targets.percentile,
+        None if missed == "stall" else targets.stall,
     )

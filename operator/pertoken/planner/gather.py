@@ -70,7 +70,7 @@ def gather(
         variants.append(replace(state, backoff_until=refused.backoff_until) if refused.backoff_until else state)
     queue_key = (spec.key.namespace, spec.model.served_name)
     latency = spec.latency
-    targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile)
+    targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile, latency.stall_seconds)
     return ServiceState(
         view=view,
         memory=remembered,
@@ -83,6 +83,7 @@ def gather(
         targets=targets,
         ttft=_evidence(LatencyKind.TTFT, targets, variants, sight),
         inter_token=_evidence(LatencyKind.TIME_PER_OUTPUT_TOKEN, targets, variants, sight),
+        stall=_evidence(LatencyKind.INTER_TOKEN, targets, variants, sight),
         cost=world.costs.get(spec.key) or no_account("the world has no account of this service"),
         wake=None if snapshot is None else snapshot.wake_signals.get((spec.wake_signal, *queue_key)),
         gateway_queue=None if snapshot is None else _gateway_queue(snapshot, queue_key, remembered),
@@ -106,7 +107,8 @@ def _gateway_queue(snapshot: MetricsSnapshot, key: tuple[str, str], remembered: 
 
 
 def _evidence(kind: LatencyKind, targets: Targets, variants: Sequence[VariantState], sight: _Sight) -> LatencyEvidence:
-    objective = targets.ttft if kind is LatencyKind.TTFT else targets.inter_token
+    each = {LatencyKind.TTFT: targets.ttft, LatencyKind.INTER_TOKEN: targets.stall}
+    objective = each.get(kind, targets.inter_token)
     measured = [pod for variant in variants for pod in variant.measured]
     warmed_up = [pod for variant in variants for pod in variant.warmed_up]
     return evidence(kind, OwedLatency(objective, targets.percentile), sight.window, measured, warmed_up)

@@ -7,9 +7,10 @@ the percentile, an interpolated figure must neither add replicas nor keep them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from pertoken.domain.metrics import PodMetrics
-from pertoken.domain.signal import Histogram, LatencyKind, QuantileBounds
+from pertoken.domain.signal import Histogram, LatencyKind, QuantileBounds, Signal
 from pertoken.frozen import dataclass
 from pertoken.performance.histogram import merge, quantile, share_within
 from pertoken.units import PER_CENT
@@ -93,7 +94,19 @@ def evidence(
         pods: all that are measured.
         warmed_up: those of them that have served long enough.
     """
-    return LatencyEvidence(kind, owed.objective, owed.percentile, window, merged(pods, kind), merged(warmed_up, kind))
+    combine = _gaps if kind is LatencyKind.INTER_TOKEN else partial(merged, kind=kind)
+    return LatencyEvidence(kind, owed.objective, owed.percentile, window, combine(pods), combine(warmed_up))
+
+
+def _gaps(pods: Iterable[PodMetrics]) -> Histogram | None:
+    """Gaps between tokens, counted as so many events as requests ended: requests weigh alike in every latency."""
+    histograms = []
+    for pod in pods:
+        gaps, requests = pod.histograms.get(LatencyKind.INTER_TOKEN), pod.values.get(Signal.FINISHED_PER_SECOND)
+        if gaps is not None and requests is not None and gaps.cumulative[-1] > 0:
+            share = requests / gaps.cumulative[-1]
+            histograms.append(Histogram(gaps.edges, tuple(rate * share for rate in gaps.cumulative)))
+    return merge(histograms) if histograms else None
 
 
 def merged(pods: Iterable[PodMetrics], kind: LatencyKind) -> Histogram | None:

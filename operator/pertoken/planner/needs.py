@@ -34,6 +34,7 @@ class Purpose(StrEnum):
     COST = "cost index"
     TTFT = "objective on time to first token"
     TPOT = "objective on inter-token latency"
+    STALL = "objective on stalls"
     CALIBRATION = "calibration"
     CACHED = "discount for cached prompts"
     PREEMPTIONS = "batch cap by preemptions"
@@ -55,6 +56,7 @@ TOKEN_TIME: Final = Need(
     once_seen=True,
     of_events=True,
 )
+TOKEN_GAPS: Final = Need("gaps between tokens", histograms=(LatencyKind.INTER_TOKEN,), once_seen=True, of_events=True)
 KV_USE: Final = Need("KV cache use", (Signal.KV_USAGE, Signal.GPU_UTILIZATION))
 GPU_USE: Final = Need("GPU utilization", (Signal.GPU_UTILIZATION,))
 QUEUE: Final = Need("waiting requests", (Signal.WAITING,), once_seen=True)
@@ -70,7 +72,7 @@ FINISHED_INPUT: Final = Need("input tokens of finished requests", counters=(Coun
 FINISHED_OUTPUT: Final = Need("output tokens of finished requests", counters=(Counter.FINISHED_OUTPUT_TOKENS,))
 
 _TRAFFIC: Final = (RUNNING, WAITING, PROMPTS, GENERATED)
-_ONCE_SEEN: Final = (FIRST_TOKEN, TOKEN_TIME, QUEUE, BUSY)
+_ONCE_SEEN: Final = (FIRST_TOKEN, TOKEN_TIME, TOKEN_GAPS, QUEUE, BUSY)
 
 
 def needs_of(variant: VariantState, targets: Targets) -> Mapping[Purpose, tuple[Need, ...]]:
@@ -80,6 +82,7 @@ def needs_of(variant: VariantState, targets: Targets) -> Mapping[Purpose, tuple[
     latency = (
         *((FIRST_TOKEN,) if targets.ttft is not None else ()),
         *((TOKEN_TIME,) if targets.inter_token is not None else ()),
+        *((TOKEN_GAPS,) if targets.stall is not None else ()),
     )
     use = () if variant.engine is not None else (KV_USE,)
     return {
@@ -96,6 +99,7 @@ def rests_on(variant: VariantState, state: ServiceState) -> Mapping[Purpose, tup
     return {
         **({Purpose.TTFT: (FIRST_TOKEN,)} if state.targets.ttft is not None else {}),
         **({Purpose.TPOT: (TOKEN_TIME,)} if state.targets.inter_token is not None else {}),
+        **({Purpose.STALL: (TOKEN_GAPS,)} if state.targets.stall is not None else {}),
         **({Purpose.COST: (FINISHED_INPUT, FINISHED_OUTPUT)} if state.spec.cost is not None else {}),
         **({Purpose.CALIBRATION: (STEPS, DECODING)} if modelled and state.settings.calibrate else {}),
         **({Purpose.CACHED: (CACHED,), Purpose.PREEMPTIONS: (PREEMPTED,)} if modelled else saturated),

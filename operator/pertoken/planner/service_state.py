@@ -170,7 +170,7 @@ class ServiceState:
 
     Attributes:
         missing: variants whose scale target cannot be used.
-        ttft, inter_token: what was measured of each latency, with its objective.
+        ttft, inter_token, stall: what was measured of each latency, with its objective.
         cost: the account of its cost window.
         gateway_queue, gateway_rejections: requests held, and refused per second, before the engines; None if unknown.
         wake: the signal that its spec names for waking it; None where it names none, or nobody tells it.
@@ -190,6 +190,7 @@ class ServiceState:
     targets: Targets
     ttft: LatencyEvidence
     inter_token: LatencyEvidence
+    stall: LatencyEvidence
     cost: CostState
     gateway_queue: float | None
     gateway_rejections: float | None
@@ -244,9 +245,9 @@ class ServiceState:
         return UNKNOWN_WINDOW_SECONDS if self.snapshot is None else self.snapshot.window_seconds
 
     @property
-    def latencies(self) -> tuple[LatencyEvidence, LatencyEvidence]:
-        """What was measured of both latencies, inter-token first: it is the one that replicas help soonest."""
-        return self.inter_token, self.ttft
+    def latencies(self) -> tuple[LatencyEvidence, ...]:
+        """What was measured of each latency, inter-token first: it is the one that replicas help soonest."""
+        return self.inter_token, self.stall, self.ttft
 
     @property
     def serving(self) -> int:

@@ -61,10 +61,12 @@ _TOKEN_RATES: Mapping[str, Callable[[Decision], float | None]] = {
 _LATENCIES: Mapping[str, Callable[[Decision], float | None]] = {
     "ttft": lambda d: d.latency.ttft,
     "inter_token": lambda d: d.latency.inter_token,
+    "stall": lambda d: d.latency.stall,
 }
 _OBJECTIVES: Mapping[str, Callable[[Decision], float | None]] = {
     "ttft": lambda d: d.latency.ttft_objective,
     "inter_token": lambda d: d.latency.inter_token_objective,
+    "stall": lambda d: d.latency.stall_objective,
 }
 _OF_VARIANT: Sequence[tuple[str, str, Callable[[VariantDecision], float | None]]] = (
     ("current_replicas", "spec.replicas as observed.", lambda v: v.current),

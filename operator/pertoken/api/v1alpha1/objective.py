@@ -77,7 +77,9 @@ class LatencyTarget(Strict):
         default=None, description="Mean time per output token of one request after its first token, in milliseconds."
     )
     stall_milliseconds: Milliseconds | None = Field(
-        default=None, description="Longest gap between any two tokens of a request, in milliseconds."
+        default=None,
+        description="Gap between two tokens of an answer, in milliseconds; the percentile is of all gaps here, not of "
+        "requests.",
     )
     percentile: int = Field(
         default=95, ge=50, le=99, description="Share of requests, in percent, that must be within the objectives."

@@ -120,6 +120,9 @@ class LatencyStatus(Strict):
     inter_token_milliseconds: Figure | None = Field(default=None, description="Mean time per output token.")
     inter_token_low_milliseconds: Figure | None = Field(default=None, description="Lower histogram edge.")
     inter_token_high_milliseconds: Figure | None = Field(default=None, description="Upper histogram edge.")
+    stall_milliseconds: Figure | None = Field(default=None, description="Gap between two tokens, where it is owed.")
+    stall_low_milliseconds: Figure | None = Field(default=None, description="Lower histogram edge.")
+    stall_high_milliseconds: Figure | None = Field(default=None, description="Upper histogram edge.")
 
 
 class DemandNow(Strict):

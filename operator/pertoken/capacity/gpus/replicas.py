@@ -60,7 +60,7 @@ def replica_of(
         return _unknown(service, variant, pool, models)
     engine = Engine(model, cap=variant.batching.max_sequences).rounded()
     latency = service.latency
-    targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile)
+    targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile, latency.stall_seconds)
     ranks = max(1, variant.parallelism.data)
     eased = models.results.of(eased_rate, engine, load, targets)
     if eased is None:

@@ -53,6 +53,9 @@ def _breach(rolling: Rolling, new: list[PodFact]) -> str:
     clear = rolling.service.tuning.cap.clear_breach
     if between is not None and between.breached(clear):
         return between.words("ms between tokens")
+    gap = _Compared.of(rolling, LatencyKind.INTER_TOKEN, targets.stall, canary, old)
+    if gap is not None and gap.breached(clear):
+        return gap.words("ms between two single tokens")
     # While load rises, a smaller chunk delays first tokens where a larger one delays all others: that is its purpose.
     smaller = rolling.cap.chunk is not None and rolling.cap.chunk < (rolling.cap.previous_chunk or 0)
     if smaller and rolling.allowed.calm and first is not None and first.breached(clear):

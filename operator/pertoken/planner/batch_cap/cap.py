@@ -105,7 +105,8 @@ def _rechunked(state: ServiceState, variant: VariantState, kept: CapDecision, ca
     if tokens is None:
         return kept
     allowed = (cap.chunk or 0) <= _most_tokens(cap, variant.spec.batching)
-    why = "a full step then keeps the inter-token objective" if allowed else "maxBatchedTokens allows no more"
+    kept_by = "inter-token objective" if state.targets.stall is None else "objective between tokens"
+    why = f"a full step then keeps the {kept_by}" if allowed else "maxBatchedTokens allows no more"
     words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: {why}"
     return CapDecision(cap.value, Reason.BATCH_CHUNK_CHANGED, words, change=True, chunk=tokens)
 
@@ -167,7 +168,7 @@ def cap_limit(engine: Engine, load: Load, targets: Targets, batching: Batching) 
     for size in GRAPH_SIZES:
         if size > min(batching.max_sequences, room):
             break
-        if targets.inter_token is not None and at_batch(free, load, size, targets).inter_token > targets.inter_token:
+        if targets.mean_gap < inf and at_batch(free, load, size, targets).inter_token > targets.mean_gap:
             break
         best = max(best, size)
     return best
@@ -200,8 +201,8 @@ def _fixed(cap: BatchCap, batching: Batching, state: ServiceState) -> CapDecisio
 
 def _tokens_late(state: ServiceState) -> bool:
     """More answers have late tokens than the error budget allows in any window: else a lower cap mends nothing."""
-    kept = state.inter_token.share_kept
-    return kept is not None and kept[1] < 1.0 - state.budget_rules.most
+    shares = (latency.share_kept for latency in (state.inter_token, state.stall))
+    return any(kept is not None and kept[1] < 1.0 - state.budget_rules.most for kept in shares)
 
 
 def _lower(cap: BatchCap, ideal: int, limit: int, *, mends: bool) -> CapDecision:

@@ -1,5 +1,8 @@
 """The prefill chunk (tokens of one engine step): the largest with which no step is longer than tokens may be apart.
 
+That is the inter-token objective, or the stall objective where it is shorter or alone. Where the former asks for a
+chunk that costs too much, steps at least keep the latter, which is owed for single tokens.
+
 While prompts wait, every step is as long as a full chunk takes, and so is the time between tokens of all sequences that
 decode meanwhile. A chunk whose full step keeps the inter-token objective lets bursts cost time to first token alone,
 which the objective bears for seconds. Prompts then take more steps: the longer ones are slowed down, which bounds how
@@ -8,10 +11,12 @@ small a chunk may be. What it gives and costs is in `docs/adr/0008-prefill-chunk
 
 from __future__ import annotations
 
+from math import inf
+
 from pertoken.catalog.engines import CHUNK_SIZES
 from pertoken.frozen import dataclass, replace
+from pertoken.performance.stalls import Steps
 from pertoken.performance.steady import Engine, Load, OperatingPoint, Sustainable, Targets, sustainable_rate
-from pertoken.performance.step_time import iteration_time, mean_decode_step
 from pertoken.planner.tuning import Cap
 
 
@@ -29,7 +34,7 @@ class ChunkBounds:
 
 
 def best_chunk(engine: Engine, load: Load, targets: Targets, bounds: ChunkBounds, tuning: Cap) -> int | None:
-    """The largest chunk whose full step keeps the inter-token objective, where that costs little else.
+    """The largest chunk whose full step keeps the objectives between tokens, where that costs little else.
 
     Args:
         engine: as it runs now; its batch cap is left out, since cap and chunk change together.
@@ -42,35 +47,79 @@ def best_chunk(engine: Engine, load: Load, targets: Targets, bounds: ChunkBounds
         Tokens per step; None where the present chunk is as good: there is no objective between tokens, or none is
         within reach, a smaller chunk would slow long prompts down too much, or the present one suits.
     """
-    objective, free = targets.inter_token, replace(engine, cap=None)
+    free = replace(engine, cap=None)
     present = sustainable_rate(free, load, targets)
-    if objective is None or not isinstance(present, Sustainable):
+    if targets.mean_gap == inf or not isinstance(present, Sustainable):
         return None
     now = full_step(free, load, present.point)
-    if tuning.least_step <= now / objective <= tuning.most_step:
+    if tuning.least_step <= now / targets.mean_gap <= tuning.most_step:
         return None
-    per_token = now / _room(free, present.point)
-    for tokens in (size for size in reversed(CHUNK_SIZES) if bounds.least <= size <= bounds.most):
-        sized = replace(free, model=free.model.with_batched_tokens(tokens))
-        sustained = sustainable_rate(sized, load, targets)
-        if not isinstance(sustained, Sustainable):
-            continue
-        step = full_step(sized, load, sustained.point)
-        if step > objective or sustained.rate < tuning.rate_kept * present.rate:
-            continue
-        slower = step / _room(sized, sustained.point) / per_token
-        return tokens if tokens != free.model.batched_tokens and slower <= tuning.prompts_slower else None
-    return None
+    choice = _Choice(free, load, targets, bounds, tuning)
+    suiting = choice.largest(present, targets.mean_gap, tuning.prompts_slower)
+    if suiting is not None or targets.stall is None or now <= tuning.most_step * targets.stall:
+        return suiting
+    return choice.largest(present, targets.stall, inf)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What a chunk is chosen for."""
+
+    engine: Engine
+    load: Load
+    targets: Targets
+    bounds: ChunkBounds
+    tuning: Cap
+
+    def largest(self, present: Sustainable, longest: float, slower: float) -> int | None:
+        """The largest chunk with steps of at most `longest` seconds; None where the present one is as good.
+
+        Args:
+            present: what the present chunk sustains.
+            longest: seconds that a full step may take.
+            slower: times the present seconds per prompt token in a full step that are borne.
+        """
+        engine = self.engine
+        per_token = full_step(engine, self.load, present.point) / _room(engine, present.point)
+        least_rate = self.tuning.rate_kept * max(present.rate, self._best_rate())
+        for tokens in reversed(self._sizes):
+            sized = self._sized(tokens)
+            sustained = sustainable_rate(sized, self.load, self.targets)
+            if not isinstance(sustained, Sustainable):
+                continue
+            step = full_step(sized, self.load, sustained.point)
+            if step > longest or sustained.rate < least_rate:
+                continue
+            borne = step / _room(sized, sustained.point) / per_token <= slower
+            return tokens if tokens != engine.model.batched_tokens and borne else None
+        return None
+
+    def _best_rate(self) -> float:
+        """Requests per second that the best chunk sustains; 0 without a stall objective, which alone makes it differ.
+
+        A replica may keep that objective by a small batch as well as by a small chunk, which carries more.
+        """
+        if self.targets.stall is None:
+            return 0.0
+        tried = (sustainable_rate(self._sized(tokens), self.load, self.targets) for tokens in self._sizes)
+        return max((each.rate for each in tried if isinstance(each, Sustainable)), default=0.0)
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple(size for size in CHUNK_SIZES if self.bounds.least <= size <= self.bounds.most)
+
+    def _sized(self, tokens: int) -> Engine:
+        return replace(self.engine, model=self.engine.model.with_batched_tokens(tokens))
 
 
 def full_step(engine: Engine, load: Load, point: OperatingPoint) -> float:
     """Seconds of a step that is full of prompt tokens beside the sequences that decode at `point`."""
-    model, gains = engine.model, engine.gains
-    decode = mean_decode_step(model, point.batch, load.resident)
-    both = iteration_time(model, _room(engine, point), 0.0, point.batch, point.batch * load.resident)
-    return gains.decode * decode + gains.prefill * max(0.0, both - decode)
+    return _steps(engine, load.resident, point).seconds(_room(engine, point))
 
 
 def _room(engine: Engine, point: OperatingPoint) -> float:
-    """Prompt tokens that a step holds beside the decoding sequences."""
-    return max(1.0, engine.model.batched_tokens - point.batch)
+    return _steps(engine, 0.0, point).room
+
+
+def _steps(engine: Engine, context: float, point: OperatingPoint) -> Steps:
+    return Steps(engine.model, engine.gains, point.batch, context)

@@ -16,12 +16,22 @@ from pertoken.planner.service_state import ServiceState
 from pertoken.units import MILLISECONDS, PER_CENT
 
 LARGEST_SECONDS: Final = 1e6  # a figure beyond it is the open end of a histogram
-_NAMES = {LatencyKind.TTFT: "time to first token", LatencyKind.TIME_PER_OUTPUT_TOKEN: "inter-token latency"}
+_NAMES = {
+    LatencyKind.TTFT: "time to first token",
+    LatencyKind.TIME_PER_OUTPUT_TOKEN: "inter-token latency",
+    LatencyKind.INTER_TOKEN: "gap between tokens",
+}
+_PURPOSES = {
+    LatencyKind.TTFT: Purpose.TTFT,
+    LatencyKind.TIME_PER_OUTPUT_TOKEN: Purpose.TPOT,
+    LatencyKind.INTER_TOKEN: Purpose.STALL,
+}
 
 
 def latency_figures(state: ServiceState) -> LatencyFigures:
     """Measured percentiles with their bounds."""
     ttft, per_token, budget = state.ttft.bounds, state.inter_token.bounds, state.memory.budget
+    gap = None if state.stall.objective is None else state.stall.bounds
     return LatencyFigures(
         state.targets.percentile,
         ttft=None if ttft is None else ttft.estimate,
@@ -33,14 +43,17 @@ def latency_figures(state: ServiceState) -> LatencyFigures:
         missed_share=budget.share_missed if budget.requests > 0 else None,
         ttft_objective=state.ttft.objective,
         inter_token_objective=state.inter_token.objective,
+        stall=None if gap is None else gap.estimate,
+        stall_low=None if gap is None else gap.low,
+        stall_high=None if gap is None else gap.high,
+        stall_objective=state.stall.objective,
     )
 
 
 def latency_condition(state: ServiceState, variants: Sequence[VariantProposal]) -> Condition:
     """`WithinLatencyTarget`."""
-    owed = [
-        (latency, latency.objective) for latency in (state.ttft, state.inter_token) if latency.objective is not None
-    ]
+    each = (state.ttft, state.inter_token, state.stall)
+    owed = [(latency, latency.objective) for latency in each if latency.objective is not None]
     if not owed:
         return Condition(Verdict.UNKNOWN, Reason.NO_LATENCY_TARGET, "no latency objective is set")
     judged = [_objective_condition(state, latency, objective) for latency, objective in owed]
@@ -91,7 +104,7 @@ def _unmeasured(state: ServiceState, latency: LatencyEvidence) -> Condition:
     """Why no latency was measured: no traffic, an engine without such a figure, or pods that do not tell it."""
     name, pods = _NAMES[latency.kind], _measured(state)
     flows = (Signal.GENERATION_TOKENS_PER_SECOND, Signal.RUNNING)
-    purpose = Purpose.TTFT if latency.kind is LatencyKind.TTFT else Purpose.TPOT
+    purpose = _PURPOSES[latency.kind]
     off = [lack for lack in engine_lacks(state) if purpose in lack.purposes]
     if off:
         return Condition(Verdict.UNKNOWN, Reason.ENGINE_LACKS_SIGNALS, "; ".join(map(str, off)))

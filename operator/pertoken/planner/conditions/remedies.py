@@ -93,16 +93,13 @@ def _by_latency(replica: Replica, tuning: Answers) -> str:
         middle = (low + high) / 2
         low, high = (low, middle) if _meets(_slower(replica, middle), replica.engine) else (middle, high)
     targets = _slower(replica, high).targets
-    each = (("inter-token", targets.inter_token), ("TTFT", targets.ttft))
+    each = (("inter-token", targets.inter_token), ("stall", targets.stall), ("TTFT", targets.ttft))
     told = [f"{name} {ceil(seconds * MILLISECONDS - TINY)} ms" for name, seconds in each if seconds is not None]
     return f"objectives of {' and '.join(told)}"
 
 
 def _slower(replica: Replica, factor: float) -> Replica:
-    targets = replica.targets
-    inter_token = None if targets.inter_token is None else targets.inter_token * factor
-    ttft = None if targets.ttft is None else targets.ttft * factor
-    return replace(replica, targets=Targets(inter_token, ttft, targets.percentile))
+    return replace(replica, targets=replica.targets.times(factor))
 
 
 def _by_quantization(replica: Replica, catalog: Catalog) -> str:

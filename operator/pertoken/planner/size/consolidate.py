@@ -51,6 +51,7 @@ def _latency_holds(state: ServiceState, variant: VariantState, known: Expected, 
         return True
     grown = (
         _Grown(state.inter_token, there.inter_token_tail / here.inter_token_tail),
+        _Grown(state.stall, there.inter_token / here.inter_token),
         _Grown(state.ttft, there.ttft_tail / here.ttft_tail),
     )
     return all(latency.within(state) for latency in grown)

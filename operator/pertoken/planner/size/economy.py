@@ -185,12 +185,7 @@ def _eased(state: ServiceState, known: Expected, factor: float) -> dict[str, Cap
 
     The SLO knee is left out: it was learnt at the objectives themselves.
     """
-    inter_token, ttft = state.targets.inter_token, state.targets.ttft
-    targets = Targets(
-        None if inter_token is None else inter_token * factor,
-        None if ttft is None else ttft * factor,
-        state.tuning.sizing.eased_percentile,
-    )
+    targets = state.targets.times(factor, state.tuning.sizing.eased_percentile)
     return {variant.name: _eased_capacity(state, variant, known, targets) for variant in known.order}
 
 
