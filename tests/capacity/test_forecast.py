@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pertoken.capacity.forecast.backtest import Tested as OfService
 from pertoken.capacity.forecast.backtest import backtest, origins_of, usable
 from pertoken.capacity.forecast.days import day_types, filled
 from pertoken.capacity.forecast.draw import draw, futures_of
 from pertoken.capacity.forecast.misses import LEVELS, misses_of, restored, transformed
-from pertoken.capacity.forecast.models import MODELS, NAIVE, forecasts
+from pertoken.capacity.forecast.models import COMBINED, MODELS, NAIVE, forecasts
 from pertoken.capacity.forecast.outlook import outlook_of, wilson
 
 DAY, WEEK = 24, 168
@@ -177,6 +178,43 @@ def test_what_peaked_together_peaks_together():
     apart = np.corrcoef(departures(one), departures(alone))[0, 1]
     assert together > 0.6
     assert apart < 0.5 * together
+
+
+def test_futures_of_on_off_demand_are_no_burst_without_end():
+    values = np.random.default_rng(1).lognormal(0.0, 0.3, 30 * DAY)
+    values[20 * DAY : 23 * DAY] *= 40.0  # three days of thirty
+    outlook = outlook_of(values, origins_of(len(values), 14 * DAY, 28))
+    futures = futures_of(outlook, draw(origins_of(len(values), 14 * DAY, 28), 100, seed=0))
+
+    assert futures.mean() < 3 * values.mean()
+    assert futures.max() > 20.0  # bursts come again in some
+    assert (outlook.quantile(90.0) <= 1.5 * np.maximum(outlook.forecast, np.quantile(values, 0.95)) + 1e-9).all()
+
+
+def test_each_span_of_leads_has_the_model_that_was_best_there():
+    origins = origins_of(40 * DAY, 7 * DAY, 28)
+    shape = (len(origins.hours), 7 * DAY)
+    errors = np.full((shape[0], len(MODELS), shape[1]), 10.0)
+    errors[:, 1, :DAY] = 1.0
+    errors[:, 3, DAY : 3 * DAY] = 1.0
+    ones = np.ones((shape[0], len(MODELS), shape[1]))
+    tested = OfService(origins, ones * np.arange(len(MODELS))[:, None], np.ones(shape), errors, np.ones(shape[0]))
+    models = tested.chosen()
+
+    combined = MODELS.index(COMBINED)
+    assert models == (1, 3, combined, combined, combined)
+    assert tested.of_models(models)[0, [0, DAY, 3 * DAY]].tolist() == [1.0, 3.0, combined]
+    assert tested.chosen(until=origins.hours[0]) == (combined,) * 5  # nothing was known then
+
+
+def test_beyond_three_days_the_median_is_the_forecast_and_p90_stays():
+    miss = np.full((20, 14 * DAY), -1.0)
+    miss[::5] = 2.0
+    near, far = (misses_of(miss, np.array([0.1, 0.5, 0.9])).table[span] for span in (0, 3))
+
+    assert near[1] < 0
+    assert far[1] == pytest.approx(0.0)
+    assert far[0] < 0 < far[2]
 
 
 def test_the_interval_of_a_coverage_is_wilson_s():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pertoken.adapters.prometheus.demand import read_demand
-from pertoken.adapters.prometheus.history import HistoryQuery, HistoryUnavailable, read_history
+from pertoken.adapters.prometheus.history import HistoryQuery, HistoryUnavailable, Ranges, read_history
 from pertoken.adapters.prometheus.profile import MetricsProfile
 from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.service import EngineKind, ModelSpec, ServiceSpec, VariantSpec
@@ -162,6 +162,20 @@ def test_demand_by_the_hour_with_gaps_that_are_not_zeros(past):
     assert 2700 <= chat.requests[known].max() <= 3650
     assert (chat.input_tokens[known] / chat.requests[known]) == pytest.approx(1100, rel=1e-3)
     assert not np.isfinite(silent.requests).any()
+
+
+def test_services_are_told_apart_whatever_else_is_asked_with_them(past, monkeypatch):
+    asked = []
+    real = Ranges.series
+    monkeypatch.setattr(Ranges, "series", lambda self, query, *rest: asked.append(query) or real(self, query, *rest))
+    alone = read_demand(MetricsProfile(past), [service_of("chat")], 1)
+    few = len(asked)
+    crowd = [service_of(f"a.b/c-{index}") for index in range(40)]
+    among = read_demand(MetricsProfile(past), [*crowd, service_of("chat")], 1)
+
+    assert len(asked) == 2 * few
+    np.testing.assert_array_equal(among.services[-1].requests, alone.services[0].requests)
+    assert not any(np.isfinite(each.requests).any() for each in among.services[:-1])
 
 
 def test_several_engines_of_a_service_are_added_and_nothing_at_all_is_refused(past):

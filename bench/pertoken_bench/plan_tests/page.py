@@ -31,15 +31,16 @@ the
 of
 days (exponential smoothing and Theta of statsforecast, means, medians) spread over the hours by day types; the
 median
-  of all of them, unless back-tests prefer one.
+  of all of them, unless back-tests prefer one, chosen for each span of leads by itself.
 - **Back-tests** (`capacity/forecast/backtest.py`): on days of the past, with what was known then: the model is
 chosen and
   the P90 formed without what came later.
 - **P50 and P90** (`capacity/forecast/misses.py`): quantiles of the misses by lead, the service's own mixed with
 those of
-  other services (n origins against ten).
+  other services (n origins against ten). Beyond three days the P50 is the forecast itself.
 - **Futures** (`capacity/forecast/draw.py`): each repeats the misses of one past origin for all services at once: what
-  peaked together peaks together.
+  peaked together peaks together. None exceeds at a level 1.5 times the larger of the forecast and of what half as many
+  hours of the history exceeded.
 - **Bursts** (`capacity/bursts/`): fleets of a few replicas serve single requests in the operator's step times,
   and carry
   the highest rate that keeps the objectives: requests of the history where it has them, else drawn in bursts of 15 on

@@ -91,7 +91,10 @@ def _service(service: ServicePlan, name: str, futures: Futures) -> Json:
         "backtest": {
             "model": service.outlook.model,
             **_score(service.outlook.score),
-            "by_lead": [_score(score) for score in service.outlook.by_span],
+            "by_lead": [
+                {"model": model, **_score(score)}
+                for model, score in zip(service.outlook.models, service.outlook.by_span, strict=False)
+            ],
             "wape_by_model": {name: _maybe(value) for name, value in service.outlook.by_model.items()},
         },
         "replicas": [

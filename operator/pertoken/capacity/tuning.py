@@ -50,7 +50,9 @@ class BacktestNumbers:
     long_days: int = number(42, "days", "by contract: six weeks of history")
     usual_days: int = number(28, "days", "convention: four weeks")
     choice_margin: float = number(0.05, "of the combination's error", "guess: a model must be better by as much")
-    choice_doubt: float = number(5.0, "days", "guess: back-tests that count for all models alike")
+    choice_doubt: float = number(
+        15.0, "days", "measured on 37 series (docs/capacity.md): back-tests that count for all models alike"
+    )
     most_origins: int = number(28, "origins", "by definition: four weeks of days")
     origin_budget: int = number(5000, "origins of all services", "measured on 500 services: 15 s of one CPU")
     least_origins: int = number(7, "origins", "guess: each day of the week once")
@@ -67,6 +69,13 @@ class MissNumbers:
     scale_weight: float = number(3.0, "origins", "guess: as many say how rough other services are")
     usual_scale: float = number(0.29, "mean absolute miss of the first day", "measured on 37 series (docs/capacity.md)")
     most_seen: float = number(1.5, "times the busiest hour of the history", "guess: nothing beyond is planned for")
+    ceiling_days: int = number(56, "days", "guess: as far back as levels of days are told")
+    shifted_hours: int = number(
+        72, "h", "measured on 37 series (docs/capacity.md): beyond, the P50 is the forecast, unshifted by past misses"
+    )
+    ceiling_share: float = number(
+        0.5, "of the share of hours beyond", "measured on 37 series (docs/capacity.md): P90 coverage stays what it is"
+    )
 
 
 @dataclass(frozen=True, slots=True)

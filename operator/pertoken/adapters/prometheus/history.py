@@ -140,18 +140,6 @@ def traffic_query(row: EngineMetrics, asked: HistoryQuery, signal: Signal, step:
     return f"sum({' or '.join(f'max by ({server}) (sum by ({scrape}) ({increase}))' for increase in grown)})"
 
 
-def gauge_query(row: EngineMetrics, asked: HistoryQuery, signals: Sequence[Signal]) -> str:
-    """PromQL of the sum of a service's gauges at the step's end; empty where the engine has none of them."""
-    server = f"namespace, pod, {INSTANCE}"
-    scrape = ", ".join((server, JOB, *REPLICA_LABELS))
-    sums = []
-    for signal in signals:
-        shown = [_matched(gauge.metric, asked, row) for gauge in row.gauges.get(signal, ())]
-        if shown:
-            sums.append(f"sum({' or '.join(f'max by ({server}) (sum by ({scrape}) ({each}))' for each in shown)})")
-    return " + ".join(sums)
-
-
 def _replicas(
     source: Ranges, asked: HistoryQuery, row: EngineMetrics, moments: Sequence[float], step: float
 ) -> tuple[dict[str, list[float]], set[int], str]:
@@ -207,6 +195,15 @@ def _named(workload: WorkloadRef, label: str) -> list[tuple[str, str, str]]:
     return [("namespace", "=", workload.namespace), (label, "=", workload.name)]
 
 
+def _at(samples: Sequence[Sequence[Any]], moments: Sequence[float], step: float) -> list[float]:
+    by_moment = [math.nan] * len(moments)
+    for moment, value in samples:
+        index = round((float(moment) - moments[0]) / step)
+        if 0 <= index < len(by_moment):
+            by_moment[index] = float(value)
+    return by_moment
+
+
 class Ranges:
     """Range queries, one after the other; they are large."""
 
@@ -231,19 +228,24 @@ class Ranges:
         """One value per moment, NaN where there is none.
 
         Raises:
-            HistoryUnavailable: no answer, or several series.
+            HistoryUnavailable: no answer.
+        """
+        by_moment = [math.nan] * len(moments)
+        for _, values in self.series(query, moments, step):
+            by_moment = [old if math.isnan(new) else new for old, new in zip(by_moment, values, strict=True)]
+        return by_moment
+
+    def series(self, query: str, moments: Sequence[float], step: float) -> list[tuple[Mapping[str, str], list[float]]]:
+        """Labels and one value per moment of each series, NaN where there is none.
+
+        Raises:
+            HistoryUnavailable: no answer.
         """
         start, end = (datetime.fromtimestamp(moments[i], UTC) for i in (0, -1))
         answer = self._ask(
             lambda: self._connect.custom_query_range(query, start, end, f"{step:g}", timeout=self._limits())
         )
-        by_moment = [math.nan] * len(moments)
-        for series in answer:
-            for moment, value in series["values"]:
-                index = round((float(moment) - moments[0]) / step)
-                if 0 <= index < len(by_moment):
-                    by_moment[index] = float(value)
-        return by_moment
+        return [(series["metric"], _at(series["values"], moments, step)) for series in answer]
 
     def _limits(self) -> Any:
         return (self._profile.connect_seconds, self._timeout)

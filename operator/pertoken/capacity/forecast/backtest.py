@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pertoken.capacity.forecast.days import filled
 from pertoken.capacity.forecast.models import COMBINED, MODELS, NAIVE, forecasts
-from pertoken.capacity.tuning import BACKTEST
+from pertoken.capacity.tuning import BACKTEST, SPANS
 from pertoken.units import HOURS_PER_DAY, TINY
 
 Floats = NDArray[np.float64]
@@ -74,17 +75,24 @@ class Tested:
     errors: Floats
     usual: Floats
 
-    def chosen(self, until: int | None = None) -> int:
-        """Index of the model to use, by absolute errors on hours that were known `until` then; all by default.
+    def chosen(self, until: int | None = None) -> tuple[int, ...]:
+        """Index of the model to use in each span of leads, by errors on hours that were known `until` then.
 
         The combination stands unless another is better by more than chance would make it.
         """
         known = self.known_by(self.origins.length if until is None else until)
-        sums = np.einsum("oml,ol->m", self.errors, known.astype(np.float64))
+        return tuple(self._chosen(slice(*ends), known[:, slice(*ends)]) for ends in pairwise((0, *SPANS, None)))
+
+    def _chosen(self, leads: slice, known: NDArray[np.bool_]) -> int:
+        sums = np.einsum("oml,ol->m", self.errors[:, :, leads], known.astype(np.float64))
         days = float(known.sum()) / HOURS_PER_DAY
         sums = sums + BACKTEST.choice_doubt * float(sums.mean()) / max(days, 1.0)
         best, combined = int(np.argmin(sums)), MODELS.index(COMBINED)
         return best if sums[best] < (1.0 - BACKTEST.choice_margin) * sums[combined] else combined
+
+    def of_models(self, models: Sequence[int]) -> Floats:
+        """``[origin, lead]``: each span's forecasts by its own model."""
+        return by_span(self.forecast, models)
 
     def known_by(self, until: int) -> NDArray[np.bool_]:
         """``[origin, lead]``: forecasts whose hour had passed by the hour `until` of the history."""
@@ -111,6 +119,14 @@ class Tested:
     def naive(self) -> Floats:
         """``[origin, lead]`` of the seasonal naive forecast."""
         return self.forecast[:, MODELS.index(NAIVE), :]
+
+
+def by_span(forecasts: Floats, models: Sequence[int]) -> Floats:
+    """Of ``[..., model, lead]`` the model of each lead's span."""
+    leads = np.arange(forecasts.shape[-1])
+    spans = np.searchsorted(np.array(SPANS), leads, side="right")
+    chosen: Floats = forecasts[..., np.array(models, dtype=np.int64)[spans], leads]
+    return chosen
 
 
 def wape(forecast: Floats, actual: Floats) -> float | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pertoken.capacity.forecast.backtest import Origins
 from pertoken.capacity.forecast.days import WEEK
-from pertoken.capacity.forecast.misses import LEVELS, SCORES, restored, span_of
+from pertoken.capacity.forecast.misses import LEVELS, SCORES, bounded, restored, span_of
 from pertoken.capacity.forecast.outlook import Outlook
 from pertoken.capacity.tuning import FUTURES
 from pertoken.units import HOURS_PER_DAY
@@ -89,7 +89,10 @@ def futures_of(outlook: Outlook, draws: Draws) -> Floats:
     miss = np.empty(score.shape)
     for span, (begin, end) in enumerate(pairwise(bounds)):
         miss[:, begin:end] = np.interp(score[:, begin:end], SCORES, outlook.misses.table[span])
-    return np.minimum(restored(miss, outlook.forecast, outlook.usual), outlook.most)
+    values = bounded(
+        restored(miss, outlook.forecast, outlook.usual), outlook.forecast, np.interp(score, SCORES, outlook.ceiling)
+    )
+    return np.minimum(values, outlook.most)
 
 
 def _combined(scores: Floats, draws: Draws) -> Floats:

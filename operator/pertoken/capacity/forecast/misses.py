@@ -23,6 +23,7 @@ _NORMAL: Final = NormalDist()
 LEVELS: Final[Floats] = np.array([0.005, 0.01, 0.02, *np.arange(0.04, 0.97, 0.03), 0.98, 0.99, 0.995])
 SCORES: Final[Floats] = np.array([_NORMAL.inv_cdf(level) for level in LEVELS])
 _MIDDLE: Final = 1 / 2
+_TAPER: Final = 0.4  # from the median to P10 and P90
 
 
 def span_of(leads: int) -> NDArray[np.int64]:
@@ -65,6 +66,23 @@ class Misses:
         return by_span[span_of(leads)]
 
 
+def ceiling_of(values: Floats, levels: Floats) -> Floats:
+    """What hours of the history of which a half as many were higher came to: a bound of futures at these levels.
+
+    Misses of on/off demand know by how much a burst exceeds a quiet forecast, not how seldom bursts are.
+    """
+    known = values[np.isfinite(values)]
+    rarer = 1.0 - (1.0 - levels) * MISSES.ceiling_share
+    ceiling: Floats = np.quantile(known, rarer) if len(known) else np.zeros(len(levels))
+    return ceiling
+
+
+def bounded(values: Floats, forecast: Floats, ceiling: Floats | float) -> Floats:
+    """No more than some times the larger of forecast and ceiling."""
+    least: Floats = np.minimum(values, MISSES.most_seen * np.maximum(forecast, ceiling))
+    return least
+
+
 def prior_at(levels: Floats) -> Floats:
     """``[span, level]``: misses of other services in units of a service's mean absolute miss on the first day."""
     return np.array([np.interp(levels, np.array(PRIOR_LEVELS), np.array(row)) for row in PRIOR_MISSES])
@@ -94,7 +112,20 @@ def misses_of(miss: Floats, levels: Floats = LEVELS) -> Misses:
         outward = np.clip(_MIDDLE + (levels - _MIDDLE) * (1.0 + 1.0 / origins), 0.0, 1.0)
         own[span] = origins / (origins + MISSES.prior_weight)
         table[span] += own[span] * (_quantiles(part[known], outward) - table[span])
-    return Misses(table, own)
+    return Misses(_centred(table, levels), own)
+
+
+def _centred(table: Floats, levels: Floats) -> Floats:
+    """Beyond some days the median miss is none, and less so the further a level is from it; P10 and P90 stay.
+
+    What forecasts missed by in the middle says little of a coming week; shifted by it they were worse.
+    """
+    taper = np.clip(1.0 - np.abs(levels - _MIDDLE) / _TAPER, 0.0, 1.0)
+    begins = np.array((0, *SPANS))
+    for span in np.flatnonzero(begins >= MISSES.shifted_hours):
+        middle = float(np.interp(_MIDDLE, levels, table[span]))
+        table[span] = np.maximum.accumulate(table[span] - middle * taper)
+    return table
 
 
 def _quantiles(values: Floats, levels: Floats) -> Floats:

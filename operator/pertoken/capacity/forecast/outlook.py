@@ -9,11 +9,29 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pertoken.capacity.forecast.backtest import Origins, Tested, backtest, target_days, usable, usual_of, wape
-from pertoken.capacity.forecast.misses import Misses, misses_of, restored, span_of, transformed
+from pertoken.capacity.forecast.backtest import (
+    Origins,
+    Tested,
+    backtest,
+    by_span,
+    target_days,
+    usable,
+    usual_of,
+    wape,
+)
+from pertoken.capacity.forecast.misses import (
+    LEVELS,
+    Misses,
+    bounded,
+    ceiling_of,
+    misses_of,
+    restored,
+    span_of,
+    transformed,
+)
 from pertoken.capacity.forecast.models import MODELS, forecasts
 from pertoken.capacity.tuning import BACKTEST, MISSES, SPANS
-from pertoken.units import PER_CENT
+from pertoken.units import HOURS_PER_DAY, PER_CENT
 
 Floats = NDArray[np.float64]
 MEDIAN: Final = 50.0
@@ -54,8 +72,9 @@ class Outlook:
         usual: mean hour of the last four weeks.
         most: what no future exceeds.
         misses: quantiles of the forecast's misses.
-        miss: ``[origin, lead]`` of the chosen model, NaN where not known: what futures are drawn from.
-        model: the chosen one.
+        miss: ``[origin, lead]`` of the chosen models, NaN where not known: what futures are drawn from.
+        models: the chosen ones, by span of leads.
+        ceiling: by `LEVELS`, see `ceiling_of`.
         score: over all leads; and by span.
         by_model: WAPE of every model.
     """
@@ -65,15 +84,22 @@ class Outlook:
     most: float
     misses: Misses
     miss: Floats
-    model: str
+    models: tuple[str, ...]
+    ceiling: Floats
     score: Score
     by_span: tuple[Score, ...]
     by_model: dict[str, float | None]
 
+    @property
+    def model(self) -> str:
+        """The one of the first day."""
+        return self.models[0]
+
     def quantile(self, per_cent: float) -> Floats:
         """By the hour: what demand stays below in `per_cent` of cases."""
         value = restored(self.misses.quantile(per_cent, len(self.forecast)), self.forecast, self.usual)
-        return np.minimum(value, self.most)
+        ceiling = float(np.interp(per_cent / PER_CENT, LEVELS, self.ceiling))
+        return np.minimum(bounded(value, self.forecast, ceiling), self.most)
 
 
 def outlook_of(values: Floats, origins: Origins) -> Outlook | None:
@@ -87,39 +113,46 @@ def outlook_of(values: Floats, origins: Origins) -> Outlook | None:
     if before is None:
         return None
     tested = backtest(values, origins)
-    model = tested.chosen()
-    path = forecasts(before, origins.horizon)[model]
-    miss = transformed(tested.actual, tested.forecast[:, model, :], tested.usual[:, None])
-    p50, p90 = _as_known_then(tested)
+    models = tested.chosen()
+    path = by_span(forecasts(before, origins.horizon), models)
+    miss = transformed(tested.actual, tested.of_models(models), tested.usual[:, None])
+    p50, p90 = _as_known_then(tested, values)
     return Outlook(
         forecast=path,
         usual=usual_of(before),
         most=MISSES.most_seen * float(np.nanmax(values)),
         misses=misses_of(miss),
         miss=miss,
-        model=MODELS[model],
+        models=tuple(MODELS[model] for model in models),
+        ceiling=ceiling_of(_lately(values), LEVELS),
         score=_score(tested, p50, p90, (0, origins.leads)),
         by_span=tuple(_scores(tested, p50, p90)),
         by_model=tested.by_model,
     )
 
 
-def _as_known_then(tested: Tested) -> tuple[Floats, Floats]:
+def _lately(values: Floats) -> Floats:
+    return values[-MISSES.ceiling_days * HOURS_PER_DAY :]
+
+
+def _as_known_then(tested: Tested, values: Floats) -> tuple[Floats, Floats]:
     """P50 and P90 ``[origin, lead]`` as each origin would have told them, from misses known by then."""
     p50, p90 = (np.full(tested.actual.shape, np.nan) for _ in range(2))
     spans = span_of(tested.actual.shape[1])
-    misses: dict[int, Floats] = {}
+    misses: dict[tuple[int, ...], Floats] = {}
     for index, origin in enumerate(tested.origins.hours):
         if not np.isfinite(tested.usual[index]):
             continue
-        model = tested.chosen(origin)
-        if model not in misses:
-            misses[model] = transformed(tested.actual, tested.forecast[:, model, :], tested.usual[:, None])
+        models = tested.chosen(origin)
+        if models not in misses:
+            misses[models] = transformed(tested.actual, tested.of_models(models), tested.usual[:, None])
         known = tested.known_by(origin)[:index]
-        table = misses_of(np.where(known, misses[model][:index], np.nan), _ASKED).table
-        forecast = tested.forecast[index, model]
+        table = misses_of(np.where(known, misses[models][:index], np.nan), _ASKED).table
+        forecast = by_span(tested.forecast[index], models)
+        ceiling = ceiling_of(_lately(values[:origin]), _ASKED)
         p50[index], p90[index] = (
-            restored(table[:, column][spans], forecast, float(tested.usual[index])) for column in range(2)
+            bounded(restored(table[:, column][spans], forecast, float(tested.usual[index])), forecast, ceiling[column])
+            for column in range(2)
         )
     return p50, p90
 
