@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help site install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
+.PHONY: help site plan-image-test install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## build .venv with everything (pinned by uv.lock)
 
@@ -98,7 +98,11 @@ image: install ## the operator's image, built here without a container daemon (r
 
 image-test: image ## what is in it, and the chart's pod on its root file system against a real control plane
 	@$(BIN)/sandbox binaries
-	@PERTOKEN_IMAGE=.cache/image $(BIN)/pytest tests/image $(ARGS)
+	@PERTOKEN_IMAGE=.cache/image $(BIN)/pytest tests/image/test_image.py $(ARGS)
+
+plan-image-test: install ## the capacity plan's image, built here likewise, and a plan made inside it (opt-in)
+	@$(BIN)/python -m pertoken_sandbox.image --name pertoken-plan $(ARGS)
+	@PERTOKEN_PLAN_IMAGE=.cache/image $(BIN)/pytest tests/image/test_plan_image.py
 
 page-test: install ## the plan's page in a real browser: widths, schemes, paper; pictures in .cache/page (chromium, opt-in)
 	@chromium=$$(command -v chromium chromium-browser google-chrome | head -1); \

@@ -23,7 +23,7 @@ import pytest
 from pertoken_sandbox.binaries import ensure
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.image import contents, layout, pod
-from pertoken_sandbox.image.build import REPOSITORY, Folder
+from pertoken_sandbox.image.build import OPERATOR, REPOSITORY, Folder
 from pertoken_sandbox.image.layout import Image
 from pertoken_sandbox.processes import ManagedProcess, free_ports
 
@@ -58,7 +58,7 @@ def test_it_may_be_published(built: Built):
 def test_a_larger_image_or_another_user_is_refused(built: Built, tmp_path: Path):
     fat = tmp_path / "layer"
     with fat.open("wb") as file:
-        file.truncate(int(contents.LIMIT_MIB * 2**20))
+        file.truncate(int(OPERATOR.limit_mib * 2**20))
     changed = replace(built.image, layers=(*built.image.layers, fat), config={**built.image.config, "User": "root"})
     named = contents.problems(changed, built.rootfs, LOCK)
     assert any("MiB compressed; expected at most 150" in problem for problem in named)

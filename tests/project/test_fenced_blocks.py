@@ -38,6 +38,8 @@ SKIPPED = {
     "h100:\n  hours": "notation of the example; tests/capacity/test_purchase_example.py buys by it",
     "h100: {reservedGPUs": "result of the example; the same test compares it",
     "docker": "no container daemon; `make image` builds the same Dockerfile",
+    "cosign verify": "asks a registry for what a release publishes",
+    "gh attestation": "likewise",
     "curl": "needs the operator's debug port; tests/telemetry/test_http.py asks it",
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -38,8 +41,9 @@ def test_every_action_is_pinned_by_its_commit_and_says_its_version(path: Path):
 def test_workflows_may_only_read_unless_a_job_says_more(path: Path):
     steps = workflow(path)
     assert steps["permissions"] == {"contents": "read"}
-    for job in steps["jobs"].values():
-        assert job.get("permissions", {}).get("contents", "read") == "read"
+    for name, job in steps["jobs"].items():
+        contents = "write" if (path.name, name) == ("release.yaml", "release") else "read"
+        assert job.get("permissions", {}).get("contents", "read") == contents
         assert "timeout-minutes" in job
 
 
@@ -77,15 +81,18 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_release_is_refused_when_its_names_do_not_agree():
     number = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    repository = yaml.safe_load((ROOT / "charts/pertoken/values.yaml").read_text())["image"]["repository"]
-    assert check(number, repository).returncode == 0
-    other = check("9.9.9", "docker.io/other/name")
+    values = yaml.safe_load((ROOT / "charts/pertoken/values.yaml").read_text())
+    repository, plan = values["image"]["repository"], values["capacityPlan"]["image"]["repository"]
+    assert check(number, repository, plan).returncode == 0
+    other = check("9.9.9", "docker.io/other/name", "docker.io/other/plan")
     assert other.returncode == 1
     assert other.stderr.splitlines() == [
         f"pyproject.toml: project.version: '{number}'; expected '9.9.9'",
+        f"bench/pyproject.toml: project.version: '{number}'; expected '9.9.9'",
         f"charts/pertoken/Chart.yaml: version: '{number}'; expected '9.9.9'",
         f"charts/pertoken/Chart.yaml: appVersion: '{number}'; expected '9.9.9'",
         f"charts/pertoken/values.yaml: image.repository: '{repository}'; expected 'docker.io/other/name'",
+        f"charts/pertoken/values.yaml: capacityPlan.image.repository: '{plan}'; expected 'docker.io/other/plan'",
     ]
 
 
@@ -113,3 +120,49 @@ def test_one_version_of_the_installer():
     [pinned] = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     [image] = re.findall(r"^uv==(\S+)", (ROOT / "sandbox/tools/image/uv.txt").read_text(), re.MULTILINE)
     assert pinned == image
+
+
+def test_everything_that_is_pushed_is_signed_and_has_provenance():
+    [release] = [path for path in WORKFLOWS if path.name == "release.yaml"]
+    publish = workflow(release)["jobs"]["publish"]["steps"]
+    [signed] = [step["run"] for step in publish if "cosign sign" in step.get("run", "")]
+    attested = {step["with"]["subject-name"] for step in publish if "actions/attest" in step.get("uses", "")}
+    assert signed.split()[3:] == ['"$IMAGE@$DIGEST"', '"$PLAN_IMAGE@$PLAN_DIGEST"', '"$CHARTS/pertoken@$CHART_DIGEST"']
+    assert attested == {"${{ env.IMAGE }}", "${{ env.PLAN_IMAGE }}", "${{ env.CHARTS }}/pertoken"}
+    for step in publish:
+        if "build-push-action" in step.get("uses", ""):
+            assert (step["with"]["provenance"], step["with"]["sbom"]) == ("mode=max", True)
+
+
+def test_the_krew_plugin_is_what_its_manifest_says(tmp_path: Path):
+    script = ROOT / ".github" / "krew.py"
+    for folder in ("one", "two"):
+        subprocess.run([sys.executable, str(script), "1.2.3", str(tmp_path / folder)], check=True)
+    plugin = yaml.safe_load((tmp_path / "one" / "pertoken.yaml").read_text())
+    [platform] = plugin["spec"]["platforms"]
+    archive = tmp_path / "one" / platform["uri"].rsplit("/", 1)[1]
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() == platform["sha256"]
+    assert archive.read_bytes() == (tmp_path / "two" / archive.name).read_bytes()
+    assert (plugin["metadata"]["name"], plugin["spec"]["version"]) == ("pertoken", "v1.2.3")
+    with tarfile.open(archive) as files:
+        files.extractall(tmp_path, filter="data")
+    uvx = tmp_path / "path" / "uvx"
+    uvx.parent.mkdir()
+    uvx.write_text('#!/bin/sh\necho "$@"\n')
+    uvx.chmod(0o755)
+    plugin_path = str(tmp_path / platform["bin"])
+    run = [plugin_path, "status", "-n", "a b"]
+    done = subprocess.run(run, env={"PATH": f"{uvx.parent}:/bin"}, capture_output=True, text=True, check=True)
+    assert done.stdout == "--from pertoken[plan]==1.2.3 pertoken status -n a b\n"
+    lacking = subprocess.run(run, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False)
+    assert lacking.returncode == 2
+    assert "neither uv nor pipx" in lacking.stderr
+
+
+def test_the_whole_of_a_workflow_is_sound():
+    """actionlint, where it is on the path (go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)."""
+    linter = shutil.which("actionlint")
+    if linter is None:
+        pytest.skip("no actionlint on the path")
+    done = subprocess.run([linter, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

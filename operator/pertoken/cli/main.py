@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any
@@ -42,6 +43,11 @@ def added_commands() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
 
 
+# What only the extra `plan` installs; the operator's image has none of it.
+PLAN_EXTRA = frozenset({"scipy", "statsforecast"})
+ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
 class _Commands(TyperGroup):
     """The commands of this module, and those that are loaded when they are called."""
 
@@ -63,8 +69,24 @@ class _Commands(TyperGroup):
             return None
         module, name = place.split(":")
         alone = typer.Typer(add_completion=False)
-        alone.command(cmd_name)(getattr(import_module(module), name))
+        try:
+            alone.command(cmd_name)(getattr(import_module(module), name))
+        except ModuleNotFoundError as error:
+            if not error.name or error.name.partition(".")[0] not in PLAN_EXTRA:
+                raise
+            alone.command(cmd_name, context_settings=ANY_ARGUMENTS)(_needs_plan_extra(cmd_name))
         return typer.main.get_command(alone)
+
+
+def _needs_plan_extra(command: str) -> Callable[[], None]:
+    """A command whose libraries are not installed: it is listed, and says how to get them."""
+
+    def lacking() -> None:
+        typer.echo(f"pertoken {command}: not installed; expected: pip install 'pertoken[plan]'", err=True)
+        raise typer.Exit(2)
+
+    lacking.__doc__ = "Needs the extra `plan` of the package."  # brackets would be markup in the list of commands
+    return lacking
 
 
 app = typer.Typer(

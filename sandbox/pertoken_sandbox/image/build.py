@@ -19,7 +19,32 @@ BASE_PACKAGES = ("ca-certificates", "netbase", "passwd", "python3", "python3-ven
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/lintian/*")
 KEPT = ("/usr/share/doc/*/copyright",)
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-LOCAL_NAME = "localhost/pertoken"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One of the images that a release publishes.
+
+    Attributes:
+        name: of the image.
+        dockerfile: in the repository's root.
+        package: distribution of the workspace that is installed.
+        extras: of that package.
+        command: what it runs unless told otherwise.
+        limit_mib: most that it may take up, compressed.
+    """
+
+    name: str
+    dockerfile: str
+    package: str
+    extras: tuple[str, ...]
+    command: tuple[str, ...]
+    limit_mib: float
+
+
+OPERATOR = Recipe("pertoken", "Dockerfile", "pertoken", ("scaler",), ("run",), 150.0)
+PLAN = Recipe("pertoken-plan", "Dockerfile.plan", "pertoken-bench", (), ("plan", "--help"), 400.0)
+RECIPES = {recipe.name: recipe for recipe in (OPERATOR, PLAN)}
 
 
 @dataclass(frozen=True)
@@ -27,21 +52,22 @@ class Folder:
     """What a build leaves in its folder, ``.cache/image`` unless said otherwise."""
 
     path: Path
+    recipe: Recipe = OPERATOR
 
     @property
     def layout(self) -> Path:
         """The image as an OCI layout, layers compressed as a registry would get them."""
-        return self.path / "oci"
+        return self.path / ("oci" if self.recipe is OPERATOR else f"oci-{self.recipe.name}")
 
     @property
     def archive(self) -> Path:
         """The same in one file, for ``docker load``, ``podman load``, ``kind load image-archive`` or ``ctr import``."""
-        return self.path / f"pertoken-{version('pertoken')}.tar"
+        return self.path / f"{self.recipe.name}-{version('pertoken')}.tar"
 
     @property
     def rootfs(self) -> Path:
         """The image's root file system, unpacked from the layout."""
-        return self.path / "rootfs"
+        return self.path / ("rootfs" if self.recipe is OPERATOR else f"rootfs-{self.recipe.name}")
 
     def log(self, name: str) -> Path:
         """Where a step writes what it prints."""
@@ -63,15 +89,18 @@ def build(folder: Folder, *, fresh: bool = False) -> None:
     store = _Store(folder)
     base = _base(folder, store, fresh=fresh)
     number = version("pertoken")
-    name = f"{LOCAL_NAME}:{number}"
+    recipe = folder.recipe
+    name = f"localhost/{recipe.name}:{number}"
     mounts = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.is_file() else []
     arguments = (f"VERSION={number}", f"REVISION={_revision()}")
     store.run(
-        "building the image from the Dockerfile",
+        f"building the image from {recipe.dockerfile}",
         [
             *("build", "--isolation=chroot", "--layers", f"--from={base}", f"--tag={name}"),
             *mounts,
             *(f"--build-arg={argument}" for argument in arguments),
+            f"--file={REPOSITORY / recipe.dockerfile}",
+            f"--ignorefile={_ignored(recipe)}",
             str(REPOSITORY),
         ],
     )
@@ -118,6 +147,12 @@ def _base(folder: Folder, store: _Store, *, fresh: bool) -> str:
     store.run("storing the base", ["commit", "--rm", container, name])
     tarball.unlink()
     return name
+
+
+def _ignored(recipe: Recipe) -> Path:
+    """What the build does not see: a Dockerfile may have a list of its own beside it."""
+    own = REPOSITORY / f"{recipe.dockerfile}.dockerignore"
+    return own if own.is_file() else REPOSITORY / ".dockerignore"
 
 
 def _revision() -> str:

@@ -9,27 +9,28 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from pertoken_sandbox.image.build import OPERATOR, Recipe
 from pertoken_sandbox.image.layout import Image
 
-LIMIT_MIB = 150.0
 USER = "65532:65532"
 ENVIRONMENT = Path("opt/pertoken")
 # Left by installers and builds; none of them runs the operator.
 NOT_WANTED = ("src", "opt/uv", "root/.cache", "tmp/*", "var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_Packages*")
 
 
-def problems(image: Image, rootfs: Path, lock: Path) -> list[str]:
+def problems(image: Image, rootfs: Path, lock: Path, recipe: Recipe = OPERATOR) -> list[str]:
     """Why the image must not be published; nothing when it may.
 
     Args:
         image: as a registry would get it.
         rootfs: its root file system.
         lock: uv.lock of the tree that it was built from.
+        recipe: which image it is to be.
     """
     return [
-        *_size(image),
-        *_configuration(image),
-        *_distributions(rootfs, lock),
+        *_size(image, recipe),
+        *_configuration(image, recipe),
+        *_distributions(rootfs, lock, recipe),
         *(f"/{left.relative_to(rootfs)} is left over" for pattern in NOT_WANTED for left in rootfs.glob(pattern)),
         *_writable(rootfs),
     ]
@@ -63,25 +64,25 @@ def installed(rootfs: Path) -> dict[str, Distribution]:
     }
 
 
-def _size(image: Image) -> Iterator[str]:
+def _size(image: Image, recipe: Recipe) -> Iterator[str]:
     size = image.compressed_bytes / 2**20
-    if size > LIMIT_MIB:
-        yield f"{size:.1f} MiB compressed; expected at most {LIMIT_MIB:g}"
+    if size > recipe.limit_mib:
+        yield f"{size:.1f} MiB compressed; expected at most {recipe.limit_mib:g}"
 
 
-def _configuration(image: Image) -> Iterator[str]:
-    expected = {"User": USER, "Entrypoint": ["pertoken"], "Cmd": ["run"]}
+def _configuration(image: Image, recipe: Recipe) -> Iterator[str]:
+    expected = {"User": USER, "Entrypoint": ["pertoken"], "Cmd": list(recipe.command)}
     for key, value in expected.items():
         if image.config.get(key) != value:
             yield f"config.{key}: {image.config.get(key)!r}; expected {value!r}"
 
 
-def _distributions(rootfs: Path, lock: Path) -> Iterator[str]:
-    here, allowed = set(installed(rootfs)), needed(lock)
+def _distributions(rootfs: Path, lock: Path, recipe: Recipe) -> Iterator[str]:
+    here, allowed = set(installed(rootfs)), needed(lock, recipe.package, recipe.extras)
     if "pertoken" not in here:
         yield f"pertoken is not installed in /{ENVIRONMENT}"
     for name in sorted(here - allowed):
-        yield f"{name} is installed; the operator does not need it"
+        yield f"{name} is installed; {recipe.package} does not need it"
 
 
 def _writable(rootfs: Path) -> Iterator[str]:
