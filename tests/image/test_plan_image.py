@@ -52,7 +52,7 @@ def test_it_plans(built: tuple[Image, Path]):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copy(REPOSITORY / "examples" / "basic-owned.yaml", folder)
-    rows = ["time_s,requests,input_tokens,output_tokens,series"]
+    rows = ["time_s,requests,input_tokens,output_tokens,service"]
     for hour in range(DAYS * 24):
         requests = 20_000 + 15_000 * math.sin(hour / 24 * 2 * math.pi)
         rows.append(f"{hour * 3600},{requests:.0f},{1000 * requests:.0f},{200 * requests:.0f},assistant")
