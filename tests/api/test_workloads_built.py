@@ -52,7 +52,7 @@ def container(workload: OwnedWorkload):
 def test_engine_reads_its_cap_from_the_config_map(service, pool):
     workload = built(service, pool)
     assert workload.reads_cap
-    assert "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)" in container(workload)["args"]
+    assert "--max-num-active-seqs=$(PERTOKEN_MAX_NUM_SEQS)" in container(workload)["args"]
     assert container(workload)["env"] == [
         {
             "name": "PERTOKEN_MAX_NUM_SEQS",
@@ -121,11 +121,12 @@ def test_a_shell_line_that_forwards_its_arguments_gets_the_cap(service, pool):
     engine_of(service).update(command=["bash", "-c", 'exec vllm serve m "$@"', "--"], args=["--port=8000"])
     workload = built(service, pool)
     assert workload.reads_cap
-    assert container(workload)["args"][:2] == ["--port=8000", "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)"]
+    added = ["--max-num-seqs=256", "--max-num-active-seqs=$(PERTOKEN_MAX_NUM_SEQS)"]
+    assert container(workload)["args"][:3] == ["--port=8000", *added]
     # Without a name for the shell the first argument would be it, and be lost.
     engine_of(service).update(command=["bash", "-c", 'exec vllm serve m "$@"'], args=[])
     workload = built(service, pool)
-    assert container(workload)["args"][:2] == ["engine", "--max-num-seqs=$(PERTOKEN_MAX_NUM_SEQS)"]
+    assert container(workload)["args"][:3] == ["engine", *added]
     assert read_launch(container(workload)).reads_cap
 
 

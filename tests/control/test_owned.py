@@ -173,7 +173,7 @@ def test_a_chunk_that_somebody_removed_comes_back_and_the_cap_stays():
 
 def _with_image(each: ServiceObject) -> ServiceObject:
     templates = copy.deepcopy(dict(each.templates))
-    templates["a"]["spec"]["containers"][0]["image"] = "vllm/vllm-openai:v0.31.0"
+    templates["a"]["spec"]["containers"][0]["image"] = "vllm/vllm-openai:v0.12.1"
     return replace(each, templates=templates)
 
 
@@ -212,4 +212,54 @@ def test_a_changed_template_is_applied_in_the_next_cycle():
     keeper.keep(surveyed(cluster, _with_image(service())))
     deployment = cluster.objects[WorkloadRef("apps/v1", "Deployment", "team", "chat-a")]
 
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "vllm/vllm-openai:v0.31.0"
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "vllm/vllm-openai:v0.12.1"
+
+
+ADMITS = "--max-num-active-seqs=$(PERTOKEN_MAX_NUM_SEQS)"
+
+
+def _asked(version: str = "0.32.0", **batching: Any) -> ServiceObject:
+    """A service on a vLLM that has an admission limit."""
+    each = service()
+    templates = copy.deepcopy(dict(each.templates))
+    templates["a"]["spec"]["containers"][0]["image"] = f"vllm/vllm-openai:v{version}"
+    variants = tuple(replace(variant, batching=replace(variant.batching, **batching)) for variant in each.spec.variants)
+    return replace(each, templates=templates, spec=replace(each.spec, variants=variants))
+
+
+def engine_args(cluster: Cluster) -> list[str]:
+    return list(cluster.objects[CHAT]["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
+def made_by_an_earlier_version(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **form: bool) -> None:
+    """The objects as a version made them whose engines take no admission limit, and perhaps no chunk either."""
+    with monkeypatch.context() as patched:
+        patched.setattr(owned, "build_workload", lambda request: build_workload(replace(request, **form)))
+        keep(cluster, _asked())
+
+
+@pytest.mark.parametrize("form", [{"admission": False}, {"admission": False, "chunk": False}], ids=["chunk", "neither"])
+def test_an_upgrade_to_an_admission_limit_restarts_no_engine_and_the_users_next_change_brings_it(monkeypatch, form):
+    cluster = Cluster()
+    made_by_an_earlier_version(cluster, monkeypatch, **form)
+    template = copy.deepcopy(cluster.objects[CHAT]["spec"]["template"])
+    assert ADMITS not in engine_args(cluster)
+    keep(cluster, _asked())
+    assert cluster.objects[CHAT]["spec"]["template"] == template
+
+    keep(cluster, _asked("0.32.1"))
+    assert ADMITS in engine_args(cluster)
+    assert "--max-num-seqs=256" in engine_args(cluster)
+
+
+def test_cap_and_chunk_fit_the_buffers_before_the_template_asks_for_them():
+    cluster = Cluster()
+    keep(cluster, _asked())
+    cluster.objects[CAP]["data"] = {"PERTOKEN_MAX_NUM_SEQS": "200", CHUNK: "384"}
+    keep(cluster, _asked(max_sequences=512))
+    assert cluster.objects[CAP]["data"] == {"PERTOKEN_MAX_NUM_SEQS": "200", CHUNK: "512"}
+    keep(cluster, _asked(max_sequences=128))
+    assert cluster.objects[CAP]["data"] == {"PERTOKEN_MAX_NUM_SEQS": "128", CHUNK: "512"}
+    assert "--max-num-seqs=128" in engine_args(cluster)
+    writes = cluster.writes
+    assert writes[-2:] == ["apply ConfigMap chat-a-batch", "apply Deployment chat-a"]

@@ -16,6 +16,7 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Batching, BatchingMode, EngineKind, Parallelism
 from pertoken.performance.steady import Engine, Load, Sustainable, Targets, sustainable_rate
 from pertoken.performance.step_time import engine_model
+from pertoken.planner.batch_cap.cap import admitted
 from pertoken.planner.batch_cap.chunk import ChunkBounds, best_chunk, full_step
 from pertoken.planner.batch_cap.roll import roll_cap
 from pertoken.planner.batch_cap.roll_state import Allowed
@@ -222,3 +223,33 @@ def test_a_chunk_is_never_below_its_cap(wanted):
 
     assert step.action is not None, step.message
     assert (step.action.value, step.action.chunk) == (64, max(64, wanted or 24))
+
+
+def test_sglang_moves_its_chunk_where_steps_hold_prompts_beside_decoding_sequences():
+    fleet = chunked(rate=10, replicas=2)
+    deployment = fleet.deployments["chat"]
+    deployment.spec, deployment.mixes = replace(deployment.spec, engine=EngineKind.SGLANG), True
+    fleet.services["chat"] = replace(fleet.services["chat"], variants=(deployment.spec,))
+    fleet.run(700)
+
+    assert [change.reason for _, change in of(fleet, SetBatchCap)] == [Reason.BATCH_CHUNK_CHANGED]
+
+
+def test_no_chunk_holds_less_than_a_token_of_every_sequence_with_a_buffer():
+    usual, buffered = chunked(rate=10, replicas=2), chunked(rate=10, replicas=2)
+    buffered.deployments["chat"].allocated = 768
+    chunks = []
+    for fleet in (usual, buffered):
+        fleet.run(700)
+        chunks.append(fleet.deployments["chat"].cap.chunk)
+
+    assert chunks[0] < 768 <= chunks[1]
+
+
+@pytest.mark.parametrize(("allocated", "most", "least"), [(None, 256, 8), (512, 256, 8), (64, 64, 8), (4, 4, 4)])
+def test_a_cap_is_never_above_the_sequences_with_a_buffer(allocated, most, least):
+    [variant] = service_state(Variant()).variants
+    engine = replace(variant.workload.engine, allocated=allocated)
+    bounds = admitted(replace(variant, workload=replace(variant.workload, engine=engine)))
+
+    assert (bounds.max_sequences, bounds.min_sequences) == (most, least)

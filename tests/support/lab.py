@@ -161,6 +161,13 @@ class Deployment:
     version: int = 1
     autoscaler: str = ""
     placement: PlacementRules = ANYWHERE
+    allocated: int | None = None
+    mixes: bool = False
+
+    @property
+    def engine(self) -> EngineSettings:
+        chunk = None if self.cap is None else self.cap.chunk
+        return EngineSettings(batched_tokens=chunk, reads_chunk=bool(chunk), allocated=self.allocated, mixes=self.mixes)
 
 
 @dataclass
@@ -348,7 +355,6 @@ class Plant:
 
     def view(self, name: str) -> ServiceView:
         deployment = self.deployments[name]
-        chunk = None if deployment.cap is None else deployment.cap.chunk
         workload = WorkloadFact(
             deployment.spec.workload,
             f"uid-{name}",
@@ -360,7 +366,7 @@ class Plant:
             foreign_autoscaler=deployment.autoscaler,
             resource_version=str(deployment.version),
             placement=deployment.placement,
-            engine=EngineSettings(batched_tokens=chunk, reads_chunk=True) if chunk else EngineSettings(),
+            engine=deployment.engine,
         )
         facts = tuple(pod.fact(deployment.spec.workload) for pod in self.pods if pod.variant == name)
         return ServiceView(self.services[name], (VariantView(deployment.spec, workload, facts),))

@@ -8,9 +8,18 @@ from typing import Any, Final
 
 from pertoken.api.command_line import CommandLine, command_line
 from pertoken.api.errors import FieldError
-from pertoken.api.launch import CAP_VARIABLE, CHUNK_VARIABLE, is_code, is_engine, read_launch, sets
+from pertoken.api.launch import (
+    ADMISSION_FLAG,
+    CAP_VARIABLE,
+    CHUNK_VARIABLE,
+    MIXED_FLAG,
+    is_code,
+    is_engine,
+    read_launch,
+    sets,
+)
 from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.releases import VLLM, release_of, stated_release
+from pertoken.catalog.releases import VLLM, Version, release_of, stated_release
 from pertoken.domain.service import Batching, BatchingMode, EngineKind, LatencyObjective
 
 Json = dict[str, Any]
@@ -19,6 +28,9 @@ CAP_REFERENCE: Final = f"$({CAP_VARIABLE})"
 _PROBE: Final = "--pertoken-probe"  # an argument of which is asked where it would get to
 _NO_NAME: Final = "engine"  # what `sh -c` takes for its own name, so that the arguments after it are arguments
 CAP_FLAG: Final = {EngineKind.VLLM: "--max-num-seqs", EngineKind.SGLANG: "--max-running-requests"}
+TOKENS_FLAG: Final = {EngineKind.VLLM: "--max-num-batched-tokens", EngineKind.SGLANG: "--chunked-prefill-size"}
+# vLLM#56758, released with 0.31.0: how many sequences run, apart from how many buffers and CUDA graphs are made for.
+ADMISSION_SINCE: Final = (0, 31, 0)
 DEFAULT_PORT: Final = {EngineKind.VLLM: 8000, EngineKind.SGLANG: 30000}  # of `vllm serve` and `sglang.launch_server`
 BATCHED_TOKENS_FLAG: Final = "--max-num-batched-tokens"
 
@@ -48,6 +60,7 @@ class Additions:
         engine_version: as the user states it; empty where the image is to tell.
         gpu: on which it will run; None where that is not known.
         chunk: the engine may be given its prefill chunk by pertoken.
+        admission: the cap may be what the engine admits, apart from what it makes buffers for.
     """
 
     engine: EngineKind
@@ -58,6 +71,7 @@ class Additions:
     engine_version: str = ""
     gpu: Gpu | None = None
     chunk: bool = True
+    admission: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +82,14 @@ class EngineContainer:
         reads_cap: the engine reads its batch cap from pertoken's ConfigMap.
         port: on which it serves.
         chunk: tokens per step that the ConfigMap has to hold at first; None where the engine reads none from it.
+        allocated: sequences that it makes buffers for, apart from the cap; None where the cap decides that, too.
     """
 
     container: Json
     reads_cap: bool
     port: int
     chunk: int | None = None
+    allocated: int | None = None
 
 
 def complete_container(container: Json, settings: Additions) -> EngineContainer | tuple[FieldError, ...]:
@@ -89,7 +105,7 @@ def complete_container(container: Json, settings: Additions) -> EngineContainer 
         _variable_env(env, CAP_VARIABLE, settings, errors)
     if chunk is not None:
         _variable_env(env, CHUNK_VARIABLE, settings, errors)
-        more.append(f"{BATCHED_TOKENS_FLAG}=$({CHUNK_VARIABLE})")
+        more.append(f"{TOKENS_FLAG[settings.engine]}=$({CHUNK_VARIABLE})")
     else:
         _batched_tokens(more, form, settings, errors)
     if _takes_buckets(container, form, settings):
@@ -104,7 +120,9 @@ def complete_container(container: Json, settings: Additions) -> EngineContainer 
         done["args"] = args
     if env:
         done["env"] = env
-    return EngineContainer(done, reads_cap, int(ports[0]["containerPort"]), chunk)
+    admits = any(argument.startswith(f"{ADMISSION_FLAG}=") for argument in more)
+    allocated = settings.batching.max_sequences if admits else None
+    return EngineContainer(done, reads_cap, int(ports[0]["containerPort"]), chunk, allocated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +165,10 @@ def _cap_args(more: list[str], container: Json, form: _Form, settings: Additions
     if flag is None:
         return False
     fixed = settings.batching.mode is BatchingMode.FIXED
-    if sets(form.line, flag) or launch.named_by:
+    given = next((each for each in (flag, ADMISSION_FLAG) if sets(form.line, each)), "")
+    if given or launch.named_by:
         if not fixed:
-            field, own = ("args", flag) if sets(form.line, flag) else ("env", launch.named_by)
+            field, own = ("args", given) if given else ("env", launch.named_by)
             advice = f"drop {own} so that pertoken can set the batch cap, or set batching.mode to Fixed"
             errors.append(FieldError(f"{settings.path}.{field}", own, advice))
         return False
@@ -158,8 +177,17 @@ def _cap_args(more: list[str], container: Json, form: _Form, settings: Additions
             advice = f"a shell line must itself pass {flag}={CAP_REFERENCE}; or set batching.mode to Fixed"
             errors.append(FieldError(f"{settings.path}.args", None, advice))
         return False
-    more.append(f"{flag}={CAP_REFERENCE}")
+    if not fixed and settings.admission and _admits(container, settings):
+        # Buffers and graphs stay as they are, whatever the cap is.
+        more += [f"{flag}={settings.batching.max_sequences}", f"{ADMISSION_FLAG}={CAP_REFERENCE}"]
+    else:
+        more.append(f"{flag}={CAP_REFERENCE}")
     return True
+
+
+def _admits(container: Json, settings: Additions) -> bool:
+    image = str(container.get("image", ""))
+    return settings.engine is EngineKind.VLLM and _is_vllm_since(ADMISSION_SINCE, image, settings.engine_version)
 
 
 def _variable(name: str, settings: Additions) -> Json:
@@ -176,14 +204,16 @@ def _variable_env(env: list[Json], name: str, settings: Additions, errors: list[
 def _first_chunk(container: Json, form: _Form, settings: Additions) -> int | None:
     """Tokens per step that the engine starts with, where pertoken may set them; None where it may not.
 
-    The engine has to be vLLM, take further arguments, and not be told its chunk by the user; what it would run with
-    has to be known, or limited by the user.
+    Its steps have to hold prompts and decoding sequences together (vLLM; SGLang where it is told to), it has to take
+    further arguments, and not be told its chunk by the user; what it would run with has to be known, or limited by the
+    user.
     """
-    batching = settings.batching
-    free = settings.chunk and settings.engine is EngineKind.VLLM and batching.mode is BatchingMode.AUTO
-    if not free or form.way_in is None or sets(form.line, BATCHED_TOKENS_FLAG):
+    batching, engine = settings.batching, settings.engine
+    mixes = engine is EngineKind.VLLM or (engine is EngineKind.SGLANG and sets(form.line, MIXED_FLAG))
+    free = settings.chunk and mixes and batching.mode is BatchingMode.AUTO
+    if not free or form.way_in is None or sets(form.line, TOKENS_FLAG[engine]):
         return None
-    stated = stated_release(VLLM, settings.engine_version)
+    stated = stated_release(engine.value, settings.engine_version)
     usual = read_launch(container).settings(settings.gpu, stated=stated).batched_tokens
     first = batching.max_batched_tokens or usual
     return None if first is None else max(first, batching.max_sequences)
@@ -222,10 +252,14 @@ def knows_buckets(image: str, engine_version: str = "") -> bool:
         image: of the container.
         engine_version: as the user states it, which counts more than the image's tag; empty for none.
     """
+    return _is_vllm_since(BUCKETS_SINCE, image, engine_version)
+
+
+def _is_vllm_since(since: Version, image: str, engine_version: str) -> bool:
     release = stated_release(VLLM, engine_version) or release_of(image)
     if release is None or release.engine != VLLM or release.version is None:
         return False
-    return release.certain and release.version >= BUCKETS_SINCE
+    return release.certain and release.version >= since
 
 
 def histogram_buckets(latency: LatencyObjective) -> str:

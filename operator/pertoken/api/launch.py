@@ -20,7 +20,9 @@ from pertoken.domain.cluster import BatchCap, EngineSettings
 CAP_VARIABLE: Final = "PERTOKEN_MAX_NUM_SEQS"
 CHUNK_VARIABLE: Final = "PERTOKEN_MAX_NUM_BATCHED_TOKENS"
 SEQUENCE_FLAGS: Final = ("--max-num-seqs", "--max-running-requests")  # vLLM and what imitates it; SGLang
+ADMISSION_FLAG: Final = "--max-num-active-seqs"  # vLLM: sequences that run at most, of those that buffers are made for
 TOKEN_FLAGS: Final = ("--max-num-batched-tokens", "--chunked-prefill-size")
+MIXED_FLAG: Final = "--enable-mixed-chunk"  # SGLang: a step computes prompts beside the sequences that decode
 CONFIG_FLAG: Final = "--config"
 # Other flags of the engines: a program that is given some of them hands on what it is given.
 ENGINE_FLAGS: Final = frozenset(
@@ -58,9 +60,10 @@ _PYTHON: Final = re.compile(r"(?:.*/)?python[\d.]*")
 _PYTHON_OPTION: Final = re.compile(r"-[bBdEiIOPqsSuvx]+")
 # A cap in code, or in the text of an environment variable: `max_num_seqs=512`, `"--max-num-seqs", "512"`.
 _CAP_IN_TEXT: Final = re.compile(
-    r"(?:max[-_]num[-_]seqs|max[-_]running[-_]requests)[\"']?\s*[=:,\s]\s*[\"']?(\d{1,9})\b", re.IGNORECASE
+    r"(?:max[-_]num[-_](?:active[-_])?seqs|max[-_]running[-_]requests)[\"']?\s*[=:,\s]\s*[\"']?(\d{1,9})\b",
+    re.IGNORECASE,
 )
-_CAP_NAME: Final = re.compile(r"(?:[A-Z]+_)?(?:MAX_NUM_SEQS|MAX_RUNNING_REQUESTS)")
+_CAP_NAME: Final = re.compile(r"(?:[A-Z]+_)?(?:MAX_NUM_(?:ACTIVE_)?SEQS|MAX_RUNNING_REQUESTS)")
 _SHOWN: Final = 40
 _Options = tuple[tuple[str, ...], tuple[tuple[str, str | None], ...]]
 
@@ -95,6 +98,9 @@ class Launch:
             can confirm that it hands the cap on.
         named_by: environment variable that may set the cap through a program that hides it; empty without one.
         ranks: data-parallel engines that the command line asks for; 1 where it does not.
+        admits: `max_sequences` is what the engine admits, apart from what it makes buffers for.
+        allocated: sequences that it makes buffers for then, as the command line sets them; None where it does not.
+        mixes: SGLang is told to compute prompts beside the sequences that decode, as vLLM always does.
     """
 
     max_sequences: Figure | None
@@ -107,6 +113,9 @@ class Launch:
     certain: bool = True
     named_by: str = ""
     ranks: int = 1
+    admits: bool = False
+    allocated: Figure | None = None
+    mixes: bool = False
 
     def settings(self, gpu: Gpu | None, cap: BatchCap | None = None, stated: Release | None = None) -> EngineSettings:
         """What the engine runs with.
@@ -133,7 +142,17 @@ class Launch:
             if cap is not None and cap.chunk is not None:
                 tokens = Figure(cap.chunk, "pertoken's ConfigMap")
         reads_chunk = self.reads_chunk and tokens.value is not None
-        return EngineSettings(sequences.value, tokens.value, sequences.source, tokens.source, self.ranks, reads_chunk)
+        allocated = self._figure("max_sequences", self.allocated, row).value if self.admits else None
+        return EngineSettings(
+            sequences.value,
+            tokens.value,
+            sequences.source,
+            tokens.source,
+            self.ranks,
+            reads_chunk,
+            allocated,
+            self.mixes,
+        )
 
     @property
     def reads_chunk(self) -> bool:
@@ -168,7 +187,8 @@ def read_launch(container: Mapping[str, Any]) -> Launch:
     line = command_line(container)
     release = release_of(str(container.get("image") or ""))
     options = [(command, tuple(options_of(command))) for command in line.commands]
-    sequences = _last_of(options, SEQUENCE_FLAGS) or _in_code(line)
+    allocated, admitted = _last_of(options, SEQUENCE_FLAGS), _last_of(options, (ADMISSION_FLAG,))
+    sequences = admitted or allocated or _in_code(line)
     hidden_by = _hidden_by(container, line, release)
     reads_cap = _reads_cap(container, line, sequences, hidden_by)
     return Launch(
@@ -186,6 +206,9 @@ def read_launch(container: Mapping[str, Any]) -> Launch:
         certain=not reads_cap or not hidden_by or (sequences is not None and _hands_on(options)),
         named_by=_named_by(container) if hidden_by and not _hands_on(options) else "",
         ranks=_ranks(options),
+        admits=admitted is not None,
+        allocated=None if admitted is None else allocated,
+        mixes=sets(line, MIXED_FLAG),
     )
 
 

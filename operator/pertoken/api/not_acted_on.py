@@ -24,18 +24,11 @@ class Inert:
     inert: Callable[[Any], bool] = bool
 
 
-def _is(word: str) -> Callable[[Any], bool]:
-    return lambda value: value == word
-
-
 def _is_not(*words: object) -> Callable[[Any], bool]:
     return lambda value: value not in words
 
 
-SERVICE_FIELDS = (
-    Inert("spec.variants[]", "role", _is_not("Combined")),
-    Inert("spec.variants[]", "engine", _is("sglang")),
-)
+SERVICE_FIELDS = (Inert("spec.variants[]", "role", _is_not("Combined")),)
 
 POOL_FIELDS = (Inert("spec", "priceFrom"),)
 

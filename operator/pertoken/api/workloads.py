@@ -37,6 +37,7 @@ class WorkloadRequest:
         claimed: GPUs that the template's resource claims stand for; None where that is not known.
         gpu: of the pool; None where the catalog does not know it.
         chunk: False for the form of earlier versions, whose engines do not read their prefill chunk from pertoken.
+        admission: False for the form of earlier versions, whose engines make buffers for as many sequences as run.
     """
 
     service: ServiceSpec
@@ -47,6 +48,7 @@ class WorkloadRequest:
     claimed: int | None = None
     gpu: Gpu | None = None
     chunk: bool = True
+    admission: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class OwnedWorkload:
     Attributes:
         reads_cap: the engine reads its batch cap from the ConfigMap ``<workload>-batch``, which must exist first.
         chunk: tokens per step that the ConfigMap must hold then; None where the engine reads none from it.
+        allocated: sequences that the engine makes buffers for, apart from its cap; None where the cap decides both.
     """
 
     deployment: Json
@@ -63,6 +66,7 @@ class OwnedWorkload:
     disruption_budget: Json
     reads_cap: bool
     chunk: int | None = None
+    allocated: int | None = None
 
     @property
     def manifests(self) -> tuple[Json, Json, Json]:
@@ -89,6 +93,7 @@ def build_workload(request: WorkloadRequest) -> OwnedWorkload | Rejected:
         engine_version=request.variant.engine_version,
         gpu=request.gpu,
         chunk=request.chunk,
+        admission=request.admission,
     )
     engine = complete_container(containers[position], settings)
     errors = _gpu_errors(request, path)
@@ -104,6 +109,7 @@ def build_workload(request: WorkloadRequest) -> OwnedWorkload | Rejected:
         disruption_budget=_disruption_budget(request),
         reads_cap=engine.reads_cap,
         chunk=engine.chunk,
+        allocated=engine.allocated,
     )
 
 

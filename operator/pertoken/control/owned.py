@@ -161,13 +161,19 @@ class Keeper:
 
     def _form(self, maker: Maker, service: ServiceObject, form: _Form, surveyed: Surveyed) -> _Form:
         """With the form of an earlier version while nothing else has changed: no restart for an upgrade's sake."""
-        scalable = surveyed.scalables.get(form.variant.workload)
-        if form.newest.workload.chunk is None or scalable is None or scalable.launch.reads_chunk:
+        scalable, newest = surveyed.scalables.get(form.variant.workload), form.newest.workload
+        if scalable is None:
             return form
-        older = _build(replace(form.newest.request, chunk=False))
+        chunked = newest.chunk is None or scalable.launch.reads_chunk
+        if chunked and (newest.allocated is None or scalable.launch.admits):
+            return form
         claim = OwnershipClaim(service.key, form.variant.name, service.uid)
-        [looked] = maker.look([Wanted(older.deployment, claim)])
-        return form if maker.would_roll(looked) else replace(form, form=older)
+        for chunk in (True, False):
+            older = _build(replace(form.newest.request, chunk=chunk, admission=False))
+            [looked] = maker.look([Wanted(older.deployment, claim)])
+            if not maker.would_roll(looked):
+                return replace(form, form=older)
+        return form
 
     def _newest(self, service: ServiceObject, variant: VariantSpec, surveyed: Surveyed) -> _Built:
         """The variant's objects as this version makes them: those of the last time while nothing in them changed."""
@@ -241,7 +247,7 @@ def _cap(maker: Maker, service: ServiceObject, form: _Form) -> list[Looked]:
     document = cap_document(service, form.variant, first, "")
     claim = OwnershipClaim(service.key, form.variant.name, service.uid)
     [looked] = maker.look([Wanted(cap_config_map(document), claim)])
-    return _repaired(looked, document, claim)
+    return _repaired(looked, document, claim, form.form.allocated)
 
 
 def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: Surveyed) -> int | None:
@@ -258,8 +264,13 @@ def _claimed(service: ServiceObject, template: Json, pool: PoolSpec, surveyed: S
     return sum(known) if len(known) == len(units) else None
 
 
-def _repaired(cap_object: Looked, document: CapDocument, claim: OwnershipClaim) -> list[Looked]:
-    """A cap that is not there, that lost its label, or lacks a number; the numbers that are there are kept."""
+def _repaired(
+    cap_object: Looked, document: CapDocument, claim: OwnershipClaim, allocated: int | None = None
+) -> list[Looked]:
+    """A cap that is not there, that lost its label, or lacks a number; the numbers that are there are kept.
+
+    But an engine starts neither with a cap above the sequences that it makes buffers for, nor with a chunk below.
+    """
     if cap_object.live is None:
         return [cap_object]
     cap = _readable(cap_object.live)
@@ -267,6 +278,10 @@ def _repaired(cap_object: Looked, document: CapDocument, claim: OwnershipClaim) 
     first = document.cap.chunk
     if cap is not None and cap.chunk is None and first is not None:
         cap, labelled = replace(cap, chunk=max(first, cap.value)), False
+    if cap is not None and allocated is not None:
+        chunk = None if cap.chunk is None else max(cap.chunk, allocated)
+        fitting = replace(cap, value=min(cap.value, allocated), chunk=chunk)
+        cap, labelled = fitting, labelled and fitting == cap
     if cap is not None and labelled:
         return []
     return [Looked(Wanted(cap_config_map(replace(document, cap=cap or document.cap)), claim), cap_object.live)]

@@ -150,6 +150,9 @@ class EngineSettings:
         batched_tokens_source: the same of `batched_tokens`.
         ranks: data-parallel engine processes of one replica, as the command line asks for them.
         reads_chunk: `batched_tokens` is read from pertoken's ConfigMap.
+        allocated: sequences that buffers and graphs are made for, where `max_sequences` only limits how many of them
+            run; None where it is that number itself, or it is not known.
+        mixes: an SGLang whose steps hold prompts and decoding sequences together.
     """
 
     max_sequences: int | None = None
@@ -158,6 +161,8 @@ class EngineSettings:
     batched_tokens_source: str = "unknown: the template was not read"
     ranks: int = 1
     reads_chunk: bool = False
+    allocated: int | None = None
+    mixes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessmen
     if cap is None or cap.foreign or variant.cap_refuted is not None:
         return _not_actuated(variant)
     kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept", chunk=cap.chunk)
-    batching = variant.spec.batching
+    batching = admitted(variant)
     if batching.mode is BatchingMode.FIXED:
         return _fixed(cap, batching, state)
     if not variant.cap_believed:
@@ -51,7 +51,7 @@ def decide_cap(state: ServiceState, variant: VariantState, assessment: Assessmen
 def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: float | None) -> CapDecision:
     """The cap that suits the load, where everything is known that a restart takes."""
     kept = CapDecision(cap.value, Reason.BATCH_CAP_KEPT, f"cap {cap.value} kept", chunk=cap.chunk)
-    engine, load, batching = variant.engine, state.load, variant.spec.batching
+    engine, load, batching = variant.engine, state.load, admitted(variant)
     if engine is None or load is None:
         return kept
     unknown = _untold(state, variant)
@@ -83,20 +83,32 @@ def _suiting(state: ServiceState, variant: VariantState, cap: BatchCap, need: fl
 
 def _chunk(state: ServiceState, variant: VariantState, cap: BatchCap) -> int | None:
     """A prefill chunk that suits better than the present one; None where none does."""
-    engine, load, batching = variant.engine, state.load, variant.spec.batching
-    if engine is None or load is None or cap.chunk is None or variant.spec.engine is not EngineKind.VLLM:
-        return None  # only vLLM's steps hold prompts and decoding sequences together, as the model has it
-    most = _most_tokens(cap, batching)
+    engine, load = variant.engine, state.load
+    # Only where steps hold prompts and decoding sequences together, as the model has it.
+    mixes = variant.spec.engine is EngineKind.VLLM or variant.workload.engine.mixes
+    if engine is None or load is None or cap.chunk is None or not mixes:
+        return None
+    least = max(cap.value, variant.workload.engine.allocated or 0)
+    most = _most_tokens(variant, cap)
     if cap.chunk > most:
         return most
     present = replace(engine, model=engine.model.with_batched_tokens(cap.chunk))
-    bounds = ChunkBounds(cap.value, most)
+    bounds = ChunkBounds(least, most)
     return state.results.of(best_chunk, present, load, state.targets, bounds, state.tuning.cap)
 
 
-def _most_tokens(cap: BatchCap, batching: Batching) -> int:
+def _most_tokens(variant: VariantState, cap: BatchCap) -> int:
     """Tokens per step that the user allows, but never fewer than sequences."""
-    return max(batching.max_batched_tokens or max(cap.chunk or 0, DEFAULT_BATCHED_TOKENS), cap.value)
+    allowed = variant.spec.batching.max_batched_tokens or max(cap.chunk or 0, DEFAULT_BATCHED_TOKENS)
+    return max(allowed, cap.value, variant.workload.engine.allocated or 0)
+
+
+def admitted(variant: VariantState) -> Batching:
+    """Bounds of the cap; an engine admits no more sequences than it has made buffers for."""
+    batching, allocated = variant.spec.batching, variant.workload.engine.allocated
+    if allocated is None or allocated >= batching.max_sequences:
+        return batching
+    return replace(batching, min_sequences=min(batching.min_sequences, allocated), max_sequences=allocated)
 
 
 def _rechunked(state: ServiceState, variant: VariantState, kept: CapDecision, cap: BatchCap) -> CapDecision:
@@ -104,7 +116,7 @@ def _rechunked(state: ServiceState, variant: VariantState, kept: CapDecision, ca
     tokens = _chunk(state, variant, cap)
     if tokens is None:
         return kept
-    allowed = (cap.chunk or 0) <= _most_tokens(cap, variant.spec.batching)
+    allowed = (cap.chunk or 0) <= _most_tokens(variant, cap)
     kept_by = "inter-token objective" if state.targets.stall is None else "objective between tokens"
     why = f"a full step then keeps the {kept_by}" if allowed else "maxBatchedTokens allows no more"
     words = f"prefill chunk {tokens} instead of {cap.chunk} tokens: {why}"

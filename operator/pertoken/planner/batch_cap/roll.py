@@ -82,8 +82,9 @@ def _start(
         )
         return RollStep(None, Reason.BATCH_CHANGE_WOULD_INTERRUPT, words)
     spec = service.spec.key
-    # A step has room for a token of every running sequence: an engine refuses to start with less.
-    chunk = None if cap.chunk is None else max(wanted.chunk or cap.chunk, value)
+    # A step has room for a token of every sequence that may run: an engine refuses to start with less.
+    least = max(value, variant.workload.engine.allocated or 0)
+    chunk = None if cap.chunk is None else max(wanted.chunk or cap.chunk, least)
     action = SetBatchCap(
         spec,
         variant.name,
