@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pertoken_sandbox.binaries import BinaryUnavailable, ensure_all
+from pertoken_sandbox.commands import commands
 from pertoken_sandbox.components import (
     Options,
     SandboxPart,
@@ -54,14 +56,20 @@ def up(
             dir_okay=False,
         ),
     ] = None,
+    *,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Run the operator too, with the chart's CRDs and permissions.")
+    ] = False,
 ) -> None:
     """Start the sandbox and leave it running; what runs already is left alone."""
     folder = _folder(state_dir)
     options = Options.load(folder) or _options(folder, kubeconfig, fleet)
+    if operator and not options.operator_port:
+        options = replace(options, operator_port=free_ports(2)[0])
     parts = components(options)
     options.save()
     start_all(parts)
-    _print_usage(parts)
+    _print_usage(parts, options.state_dir)
 
 
 @app.command()
@@ -104,7 +112,7 @@ def status(state_dir: StateDir = None) -> None:
     console = Console()
     width = max(console.width, console.measure(table).maximum)
     Console(width=width).print(table)  # paths are for copying: never shortened
-    _print_usage(parts)
+    _print_usage(parts, options.state_dir)
     if not all(process.running for _part, process in processes):
         raise typer.Exit(EXIT_NO)
 
@@ -137,9 +145,10 @@ def _folder(state_dir: Path | None) -> Path:
     return default_state_dir() if state_dir is None else state_dir.absolute()
 
 
-def _print_usage(parts: list[SandboxPart]) -> None:
+def _print_usage(parts: list[SandboxPart], folder: Path) -> None:
     facts = {f"{part.name} {key}": value for part, (key, value) in ((p, f) for p in parts for f in p.facts.items())}
     print(f"export KUBECONFIG={facts['cluster kubeconfig']}")
+    print(f"export PATH={commands(folder, Path(facts['cluster kubectl']))}:$PATH")
     print(f"alias kubectl={facts['cluster kubectl']}")
     print(f"export PROMETHEUS_URL={facts['prometheus url']}")
     if "fleet url" in facts:

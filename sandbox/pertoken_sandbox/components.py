@@ -18,6 +18,7 @@ from pertoken_sandbox.binaries import ensure, ensure_all
 from pertoken_sandbox.cluster import Cluster, ExistingCluster
 from pertoken_sandbox.controlplane import PROGRAMS, ControlPlane
 from pertoken_sandbox.fleet.process import fleet_server
+from pertoken_sandbox.operator import Operator
 from pertoken_sandbox.processes import ManagedProcess
 from pertoken_sandbox.progress import say
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
@@ -36,6 +37,7 @@ class Options:
         fleet: configuration of the emulated GPU fleet; None for none.
         fleet_port: where the fleet listens.
         scrape_interval_seconds: time between scrapes.
+        operator_port: where the operator listens; 0 for none.
     """
 
     state_dir: Path
@@ -43,6 +45,7 @@ class Options:
     fleet: Path | None = None
     fleet_port: int = 0
     scrape_interval_seconds: float = 2.0
+    operator_port: int = 0
 
     def save(self) -> None:
         """Write them to the state file."""
@@ -51,6 +54,7 @@ class Options:
             "fleet": None if self.fleet is None else str(self.fleet),
             "fleet_port": self.fleet_port,
             "scrape_interval_seconds": self.scrape_interval_seconds,
+            "operator_port": self.operator_port,
         }
         self.state_dir.mkdir(parents=True, exist_ok=True)
         (self.state_dir / STATE_FILE).write_text(json.dumps(record, indent=2) + "\n")
@@ -69,6 +73,7 @@ class Options:
             None if fleet is None else Path(fleet),
             int(record["fleet_port"]),
             float(record["scrape_interval_seconds"]),
+            int(record.get("operator_port", 0)),
         )
 
 
@@ -128,7 +133,11 @@ def components(options: Options) -> list[SandboxPart]:
         parts.append(SandboxPart("fleet", gpus, (gpus.process,), {"url": gpus.url}))
         targets = gpus.urls
     metrics = prometheus(options, targets)
-    return [*parts, SandboxPart("prometheus", metrics, (metrics.process,), {"url": metrics.url})]
+    parts.append(SandboxPart("prometheus", metrics, (metrics.process,), {"url": metrics.url}))
+    if options.operator_port:
+        operator = Operator(kube, options.state_dir / "operator", metrics.url, options.operator_port)
+        parts.append(SandboxPart("operator", operator, (operator.process,), {"url": operator.url}))
+    return parts
 
 
 def start_all(parts: Sequence[SandboxPart]) -> None:

@@ -52,7 +52,7 @@ def test_who_is_not_ready_is_told_why_first():
 def test_an_object_without_status_makes_a_row_without_figures():
     bare = {"metadata": {"namespace": "chat", "name": "new"}}
 
-    assert [value for value in row(bare).values() if value is not None] == ["chat", "new"]
+    assert [value for value in row(bare).values() if value is not None] == ["chat", "new", "Auto"]
     assert "is the operator running?" in next(lines(bare))
 
 
@@ -94,3 +94,18 @@ def test_the_namespace_is_the_contexts_unless_given(text, context, namespace, ex
     file.write_text(text)
 
     assert ConnectionOptions(file, context, namespace).own_namespace == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "annotations", "mode"),
+    [
+        ({"mode": "Recommend"}, {}, "Recommend"),
+        ({"variants": [{"scaleTargetRef": {}}]}, {}, "Recommend"),
+        ({"variants": [{"podTemplate": {"spec": {}}}]}, {}, "Auto"),
+        ({"mode": "Auto"}, {"pertoken.dev/paused": "true"}, "Paused"),
+    ],
+)
+def test_status_and_explain_say_who_is_paused(spec, annotations, mode):
+    item = {"metadata": {"namespace": "n", "name": "s", "annotations": annotations}, "spec": spec, "status": {}}
+    assert row(item)["mode"] == mode
+    assert ("PAUSED" in "\n".join(lines(item))) is (mode == "Paused")

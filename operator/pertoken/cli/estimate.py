@@ -31,7 +31,7 @@ from pertoken.cli.estimate_rows import (
     text,
     understand,
 )
-from pertoken.cli.rendering import RowsOutput, print_data, refuse
+from pertoken.cli.rendering import RowsOutput, plain_figure, print_data, refuse
 from pertoken.units import AmountError, parse_amount
 
 LABELS = {
@@ -113,7 +113,7 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     ] = "",
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="Clients that each wait for their answer.")] = 1,
     input_tokens: Annotated[int, typer.Option("--input", "--input-tokens", min=0, help="Prompt tokens.")] = 1024,
-    output_tokens: Annotated[int, typer.Option("--output", "--output-tokens", min=0, help="Generated tokens.")] = 256,
+    output_tokens: Annotated[int, typer.Option("--output-tokens", min=0, help="Generated tokens.")] = 256,
     engine: Annotated[str, typer.Option(help="vllm, sglang or trtllm; empty: their mean.")] = "",
     kv_quantization: Annotated[
         str, typer.Option(help="Of the KV cache; empty: what the checkpoint asks for, else bf16.")
@@ -123,19 +123,27 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     ] = None,
     catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="What `pertoken calibrate -o json` wrote.")] = None,
-    price: Annotated[list[str] | None, typer.Option(help="GPU=USD per GPU-hour; may be repeated.")] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(help="GPU=USD per GPU-hour, or USD alone for --gpu; may be repeated.")
+    ] = None,
     list_prices: Annotated[
         bool, typer.Option("--list-prices", help="Without --price, take dated public list prices (see their source).")
     ] = False,
-    output: Annotated[RowsOutput, typer.Option("--format", "-o", help="Output format.")] = RowsOutput.TABLE,
+    output_or_tokens: Annotated[
+        str,
+        typer.Option("--output", "--format", "-o", metavar="[table|json|yaml|csv]", help="Output format."),
+    ] = RowsOutput.TABLE.value,
 ) -> None:
     """Estimate latency, throughput, memory and cost. Exit 0; 2 when the question cannot be understood."""
+    # A number is what `--output` meant before it meant the format in every command.
+    output = RowsOutput.TABLE if output_or_tokens.isdecimal() else _format(output_or_tokens)
+    output_tokens = int(output_or_tokens) if output_or_tokens.isdecimal() else output_tokens
     added = read_catalog(*catalog or ())
     if added.mistakes:
         refuse(*added.mistakes)
     known = added.catalog
     models = {model: _configured(config, model)} if config else {}
-    prices = GpuPrices(_own_prices(price or [], known), list_prices)
+    prices = GpuPrices(_own_prices(price or [], known, gpu), list_prices)
     try:
         gains = calibration_file.read(calibration) if calibration else calibration_file.SavedGains()
         rows = read_rows(from_csv) if from_csv else []
@@ -201,11 +209,20 @@ def _configured(path: Path, name: str) -> Model:
     return model
 
 
-def _own_prices(texts: Sequence[str], catalog: Catalog) -> dict[str, Decimal]:
-    """`--price GPU=USD`."""
+def _format(text: str) -> RowsOutput:
+    try:
+        return RowsOutput(text)
+    except ValueError:
+        refuse(f"--output: {text!r}: expected one of {', '.join(RowsOutput)} (tokens: --output-tokens)")
+
+
+def _own_prices(texts: Sequence[str], catalog: Catalog, asked: str) -> dict[str, Decimal]:
+    """`--price GPU=USD`, or `--price USD` of the GPU that is asked about."""
     prices: dict[str, Decimal] = {}
     for given in texts:
-        name, _, amount = given.partition("=")
+        name, equals, amount = given.partition("=")
+        if not equals and asked:
+            name, amount = asked, given
         gpu = catalog.gpu(name)
         if isinstance(gpu, Unknown) or not amount:
             refuse(f"--price: {given!r}: {gpu if isinstance(gpu, Unknown) else 'expected GPU=USD per GPU-hour'}")
@@ -239,7 +256,7 @@ def _print_one(row: Mapping[str, str], answer: Mapping[str, Any], context: Conte
     )
     for name, label in LABELS.items():
         if answer[name] is not None:
-            print(f"  {label:<34} {float(answer[name]):>12,.5g}")
+            print(f"  {label:<34} {plain_figure(float(answer[name])):>14}")
     if answer["error"]:
         print(f"  {answer['error']}")
     print(f"  price: {context.prices.source(deployment.gpu.id)}")

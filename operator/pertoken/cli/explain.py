@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pertoken.api.translate import PAUSED_ANNOTATION
 from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, service
 from pertoken.cli.rendering import Output, print_data
 from pertoken.ports import Json
@@ -43,6 +44,8 @@ def lines(item: Json) -> Iterator[str]:
     """The explanation, line by line."""
     meta, status = item["metadata"], item.get("status") or {}
     yield f"{meta['namespace']}/{meta['name']}: {status.get('message') or 'not planned yet: is the operator running?'}"
+    if (meta.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true":
+        yield f"  PAUSED: nothing is changed until `pertoken resume {meta['name']} -n {meta['namespace']}`"
     generation, seen = meta.get("generation"), status.get("observedGeneration")
     if status and generation != seen:
         yield f"  (the last decision saw generation {seen}, the object is at {generation})"

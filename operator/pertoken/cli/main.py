@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Annotated, Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 # Modules of commands, loaded when a command is called: together they take seconds, which a quick answer does not have.
 COMMANDS = {
@@ -46,14 +49,34 @@ def added_commands() -> dict[str, str]:
 # What only the extra `plan` installs; the operator's image has none of it.
 PLAN_EXTRA = frozenset({"scipy", "statsforecast"})
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+HELP: Final = {"help_option_names": ["-h", "--help"]}
+
+
+def _docstring(place: str) -> str:
+    """What a command's function says, out of its source."""
+    module, name = place.split(":")
+    found = find_spec(module)
+    source = "" if found is None or found.origin is None else Path(found.origin).read_text(encoding="utf-8")
+    functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return next((ast.get_docstring(node) or "" for node in functions), "")
 
 
 class _Commands(TyperGroup):
     """The commands of this module, and those that are loaded when they are called."""
 
+    _listing = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         """All of them, by name."""
         return sorted({*super().list_commands(ctx), *COMMANDS, *added_commands()})
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands with what their functions say, none of them loaded."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """One of them; one whose package is not installed ends with the package's name and exit code 2."""
@@ -61,6 +84,8 @@ class _Commands(TyperGroup):
         if here is not None:
             return here
         place = COMMANDS.get(cmd_name) or added_commands().get(cmd_name)
+        if place is not None and self._listing:
+            return TyperCommand(cmd_name, help=_docstring(place))
         if place is None and cmd_name in PACKAGES:
             package = PACKAGES[cmd_name]
             typer.echo(f"pertoken {cmd_name}: not installed; expected: pip install {package}", err=True)
@@ -68,13 +93,13 @@ class _Commands(TyperGroup):
         if place is None:
             return None
         module, name = place.split(":")
-        alone = typer.Typer(add_completion=False)
+        alone = typer.Typer(add_completion=False, context_settings=HELP)
         try:
             alone.command(cmd_name)(getattr(import_module(module), name))
         except ModuleNotFoundError as error:
             if not error.name or error.name.partition(".")[0] not in PLAN_EXTRA:
                 raise
-            alone.command(cmd_name, context_settings=ANY_ARGUMENTS)(_needs_plan_extra(cmd_name))
+            alone.command(cmd_name, context_settings={**HELP, **ANY_ARGUMENTS})(_needs_plan_extra(cmd_name))
         return typer.main.get_command(alone)
 
 
@@ -94,8 +119,22 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    context_settings=HELP,
     help="Hold the cost of LLM tokens under latency objectives.",
 )
+
+
+def _told(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_told)] = False,
+) -> None:
+    pass
 
 
 @app.command()

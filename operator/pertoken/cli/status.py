@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import time
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import typer
 
+from pertoken.api.translate import PAUSED_ANNOTATION
 from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, services
-from pertoken.cli.rendering import NO, Output, print_data, print_table
+from pertoken.cli.rendering import NO, print_data, print_table
 from pertoken.ports import Json
 
-COLUMNS = (
-    "namespace", "name", "replicas", "desired", "batch", "USD/1M", "index", "GPU %", "cost", "latency", "ready",
-    "reason",
-)  # fmt: skip
+COLUMNS: Final = (
+    *("namespace", "name", "replicas", "desired", "batch", "USD/1M", "index", "GPU %", "cost", "latency", "ready"),
+    *("mode", "reason"),
+)
+# Columns that a narrow terminal does without, the least missed first; `-o wide` shows all.
+DISPENSABLE: Final = ("GPU %", "index", "latency", "cost", "batch", "mode")
+CLEAR: Final = "\x1b[H\x1b[2J"
 
 
-def status_command(
+class StatusOutput(StrEnum):
+    """How to print services."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def status_command(  # noqa: PLR0913, PLR0917 - options of a command line
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
     everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look into all namespaces.")] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
+    output: Annotated[
+        StatusOutput, typer.Option("--output", "-o", help="Output format; wide never leaves out columns.")
+    ] = StatusOutput.TABLE,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every few seconds, until Ctrl-C.")
+    ] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks, with --watch.", min=0.2)] = 2.0,
 ) -> None:
     """Show every service: replicas, batch, cost, latency, why. Exit 0 when all are Ready, 1 when not, 2 for trouble."""
-    items = services(ConnectionOptions(kubeconfig, context, namespace), everywhere=everywhere)
-    rows = [row(item) for item in items]
-    if output is not Output.TABLE:
-        print_data(rows, output.value)
-    elif rows:
-        print_table(
-            COLUMNS, [tuple(str(value) if value not in (None, "") else "-" for value in r.values()) for r in rows]
-        )
-    else:
-        typer.echo("no InferenceService found" + ("" if everywhere else "; -A looks into all namespaces"))
+    access = ConnectionOptions(kubeconfig, context, namespace)
+    rows = _show(access, output, everywhere=everywhere)
+    try:
+        while watch:
+            time.sleep(interval)
+            typer.echo(CLEAR, nl=False)
+            rows = _show(access, output, everywhere=everywhere)
+    except KeyboardInterrupt:
+        typer.echo()
     if any(each["ready"] != "True" for each in rows):
         raise typer.Exit(NO)
+
+
+def _show(access: ConnectionOptions, output: StatusOutput, *, everywhere: bool) -> list[dict[str, Any]]:
+    rows = [row(item) for item in services(access, everywhere=everywhere)]
+    if output in (StatusOutput.JSON, StatusOutput.YAML):
+        print_data(rows, output.value)
+    elif rows:
+        cells = [[str(value) if value not in (None, "") else "-" for value in each.values()] for each in rows]
+        print_table(COLUMNS, cells, optional=() if output is StatusOutput.WIDE else DISPENSABLE)
+    else:
+        typer.echo("no InferenceService found" + ("" if everywhere else "; -A looks into all namespaces"))
+    return rows
 
 
 def row(item: Json) -> dict[str, Any]:
@@ -57,5 +89,15 @@ def row(item: Json) -> dict[str, Any]:
         "withinCostTarget": verdicts.get("WithinCostTarget"),
         "withinLatencyTarget": verdicts.get("WithinLatencyTarget"),
         "ready": verdicts.get("Ready"),
+        "mode": mode_of(item),
         "reason": reason,
     }
+
+
+def mode_of(item: Json) -> str:
+    """`Paused` where pertoken keeps its hands off, else the mode: as the spec has it, or as it follows from it."""
+    spec, annotations = item.get("spec") or {}, item["metadata"].get("annotations") or {}
+    if annotations.get(PAUSED_ANNOTATION) == "true":
+        return "Paused"
+    owned = all(variant.get("podTemplate") for variant in spec.get("variants") or ())
+    return str(spec.get("mode") or ("Auto" if owned else "Recommend"))

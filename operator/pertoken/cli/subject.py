@@ -34,7 +34,8 @@ TtftOption = Annotated[float | None, typer.Option("--ttft", help="Objective: tim
 ItlOption = Annotated[float | None, typer.Option("--itl", help="Objective: inter-token latency, ms.")]
 PercentileOption = Annotated[int, typer.Option("--percentile", help="Of the objectives.", min=50, max=99)]
 PriceOption = Annotated[
-    str | None, typer.Option("--price", help="USD per GPU-hour; without it a dated public list price.")
+    str | None,
+    typer.Option("--price", help="USD per GPU-hour, or GPU=USD; without it a dated public list price."),
 ]
 
 
@@ -160,8 +161,14 @@ def _request_mistakes(request: RequestOptions) -> list[str]:
 
 def _price(text: str | None, gpu: Gpu | Unknown, mistakes: list[str]) -> tuple[Decimal, str]:
     if text is not None:
+        named, equals, usd = text.partition("=")
+        if equals and not isinstance(gpu, Unknown):
+            of = SHIPPED.known_gpu(named)
+            if of is None or of.id != gpu.id:
+                mistakes.append(f"--price: {text!r}: expected USD per hour of {gpu.id}")
+                return Decimal(0), ""
         try:
-            amount = parse_amount(text)
+            amount = parse_amount(usd if equals else text)
         except AmountError as error:
             mistakes.append(f"--price: {error}; expected USD per GPU-hour")
             return Decimal(0), ""

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from pertoken_sandbox.binaries import BinaryUnavailable
 from pertoken_sandbox.cluster import Cluster, ExistingCluster
+from pertoken_sandbox.commands import commands
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.demo.attainment import of_log
 from pertoken_sandbox.demo.baseline import find_baseline
@@ -140,6 +141,14 @@ def _play(setting: Setting, folders: _Folders, kubeconfig: Path | None, console:
     )
     with ExitStack() as stack:
         cluster = _cluster(state_dir, kubeconfig, detached=setting.keep)
+        console.print(
+            "to look at it from another terminal:\n"
+            f"  export KUBECONFIG={cluster.kubeconfig}\n"
+            f"  export PATH={commands(state_dir, cluster.kubectl.binary)}:$PATH  # kubectl, pertoken\n"
+            f"  pertoken status -n {NAMESPACE} --watch",
+            soft_wrap=True,
+            highlight=False,
+        )
         stage = set_up(setting, cluster, stack, lambda text: console.print(f"  starting {text}"))
         stage.apply_examples(target)
         stage.start_operator()
@@ -151,10 +160,12 @@ def _play(setting: Setting, folders: _Folders, kubeconfig: Path | None, console:
         terms = Terms(setting, baseline, objectives, float(target))
         code = _conclude(watcher, measured, terms, out, console)
         if setting.keep:
+            stage.keep_traffic()
             stack.pop_all()
             console.print(
-                f"left running, state in {state_dir}\n"
+                f"left running, and its clients go on; state in {state_dir}\n"
                 f"  export KUBECONFIG={cluster.kubeconfig}\n"
+                f"  export PATH={state_dir / 'bin'}:$PATH\n"
                 f'  make demo ARGS="--stop {state_dir}"   # when done',
                 soft_wrap=True,
                 highlight=False,

@@ -27,6 +27,7 @@ NODES = 6
 GPUS_PER_NODE = 4
 NAMESPACE = "chat-demo"
 SERVICE = "chat"
+ENDLESS = "chat-goes-on"  # clients of the same service, who play the trace over and over once the run is over
 OPERATOR_NAMESPACE = "pertoken-system"
 REQUEST_LOG = "requests.jsonl"
 TRACE_SECONDS = 3502.0
@@ -72,18 +73,20 @@ class Setting:
             ],
             "startup": {"imagePullSeconds": self.image_pull_seconds, "loadSeconds": self.load_seconds, "jitter": 0.15},
             "truth": {"decode": self.decode, "prefill": self.prefill},
-            "traffic": [
-                {
-                    "namespace": NAMESPACE,
-                    "service": SERVICE,
-                    "selector": {"serving.pertoken.dev/service": SERVICE},
-                    "trace": str(TRACE),
-                    "model": SERVICE,
-                    "speed": self.speed,
-                    "autoStart": False,
-                }
-            ],
+            "traffic": [self._traffic(SERVICE), *([{**self._traffic(ENDLESS), "loop": True}] if self.keep else [])],
             "requestLog": REQUEST_LOG,
+        }
+
+    def _traffic(self, clients: str) -> dict[str, Any]:
+        """Clients of the service, who begin when they are told to."""
+        return {
+            "namespace": NAMESPACE,
+            "service": clients,
+            "selector": {"serving.pertoken.dev/service": SERVICE},
+            "trace": str(TRACE),
+            "model": SERVICE,
+            "speed": self.speed,
+            "autoStart": False,
         }
 
     @property

@@ -20,16 +20,16 @@ from pertoken_sandbox.cluster import Cluster, ExistingCluster
 from pertoken_sandbox.controlplane import PROGRAMS
 from pertoken_sandbox.demo.setting import (
     CHART,
-    CRDS,
+    ENDLESS,
     EXAMPLES,
     NAMESPACE,
     OPERATOR_NAMESPACE,
-    RENDERED_CHART,
     REQUEST_LOG,
     SERVICE,
     Setting,
 )
 from pertoken_sandbox.fleet.process import answers, fleet_server
+from pertoken_sandbox.operator import install
 from pertoken_sandbox.processes import ManagedProcess, ProcessCommand, free_ports
 from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 
@@ -95,8 +95,15 @@ class Stage:
 
     def start_traffic(self) -> None:
         """Begin to play the trace."""
+        self._start_clients(SERVICE)
+
+    def keep_traffic(self) -> None:
+        """Begin to play it over and over, for whoever looks at a demo that was kept."""
+        self._start_clients(ENDLESS)
+
+    def _start_clients(self, name: str) -> None:
         request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.fleet_url}/clients/{NAMESPACE}/{SERVICE}/start", method="POST"
+            f"{self.fleet_url}/clients/{NAMESPACE}/{name}/start", method="POST"
         )
         with urllib.request.urlopen(request, timeout=5):  # noqa: S310 - loopback
             return
@@ -166,11 +173,7 @@ def _install(cluster: Cluster) -> None:
     if isinstance(cluster, ExistingCluster):
         _install_release(cluster)
         return
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}}
-    cluster.kubectl.apply(namespace)
-    cluster.kubectl.apply_files([*sorted(CRDS.glob("*.yaml")), RENDERED_CHART])
-    names = [yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["name"] for path in CRDS.glob("*.yaml")]
-    cluster.kubectl.await_crd(*names)
+    install(cluster)
 
 
 def _install_release(cluster: Cluster) -> None:

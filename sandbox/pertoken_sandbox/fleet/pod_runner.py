@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ Json = dict[str, Any]
 
 _PREFIX = "sandbox.pertoken.dev/"
 _BACKOFF_LIMIT = 300.0
+_OPERATOR = re.compile(r"(^|/)pertoken(-plan)?([:@]|$)")
+_NO_IMAGES = "the sandbox emulates engines and runs no images: start the operator with `sandbox up --operator`"
 _PLAIN_START_SECONDS = 0.5
 _ARGUMENT_ERROR_SECONDS = 1.0
 _DRAIN_POLL_SECONDS = 0.1
@@ -119,6 +122,10 @@ class PodRunner:
         image = (self._container or self._pod["spec"]["containers"][0])["image"]
         startup = self._kubelet.config.startup_of("", self._node.group.product)
         await self._patch(pod_status.waiting("ContainerCreating"))
+        if self._container is None and _OPERATOR.search(image):
+            self.entry.detail = _NO_IMAGES
+            await self._patch(pod_status.waiting("ErrImageNeverPull", _NO_IMAGES))
+            await asyncio.Event().wait()
         pull = self._seconds("image-pull-seconds", startup.image_pull_seconds)
         if (self._node.name, image) not in self._kubelet.pulled:
             await asyncio.sleep(pull)
