@@ -27,6 +27,7 @@ from pertoken.planner.decide import decide
 from pertoken.planner.decision import decision_of
 from pertoken.planner.estimate.stage import estimate
 from pertoken.planner.gather import gather
+from pertoken.planner.isolation import shared, without_faulty_pools
 from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory, backoff_key
 from pertoken.planner.notice import notice
 from pertoken.planner.pool_state import PoolState, pool_states
@@ -62,6 +63,9 @@ SETTLE: Final[tuple[Callable[[Settlement], Settlement], ...]] = (
     conditions,  # what the service's status says of it
 )
 
+_FAILED: Final = (
+    "planning failed on a figure that it cannot work with; nothing is changed. The decision trace has the details"
+)
 _JUDGED_BY_PLANNING: Final = ("MetricsAvailable", "ScalingLimited", "WithinCostTarget", "WithinLatencyTarget")
 
 
@@ -89,9 +93,11 @@ def plan(
 
     Returns:
         The plan, its actions in the order in which to carry them out (scale-downs, scale-ups, batch changes), and the
-        memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted.
+        memory for the next cycle. A service that cannot be planned is held; its GPUs stay counted. So are the services
+        of a pool that cannot be shared out.
     """
-    pools = pool_states(world, _absent(memory, now, tuning))
+    absent = _absent(memory, now, tuning)
+    pools, without = without_faulty_pools(lambda seen: pool_states(seen, absent), world)
     selected = {view.spec.name: len(view.nodes) for view in world.pools}
     figures = tuple(
         replace(
@@ -110,13 +116,22 @@ def plan(
         if view.fault:
             service_plans.append(_failed(view, view.fault, inputs))
             continue
+        faulty = next((without[variant.spec.pool] for variant in view.variants if variant.spec.pool in without), None)
+        if faulty is not None:
+            service_plans.append(_failed(view, faulty.error, inputs, faulty.words))
+            continue
         proposal = _guarded(view, inputs, partial(_proposed, view, inputs))
         if isinstance(proposal, Proposal):
             proposals.append(proposal)
         else:
             service_plans.append(proposal)
-    allocation = _through(SHARE, Allocation(tuple(proposals), pools, tuning=tuning))
-    highest_first = sorted(proposals, key=lambda proposal: (-proposal.state.spec.priority, proposal.key))
+    allocation, held = shared(partial(_through, SHARE), Allocation(tuple(proposals), pools, tuning=tuning))
+    service_plans += [
+        _failed(proposal.state.view, held[proposal.key].error, inputs, held[proposal.key].words)
+        for proposal in proposals
+        if proposal.key in held
+    ]
+    highest_first = sorted(allocation.proposals, key=lambda proposal: (-proposal.state.spec.priority, proposal.key))
     service_plans += [
         _guarded(proposal.state.view, inputs, partial(_settled, proposal, allocation)) for proposal in highest_first
     ]
@@ -169,12 +184,9 @@ def _guarded(view: ServiceView, inputs: _Inputs, work: Callable[[], Item]) -> It
         return _failed(view, fault_words(error), inputs)
 
 
-def _failed(view: ServiceView, error: str, inputs: _Inputs) -> ServicePlan:
+def _failed(view: ServiceView, error: str, inputs: _Inputs, words: str = _FAILED) -> ServicePlan:
     """Hold a service whose planning failed. The trace alone shows the fault as Python puts it."""
     spec, reason = view.spec, Reason.PLANNING_FAILED
-    words = (
-        "planning failed on a figure that it cannot work with; nothing is changed. The decision trace has the details"
-    )
     fault = step("fault", ("", "held"), reason, Fault(error))
     variants = tuple(
         VariantDecision(
