@@ -12,10 +12,12 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["dataclass", "replace"]
+__all__ = ["dataclass", "derived", "replace"]
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, replace
+
+    derived = property
 else:
 
     def dataclass(*, frozen: bool = False, eq: bool = True, **options: bool) -> Callable[[type], type]:
@@ -28,6 +30,23 @@ else:
             return cls
 
         return decorate
+
+    class derived:  # noqa: N801 - a decorator
+        """A property that is worked out of the fields once per value, on a dataclass without slots.
+
+        The result lies in the value's `__dict__`, where it is found before this descriptor is asked. Values that
+        `replace` makes work it out anew; comparison, hash and text of a value know fields alone.
+        """
+
+        def __init__(self, work_out: Callable[[Any], Any]) -> None:
+            self._work_out, self._name, self.__doc__ = work_out, work_out.__name__, work_out.__doc__
+
+        def __get__(self, value: Any, owner: type | None = None) -> Any:
+            """The result, kept from now on."""
+            if value is None:
+                return self
+            result = value.__dict__[self._name] = self._work_out(value)
+            return result
 
     def replace(value: Any, /, **changes: Any) -> Any:
         """A new value with some fields changed, as by `dataclasses.replace`."""

@@ -5,6 +5,7 @@ The constants of this page belong to the form in `perf` and were fitted with it.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Final
 
 from pertoken.catalog.engines import DEFAULT_BATCHED_TOKENS
@@ -12,7 +13,7 @@ from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.models import Model
 from pertoken.catalog.precisions import PRECISIONS, Precision, bytes_of, find_precision
 from pertoken.domain.service import Parallelism
-from pertoken.frozen import dataclass, replace
+from pertoken.frozen import dataclass, derived, replace
 from pertoken.performance.memory import (
     count,
     kv_bytes_per_token,
@@ -39,7 +40,7 @@ LINKED_PAIR: Final = 2
 BF16_BYTES: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineModel:
     """Everything that the step time of one replica depends on, precomputed from the catalog.
 
@@ -107,6 +108,14 @@ class EngineModel:
     indexer_bytes: float = 0.0
     kv_reads: float = 1.0
     measured: bool = True
+
+    @derived
+    def _key(self) -> int:
+        return hash(tuple(getattr(self, item.name) for item in fields(self)))
+
+    def __hash__(self) -> int:
+        """Worked out once: it is part of the key of whatever is kept of an engine."""
+        return self._key
 
     def with_batched_tokens(self, tokens: int | None) -> EngineModel:
         """The same engine with another budget of tokens per step."""

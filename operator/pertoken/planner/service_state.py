@@ -19,7 +19,7 @@ from pertoken.domain.world import PlannerSettings, ServiceView, TimedMinimum, Va
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import caution
 from pertoken.forecast.tuning import Budget
-from pertoken.frozen import dataclass, replace
+from pertoken.frozen import dataclass, derived, replace
 from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import EngineModel
@@ -40,7 +40,7 @@ def seen_of(pods: Iterable[PodMetrics], signal: Signal) -> float:
     return sum(pod.values[signal] for pod in pods if signal in pod.values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VariantState:
     """One variant in this cycle.
 
@@ -78,57 +78,57 @@ class VariantState:
     refusal: str = ""
     backoff_until: float = 0.0
 
-    @property
+    @derived
     def spec(self) -> VariantSpec:
         """What the user asked for."""
         return self.view.spec
 
-    @property
+    @derived
     def name(self) -> str:
         """Of the variant."""
         return self.view.spec.name
 
-    @property
+    @derived
     def current(self) -> int:
         """spec.replicas."""
         return self.workload.replicas
 
-    @property
+    @derived
     def steady(self) -> int:
         """Replicas without the extra one of a rolling cap change."""
         roll = self.memory.roll
         return self.current - 1 if roll is not None and roll.surge and self.current > roll.base else self.current
 
-    @property
+    @derived
     def living_replicas(self) -> int:
         """Replicas whose pods exist and are to stay, serving or not."""
         return whole_replicas(self.living, self.pods_per_replica)
 
-    @property
+    @derived
     def ceiling(self) -> int:
         """Replicas that it can have: its maximum, or what exists while Kubernetes refuses more."""
         return min(self.spec.max_replicas, self.living_replicas) if self.refusal else self.spec.max_replicas
 
-    @property
+    @derived
     def cap_refuted(self) -> CapProof | None:
         """What shows that the engines do not run with the cap that their template tells; None where nothing does."""
         proof = self.memory.cap_proof
         return proof if proof is not None and proof.refuted else None
 
-    @property
+    @derived
     def cap_believed(self) -> bool:
         """The engines run with the cap: by their command line, or where that hides it by their own figures."""
         proven = self.workload.cap_certain or self.memory.cap_proof is not None
         return proven and self.cap_refuted is None
 
-    @property
+    @derived
     def max_sequences(self) -> int | None:
         """Sequences that an engine process runs at most; None where that is not known, or known to be wrong."""
         if self.cap_refuted is not None or (self.workload.cap is not None and not self.cap_believed):
             return None
         return self.workload.max_sequences
 
-    @property
+    @derived
     def batched_tokens(self) -> int | None:
         """Tokens per step of the engines; after a change those of before, until half of the pods have the new ones."""
         tokens, cap = self.workload.engine.batched_tokens, self.workload.cap
@@ -137,7 +137,7 @@ class VariantState:
         renewed = sum(1 for pod in self.living if (pod.engine_started_at or 0.0) > cap.changed_at)
         return tokens if 2 * renewed >= len(self.living) else cap.previous_chunk
 
-    @property
+    @derived
     def ranks(self) -> int:
         """Data-parallel engines in one replica."""
         return max(1, self.view.spec.parallelism.data)
@@ -155,7 +155,7 @@ class VariantState:
         values = [metrics.values[signal] for metrics in self.measured if signal in metrics.values]
         return sum(values) / len(values) if values else None
 
-    @property
+    @derived
     def batch(self) -> float | None:
         """Decoding sequences per engine."""
         mean = self.mean(Signal.DECODING_SEQUENCES)
@@ -164,7 +164,7 @@ class VariantState:
         return None if mean is None else mean / self.ranks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServiceState:
     """One service in this cycle.
 
@@ -200,12 +200,12 @@ class ServiceState:
     tuning: Tuning = field(default=TUNING, repr=False)
     results: Results = field(default_factory=Results, repr=False, compare=False)
 
-    @property
+    @derived
     def spec(self) -> ServiceSpec:
         """What the user asked for."""
         return self.view.spec
 
-    @property
+    @derived
     def scheduled(self) -> TimedMinimum | None:
         """The highest minimum of the schedule that holds now, or begins before a replica that is asked for now serves.
 
@@ -215,18 +215,18 @@ class ServiceState:
         highest = max(due, key=lambda minimum: (minimum.replicas, minimum.end), default=None)
         return None if highest is None or highest.replicas <= self.spec.min_replicas else highest
 
-    @property
+    @derived
     def frozen(self) -> Freeze | None:
         """The time of now in which replicas and batch caps stay as they are; None where it is no such time."""
         freeze = self.spec.freeze
         return freeze if freeze is not None and freeze.holds(self.now) else None
 
-    @property
+    @derived
     def woken(self) -> bool:
         """The signal that its spec names, or a request that the gateway holds, asks for a replica."""
         return any(told is not None and told > 0 for told in (self.wake, self.gateway_queue))
 
-    @property
+    @derived
     def min_replicas(self) -> int:
         """Fewest replicas of all variants together: the service's minimum, its schedule's, or one while it is woken."""
         scheduled = self.scheduled
@@ -234,27 +234,27 @@ class ServiceState:
             return scheduled.replicas
         return max(self.spec.min_replicas, 1) if self.woken else self.spec.min_replicas
 
-    @property
+    @derived
     def by_name(self) -> Mapping[str, VariantState]:
         """Variants by name."""
         return {variant.name: variant for variant in self.variants}
 
-    @property
+    @derived
     def window(self) -> float:
         """Rate window in seconds."""
         return UNKNOWN_WINDOW_SECONDS if self.snapshot is None else self.snapshot.window_seconds
 
-    @property
+    @derived
     def latencies(self) -> tuple[LatencyEvidence, ...]:
         """What was measured of each latency, inter-token first: it is the one that replicas help soonest."""
         return self.inter_token, self.stall, self.ttft
 
-    @property
+    @derived
     def serving(self) -> int:
         """Replicas that serve, of all variants."""
         return sum(variant.ready for variant in self.variants)
 
-    @property
+    @derived
     def load(self) -> Load | None:
         """The mean request, None before any has finished."""
         shape = self.memory.shape
@@ -262,7 +262,7 @@ class ServiceState:
             return None
         return Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context).rounded()
 
-    @property
+    @derived
     def flowing(self) -> tuple[PodMetrics, ...]:
         """Metrics of all pods that still serve something."""
         return tuple(metrics for variant in self.variants for metrics in variant.flowing)
@@ -280,26 +280,26 @@ class ServiceState:
         """Sum over all pods that serve something and tell. It may be more: only a rise may rest on it."""
         return seen_of(self.flowing, signal)
 
-    @property
+    @derived
     def waiting(self) -> float | None:
         """Requests that are seen to wait, in engines and at the gateway; None where nobody tells."""
         told = [value for value in (self.total(Signal.WAITING), self.gateway_queue) if value is not None]
         return sum(told) if told else None
 
-    @property
+    @derived
     def backlog(self) -> float:
         """Requests that are seen to wait. It may be more: only a rise, or a refusal to shrink, may rest on it."""
         waiting = self.waiting
         return 0.0 if waiting is None else waiting
 
-    @property
+    @derived
     def queue_grows(self) -> bool:
         """More requests wait than a rate window ago."""
         waiting, then = self.waiting, self.now - self.window
         before = next((sample for sample in reversed(self.memory.demand) if sample.at <= then), None)
         return waiting is not None and before is not None and waiting > before.backlog
 
-    @property
+    @derived
     def samples(self) -> tuple[DemandSample, ...]:
         """Demand so far; what is known to be there at least counts where the history ends below it."""
         history, now = self.memory.demand, self.at_least
@@ -309,26 +309,26 @@ class ServiceState:
         more = now.input_tokens > last.input_tokens or now.output_tokens > last.output_tokens
         return (*history, now) if more and now.at > last.at else history
 
-    @property
+    @derived
     def lead_seconds(self) -> float:
         """Time until a replica that is asked for now would serve: start-up, one cycle, half a rate window."""
         known = [v.memory.start_seconds for v in self.variants if v.memory.start_seconds is not None]
         start = max(known) if known else self.settings.start_seconds
         return start + self.settings.cycle_seconds + self.window / 2
 
-    @property
+    @derived
     def budget_rules(self) -> Budget:
         """How the service's error budget is spent."""
         latency = self.spec.latency
         floor = None if latency.floor_percent is None else latency.floor_percent / PER_CENT
         return self.tuning.budget.within(latency.budget_seconds, floor)
 
-    @property
+    @derived
     def caution(self) -> float:
         """0 where replicas come soon, 1 where they come late."""
         return caution(self.lead_seconds, self.tuning.budget)
 
-    @property
+    @derived
     def inertia(self) -> float:
         """0 where an error is mended soon, 1 where it lasts: until replicas come, and requests at work have ended."""
         load, between = self.load, self.targets.inter_token
@@ -336,12 +336,12 @@ class ServiceState:
         longest = self.tuning.estimate.longest_residence
         return caution(self.lead_seconds + min(residence, longest), self.tuning.budget)
 
-    @property
+    @derived
     def knee(self) -> float:
         """Utilization at which the percentile is just kept, as far as sizing relies on it."""
         return self.memory.knee.trusted(self.caution, self.tuning.knee)
 
-    @property
+    @derived
     def idle(self) -> bool:
         """Nothing has been asked for during the service's idle time."""
         since = self.memory.idle_since
