@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from functools import reduce
 
 import pytest
 from hypothesis import given
@@ -11,15 +12,21 @@ from pertoken.accounting.bill import Bill
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.energy import Energy
 from pertoken.accounting.ledger import (
+    NO_TOTALS,
     Attained,
+    Bucket,
     Charged,
     Entry,
     Ledger,
     Lines,
     ServiceLedger,
+    Totals,
+    bill_of,
     from_json,
     post,
     to_json,
+    tokens_of,
+    totals,
 )
 from pertoken.accounting.window import sums
 
@@ -75,6 +82,29 @@ def test_the_running_sum_is_that_of_all_buckets(steps):
         now += seconds
         ledger = post(ledger, replace(entry(1), tokens=Tokens(size), charged=Charged(size / 3)), now, WINDOW)
         assert sums(ledger, now, WINDOW) == sums(replace(ledger, before_last=None), now, WINDOW)
+
+
+figures = st.floats(0, 1e9)
+buckets = st.builds(
+    Bucket,
+    figures,
+    st.integers(0, 10**15),
+    st.decimals(0, 10**15, places=6),
+    st.booleans(),
+    *[figures] * 6,
+    st.builds(Lines, *[st.integers(0, 10**18)] * 3),
+    st.builds(Charged, *[figures] * 5),
+    st.builds(Energy, figures, figures),
+    st.builds(Attained, *[figures] * 3),
+)
+
+
+@given(st.lists(buckets, max_size=12))
+def test_sums_by_field_are_those_of_bucket_after_bucket(rows):
+    one_by_one = reduce(Totals.with_bucket, rows, NO_TOTALS)
+
+    assert totals(iter(rows)) == one_by_one
+    assert (bill_of(rows), tokens_of(rows)) == (one_by_one.bill, one_by_one.tokens)
 
 
 def test_what_leaves_the_window_is_forgotten():

@@ -5,13 +5,14 @@ Fields are saved by position, so that a ledger stays small: new ones stand at th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from decimal import Decimal
 from functools import reduce
+from operator import add, attrgetter
 from typing import Any, Final
 
-from pertoken.accounting.bill import Bill
+from pertoken.accounting.bill import EXACT, Bill
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.energy import Energy
 from pertoken.accounting.tuning import TUNING
@@ -160,8 +161,43 @@ NO_TOTALS: Final = Totals(NO_BILL, NO_TOKENS, 0.0, 0.0, NO_LINES, NOT_CHARGED, N
 
 
 def totals(buckets: Iterable[Bucket]) -> Totals:
-    """The sums over buckets, in their order: a running sum is equal to it bit for bit."""
-    return reduce(Totals.with_bucket, buckets, NO_TOTALS)
+    """The sums over buckets, in their order: `with_bucket` by `with_bucket` they are equal bit for bit.
+
+    Field by field, since every account's last bucket turns at the same instant, and all sum up then.
+    """
+    rows = tuple(buckets)
+    lines, work = [bucket.lines for bucket in rows], [bucket.charged for bucket in rows]
+    energy, kept = [bucket.energy for bucket in rows], [bucket.attained for bucket in rows]
+    return Totals(
+        bill_of(rows),
+        tokens_of(rows),
+        _sum_of(rows, "judged_gpu_seconds"),
+        _sum_of(rows, "busy_gpu_seconds"),
+        Lines(*(sum(map(attrgetter(name), lines)) for name in ("idle", "warming", "unallocated"))),
+        Charged(*(_sum_of(work, name) for name in ("input", "cached_input", "output", "output_low", "output_high"))),
+        Energy(_sum_of(energy, "joules"), _sum_of(energy, "seconds")),
+        Attained(*(_sum_of(kept, name) for name in ("known", "within_low", "within_high"))),
+    )
+
+
+def bill_of(buckets: Sequence[Bucket]) -> Bill:
+    """The sum of their bills."""
+    return Bill(
+        sum(bucket.gpu_microseconds for bucket in buckets),
+        reduce(EXACT.add, map(attrgetter("usd_microhours"), buckets), Decimal(0)),
+        all(bucket.priced for bucket in buckets),
+    )
+
+
+def tokens_of(buckets: Sequence[Bucket]) -> Tokens:
+    """The sum of their finished tokens."""
+    names = ("requests", "input_tokens", "cached_tokens", "output_tokens")
+    return Tokens(*(_sum_of(buckets, name) for name in names))
+
+
+def _sum_of(values: Iterable[object], name: str) -> float:
+    """Of a field, in the values' order: from Python 3.12 on `sum` rounds otherwise."""
+    return reduce(add, map(attrgetter(name), values), 0.0)
 
 
 @dataclass(frozen=True, slots=True)

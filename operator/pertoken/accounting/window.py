@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from itertools import takewhile
 from typing import Final
 
@@ -20,7 +19,9 @@ from pertoken.accounting.ledger import (
     Charged,
     Lines,
     ServiceLedger,
+    bill_of,
     bucket_seconds,
+    tokens_of,
     totals,
 )
 from pertoken.accounting.tuning import TUNING
@@ -95,9 +96,8 @@ def ends(ledger: ServiceLedger, now: float, window_seconds: float) -> Ends:
     """What leaves the window that ends at `now` within the horizon of money (`TUNING`), and what came in that time."""
     seconds = min(max(TUNING.horizon_share * window_seconds, TUNING.least_horizon), window_seconds)
     edge = now + seconds - window_seconds - bucket_seconds(window_seconds)
-    oldest = totals(takewhile(lambda bucket: bucket.start <= edge, ledger.buckets))
+    oldest = tuple(takewhile(lambda bucket: bucket.start <= edge, ledger.buckets))
     newest = list(takewhile(lambda bucket: bucket.start >= now - seconds, reversed(ledger.buckets)))
     since = newest[-1].start if newest else now
     opened = now if ledger.opened_at is None else ledger.opened_at
-    latest = reduce(lambda sum_, bucket: sum_ + bucket.finished, newest, NO_TOKENS)
-    return Ends(seconds, oldest.bill, oldest.tokens, latest, now - max(since, opened))
+    return Ends(seconds, bill_of(oldest), tokens_of(oldest), tokens_of(newest), now - max(since, opened))
