@@ -19,7 +19,9 @@ class Energy:
     seconds: float = 0.0
 
     def __add__(self, other: Energy) -> Energy:
-        """Both together."""
+        """Both together. What adds nothing leaves the value as it is: buckets of an unmeasured time share one."""
+        if not other.joules and not other.seconds:
+            return self
         return Energy(self.joules + other.joules, self.seconds + other.seconds)
 
     def joules_per_token(self, tokens: Tokens) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pertoken.catalog.lookup import Catalog
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, pods_per_replica, whole_replicas
 from pertoken.domain.cost import no_account
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
@@ -159,7 +160,7 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, m
     accelerator = "" if state.pool is None else state.pool.accelerator
     base = replica_model(model, state.spec, accelerator, models)
     key = calibration_key(state, model, accelerator) or memory.calibration.key
-    gpu = models.catalog.known_gpu(accelerator)
+    gpu = models.results.of(Catalog.known_gpu, models.catalog, accelerator)
     measured = gpu is None or gpu.efficiency.measured
     calibration = for_key(memory.calibration, key, measured=measured)
     memory = memory if calibration is memory.calibration else replace(memory, calibration=calibration)

@@ -78,4 +78,4 @@ def taken_up(state: ServiceState) -> float | None:
 
 def _short(value: float) -> float:
     """Five digits: many samples are kept, and written to the cluster."""
-    return float(f"{value:.5g}")
+    return float(f"{value:.5g}") or 0.0  # one zero for all: most backlogs are none

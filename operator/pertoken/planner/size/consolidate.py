@@ -71,14 +71,17 @@ class _Grown:
         return measured * self.growth <= self.latency.objective * state.tuning.sizing.safe_share
 
 
-def current_percentile(state: ServiceState, latency: LatencyEvidence, above: float = 0.0) -> float | None:
+def current_percentile(
+    state: ServiceState, latency: LatencyEvidence, above: float = 0.0, aim: float | None = None
+) -> float | None:
     """The percentile that sizing aims at as it is now, in seconds; None with too few requests.
 
     Time per output token is counted when a request ends, so the histogram tells of the time since it began. The steps
     of the last window tell of now; where they are better, what was late is over. Who asks only for what is `above` some
-    seconds gets the measured figure where that is not.
+    seconds gets the measured figure where that is not. Who knows the percentile that sizing aims at gives it (`aim`).
     """
-    measured = latency.measured(state.tuning.evidence.enough_requests, spending(state).percentile)
+    percentile = spending(state).percentile if aim is None else aim
+    measured = latency.measured(state.tuning.evidence.enough_requests, percentile)
     if measured is None or measured <= above or latency.kind is not LatencyKind.TIME_PER_OUTPUT_TOKEN:
         return measured
     present = [tail for variant in state.variants if (tail := _step_tail(state, variant)) is not None]

@@ -9,6 +9,7 @@ from pertoken.domain.trace import GrowingQueue, LatencyFeedback
 from pertoken.frozen import replace
 from pertoken.planner.proposal import Proposal, Status, step
 from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.size.aim import spending
 from pertoken.planner.size.consolidate import current_percentile
 from pertoken.planner.size.expected import Expected
 
@@ -16,11 +17,12 @@ from pertoken.planner.size.expected import Expected
 def add_for_latency(proposal: Proposal, known: Expected) -> Proposal:
     """Measured latency above its objective at substantial load adds replicas of the cheapest variant."""
     state, (first, *others) = proposal.state, proposal.variants
+    aim = spending(state).percentile
     late = [
         (latency, measured)
         for latency in state.latencies
         if latency.objective is not None
-        and (measured := current_percentile(state, latency, above=latency.objective)) is not None
+        and (measured := current_percentile(state, latency, latency.objective, aim)) is not None
         and measured > latency.objective
     ]
     variant, capacity = first.state, first.capacity
