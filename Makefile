@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help site plan-image-test install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-tests plan-check sandbox-up sandbox-down clean
+.PHONY: help site plan-image-test install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-size plan-tests plan-check sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ bench-speed: install ## simulated requests per second, and memory
 
 plan-speed: install ## CPU seconds of planning cycles, by stage (ARGS="--services 5000")
 	@$(BIN)/python -m pertoken_bench.plan_speed $(ARGS)
+
+plan-size: install ## CPU seconds and memory of a capacity plan of 500 services on 6 pools over 28 days (ARGS="--services 50")
+	@$(BIN)/python -m pertoken_bench.plan_size $(ARGS)
 
 conformance: install ## the real vLLM on the CPU beside the emulated engine and the simulator (6 GB, opt-in)
 	@$(BIN)/python -m pertoken_sandbox.conformance $(ARGS)

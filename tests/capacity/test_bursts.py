@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pertoken.capacity.bursts.carried as carried_module
 from pertoken.adapters.history_files import read_history_file
 from pertoken.capacity.bursts.carried import AS_MODELLED, Carried, Carrier, carried_of, share_within, sized_for
 from pertoken.capacity.bursts.replicas import Engine as Served
@@ -100,12 +101,20 @@ def test_traffic_without_bursts_is_carried_as_modelled():
     assert carried_of(Carrier(ENGINE, load, Targets(), rate), (), rate, Results()) is AS_MODELLED
 
 
-def test_services_that_are_alike_share_what_was_tried():
+def test_services_that_are_alike_share_what_was_tried(monkeypatch):
+    tried = []
+    real = carried_module.share_within
+    monkeypatch.setattr(carried_module, "share_within", lambda *asked: tried.append(asked) or real(*asked))
     results = Results()
     first = carried_of(CARRIER, (), 3.0, results)
+    count = len(tried)
+    like = replace(CARRIER, load=Load(1900, 31), rate=2 * RATE)
+    second = carried_of(like, (), 30.0, results)
 
-    assert carried_of(CARRIER, (), 3.1, results) is first
-    assert carried_of(replace(CARRIER, ranks=2), (), 3.0, results) is not first
+    assert len(tried) == count > 5
+    np.testing.assert_allclose(second.rates, 2 * np.array(first.rates))
+    carried_of(replace(CARRIER, load=Load(4000, 31)), (), 3.0, results)
+    assert len(tried) > count
 
 
 def test_the_rate_to_size_for_is_read_between_the_fleets_and_goes_on_beyond_the_last():

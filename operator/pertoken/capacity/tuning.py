@@ -144,7 +144,7 @@ class BurstNumbers:
     stretch_levels: tuple[float, ...] = (0.1, 0.5, 0.9)  # which stretches are kept, of all from quiet to busy
     least_requests: int = number(100, "requests of a stretch", "guess: fewer tell no percentile")
     most_requests: int = number(6000, "requests of a stretch", "guess: a percentile to half a point, in milliseconds")
-    drawn_requests: int = number(3000, "requests", "guess: 200 bursts")
+    drawn_requests: int = number(2000, "requests", "guess: 130 bursts")
     usual_size: int = number(
         15, "requests of a burst", "measured on 12 recorded services (docs/capacity.md): as bursty as nine of ten"
     )
@@ -156,7 +156,8 @@ class BurstNumbers:
         2.0, "squared coefficient of variation", "measured on 5 recorded traces (0.6 to 4.6): about their median"
     )
     fleets: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16)  # replicas that are tried
-    step: float = number(0.04, "of the fleet's sustainable rate", "guess: what one replica more would change")
+    usual_fleets: tuple[int, ...] = (1, 2, 4, 8, 16)  # the same on bursts as usual
+    step: float = number(0.05, "of the fleet's sustainable rate", "guess: what one replica more would change")
     least_share: float = number(
         0.05, "of the fleet's sustainable rate", "guess: bursts alone, without load, call for no more replicas"
     )

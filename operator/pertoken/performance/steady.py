@@ -12,7 +12,7 @@ which gives the rate for a batch in closed form; the batch for a rate follows by
 from __future__ import annotations
 
 from dataclasses import field
-from math import inf, log, sqrt
+from math import inf, log, log2, sqrt
 from statistics import NormalDist
 from typing import Final
 
@@ -77,6 +77,14 @@ class Load:
             round(self.cached_share * SUSTAINED.share_steps) / SUSTAINED.share_steps,
             None if self.context is None else _grid(self.context),
             self.prompt_spread,
+        )
+
+    def coarse(self) -> Load:
+        """Its lengths to the nearest powers of two: for what moves slowly with them."""
+        return Load(
+            2.0 ** round(log2(max(self.input_tokens, 1.0))),
+            2.0 ** round(log2(max(self.output_tokens, 1.0))),
+            round(self.cached_share * 4) / 4,
         )
 
 

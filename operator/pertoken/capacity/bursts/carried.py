@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,9 @@ from pertoken.capacity.forecast.library import LibraryMissing
 from pertoken.capacity.tuning import BURSTS
 from pertoken.frozen import dataclass
 from pertoken.performance.results import Results
-from pertoken.performance.steady import Engine, Load, Targets
+from pertoken.performance.steady import Engine, Load, Targets, eased_rate
 from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
+from pertoken.planner.tuning import TUNING
 from pertoken.units import PER_CENT
 
 Floats = NDArray[np.float64]
@@ -85,8 +87,9 @@ def carried_of(carrier: Carrier, stretches: tuple[Stretch, ...], most: float, re
     if carrier.targets.ttft is None and carrier.targets.inter_token is None:
         return AS_MODELLED
     if stretches:
-        return _carried(carrier, partial(repeated, stretches), most)
-    return results.of(_usually, carrier, float(2.0 ** np.ceil(np.log2(max(most, carrier.rate)))))
+        return _carried(carrier, partial(repeated, stretches), BURSTS.fleets, most)
+    shares = results.of(_usual_shares, carrier.engine, carrier.load.coarse(), carrier.targets, carrier.ranks)
+    return AS_MODELLED if not shares else _of_shares(carrier.rate, shares)
 
 
 def sized_for(rates: Floats, carried: Sequence[Carried]) -> Floats:
@@ -97,13 +100,28 @@ def sized_for(rates: Floats, carried: Sequence[Carried]) -> Floats:
     return sized
 
 
-def _usually(carrier: Carrier, most: float) -> Carried:
-    return _carried(carrier, partial(drawn, carrier.load), most)
+def _usual_shares(engine: Engine, load: Load, targets: Targets, ranks: int) -> tuple[float, ...]:
+    """What fleets carry of their sustainable rates where bursts are as usual; none where the load is not to be had.
+
+    It moves slowly with the lengths, so that services of about the same share it.
+    """
+    eased = eased_rate(engine, load, targets)
+    if eased is None:
+        return ()
+    carrier = Carrier(engine, load, eased.targets, eased.point.rate * ranks * TUNING.knee.prior, ranks)
+    carried = _carried(carrier, partial(drawn, load), BURSTS.usual_fleets, inf)
+    return tuple(rate / size for rate, size in zip(carried.rates[1:], carried.sized[1:], strict=True))
 
 
-def _carried(carrier: Carrier, stream: Stream, most: float) -> Carried:
+def _of_shares(rate: float, shares: Sequence[float]) -> Carried:
+    sized = [fleet * rate for fleet in BURSTS.usual_fleets[: len(shares)]]
+    rates = (share * size for share, size in zip(shares, sized, strict=True))
+    return Carried((0.0, *rates), (0.0, *sized))
+
+
+def _carried(carrier: Carrier, stream: Stream, fleets: Sequence[int], most: float) -> Carried:
     rates, sized = [0.0], [0.0]
-    for replicas in BURSTS.fleets:
+    for replicas in fleets:
         full = replicas * carrier.rate
         least = max(BURSTS.least_share * full, rates[-1] * (1.0 + BURSTS.step))
         rates.append(max(_highest(carrier, stream, replicas), least))

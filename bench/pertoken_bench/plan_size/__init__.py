@@ -1,0 +1,1 @@
+"""What a capacity plan of many services costs: CPU seconds and memory."""
