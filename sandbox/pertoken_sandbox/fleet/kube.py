@@ -1,19 +1,18 @@
 """A small asyncio client for the Kubernetes API: requests, and list+watch that survives restarts and 410 Gone."""
 
 import asyncio
-import base64
 import json
 import logging
 import random
 import ssl
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import aiohttp
-import yaml
+import kubernetes.client
+import kubernetes.config
 
 logger = logging.getLogger(__name__)
 
@@ -142,34 +141,16 @@ class FleetKubeClient:
 
 
 def _credentials(path: Path) -> tuple[str, ssl.SSLContext | bool, dict[str, str]]:
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    context = _named(config["contexts"], config["current-context"])["context"]
-    cluster = _named(config["clusters"], context["cluster"])["cluster"]
-    user = _named(config["users"], context["user"])["user"]
-    headers = {"Authorization": f"Bearer {user['token']}"} if user.get("token") else {}
-    server = cluster["server"].rstrip("/")
-    if not server.startswith("https"):
-        return server, False, headers
-    tls = ssl.create_default_context(cadata=_pem(cluster, "certificate-authority", path).decode() or None)
-    if cluster.get("insecure-skip-tls-verify"):
+    """Server, TLS and headers of a kubeconfig's current context, as the Kubernetes client reads them."""
+    read = kubernetes.client.Configuration()
+    kubernetes.config.load_kube_config(config_file=str(path), client_configuration=read, persist_config=False)
+    headers = {str(each["key"]): str(each["value"]) for each in read.auth_settings().values()}
+    if not read.host.startswith("https"):
+        return read.host, False, headers
+    tls = ssl.create_default_context(cafile=read.ssl_ca_cert)
+    if not read.verify_ssl:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
-    certificate, key = _pem(user, "client-certificate", path), _pem(user, "client-key", path)
-    if certificate:
-        with tempfile.NamedTemporaryFile() as pair:
-            pair.write(certificate + b"\n" + key)
-            pair.flush()
-            tls.load_cert_chain(pair.name)
-    return server, tls, headers
-
-
-def _named(entries: list[Json], name: str) -> Json:
-    return next(entry for entry in entries if entry["name"] == name)
-
-
-def _pem(entry: Json, key: str, kubeconfig: Path) -> bytes:
-    if entry.get(f"{key}-data"):
-        return base64.b64decode(entry[f"{key}-data"])
-    if entry.get(key):
-        return (kubeconfig.parent / str(entry[key])).read_bytes()
-    return b""
+    if read.cert_file:
+        tls.load_cert_chain(read.cert_file, read.key_file)
+    return read.host, tls, headers
