@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
 
-.PHONY: help site plan-image-test install conformance image image-test page-test peers demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-size plan-tests plan-check sandbox-up sandbox-down clean
+.PHONY: help site plan-image-test install conformance image image-test page-test peers keda demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-size plan-tests plan-check sandbox-up sandbox-down clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -114,6 +114,9 @@ page-test: install ## the plan's page in a real browser: widths, schemes, paper;
 
 peers: install ## the real HPA controller, the real KEDA and pertoken, live on the same trace (20 minutes, opt-in)
 	@$(BIN)/python -m pertoken_sandbox.peers $(ARGS)
+
+keda: install ## pertoken's set-point written by the real KEDA and HPA, and by pertoken, on the same trace: docs/keda.md (20 minutes, opt-in)
+	@$(BIN)/python -m pertoken_sandbox.peers.lent $(ARGS)
 
 sandbox-up: install ## start control plane, Prometheus and fleet, and leave them running
 	@$(BIN)/sandbox up

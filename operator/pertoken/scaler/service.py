@@ -68,7 +68,7 @@ class ScalerService:
     async def stream_metric_spec(
         self, asked: wire.ScaledObjectRef, context: Context
     ) -> AsyncIterator[wire.GetMetricSpecResponse]:
-        """The same once: KEDA keeps it for as long as the scaler cannot be reached, and can fall back even then."""
+        """The same, once: it never changes. KEDA then need not ask for it before each value."""
         del asked, context
         yield _SPEC
         await asyncio.Event().wait()

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -35,6 +36,7 @@ from pertoken_sandbox.prometheus import PrometheusServer, Scraping
 
 Say = Callable[[str], None]
 READY_SECONDS = 60.0
+NOTHING_FURTHER: Mapping[str, str] = MappingProxyType({})
 COST_WINDOW_SECONDS = 300  # the shortest that the API allows: about the whole run
 
 
@@ -121,8 +123,17 @@ def prepare(*, existing: bool) -> None:
     ensure_all(("kubectl", "prometheus", "helm") if existing else (*PROGRAMS, "prometheus"))
 
 
-def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> Stage:
+def set_up(
+    setting: Setting, cluster: Cluster, stack: ExitStack, say: Say, further: Mapping[str, str] = NOTHING_FURTHER
+) -> Stage:
     """Start everything but the operator; `stack` takes it down again, in reverse order.
+
+    Args:
+        setting: of the run.
+        cluster: where; it is started too.
+        stack: takes it down.
+        say: tells what is being started.
+        further: environment of the operator.
 
     Raises:
         StageError, ProcessFailed, KubectlFailed: a part did not come up.
@@ -155,7 +166,7 @@ def set_up(setting: Setting, cluster: Cluster, stack: ExitStack, say: Say) -> St
         ProcessCommand(
             "pertoken",
             (str(Path(sys.executable).parent / "pertoken"), "run"),
-            {**environment, "PERTOKEN_KUBECONFIG": str(token)},
+            {**environment, **further, "PERTOKEN_KUBECONFIG": str(token)},
         ),
         state_dir,
         detached=detached,

@@ -142,8 +142,9 @@ class FleetKubeClient:
 
 def _credentials(path: Path) -> tuple[str, ssl.SSLContext | bool, dict[str, str]]:
     """Server, TLS and headers of a kubeconfig's current context, as the Kubernetes client reads them."""
-    read = kubernetes.client.Configuration()
-    kubernetes.config.load_kube_config(config_file=str(path), client_configuration=read, persist_config=False)
+    read: Any = kubernetes.client.Configuration()
+    loaders: Any = kubernetes.config  # not typed
+    loaders.load_kube_config(config_file=str(path), client_configuration=read, persist_config=False)
     headers = {str(each["key"]): str(each["value"]) for each in read.auth_settings().values()}
     if not read.host.startswith("https"):
         return read.host, False, headers

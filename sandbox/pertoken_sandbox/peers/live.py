@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,7 +14,7 @@ from typing import Any, Final
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.demo.attainment import of_log
 from pertoken_sandbox.demo.setting import NAMESPACE, SERVICE
-from pertoken_sandbox.demo.stage import Stage, StageError, get_json, set_up
+from pertoken_sandbox.demo.stage import NOTHING_FURTHER, Stage, StageError, get_json, set_up
 from pertoken_sandbox.demo.summary import PromisedLatency
 from pertoken_sandbox.peers import adapter, keda
 from pertoken_sandbox.peers.aggregation import await_available, registration
@@ -117,14 +117,31 @@ def run(peer: str, state_dir: Path) -> LiveRun:
         "pertoken": _start_pertoken,
     }
     with ExitStack() as stack:
-        cluster = ControlPlane(state_dir, control_plane_settings())
-        stage = set_up(demo_setting(), cluster, stack, lambda text: say(f"  starting {text}"))
-        starts[peer](stage, stack)
-        _await_replicas(stage)
-        time.sleep(SETTLE_SECONDS)
-        account = _play(peer, stage)
-        _check_autoscaler(stage)
-        return _result(peer, stage, account)
+        return play(peer, prepared(state_dir, stack), stack, starts[peer])
+
+
+def prepared(state_dir: Path, stack: ExitStack, further: Mapping[str, str] = NOTHING_FURTHER) -> Stage:
+    """Everything that no autoscaler is part of; `further` is environment of the operator.
+
+    Raises:
+        StageError, ProcessFailed, KubectlFailed: a part did not come up.
+    """
+    cluster = ControlPlane(state_dir, control_plane_settings())
+    return set_up(demo_setting(), cluster, stack, lambda text: say(f"  starting {text}"), further)
+
+
+def play(peer: str, stage: Stage, stack: ExitStack, start: Callable[[Stage, ExitStack], None]) -> LiveRun:
+    """Play the whole trace on a prepared stage under the autoscaler that `start` starts.
+
+    Raises:
+        StageError, ProcessFailed, KubectlFailed, BuildFailed: a part did not come up.
+    """
+    start(stage, stack)
+    _await_replicas(stage)
+    time.sleep(SETTLE_SECONDS)
+    account = _play(peer, stage)
+    _check_autoscaler(stage)
+    return _result(peer, stage, account)
 
 
 def _start_hpa(stage: Stage, stack: ExitStack) -> None:
@@ -149,13 +166,13 @@ def _start_hpa(stage: Stage, stack: ExitStack) -> None:
     process.start()
     cluster.kubectl.apply(*registration(adapter.GROUP, adapter.VERSION, METRICS_NAMESPACE, port))
     await_available(cluster, f"{adapter.VERSION}.{adapter.GROUP}")
-    _deploy(stage)
+    deploy(stage)
     cluster.kubectl.apply(autoscaler())
 
 
 def _start_keda(stage: Stage, stack: ExitStack) -> None:
     keda.start(stage.cluster, stack)
-    _deploy(stage)
+    deploy(stage)
     stage.cluster.kubectl.apply(scaled_object(stage.prometheus.url))
 
 
@@ -176,7 +193,8 @@ def _start_pertoken(stage: Stage, _: ExitStack) -> None:
     stage.start_operator()
 
 
-def _deploy(stage: Stage) -> None:
+def deploy(stage: Stage) -> None:
+    """The plain Deployment, as somebody has it without pertoken."""
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     stage.cluster.kubectl.apply(namespace)
     # Client-side, so that no field manager but the autoscaler's owns spec.replicas afterwards.

@@ -14,6 +14,8 @@ _NAMES = {
     "hpa-queue": "HPA controller 1.37.2, pods metric waiting 5",
     "keda-waiting": "KEDA 2.21.0, Prometheus trigger waiting 5",
     "pertoken": "pertoken",
+    "keda-lent": "pertoken recommends, KEDA 2.21.0 and the HPA write, tolerance 0",
+    "keda-lent-dull": "the same with the HPA's tolerance of 10 %",
 }
 
 
