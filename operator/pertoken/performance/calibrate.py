@@ -12,6 +12,7 @@ from math import exp, log
 from typing import Final
 
 from pertoken.frozen import dataclass, replace
+from pertoken.performance.first_token import Prompts
 from pertoken.performance.steady import Load
 from pertoken.performance.step_time import EngineModel, Gains, marginal_prefill_time, mean_decode_step
 from pertoken.performance.tuning import CALIBRATING
@@ -126,7 +127,10 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     state = _measure(state, residual, _Slopes(1.0, share / (1.0 - share)), STEP_NOISE / observation.weight, prior)
     if observation.queued:
         return state
-    return _offset(state, observation, prompt + CALIBRATING.first_steps * decode)
+    prompts = Prompts(
+        observation.request_rate, prompt, decode, batch, load.computed_tokens, engine.batched_tokens, load.prompt_spread
+    )
+    return _offset(state, observation, max(prompts.mean, prompt + CALIBRATING.first_steps * decode))
 
 
 def _forget(state: Calibration, prior: float, now: float) -> Calibration:
