@@ -13,8 +13,8 @@ from typing import Final
 
 from pertoken.frozen import dataclass, replace
 from pertoken.performance.first_token import Prompts
-from pertoken.performance.steady import Load
-from pertoken.performance.step_time import EngineModel, Gains, marginal_prefill_time, mean_decode_step
+from pertoken.performance.steady import Load, prompt_seconds
+from pertoken.performance.step_time import EngineModel, Gains, mean_decode_step
 from pertoken.performance.tuning import CALIBRATING
 
 PRIOR_VARIANCE: Final = CALIBRATING.prior_deviation**2
@@ -121,7 +121,7 @@ def learn(state: Calibration, engine: EngineModel, observation: Observation, now
     # while requests queue.
     batch = observation.batch + (0.0 if observation.queued else 1.0)
     decode = gains.decode * mean_decode_step(engine, batch, load.resident)
-    prompt = gains.prefill * marginal_prefill_time(engine, load.computed_tokens, batch)
+    prompt = gains.prefill * prompt_seconds(engine, load, batch)
     share = min(observation.request_rate * prompt, CALIBRATING.most_prefill_share)
     residual = log(observation.step_seconds) - log(decode / (1.0 - share))
     state = _measure(state, residual, _Slopes(1.0, share / (1.0 - share)), STEP_NOISE / observation.weight, prior)

@@ -17,6 +17,7 @@ from statistics import NormalDist
 from typing import Final
 
 from pertoken.frozen import dataclass, replace
+from pertoken.performance.clumps import Prefills, Spread, late_share
 from pertoken.performance.first_token import Prompts
 from pertoken.performance.stalls import Steps, share_late
 from pertoken.performance.step_time import (
@@ -43,7 +44,8 @@ class Load:
         output_tokens: generated tokens.
         cached_share: of prompt tokens served from the prefix cache.
         context: mean resident tokens of a decoding sequence as measured, None to derive it.
-        prompt_spread: squared coefficient of variation of prompt lengths.
+        prompt_spread: squared coefficient of variation of prompt lengths, for the wait for a first token.
+        spread: of the lengths of prompts and answers; None where each is taken to be like the mean.
     """
 
     input_tokens: float
@@ -51,6 +53,7 @@ class Load:
     cached_share: float = 0.0
     context: float | None = None
     prompt_spread: float = 1.0
+    spread: Spread | None = None
 
     @property
     def computed_tokens(self) -> float:
@@ -77,6 +80,7 @@ class Load:
             round(self.cached_share * SUSTAINED.share_steps) / SUSTAINED.share_steps,
             None if self.context is None else _grid(self.context),
             self.prompt_spread,
+            self.spread,
         )
 
     def coarse(self) -> Load:
@@ -217,6 +221,7 @@ class _AtBatch:
         decode: seconds of a decode step.
         high: decoding sequences at the percentile.
         decode_high: seconds of their step.
+        prefill_spread: squared coefficient of variation of `prefill`.
     """
 
     engine: Engine
@@ -227,6 +232,7 @@ class _AtBatch:
     decode: float = field(init=False)
     high: float = field(init=False)
     decode_high: float = field(init=False)
+    prefill_spread: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Work them out."""
@@ -235,7 +241,13 @@ class _AtBatch:
         high = batch + self.targets.z * PERSISTENCE * sqrt(batch)
         if engine.cap is not None:
             high = max(batch, min(high, float(engine.cap)))
-        prefill = gains.prefill * marginal_prefill_time(model, load.computed_tokens, batch)
+        even = marginal_prefill_time(model, load.computed_tokens, batch, load.input_tokens * load.cached_share)
+        uneven = even + seconds_by_spread(model, load)
+        prefill = gains.prefill * uneven
+        if load.spread is not None and even > 0.0:
+            object.__setattr__(self, "prefill_spread", load.spread.prompt * (uneven / even) ** 2)
+        else:
+            object.__setattr__(self, "prefill_spread", load.prompt_spread)
         object.__setattr__(self, "prefill", prefill)
         object.__setattr__(self, "decode", gains.decode * mean_decode_step(model, batch, context))
         object.__setattr__(self, "high", high)
@@ -251,7 +263,7 @@ class _AtBatch:
 
     def prompts(self, rate: float) -> Prompts:
         load, budget = self.load, self.engine.model.batched_tokens
-        return Prompts(rate, self.prefill, self.decode, self.batch, load.computed_tokens, budget, load.prompt_spread)
+        return Prompts(rate, self.prefill, self.decode, self.batch, load.computed_tokens, budget, self.prefill_spread)
 
     def ttft_tail(self, first: Prompts) -> float:
         return first.tail(self.targets.miss, self.targets.z, self.decode_high) + self.engine.gains.ttft_offset
@@ -264,6 +276,16 @@ class _AtBatch:
         gap = self.decode + self.batch * self.prefill / load.steps
         return share_late(steps, objective, self.rate, load.computed_tokens, gap) > self.targets.miss
 
+    def late(self, first: Prompts) -> float:
+        """Share of answers that prompts hold up beyond the objective; none where full steps keep it."""
+        objective, spread = self.targets.inter_token, self.load.spread
+        if objective is None or spread is None or first.steps <= 0:
+            return 0.0
+        if self.decode + self.prefill / first.steps <= objective:
+            return 0.0
+        answers = tuple(self.load.steps * part for part in spread.answers)
+        return late_share(Prefills(first.rate, self.prefill, self.prefill_spread), answers, self.decode, objective)
+
     @property
     def broken(self) -> str:
         """What is beyond its limit here, as `Sustainable` names it; empty if nothing is."""
@@ -274,6 +296,8 @@ class _AtBatch:
             return "stall"
         rate = self.rate
         first = self.prompts(rate)
+        if self.late(first) > 1.0 - targets.percentile / 100.0:
+            return "inter-token"
         if targets.ttft is not None and self.ttft_tail(first) > targets.ttft:
             return "ttft"
         if rate * self.prefill > SUSTAINED.most_prefill_share or first.load > SUSTAINED.most_prompt_load:
@@ -293,6 +317,25 @@ class _AtBatch:
             prefill_share=rate * self.prefill,
             prompt_load=first.load,
         )
+
+
+def prompt_seconds(model: EngineModel, load: Load, batch: float) -> float:
+    """Mean seconds that a prompt adds to the steps of an engine that decodes `batch` sequences."""
+    cached = load.input_tokens * load.cached_share
+    return marginal_prefill_time(model, load.computed_tokens, batch, cached) + seconds_by_spread(model, load)
+
+
+def seconds_by_spread(model: EngineModel, load: Load) -> float:
+    """What the spread of lengths adds to the mean prompt's seconds: attention grows with the square of the length.
+
+    Of a prompt of L tokens the part c is cached: ``(1 - c) L`` tokens attend to ``(c + (1 - c) / 2) L`` on average, so
+    the variance of L adds ``(1 - c^2) / 2`` times itself. Windows and sparse attention bound what a token attends to.
+    """
+    if load.spread is None or model.sparse_tokens is not None:
+        return 0.0
+    whole = 1.0 if model.window is None else 1.0 - model.windowed_share
+    attended = (1.0 - load.cached_share**2) / 2.0 * load.spread.prompt * load.input_tokens**2
+    return model.attention_flops / model.attention_compute * whole * attended
 
 
 def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = NO_TARGETS) -> OperatingPoint:
@@ -334,7 +377,7 @@ def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = NO_TARGE
 def _rate(engine: Engine, load: Load, batch: float) -> float:
     if batch <= 0:
         return 0.0
-    prefill = engine.gains.prefill * marginal_prefill_time(engine.model, load.computed_tokens, batch)
+    prefill = engine.gains.prefill * prompt_seconds(engine.model, load, batch)
     decode = engine.gains.decode * mean_decode_step(engine.model, batch, load.resident)
     return batch / (load.steps * decode + batch * prefill)
 

@@ -26,6 +26,11 @@ class Sustained:
     most_prompt_load: float = number(0.95, "of the steps' room for prompts", "guess: at 1 none can be added")
     least_batch: float = number(0.05, "sequences", "guess: a replica that is all but idle")
     largest_batch: float = number(1024.0, "sequences", "convention: vLLM's largest default of max_num_seqs")
+    behind: float = number(
+        0.5,
+        "of the prefill share: chance to find work behind one's own prompt",
+        "guess: 1 behind a router by chance, next to 0 behind one by least load",
+    )
     gain_steps: int = number(200, "steps of a gain of 1", "guess: half a percent, so that noise decides nothing")
     offset_places: int = number(2, "decimal places of seconds", "guess: the same for the offset of the first token")
     grid: float = number(1.02, "ratio of neighbouring lengths", "guess: 2 %, so that small drifts decide nothing")

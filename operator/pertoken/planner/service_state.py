@@ -20,13 +20,20 @@ from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import caution
 from pertoken.forecast.tuning import Budget
 from pertoken.frozen import dataclass, derived, replace
+from pertoken.performance.clumps import Spread
 from pertoken.performance.results import Results
 from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import EngineModel
 from pertoken.planner.latency import LatencyEvidence
-from pertoken.planner.memory import CapProof, ServiceMemory, VariantMemory
-from pertoken.planner.tuning import TUNING, Tuning
+from pertoken.planner.memory import CapProof, ServiceMemory, Shape, VariantMemory
+from pertoken.planner.tuning import TUNING, Estimate, Tuning
 from pertoken.units import PER_CENT
+
+
+def load_of(shape: Shape, tuning: Estimate) -> Load:
+    """The mean request as the performance model takes it; how far lengths spread is not measured."""
+    spread = Spread(tuning.prompt_spread, tuning.answer_spread)
+    return Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context, spread=spread)
 
 
 def total_of(pods: Iterable[PodMetrics], signal: Signal) -> float | None:
@@ -260,7 +267,7 @@ class ServiceState:
         shape = self.memory.shape
         if shape is None:
             return None
-        return Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context).rounded()
+        return load_of(shape, self.tuning.estimate).rounded()
 
     @derived
     def flowing(self) -> tuple[PodMetrics, ...]:

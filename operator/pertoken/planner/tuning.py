@@ -59,6 +59,12 @@ class Estimate:
     idle_utilization: float = number(0.01, "share of a GPU", "guess: driver noise is below it")
     least_context: float = number(0.5, "times the modelled resident context", "guess")
     most_context: float = number(3.0, "times the modelled resident context", "guess")
+    prompt_spread: float = number(
+        1.0, "squared coefficient of variation", "measured on five public traces: 0.8 to 1.6, reasoning 8"
+    )
+    answer_spread: float = number(
+        1.0, "squared coefficient of variation", "measured on five public traces: 0.6 to 1.4, code completion 4.6"
+    )
     longest_residence: float = number(300.0, "s", "guess: the load that older requests met is no longer known")
     utilization_kept: float = number(600.0, "s", "guess: rate window and longest residence time, with room")
     steady_share: float = number(0.5, "of the measured batch", "guess: below it the batch is being drained")

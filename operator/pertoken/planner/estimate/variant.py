@@ -14,7 +14,7 @@ from pertoken.performance.tuning import CALIBRATING
 from pertoken.planner.assessment import Assessment, Grade
 from pertoken.planner.latency import merged
 from pertoken.planner.memory import VariantMemory
-from pertoken.planner.service_state import ServiceState, VariantState
+from pertoken.planner.service_state import ServiceState, VariantState, load_of
 from pertoken.units import PER_CENT
 
 _CALIBRATED_BY = (
@@ -36,7 +36,7 @@ def estimate_variant(state: ServiceState, variant: VariantState, assessment: Ass
         return memory
     if assessment.grade < Grade.NORMAL or not variant.workload.settled:
         return memory
-    load = Load(shape.input_tokens, shape.output_tokens, shape.cached_share, shape.context)
+    load = load_of(shape, state.tuning.estimate)
     ready_at = {pod.key: pod.ready_at or state.now for pod in variant.living}
     calibration = memory.calibration
     independent = state.tuning.evidence.independent_pods
