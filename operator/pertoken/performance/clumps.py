@@ -8,9 +8,9 @@ Kleinrock, Queueing Systems I, 1975, ch. 5), and those that arrive within ``o s`
 
     P(late | o) = P(V + N(u o s, rate E[T^2] o s) > o (s - d))
 
-which has a closed form, averaged over the lengths of answers. Long answers see the mean, short ones the clump. A router
-that sends prompts to the least loaded replica keeps them apart, one that sends them at random does not: the chance to
-find work behind one's own prompt is taken between the two (`SUSTAINED.behind`).
+which has a closed form, averaged over the lengths of answers. Long answers see the mean, short ones the clump. That
+holds for arrivals at random. A router that sends each prompt to the least loaded replica keeps them apart, so how much
+of it is true of a deployment is learnt: answers that were late over those that this says would be (`Clumping`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from math import erfc, exp, log, sqrt
 from typing import Final
 
 from pertoken.frozen import dataclass
-from pertoken.performance.tuning import SUSTAINED
+from pertoken.performance.tuning import CLUMPS, Clumps
 
 # Midpoints of five equal parts of a standard normal variable.
 FIFTHS: Final = (-1.2816, -0.5244, 0.0, 0.5244, 1.2816)
@@ -44,6 +44,32 @@ class Spread:
         """Work the answers out once."""
         sigma = sqrt(log(1.0 + self.answer))
         object.__setattr__(self, "answers", tuple(exp(sigma * z - sigma * sigma / 2.0) for z in FIFTHS))
+
+
+@dataclass(frozen=True, slots=True)
+class Clumping:
+    """What is known of how prompts meet on a deployment's replicas; the further back, the less it counts.
+
+    Attributes:
+        late: answers beyond their time per output token.
+        modelled: answers that would have been, had prompts arrived at random.
+        at: when the newest were counted, seconds since the epoch.
+    """
+
+    late: float = 0.0
+    modelled: float = 0.0
+    at: float = 0.0
+
+    def share(self, tuning: Clumps = CLUMPS) -> float:
+        """Of what arrivals at random would hold up, at most 1."""
+        late = self.late + tuning.prior * tuning.prior_answers
+        return min(late / (self.modelled + tuning.prior_answers), 1.0)
+
+
+def counted(known: Clumping, late: float, modelled: float, now: float, tuning: Clumps = CLUMPS) -> Clumping:
+    """What is known after some more answers, `late` of them, where `modelled` would have been."""
+    kept = 2.0 ** (-max(0.0, now - known.at) / tuning.half_life) if known.at else 0.0
+    return Clumping(known.late * kept + late, known.modelled * kept + modelled, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +114,7 @@ def late_share(prefills: Prefills, steps: tuple[float, ...], decode: float, obje
         shift = deviation / behind
         exponent = shift * shift / 2.0 - room / behind
         waited = exp(exponent) * _above(shift - room / deviation) if exponent < CERTAIN else 1.0
-        met = SUSTAINED.behind * used
-        late += (1.0 - met) * clump + met * min(clump + waited, 1.0)
+        late += (1.0 - used) * clump + used * min(clump + waited, 1.0)
     return late / len(steps)
 
 

@@ -28,7 +28,7 @@ from pertoken.performance.step_time import (
     marginal_prefill_time,
     mean_decode_step,
 )
-from pertoken.performance.tuning import SUSTAINED
+from pertoken.performance.tuning import CLUMPS, SUSTAINED
 
 OUTPUT_CV2: Final = 0.5  # squared coefficient of variation of output lengths where second moments are not known
 PERSISTENCE: Final = 0.86  # of batch fluctuations (M/G/inf) in a mean over one request's lifetime: sqrt(2/e)
@@ -143,6 +143,7 @@ class OperatingPoint:
         ttft, ttft_tail: seconds.
         prefill_share: of the engine's time.
         prompt_load: share of the steps' room that prompts fill; none can be added beyond 1.
+        late: share of answers that prompts would hold up beyond the objective, did they arrive at random.
     """
 
     rate: float
@@ -153,6 +154,7 @@ class OperatingPoint:
     ttft_tail: float
     prefill_share: float
     prompt_load: float = 0.0
+    late: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +191,14 @@ class Engine:
     Attributes:
         cap: `max_num_seqs`; None when nothing limits the batch.
         kv_capacity: tokens, from the engine's own metric where there is one; None for the modelled one.
+        clumping: how much of what prompts at random would hold up is true here (`pertoken.performance.clumps`).
     """
 
     model: EngineModel
     gains: Gains = NO_GAINS
     cap: int | None = None
     kv_capacity: float | None = None
+    clumping: float = 1.0
 
     @property
     def kv_tokens(self) -> float:
@@ -209,7 +213,8 @@ class Engine:
             round(self.gains.ttft_offset, SUSTAINED.offset_places),
         )
         capacity = None if self.kv_capacity is None else float(round(self.kv_capacity))
-        return replace(self, gains=gains, kv_capacity=capacity)
+        clumping = round(self.clumping * CLUMPS.share_steps) / CLUMPS.share_steps
+        return replace(self, gains=gains, kv_capacity=capacity, clumping=clumping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,14 +282,21 @@ class _AtBatch:
         return share_late(steps, objective, self.rate, load.computed_tokens, gap) > self.targets.miss
 
     def late(self, first: Prompts) -> float:
-        """Share of answers that prompts hold up beyond the objective; none where full steps keep it."""
-        objective, spread = self.targets.inter_token, self.load.spread
-        if objective is None or spread is None or first.steps <= 0:
-            return 0.0
-        if self.decode + self.prefill / first.steps <= objective:
+        """Share of answers that prompts at random hold up; none where full steps keep the objective.
+
+        Prompts shorter than a step join each other's: they come in no clumps.
+        """
+        objective, spread, clumps = self.targets.inter_token, self.load.spread, first.whole
+        if (
+            objective is None
+            or spread is None
+            or clumps <= 0.0
+            or self.decode + self.prefill / first.steps <= objective
+        ):
             return 0.0
         answers = tuple(self.load.steps * part for part in spread.answers)
-        return late_share(Prefills(first.rate, self.prefill, self.prefill_spread), answers, self.decode, objective)
+        prefills = Prefills(first.rate, self.prefill, self.prefill_spread)
+        return clumps * late_share(prefills, answers, self.decode, objective)
 
     @property
     def broken(self) -> str:
@@ -296,7 +308,7 @@ class _AtBatch:
             return "stall"
         rate = self.rate
         first = self.prompts(rate)
-        if self.late(first) > 1.0 - targets.percentile / 100.0:
+        if self.engine.clumping * self.late(first) > 1.0 - targets.percentile / 100.0:
             return "inter-token"
         if targets.ttft is not None and self.ttft_tail(first) > targets.ttft:
             return "ttft"
@@ -316,6 +328,7 @@ class _AtBatch:
             ttft_tail=self.ttft_tail(first),
             prefill_share=rate * self.prefill,
             prompt_load=first.load,
+            late=self.late(first),
         )
 
 

@@ -26,11 +26,6 @@ class Sustained:
     most_prompt_load: float = number(0.95, "of the steps' room for prompts", "guess: at 1 none can be added")
     least_batch: float = number(0.05, "sequences", "guess: a replica that is all but idle")
     largest_batch: float = number(1024.0, "sequences", "convention: vLLM's largest default of max_num_seqs")
-    behind: float = number(
-        0.5,
-        "of the prefill share: chance to find work behind one's own prompt",
-        "guess: 1 behind a router by chance, next to 0 behind one by least load",
-    )
     gain_steps: int = number(200, "steps of a gain of 1", "guess: half a percent, so that noise decides nothing")
     offset_places: int = number(2, "decimal places of seconds", "guess: the same for the offset of the first token")
     grid: float = number(1.02, "ratio of neighbouring lengths", "guess: 2 %, so that small drifts decide nothing")
@@ -63,5 +58,18 @@ class Calibrating:
     most_offset: float = number(2.0, "s", "guess: more is a queue that nobody tells of")
 
 
+@dataclass(frozen=True, slots=True)
+class Clumps:
+    """How far answers are held up by prompts that come in a clump."""
+
+    prior: float = number(
+        0.3, "of what arrivals at random hold up", "guess: between routers by chance (1) and by least load (next to 0)"
+    )
+    prior_answers: float = number(30.0, "late answers", "guess: so many outweigh the prior")
+    half_life: float = number(1800.0, "s", "guess: memory of late answers")
+    share_steps: int = number(20, "steps of a share of 1", "guess: 5 %, so that noise decides nothing")
+
+
+CLUMPS: Final = Clumps()
 SUSTAINED: Final = Sustained()
 CALIBRATING: Final = Calibrating()

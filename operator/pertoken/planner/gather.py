@@ -174,7 +174,8 @@ def _with_engine(state: VariantState, model: ModelSpec, memory: VariantMemory, m
         # By the catalog the weights would not fit, yet the engine runs: the model is not used for it.
         return state
     base = models.results.of(EngineModel.with_batched_tokens, base, state.batched_tokens)
-    engine = Engine(base, memory.calibration.gains, state.max_sequences, capacity)
+    clumping = memory.clumping.share()
+    engine = Engine(base, memory.calibration.gains, state.max_sequences, capacity, clumping)
     return replace(state, base_model=base, engine=engine.rounded())
 
 

@@ -12,6 +12,7 @@ from pertoken.forecast.error_budget import ErrorBudget
 from pertoken.forecast.slo_knee import SloKnee
 from pertoken.frozen import dataclass, replace
 from pertoken.performance.calibrate import Calibration
+from pertoken.performance.clumps import Clumping
 from pertoken.raw.codec import CodecError, decode, encode
 
 GATEWAY: Final = "gateway queue"  # in `ServiceMemory.told`, beside the names of needs
@@ -130,6 +131,7 @@ class VariantMemory:
         delivered: what replicas with a growing queue deliver; the model is not believed beyond it.
         absent_since: since when replicas that are asked for have no pods although nothing is starting; None if all do.
         cap_proof: that engines keep to their cap, or that they do not; None while neither was seen.
+        clumping: how far prompts hold answers up.
     """
 
     recommendations: tuple[PastRecommendation, ...] = ()
@@ -148,7 +150,8 @@ class VariantMemory:
     delivered: Delivered | None = None
     absent_since: float | None = None
     cap_proof: CapProof | None = None
-    blocked_chunk: int | None = None  # last: what is saved is read by position
+    blocked_chunk: int | None = None
+    clumping: Clumping = Clumping()  # last: what is saved is read by position
 
 
 @dataclass(frozen=True, slots=True)

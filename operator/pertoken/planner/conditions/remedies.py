@@ -109,7 +109,9 @@ def _by_quantization(replica: Replica, catalog: Catalog) -> str:
     for quantization in NARROWER:
         if quantization != replica.quantization:
             other = engine_model(model, gpu, replica.parallelism, quantization)
-            if _fitting(other.kv_capacity, replica) and _meets(replica, Engine(other, replica.engine.gains)):
+            if _fitting(other.kv_capacity, replica) and _meets(
+                replica, replace(replica.engine, model=other, cap=None, kv_capacity=None)
+            ):
                 return f"weights in {quantization}"
     return ""
 
@@ -142,7 +144,9 @@ def _by_model(replica: Replica, catalog: Catalog) -> str:
     placed = Placed(gpu, replica.parallelism, replica.quantization)
     for lighter in lighter_models(model, placed, catalog.models):
         other = placed.engine_model(lighter)
-        if _fitting(other.kv_capacity, replica) and _meets(replica, Engine(other, replica.engine.gains)):
+        if _fitting(other.kv_capacity, replica) and _meets(
+            replica, replace(replica.engine, model=other, cap=None, kv_capacity=None)
+        ):
             return f"a model as small as {lighter.id} ({other.weights_gib:.0f} GiB of weights)"
     return ""
 

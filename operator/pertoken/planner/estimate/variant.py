@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pertoken.domain.metrics import PodMetrics, Readings
-from pertoken.domain.signal import LatencyKind, Signal
+from pertoken.domain.signal import Histogram, LatencyKind, Signal
 from pertoken.forecast.demand import blend
 from pertoken.frozen import replace
 from pertoken.performance.calibrate import Observation
 from pertoken.performance.calibrate import learn as calibrate
-from pertoken.performance.histogram import quantile
+from pertoken.performance.clumps import counted
+from pertoken.performance.histogram import quantile, share_within
 from pertoken.performance.steady import Load, at_batch
 from pertoken.performance.tuning import CALIBRATING
 from pertoken.planner.assessment import Assessment, Grade
@@ -96,12 +97,14 @@ def _tail(state: ServiceState, variant: VariantState, memory: VariantMemory, loa
     batch = variant.batch
     if variant.engine is None or not variant.measured or batch is None or batch < CALIBRATING.least_batch:
         return memory
-    modelled = at_batch(variant.engine, load, batch, state.targets).inter_token_tail
+    point = at_batch(variant.engine, load, batch, state.targets)
+    modelled = point.inter_token_tail
     histogram = merged(variant.warmed_up, LatencyKind.TIME_PER_OUTPUT_TOKEN)
     if histogram is None or modelled <= 0:
         return memory
     if histogram.cumulative[-1] * state.window < state.tuning.evidence.enough_requests:
         return memory
+    memory = _clumping(state, memory, histogram, point.late)
     bounds = quantile(histogram, state.targets.percentile / PER_CENT)
     if bounds is None:
         return memory
@@ -110,6 +113,19 @@ def _tail(state: ServiceState, variant: VariantState, memory: VariantMemory, loa
     newest = min(max(nearest / modelled, tuning.least_tail), tuning.most_tail)
     tail = memory.tail_inter_token
     return replace(memory, tail_inter_token=blend(tail, newest, state.settings.cycle_seconds / tuning.tail_seconds))
+
+
+def _clumping(state: ServiceState, memory: VariantMemory, histogram: Histogram, modelled: float) -> VariantMemory:
+    """Late answers of this cycle beside those that arrivals at random would have held up."""
+    objective = state.targets.inter_token
+    if objective is None or modelled <= 0.0:
+        return memory
+    low, high = share_within(histogram, objective)
+    if high - low > state.tuning.evidence.sure_share:
+        return memory
+    answers = histogram.cumulative[-1] * state.settings.cycle_seconds
+    late = answers * (1.0 - (low + high) / 2.0)
+    return replace(memory, clumping=counted(memory.clumping, late, answers * modelled, state.now))
 
 
 def _start_seconds(state: ServiceState, variant: VariantState) -> float | None:
