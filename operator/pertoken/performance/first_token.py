@@ -68,11 +68,6 @@ class Prompts:
         object.__setattr__(self, "visits", alone + busy * (max(1, ceil(steps)) - alone))
 
     @property
-    def whole(self) -> float:
-        """0 where a prompt joins a step with others, 1 where it fills steps of its own."""
-        return min(max(2.0 * self.steps - 1.0, 0.0), 1.0)
-
-    @property
     def own(self) -> float:
         """Seconds from the first step that computes the prompt to its first token."""
         return self.prefill + self.visits * self.decode
@@ -80,7 +75,7 @@ class Prompts:
     @property
     def mean(self) -> float:
         """Mean time to first token, seconds."""
-        whole = self.whole
+        whole = min(max(2.0 * self.steps - 1.0, 0.0), 1.0)  # 0: joins a step with others, 1: fills steps of its own
         queue = whole * self._queue() if whole > 0.0 else 0.0
         return self.own + queue + ((1.0 - whole) * self._joined() if whole < 1.0 else 0.0)
 

@@ -286,7 +286,8 @@ class _AtBatch:
 
         Prompts shorter than a step join each other's: they come in no clumps.
         """
-        objective, spread, clumps = self.targets.inter_token, self.load.spread, first.whole
+        objective, spread = self.targets.inter_token, self.load.spread
+        clumps = min(max((first.steps - CLUMPS.joined) / (CLUMPS.alone - CLUMPS.joined), 0.0), 1.0)
         if (
             objective is None
             or spread is None

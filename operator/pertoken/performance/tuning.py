@@ -67,6 +67,8 @@ class Clumps:
     )
     prior_answers: float = number(30.0, "late answers", "guess: so many outweigh the prior")
     half_life: float = number(1800.0, "s", "guess: memory of late answers")
+    joined: float = number(0.75, "steps per prompt", "guess: shorter prompts join steps with others, in no clumps")
+    alone: float = number(1.25, "steps per prompt", "guess: longer ones fill steps of their own")
     share_steps: int = number(20, "steps of a share of 1", "guess: 5 %, so that noise decides nothing")
 
 
