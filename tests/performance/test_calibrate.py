@@ -7,7 +7,7 @@ from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
 from pertoken.performance.calibrate import Calibration, Observation, for_key, learn
 from pertoken.performance.steady import Engine, Load, at_batch
-from pertoken.performance.step_time import Gains, engine_model
+from pertoken.performance.step_time import Gains, engine_model, marginal_prefill_time
 
 LOAD = Load(1000, 200)
 MODEL = engine_model(SHIPPED.model("meta-llama/Llama-3.1-8B"), SHIPPED.gpu("a100-sxm-80gb"), Parallelism())
@@ -119,3 +119,25 @@ def test_a_gpu_that_nothing_was_measured_on_has_a_wide_prior():
     outlier = [learn(learnt, replace(MODEL, measured=measured), observe(9.0), 864_000.0) for measured in (True, False)]
     assert [state.variance_decode for state in outlier] == [0.25**2, 0.5**2]
     assert for_key(unknown, "a") is unknown
+
+
+@pytest.mark.parametrize("wait", [0.0, 1.0])
+def test_the_wait_for_other_prompts_is_no_offset_of_a_first_token(wait):
+    load = Load(13_000, 150)
+    model = MODEL.with_batched_tokens(8192)
+    engine = Engine(model)
+    point, seen = at_batch(engine, load, 6.0), at_batch(engine, load, 7.0)
+    observed = Observation(
+        step_seconds=seen.inter_token,
+        batch=6.0,
+        request_rate=point.rate,
+        load=load,
+        tokens=5000.0,
+        ttft_seconds=seen.ttft + wait,
+    )
+    state = Calibration()
+    for index in range(60):
+        state = learn(state, model, observed, 1000.0 + 15.0 * index)
+
+    assert point.ttft > 1.5 * marginal_prefill_time(model, 13_000, 6.0)
+    assert state.ttft_offset == pytest.approx(wait, abs=0.2)

@@ -59,6 +59,7 @@ GROUPS = {
     "accounting": accounting.TUNING,
     "sustained": performance.SUSTAINED,
     "calibrating": performance.CALIBRATING,
+    "clumps": performance.CLUMPS,
     "purchasing": purchasing.TUNING,
     "history": capacity.HISTORY,
     "demand": capacity.DEMAND,
