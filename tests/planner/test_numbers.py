@@ -33,6 +33,7 @@ ALLOWED = {
     ("capacity/exports/patch.py", "MEDIAN"): "per cent, by definition",
     ("capacity/forecast/days.py", "DAYS_PER_WEEK"): "of the calendar",
     ("capacity/forecast/misses.py", "LEVELS"): "a grid to interpolate on",
+    ("capacity/forecast/misses.py", "_TAPER"): "from the median to the outer tenths, by definition",
     ("capacity/forecast/models.py", "_DAILY"): "four weeks, by the model's name",
     ("capacity/forecast/outlook.py", "MEDIAN"): "per cent, by definition",
     ("capacity/forecast/outlook.py", "P90"): "per cent, by definition",

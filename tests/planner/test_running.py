@@ -193,7 +193,7 @@ def test_what_kubernetes_refuses_to_one_variant_goes_to_the_next():
         fleet.run(120)
     refuse(refused, "cheap")
     for fleet in (free, refused):
-        fleet.rates = {"cheap": 20.0, "dear": 20.0}
+        fleet.rates = {"cheap": 24.0, "dear": 24.0}
         fleet.run(300)
 
     assert free.replicas("cheap") > 2

@@ -14,10 +14,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pertoken.performance.first_token import LEAST_ROOM
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
-LEAST_ROOM = 256.0  # tokens per step left to prompts
 FOREVER = np.inf
 
 
