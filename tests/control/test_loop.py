@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 from cycling import Cycling, eventually
 from watched import filled
 
 from pertoken.control.history import History
+from pertoken.control.inventory import Inventory
 from pertoken.control.loop import PlanningLoop
 from pertoken.control.report import Report
 from pertoken.control.waker import Waker
@@ -88,12 +90,11 @@ async def test_a_cycle_comes_with_its_interval_and_when_it_is_asked_for(running)
 
 
 async def test_a_cycle_that_fails_is_told_and_the_next_one_starts_afresh(running):
-    running.cycling.source.fault = RuntimeError("a fault")
-    loop = running.start(interval=0.0)
-    await running.until(lambda: running.told.wrong)
-    assert running.told.wrong[0] == "RuntimeError: a fault"
-    assert loop.age_seconds() is None
-    running.cycling.source.fault = None
+    with patch.object(Inventory, "snapshot", side_effect=RuntimeError("a fault")):
+        loop = running.start(interval=0.0)
+        await running.until(lambda: running.told.wrong)
+        assert running.told.wrong[0] == "RuntimeError: a fault"
+        assert loop.age_seconds() is None
     await running.until(lambda: running.told.ok)
 
 
