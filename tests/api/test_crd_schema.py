@@ -66,9 +66,9 @@ def test_names_and_columns():
     assert version["subresources"] == {"status": {}}
     columns = [(column["name"], column.get("priority", 0)) for column in version["additionalPrinterColumns"]]
     assert [name for name, priority in columns if priority == 0] == [
-        *("Model", "Replicas", "Desired", "Batch", "USD/1M", "Index", "GPU%", "Ready", "Paused", "Age"),
+        *("Model", "Replicas", "Desired", "Batch", "USD/1M", "Index", "GPU%", "Ready", "Age"),
     ]
-    assert [name for name, priority in columns if priority == 1] == ["Reason"]
+    assert [name for name, priority in columns if priority == 1] == ["Paused", "Reason"]
     assert crd(ACCELERATOR_POOL)["spec"]["scope"] == "Cluster"
 
 

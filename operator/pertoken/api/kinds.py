@@ -60,7 +60,12 @@ INFERENCE_SERVICE = Kind(
         Column("Index", ".status.costIndex", description="Bill / tokens at the price list; target: at most 1"),
         Column("GPU%", ".status.gpuUtilization", description="Mean GPU utilization"),
         Column("Ready", '.status.conditions[?(@.type=="Ready")].status', description="Summary of all conditions"),
-        Column("Paused", '.status.conditions[?(@.type=="Paused")].status', description="pertoken keeps its hands off"),
+        Column(
+            "Paused",
+            '.status.conditions[?(@.type=="Paused")].status',
+            priority=1,
+            description="pertoken keeps its hands off",
+        ),
         Column("Reason", ".status.reason", priority=1, description="Headline of the last decision"),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
