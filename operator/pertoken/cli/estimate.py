@@ -35,10 +35,10 @@ from pertoken.cli.rendering import RowsOutput, plain_figure, print_data, refuse
 from pertoken.units import AmountError, parse_amount
 
 LABELS = {
-    "prefill_ms": "one prompt alone (kernels)",
-    "decode_step_ms": "one decode step (kernels)",
-    "ttft_ms": "time to first token, closed loop",
-    "itl_ms": "inter-token latency, closed loop",
+    "prefill_ms": "one prompt alone (kernels), ms",
+    "decode_step_ms": "one decode step (kernels), ms",
+    "ttft_ms": "time to first token, closed loop, ms",
+    "itl_ms": "inter-token latency, closed loop, ms",
     "tokens_per_second_per_gpu": "output tokens/s per GPU",
     "kv_capacity_tokens": "KV cache, tokens",
     "max_sequences": "sequences that fit",
@@ -256,7 +256,7 @@ def _print_one(row: Mapping[str, str], answer: Mapping[str, Any], context: Conte
     )
     for name, label in LABELS.items():
         if answer[name] is not None:
-            print(f"  {label:<34} {plain_figure(float(answer[name])):>14}")
+            print(f"  {label:<37} {plain_figure(float(answer[name])):>14}")
     if answer["error"]:
         print(f"  {answer['error']}")
     print(f"  price: {context.prices.source(deployment.gpu.id)}")
