@@ -281,6 +281,11 @@ class _AtBatch:
         gap = self.decode + self.batch * self.prefill / load.steps
         return share_late(steps, objective, self.rate, load.computed_tokens, gap) > self.targets.miss
 
+    @property
+    def held_up(self) -> float:
+        """Time per output token of the mean answer while one prompt is computed, seconds."""
+        return self.decode + self.prefill / self.load.steps
+
     def late(self, first: Prompts) -> float:
         """Share of answers that prompts at random hold up; none where full steps keep the objective.
 
@@ -419,7 +424,7 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
     alone = _AtBatch(engine, load, SUSTAINED.least_batch, targets)
     broken = alone.broken
     if broken == "inter-token" and targets.inter_token is not None:
-        return Unreachable(broken, alone.inter_token_tail, targets.inter_token)
+        return Unreachable(broken, max(alone.inter_token_tail, alone.held_up), targets.inter_token)
     if broken == "stall" and targets.stall is not None:
         return Unreachable(broken, alone.decode_high, targets.stall)
     if broken == "ttft" and targets.ttft is not None:

@@ -19,6 +19,7 @@ from pertoken.frozen import dataclass, replace
 from pertoken.performance.coefficients import engine_model
 from pertoken.performance.lighter import Placed, lighter_models
 from pertoken.performance.steady import Engine, Load, Sustainable, Targets, sustainable_rate
+from pertoken.performance.step_time import EngineModel
 from pertoken.planner.tuning import Answers
 from pertoken.units import MILLISECONDS, PLACES, TINY
 
@@ -109,9 +110,7 @@ def _by_quantization(replica: Replica, catalog: Catalog) -> str:
     for quantization in NARROWER:
         if quantization != replica.quantization:
             other = engine_model(model, gpu, replica.parallelism, quantization)
-            if _fitting(other.kv_capacity, replica) and _meets(
-                replica, replace(replica.engine, model=other, cap=None, kv_capacity=None)
-            ):
+            if _fitting(other.kv_capacity, replica) and _meets(replica, _engine_of(other, replica)):
                 return f"weights in {quantization}"
     return ""
 
@@ -144,11 +143,14 @@ def _by_model(replica: Replica, catalog: Catalog) -> str:
     placed = Placed(gpu, replica.parallelism, replica.quantization)
     for lighter in lighter_models(model, placed, catalog.models):
         other = placed.engine_model(lighter)
-        if _fitting(other.kv_capacity, replica) and _meets(
-            replica, replace(replica.engine, model=other, cap=None, kv_capacity=None)
-        ):
+        if _fitting(other.kv_capacity, replica) and _meets(replica, _engine_of(other, replica)):
             return f"a model as small as {lighter.id} ({other.weights_gib:.0f} GiB of weights)"
     return ""
+
+
+def _engine_of(model: EngineModel, replica: Replica) -> Engine:
+    """Another model, or its weights otherwise, with what was learnt here; its cap and KV cache are its own."""
+    return replace(replica.engine, model=model, cap=None, kv_capacity=None)
 
 
 def _fitting(kv_capacity: float, replica: Replica) -> bool:
