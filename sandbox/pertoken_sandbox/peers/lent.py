@@ -28,13 +28,12 @@ from pertoken_sandbox.peers import keda, live
 from pertoken_sandbox.peers.live import LiveRun
 from pertoken_sandbox.peers.live_tables import side_by_side, trajectories
 from pertoken_sandbox.peers.setting import (
-    COOLDOWN_SECONDS,
     LEAST,
     MOST,
-    POLLING_SECONDS,
     WORKLOAD,
     demo_setting,
     example,
+    scaled_by,
 )
 from pertoken_sandbox.pki import Authority, CertificateSubject
 from pertoken_sandbox.processes import ProcessFailed, free_ports
@@ -130,21 +129,11 @@ def scaled_object(port: int, tolerance: str | None) -> dict[str, Any]:
         "metadata": {"scalerAddress": f"localhost:{port}", "service": SERVICE},
         "authenticationRef": {"name": "pertoken"},
     }
-    return {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {"name": WORKLOAD, "namespace": NAMESPACE},
-        "spec": {
-            "scaleTargetRef": {"name": WORKLOAD},
-            "minReplicaCount": LEAST,
-            "maxReplicaCount": MOST,
-            "pollingInterval": POLLING_SECONDS,
-            "cooldownPeriod": COOLDOWN_SECONDS,
-            "fallback": {"failureThreshold": 3, "replicas": FALLBACK, "behavior": "currentReplicasIfHigher"},
-            "triggers": [trigger],
-            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}},
-        },
-    }
+    return scaled_by(
+        trigger,
+        fallback={"failureThreshold": 3, "replicas": FALLBACK, "behavior": "currentReplicasIfHigher"},
+        advanced={"horizontalPodAutoscalerConfig": {"behavior": behavior}},
+    )
 
 
 @app.command()

@@ -6,6 +6,7 @@ HPA controller's sync period and downscale window, KEDA's polling and cooldown. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
@@ -104,6 +105,11 @@ def scaled_object(prometheus_url: str) -> dict[str, Any]:
             "threshold": str(WAITING_TARGET),
         },
     }
+    return scaled_by(trigger)
+
+
+def scaled_by(trigger: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A ScaledObject of the workload; `more` goes into its spec."""
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -115,5 +121,6 @@ def scaled_object(prometheus_url: str) -> dict[str, Any]:
             "pollingInterval": POLLING_SECONDS,
             "cooldownPeriod": COOLDOWN_SECONDS,
             "triggers": [trigger],
+            **more,
         },
     }
