@@ -31,6 +31,7 @@ from pertoken.control.rate_limiter import RateLimiter
 from pertoken.control.recording.recorder import SEGMENTS, Recorder, most_segments
 from pertoken.control.report import Reporter
 from pertoken.control.report_queue import ReportQueue
+from pertoken.control.routes import Router
 from pertoken.control.state import StateStore
 from pertoken.control.sync import KindNotServed, Sync
 from pertoken.control.tasks import Part, run_together
@@ -91,6 +92,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         keeper=Keeper(reader, writer, clock, observer.catalog, settings.read_only, settings.resync_seconds),
         actuator=Actuator(writer, clock, settings.read_only),
         store=StateStore(reader, writer, clock, settings.operator_namespace),
+        router=Router(reader, writer, clock, settings.read_only),
     )
     limiter = RateLimiter(STATUS_WRITES_PER_SECOND, STATUS_WRITES_PER_SECOND, clock)
     reports = ReportQueue(Reporter(teller, clock, limiter, settings.status_seconds), report_fence, clock, (metrics,))

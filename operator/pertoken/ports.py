@@ -147,6 +147,13 @@ class ClusterWriter(Protocol):
         """Post an Event (events.k8s.io/v1)."""
 
 
+class ObjectPatcher(Protocol):
+    """Changes single fields of users' objects. Raises AdapterError, Withheld where this process may not write."""
+
+    def patch(self, target: WorkloadRef, operations: Sequence[Json], field_manager: str) -> None:
+        """JSON patch of one object; Refused when one of its ``test`` operations does not hold."""
+
+
 class Leadership(Protocol):
     """Whether this process may write."""
 

@@ -5,8 +5,15 @@
   resources: [inferenceservices]
   verbs: [get, list, watch]
 - apiGroups: [serving.pertoken.dev]
-  resources: [inferenceservices/status]
+  resources: [modelroutes]
+  verbs: [get, list]
+- apiGroups: [serving.pertoken.dev]
+  resources: [inferenceservices/status, modelroutes/status]
   verbs: [patch]
+# HTTPRoutes that a ModelRoute names.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get{{ if not .Values.readOnly }}, patch{{ end }}]
 # What runs where, and who else scales it.
 - apiGroups: [""]
   resources: [pods]

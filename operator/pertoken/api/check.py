@@ -10,7 +10,8 @@ from typing import Any, Final
 from pertoken.api.capacityplan import AcceptedPlan, translate_plan
 from pertoken.api.contradictions import argument_errors, impossible_objectives
 from pertoken.api.errors import FieldError, Rejected, nearest
-from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS
+from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS, MODEL_ROUTE
+from pertoken.api.modelroute import AcceptedRoute, translate_route
 from pertoken.api.serving import read_serving
 from pertoken.api.source import Document, NotYaml, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
@@ -21,17 +22,18 @@ from pertoken.catalog.architecture import Incomplete, read_facts
 from pertoken.catalog.lookup import HIDDEN_QUANTIZATION, Catalog, Unknown, hides_quantization
 from pertoken.catalog.models import Model
 from pertoken.domain.pool import PoolSpec
+from pertoken.domain.route import RouteSpec
 from pertoken.domain.service import ModelSpec, ServiceSpec
 from pertoken.raw.values import shown, whole_number
 
 # Stands in for a pool that is not in the files: nothing is known of its nodes and resource.
 _UNKNOWN_POOL: Final = PoolSpec(name="", accelerator="", resource_name="")
-_TRANSLATORS: Final[
-    Mapping[str, Callable[[Mapping[str, Any]], AcceptedService | AcceptedPool | AcceptedPlan | Rejected]]
-] = {
+Accepted = AcceptedService | AcceptedPool | AcceptedPlan | AcceptedRoute
+_TRANSLATORS: Final[Mapping[str, Callable[[Mapping[str, Any]], Accepted | Rejected]]] = {
     INFERENCE_SERVICE.kind: translate_service,
     ACCELERATOR_POOL.kind: translate_pool,
     CAPACITY_PLAN.kind: translate_plan,
+    MODEL_ROUTE.kind: translate_route,
 }
 
 
@@ -73,6 +75,7 @@ class Checked:
     pools: tuple[AcceptedPool, ...]
     plans: tuple[AcceptedPlan, ...] = ()
     others: tuple[Mapping[str, Any], ...] = ()
+    routes: tuple[AcceptedRoute, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -86,6 +89,7 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
     services: list[tuple[Document, AcceptedService]] = []
     pools: list[tuple[Document, AcceptedPool]] = []
     plans: list[tuple[Document, AcceptedPlan]] = []
+    routes: list[tuple[Document, AcceptedRoute]] = []
     others: list[Mapping[str, Any]] = []
     for document in (each for file, text in sources.items() for each in read_documents(file, text)):
         if isinstance(document, NotYaml):
@@ -98,17 +102,12 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
             pools.append((document, accepted))
         elif isinstance(accepted, AcceptedPlan):
             plans.append((document, accepted))
+        elif isinstance(accepted, AcceptedRoute):
+            routes.append((document, accepted))
         elif not _ours(document.obj):
             others.append(document.obj)
-    for pool_document, pool in pools:
-        findings += _pool_findings(pool_document, pool, catalog)
-    for service_document, service in services:
-        findings += _model_findings(service_document, service.spec.model, catalog)
-        findings += _contradictions(service_document, service, [pool.spec for _, pool in pools], catalog)
-        findings += _service_findings(service_document, service, [pool.spec for _, pool in pools])
-    for plan_document, plan in plans:
-        findings += _plan_findings(plan_document, plan.spec, [pool.spec for _, pool in pools])
-    findings += _twice([document for document, _ in (*services, *pools, *plans)])
+    findings += _together(services, pools, plans, routes, catalog)
+    findings += _twice([document for document, _ in (*services, *pools, *plans, *routes)])
     order = {file: number for number, file in enumerate(sources)}
     findings.sort(key=lambda finding: (order[finding.file], finding.line, finding.field))
     return Checked(
@@ -117,10 +116,32 @@ def check(sources: Mapping[str, str], catalog: Catalog) -> Checked:
         tuple(accepted for _, accepted in pools),
         tuple(accepted for _, accepted in plans),
         tuple(others),
+        tuple(accepted for _, accepted in routes),
     )
 
 
-def _read(document: Document, findings: list[Finding]) -> AcceptedService | AcceptedPool | AcceptedPlan | None:
+def _together(
+    services: Sequence[tuple[Document, AcceptedService]],
+    pools: Sequence[tuple[Document, AcceptedPool]],
+    plans: Sequence[tuple[Document, AcceptedPlan]],
+    routes: Sequence[tuple[Document, AcceptedRoute]],
+    catalog: Catalog,
+) -> Iterator[Finding]:
+    """What is to be said of accepted objects beside each other."""
+    pool_specs = [pool.spec for _, pool in pools]
+    for pool_document, pool in pools:
+        yield from _pool_findings(pool_document, pool, catalog)
+    for service_document, service in services:
+        yield from _model_findings(service_document, service.spec.model, catalog)
+        yield from _contradictions(service_document, service, pool_specs, catalog)
+        yield from _service_findings(service_document, service, pool_specs)
+    for plan_document, plan in plans:
+        yield from _plan_findings(plan_document, plan.spec, pool_specs)
+    for route_document, route in routes:
+        yield from _route_findings(route_document, route.spec, [service.spec for _, service in services])
+
+
+def _read(document: Document, findings: list[Finding]) -> Accepted | None:
     findings += [_finding(document, error) for error in document.duplicates]
     wrong = _header_error(document.obj)
     if wrong is not None:
@@ -204,6 +225,28 @@ def _plan_findings(document: Document, plan: PlanSpec, pools: Sequence[PoolSpec]
                 yield _warning(document, where, str(offer.usd_per_gpu_hour), dear)
         if entry.spot is not None and entry.spot.usd_per_gpu_hour >= hourly:
             yield _warning(document, f"{path}.spot.pricePerGPUHour", str(entry.spot.usd_per_gpu_hour), dear)
+
+
+def _route_findings(document: Document, route: RouteSpec, services: Sequence[ServiceSpec]) -> Iterator[Finding]:
+    by_key = {service.key: service for service in services}
+    for index, tier in enumerate(route.tiers):
+        if tier.service is None:
+            continue
+        path, service = f"spec.tiers[{index}]", by_key.get(tier.service)
+        if service is None:
+            words = "an InferenceService of its namespace; the files hold none of this name"
+            yield _warning(document, f"{path}.service", tier.service.name, words)
+            continue
+        if route.served_name and service.model.served_name != route.served_name:
+            words = (
+                f"{tier.service.name} must answer to this name, but its model.servedName is {service.model.served_name}"
+            )
+            yield _finding(document, FieldError("spec.servedModelName", route.served_name, words))
+        names = [variant.name for variant in service.variants]
+        for place, backend in enumerate(tier.backends):
+            if backend.variant and backend.variant not in names:
+                words = f"a variant of {tier.service.name}: {', '.join(names)}"
+                yield _finding(document, FieldError(f"{path}.backends[{place}].variant", backend.variant, words))
 
 
 def _model_findings(document: Document, model: ModelSpec, catalog: Catalog) -> Iterator[Finding]:

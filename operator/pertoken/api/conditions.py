@@ -16,7 +16,7 @@ MAX_MESSAGE: Final = 1024
 
 
 class ConditionType(StrEnum):
-    """Every condition of an InferenceService, in the order in which they are shown."""
+    """Every condition of a kind, in the order in which they are shown."""
 
     READY = "Ready"
     ACCEPTED = "Accepted"
@@ -28,9 +28,20 @@ class ConditionType(StrEnum):
     WITHIN_LATENCY_TARGET = "WithinLatencyTarget"
     PAUSED = "Paused"
     CONFLICTED = "Conflicted"
+    PROGRAMMED = "Programmed"
+    DEGRADED = "Degraded"
 
 
-SERVICE_CONDITIONS: Final = tuple(ConditionType)
+ROUTE_CONDITIONS: Final = (
+    ConditionType.READY,
+    ConditionType.ACCEPTED,
+    ConditionType.PROGRAMMED,
+    ConditionType.DEGRADED,
+    ConditionType.WITHIN_COST_TARGET,
+)
+SERVICE_CONDITIONS: Final = tuple(
+    kind for kind in ConditionType if kind not in {ConditionType.PROGRAMMED, ConditionType.DEGRADED}
+)
 POOL_CONDITIONS: Final = (ConditionType.READY, ConditionType.ACCEPTED)
 
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS, Column, Kind
+from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS, MODEL_ROUTE, Column, Kind
 from pertoken.api.plan_rules import PLAN_RULES
+from pertoken.api.route_rules import ROUTE_RULES
 from pertoken.api.rules import POOL_RULES, SERVICE_RULES, Rule
 from pertoken.api.v1alpha1 import GROUP, VERSION
 from pertoken.api.v1alpha1.base import PRESERVE_UNKNOWN
@@ -20,6 +21,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     INFERENCE_SERVICE.kind: SERVICE_RULES,
     ACCELERATOR_POOL.kind: POOL_RULES,
     CAPACITY_PLAN.kind: PLAN_RULES,
+    MODEL_ROUTE.kind: ROUTE_RULES,
 }
 VALIDATIONS: Final = "x-kubernetes-validations"
 

@@ -10,6 +10,8 @@ from pertoken.api.v1alpha1.accelerator_pool import AcceleratorPoolSpec
 from pertoken.api.v1alpha1.capacity_plan import CapacityPlanSpec
 from pertoken.api.v1alpha1.capacity_plan_status import CapacityPlanStatus
 from pertoken.api.v1alpha1.inference_service import InferenceServiceSpec
+from pertoken.api.v1alpha1.model_route import ModelRouteSpec
+from pertoken.api.v1alpha1.model_route_status import ModelRouteStatus
 from pertoken.api.v1alpha1.status import AcceleratorPoolStatus, InferenceServiceStatus
 
 
@@ -127,4 +129,37 @@ CAPACITY_PLAN = Kind(
     ),
 )
 
-KINDS = (INFERENCE_SERVICE, ACCELERATOR_POOL, CAPACITY_PLAN)
+MODEL_ROUTE = Kind(
+    kind="ModelRoute",
+    plural="modelroutes",
+    singular="modelroute",
+    short="ptroute",
+    namespaced=True,
+    description=(
+        "ModelRoute splits traffic between models of different quality and price: pertoken sets the weights of an "
+        "HTTPRoute so that answers cost the least with their mean quality above a floor, within what the pools carry."
+    ),
+    spec=ModelRouteSpec,
+    status=ModelRouteStatus,
+    columns=(
+        Column("Split", ".status.split", description="Weights of the tiers now"),
+        Column("Quality", ".status.quality", description="Expected quality of an answer"),
+        Column("Floor", ".spec.qualityFloor", description="Least expected quality"),
+        Column("USD/1k", ".status.costPerThousandAnswers", description="Cost of 1,000 answers"),
+        Column("Req/s", ".status.requestsPerSecond", description="Demand of the route"),
+        Column(
+            "Programmed",
+            '.status.conditions[?(@.type=="Programmed")].status',
+            description="Whether the HTTPRoute has the weights",
+        ),
+        Column(
+            "Degraded",
+            '.status.conditions[?(@.type=="Degraded")].status',
+            description="Whether a tier cannot take what it should",
+        ),
+        Column("Reason", ".status.reason", priority=1, description="Why the weights are what they are"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+KINDS = (INFERENCE_SERVICE, ACCELERATOR_POOL, CAPACITY_PLAN, MODEL_ROUTE)

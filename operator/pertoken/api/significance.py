@@ -26,11 +26,13 @@ _EXACT: Final = frozenset(
         "placeable",
         "pending",
         "percentile",
+        "weight",
+        "targetWeight",
     }
 )
 # Texts with numbers in them: they change with the fields that they explain and need no write of their own.
 _IGNORED: Final = frozenset(
-    {"message", "batchMessage", "batchSummary", "summary", "calibration", "lastTransitionTime", "samples"}
+    {"message", "batchMessage", "batchSummary", "summary", "calibration", "lastTransitionTime", "samples", "split"}
 )
 
 

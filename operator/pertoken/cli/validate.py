@@ -53,7 +53,8 @@ def _print_lines(findings: list[Finding], checked: Checked) -> None:
     if all(finding.severity is not Severity.ERROR for finding in findings):
         services, pools = len(checked.services), len(checked.pools)
         plans = f", {len(checked.plans)} CapacityPlan{_s(len(checked.plans))}" if checked.plans else ""
-        print(f"valid: {services} InferenceService{_s(services)}, {pools} AcceleratorPool{_s(pools)}{plans}")
+        routes = f", {len(checked.routes)} ModelRoute{_s(len(checked.routes))}" if checked.routes else ""
+        print(f"valid: {services} InferenceService{_s(services)}, {pools} AcceleratorPool{_s(pools)}{plans}{routes}")
 
 
 def _s(count: int) -> str:

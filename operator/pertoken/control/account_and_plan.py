@@ -1,4 +1,8 @@
-"""The pure middle of a cycle: account, then plan. Operator, benchmark and tests drive the same two steps."""
+"""The pure middle of a cycle: account, plan, route. Operator, benchmark and tests drive the same steps.
+
+Routes come after the plan, whose prices and capacities they need; what a split will send to a service beyond its
+present traffic goes into the next plan as demand. So split and replicas are solved together, from cycle to cycle.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from pertoken.domain.world import World
 from pertoken.performance.results import Results
 from pertoken.planner.pipeline import plan as make_plan
 from pertoken.planner.tuning import TUNING, Tuning
+from pertoken.routing.stage import route, with_routes
 
 
 def _untimed(_phase: str) -> None:
@@ -40,9 +45,10 @@ def account_and_plan(
     Returns:
         The plan, and what the next cycle starts from.
     """
-    world = with_schedules(world, now)
+    world = with_routes(with_schedules(world, now), saved.routes)
     ledger, costs = account(world, saved.ledger, now)
     finished("account")
     plan, memory = make_plan(replace(world, costs=costs), saved.memory, now, tuning, results)
+    plan, routes = route(world, plan, saved.routes, now)
     finished("plan")
-    return plan, Saved(memory, with_token_work(ledger, plan))
+    return plan, Saved(memory, with_token_work(ledger, plan), routes)

@@ -13,6 +13,7 @@ from pertoken.control.fence import Fence
 from pertoken.control.inventory import Inventory, Snapshot
 from pertoken.control.observer import Observer
 from pertoken.control.owned import Keeper
+from pertoken.control.routes import RouteObject, Router, with_outcomes
 from pertoken.control.saved import NOTHING, Saved
 from pertoken.control.state import StateStore
 from pertoken.control.survey import Surveyed
@@ -33,6 +34,7 @@ class CycleResult:
         now: seconds since the epoch, for which it was planned.
         started_from, handed_on: what `account_and_plan` was given and what it returned, besides the plan.
         again: something was just made that the next cycle should look at soon.
+        routes: every ModelRoute; the decisions on them are in the plan.
     """
 
     term: int
@@ -46,6 +48,7 @@ class CycleResult:
     started_from: Saved
     handed_on: Saved
     again: bool = False
+    routes: tuple[RouteObject, ...] = ()
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ class Cycle:
         tuning: the numbers that decide.
         results: of the performance model, which the next cycle asks for again.
         saved: what the last cycle hands to the next one.
+        router: reads ModelRoutes and writes their weights; None where there are none.
     """
 
     clock: Clock
@@ -72,6 +76,7 @@ class Cycle:
     tuning: Tuning = TUNING
     saved: Saved = NOTHING
     results: Results = field(default_factory=Results)
+    router: Router | None = None
     _term: int | None = None
 
     @property
@@ -91,6 +96,9 @@ class Cycle:
         surveyed = await asyncio.to_thread(self.observer.survey, self.inventory.snapshot())
         surveyed = surveyed.without(await asyncio.to_thread(self.keeper.keep, surveyed))
         world = await asyncio.to_thread(self.observer.world, surveyed, metrics)
+        routes = () if self.router is None else await asyncio.to_thread(self.router.read)
+        if self.router is not None and routes:
+            world = replace(world, routes=await asyncio.to_thread(self.router.views, routes))
         now = self.clock.now()
         stopwatch.lap("observe")
 
@@ -104,6 +112,9 @@ class Cycle:
         # Act.
         outcomes = await asyncio.to_thread(self.actuator.carry_out, plan.actions, surveyed)
         self._assume(outcomes)
+        if self.router is not None and plan.routes:
+            written = await asyncio.to_thread(self.router.carry_out, plan.routes)
+            plan = replace(plan, routes=with_outcomes(plan.routes, written))
         stopwatch.lap("act")
 
         # Remember.
@@ -111,7 +122,9 @@ class Cycle:
         stopwatch.lap("remember")
         summary = _summary(number, plan, outcomes, stopwatch.phases)
         again = self.keeper.awaits(surveyed)
-        return CycleResult(term, now, surveyed, metrics, world, plan, outcomes, summary, before, handed_on, again)
+        return CycleResult(
+            term, now, surveyed, metrics, world, plan, outcomes, summary, before, handed_on, again, routes
+        )
 
     async def save(self) -> None:
         """Save at once what this term has learnt; nothing where the term is over, or never began."""
@@ -179,4 +192,5 @@ def _with_unplanned(saved: Saved, before: Saved, snapshot: Snapshot) -> Saved:
     return Saved(
         replace(saved.memory, services={**saved.memory.services, **kept}),
         replace(saved.ledger, services={**accounts, **saved.ledger.services}),
+        saved.routes,
     )

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pertoken.api.conditions import accepted, doubted, rejected
+from pertoken.api.route_status import refused_route_status, route_status
 from pertoken.api.significance import significant_change, urgent_change
 from pertoken.api.status import StatusContext, pool_status, rejected_status, service_status
 from pertoken.api.v1alpha1 import API_VERSION
 from pertoken.control.actuate import Outcome, Result, describe
 from pertoken.control.objects import PoolObject, Refusal, ServiceObject
 from pertoken.control.rate_limiter import RateLimiter
-from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, SetReplicas, Verdict
+from pertoken.control.routes import RouteObject
+from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, RouteDecision, SetReplicas, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.world import Rejection
 from pertoken.ports import AdapterError, Clock, ClusterWriter, EventNote, Json, NotFound, Withheld
@@ -34,6 +36,7 @@ class Subjects:
     services: tuple[ServiceObject, ...]
     pools: tuple[PoolObject, ...]
     refusals: Mapping[str, Refusal]
+    routes: tuple[RouteObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Reporter:
     _written: dict[str, _Written] = field(default_factory=dict)
 
     def report(self, report: Report) -> None:
-        """Statuses of all services and pools, and events for what was done."""
+        """Statuses of all services, pools and routes, and events for what was done."""
         subjects, plan = report.subjects, report.plan
         decisions = {decision.service: decision for decision in plan.decisions}
         figures = {pool.name: pool for pool in plan.pools}
@@ -95,6 +98,13 @@ class Reporter:
                 self._pool(pool, figures.get(pool.name), subjects.refusals.get(pool.uid), now)
             except Exception:
                 LOGGER.exception("pool %s: its status cannot be told", pool.name)
+        routed = {decision.route: decision for decision in plan.routes}
+        for route in subjects.routes:
+            living.add(route.uid)
+            try:
+                self._route(route, routed.get(route.key), now)
+            except Exception:
+                LOGGER.exception("ModelRoute %s: its status cannot be told", route.key)
         self._written = {uid: written for uid, written in self._written.items() if uid in living}
         by_key = {service.key: service for service in subjects.services}
         for outcome in report.outcomes:
@@ -113,6 +123,16 @@ class Reporter:
         context = StatusContext(now, self._previous(pool.uid, pool.status), pool.not_acted_on)
         status = pool_status(None if refusal else figures, condition, pool.generation, context)
         self._write(_pool_reference(pool), status, pool.uid, pool.status)
+
+    def _route(self, route: RouteObject, decision: RouteDecision | None, now: float) -> None:
+        context = StatusContext(now, self._previous(route.uid, route.status))
+        if route.spec is None:
+            status = refused_route_status(Reason.INVALID_SPEC, "; ".join(route.refusals), route.generation, context)
+        elif decision is not None:
+            status = route_status(decision, route.generation, context)
+        else:
+            return
+        self._write(_route_reference(route), status, route.uid, route.status)
 
     def _service(self, service: ServiceObject, decision: Decision | None, refusal: Refusal | None, now: float) -> None:
         before = self._previous(service.uid, service.status)
@@ -177,6 +197,16 @@ def _service_reference(service: ServiceObject) -> Json:
         "namespace": service.key.namespace,
         "name": service.key.name,
         "uid": service.uid,
+    }
+
+
+def _route_reference(route: RouteObject) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ModelRoute",
+        "namespace": route.key.namespace,
+        "name": route.key.name,
+        "uid": route.uid,
     }
 
 

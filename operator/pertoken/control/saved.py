@@ -1,4 +1,4 @@
-"""What one cycle hands to the next, and what survives restarts: the planner's memory and the ledger, as one value."""
+"""What one cycle hands to the next, and what survives restarts: planner memory, ledger and routes, as one value."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pertoken.accounting.ledger import Ledger
 from pertoken.planner import memory as memories
 from pertoken.planner.memory import Memory
 from pertoken.raw.codec import CodecError
+from pertoken.routing import memory as routes_memory
+from pertoken.routing.memory import Routes
 
 VERSION: Final = 3
 LEDGERS_IN_MEMORY: Final = 2  # the version before: the planner kept each service's account
@@ -17,10 +19,11 @@ LEDGERS_IN_MEMORY: Final = 2  # the version before: the planner kept each servic
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Planner memory and ledger of the same cycle."""
+    """Planner memory, ledger and what is remembered of the routes, of the same cycle."""
 
     memory: Memory = memories.EMPTY
     ledger: Ledger = ledgers.EMPTY
+    routes: Routes = routes_memory.EMPTY
 
 
 NOTHING: Final = Saved()
@@ -33,7 +36,8 @@ def shortened(saved: Saved, cycles: int) -> Saved:
 
 def to_json(saved: Saved) -> dict[str, Any]:
     """All of it as JSON data."""
-    return {"version": VERSION, "memory": memories.to_json(saved.memory), "ledger": ledgers.to_json(saved.ledger)}
+    data = {"version": VERSION, "memory": memories.to_json(saved.memory), "ledger": ledgers.to_json(saved.ledger)}
+    return {**data, "routes": routes_memory.to_json(saved.routes)} if saved.routes.routes else data
 
 
 def from_json(data: Any) -> Saved:
@@ -44,7 +48,8 @@ def from_json(data: Any) -> Saved:
     """
     version = data.get("version") if isinstance(data, dict) else None
     if version == VERSION:
-        return Saved(memories.from_json(data.get("memory")), ledgers.from_json(data.get("ledger")))
+        routes = routes_memory.from_json(data["routes"]) if "routes" in data else routes_memory.EMPTY
+        return Saved(memories.from_json(data.get("memory")), ledgers.from_json(data.get("ledger")), routes)
     if version == LEDGERS_IN_MEMORY:
         memory = memories.without_ledgers(data.get("memory"))
         return Saved(memories.from_json(memory), ledgers.from_planners_memory(data["memory"][0]))

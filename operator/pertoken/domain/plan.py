@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from enum import StrEnum
 
 from pertoken.domain.cost import NO_FIGURES, CostFigures, TokenWork
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.reasons import Reason
+from pertoken.domain.route import FrontierFigures, SetWeights, TierFigures
 from pertoken.domain.trace import Step
 from pertoken.frozen import dataclass
 from pertoken.units import PER_CENT
@@ -58,6 +60,9 @@ class VariantDecision:
         gpu_utilization: share in [0, 1], None without metrics.
         token_work: of a mean request at the operating point, None where no model knows the engine.
         unknown: why what the variant needs is not known, empty where it is; `desired` is then what is there.
+        requests_per_replica: requests per second that one replica is believed to carry within the objectives.
+        usd_per_hour: of one replica; None without a price.
+        most_replicas: that it can have now, pools and maximum considered; worked out only behind a route.
     """
 
     variant: str
@@ -80,6 +85,9 @@ class VariantDecision:
     calibration: CalibrationFigures = CalibrationFigures()
     token_work: TokenWork | None = None
     unknown: str = ""
+    requests_per_replica: float | None = None
+    usd_per_hour: float | None = None
+    most_replicas: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +248,36 @@ Action = SetReplicas | SetBatchCap | EvictPod | CompleteBatchCap
 
 
 @dataclass(frozen=True, slots=True)
+class RouteDecision:
+    """What a cycle decided on one route.
+
+    Attributes:
+        conditions: by type.
+        quality: expected at the weights; None where none are set.
+        usd_per_thousand: USD of 1,000 answers at the weights; None where it is not known.
+        requests: per second, demand of the route; None where it is not known.
+        not_carried: requests per second beyond what the tiers carry within the floor.
+        action: None where the weights stand, or are not to be written.
+    """
+
+    route: ServiceKey
+    reason: Reason
+    message: str
+    tiers: tuple[TierFigures, ...] = ()
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    quality: float | None = None
+    usd_per_thousand: float | None = None
+    requests: float | None = None
+    not_carried: float = 0.0
+    frontier: tuple[FrontierFigures, ...] = ()
+    action: SetWeights | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Outcome of one cycle: decisions for all services, actions in the order in which to carry them out."""
 
     decisions: tuple[Decision, ...]
     actions: tuple[Action, ...]
     pools: tuple[PoolFigures, ...] = ()
+    routes: tuple[RouteDecision, ...] = ()

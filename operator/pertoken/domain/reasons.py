@@ -115,6 +115,21 @@ class Reason(StrEnum):
     LATENCY_UNDECIDED = "LatencyUndecided"
     NO_LATENCY_TARGET = "NoLatencyTarget"
 
+    # Routes
+    PROGRAMMED = "Programmed"
+    WRITE_FAILED = "WriteFailed"
+    HTTP_ROUTE_NOT_FOUND = "HTTPRouteNotFound"
+    BACKENDS_MISSING = "BackendsMissing"
+    ALIAS_NOT_SERVED = "AliasNotServed"
+    SERVICE_TAKEN = "ServiceTaken"
+    AT_SPLIT = "AtSplit"
+    WEIGHTS_MOVING = "WeightsMoving"
+    DEMAND_UNKNOWN = "DemandUnknown"
+    NOT_DEGRADED = "NotDegraded"
+    TIER_UNAVAILABLE = "TierUnavailable"
+    TIERS_FULL = "TiersFull"
+    FLOOR_NOT_KEPT = "FloorNotKept"
+
     # Modes
     RECOMMENDING = "Recommending"
     PAUSED = "Paused"

@@ -12,6 +12,7 @@ from pertoken.domain.identity import ServiceKey
 from pertoken.domain.metrics import MetricsSnapshot
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
+from pertoken.domain.route import RouteView
 from pertoken.domain.service import ServiceSpec, VariantSpec
 from pertoken.frozen import dataclass
 
@@ -53,6 +54,7 @@ class ServiceView:
         minimums: of the spec's schedule that hold now or begin soon, worked out by `control.schedules`.
         fault: why they could not be worked out, for which the service is held; empty where they could.
         doubts: what `Accepted` says of the spec, worked out by `control.truth`; the gravest first.
+        routed: requests per second beyond what it serves that a route is about to send to it; None behind no route.
     """
 
     spec: ServiceSpec
@@ -62,6 +64,7 @@ class ServiceView:
     minimums: tuple[TimedMinimum, ...] = ()
     fault: str = ""
     doubts: tuple[SpecDoubt, ...] = ()
+    routed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class World:
         pods: every pod of the cluster that requests extended resources, whoever owns it: their GPUs count.
         catalog: the GPUs and models that are known: the shipped ones, and those of the administrator.
         costs: each service's account, as accounting leaves it before the plan.
+        routes: the accepted ModelRoutes.
     """
 
     services: tuple[ServiceView, ...]
@@ -139,3 +143,4 @@ class World:
     catalog: Catalog
     settings: PlannerSettings = PlannerSettings()
     costs: Mapping[ServiceKey, CostState] = field(default_factory=dict)
+    routes: tuple[RouteView, ...] = ()

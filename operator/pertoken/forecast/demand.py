@@ -23,7 +23,7 @@ import numpy as np
 
 from pertoken.forecast.slo_knee import Aim, work_to_carry
 from pertoken.forecast.tuning import FORECASTING, KNEE, NORMAL_CASES, Forecasting, Knee
-from pertoken.frozen import dataclass
+from pertoken.frozen import dataclass, replace
 from pertoken.units import MICROSECONDS, SECONDS_PER_MINUTE, TINY
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -107,6 +107,13 @@ class Forecast:
         """
         by_cases = min(work_to_carry(self.cases, aim, knee), self.ceiling) if len(self.cases) else 0.0
         return max(self.work * (1.0 + least_headroom), self.present, by_cases)
+
+    def raised(self, work: float) -> Forecast:
+        """The same with so much more in every case: traffic that is about to be sent here. The present stays."""
+        if work <= 0:
+            return self
+        cases = self.cases + np.array([work, 0.0]) if len(self.cases) else self.cases
+        return replace(self, work=self.work + work, cases=cases, ceiling=self.ceiling + work)
 
 
 def demand_of(served: ServedFlow, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from pertoken.performance.steady import Load
 from pertoken.planner.conditions.latency import latency_figures
 from pertoken.planner.conditions.scaling import limits_of
 from pertoken.planner.explain import headline, sentence
+from pertoken.planner.room import most_replicas
 from pertoken.planner.service_state import VariantState
 from pertoken.planner.settlement import SettledVariant, Settlement
 
@@ -90,7 +91,20 @@ def _variant(settlement: Settlement, settled: SettledVariant, overdue: Reason | 
         calibration=CalibrationFigures(gains.decode, gains.prefill, gains.ttft_offset, learnt.samples),
         token_work=_token_work(variant, load),
         unknown=_unknown(settlement, variant),
+        requests_per_replica=None if capacity is None else capacity.rate,
+        usd_per_hour=variant.usd_per_hour,
+        most_replicas=_most(settlement, settled),
     )
+
+
+def _most(settlement: Settlement, settled: SettledVariant) -> int | None:
+    """Replicas that it can have, for the routes; a service that does not act keeps those that it has."""
+    if settlement.state.view.routed is None:
+        return None
+    if not settlement.acts:
+        return settled.state.current
+    pool = settlement.pools.get(settled.state.spec.pool)
+    return most_replicas(settlement.state, settled.state, settled.replicas, pool)
 
 
 def _unknown(settlement: Settlement, variant: VariantState) -> str:

@@ -230,8 +230,8 @@ class ServiceState:
 
     @derived
     def woken(self) -> bool:
-        """The signal that its spec names, or a request that the gateway holds, asks for a replica."""
-        return any(told is not None and told > 0 for told in (self.wake, self.gateway_queue))
+        """The signal that its spec names, a request that the gateway holds, or a route's split asks for a replica."""
+        return any(told is not None and told > 0 for told in (self.wake, self.gateway_queue, self.view.routed))
 
     @derived
     def min_replicas(self) -> int:

@@ -23,6 +23,7 @@ LOGGER = logging.getLogger(__name__)
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class ApiRequest:
     method: str
     path: str
     query: Mapping[str, str | int | bool] | None = None
-    body: Json | None = None
+    body: Json | list[Json] | None = None
     content_type: str = "application/json"
     read_seconds: float | None = None
     guard: Guard | None = None

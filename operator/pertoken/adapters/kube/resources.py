@@ -87,6 +87,9 @@ WATCHED: Mapping[str, KubeKind] = {
 # Made by the command line; the operator lists them for its metrics.
 CAPACITY_PLANS = KubeKind(GROUP, "v1alpha1", "capacityplans", "CapacityPlan", namespaced=False)
 
+# Listed in every cycle, never watched: a cluster may have the CRDs of an earlier version.
+MODEL_ROUTES = KubeKind(GROUP, "v1alpha1", "modelroutes", "ModelRoute")
+
 # Listed at times, never watched: not every cluster serves them.
 DEVICES: Mapping[str, KubeKind] = {
     kind.plural: kind
@@ -106,7 +109,13 @@ ADOPTABLE: Mapping[str, KubeKind] = {
         KubeKind("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet"),
     )
 }
-_LISTED: Mapping[str, KubeKind] = {**WATCHED, **DEVICES, **ADOPTABLE, CAPACITY_PLANS.plural: CAPACITY_PLANS}
+_LISTED: Mapping[str, KubeKind] = {
+    **WATCHED,
+    **DEVICES,
+    **ADOPTABLE,
+    CAPACITY_PLANS.plural: CAPACITY_PLANS,
+    MODEL_ROUTES.plural: MODEL_ROUTES,
+}
 
 
 def listed_kind(plural: str) -> KubeKind:

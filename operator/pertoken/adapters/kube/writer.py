@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from pertoken.adapters.kube.client import APPLY_PATCH, MERGE_PATCH, ApiRequest, Caller
+from pertoken.adapters.kube.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, ApiRequest, Caller
 from pertoken.adapters.kube.events import EventRecorder
 from pertoken.adapters.kube.resources import WATCHED, Discovery
 from pertoken.domain.identity import PodKey, WorkloadRef
@@ -16,7 +16,7 @@ SCALE_MANAGER = "pertoken-scaler"
 
 
 class KubeWriter:
-    """Implements `pertoken.ports.ClusterWriter`."""
+    """Implements `pertoken.ports.ClusterWriter` and `pertoken.ports.ObjectPatcher`."""
 
     def __init__(
         self, client: Caller, clock: Clock, *, instance: str = "pertoken", discovery: Discovery | None = None
@@ -114,6 +114,18 @@ class KubeWriter:
             Conflict: another object of this name stands there (the manifest's uid does not match).
         """
         return self._apply(manifest, field_manager, subresource="status")
+
+    def patch(self, target: WorkloadRef, operations: Sequence[Json], field_manager: str) -> None:
+        """JSON patch of one object: all operations or none.
+
+        Raises:
+            Refused: a ``test`` among them does not hold any more, or the server does not take the result.
+            NotFound: the object is gone.
+        """
+        path = self._discovery.resource(target.api_version, target.kind).path(target.namespace, target.name)
+        query = {"fieldManager": field_manager}
+        request = ApiRequest("PATCH", path, query=query, body=list(operations), content_type=JSON_PATCH)
+        self._client.call(request)
 
     def delete(self, manifest: Json) -> None:
         """Delete one object; its dependents follow in the background. A uid in the manifest is a precondition."""

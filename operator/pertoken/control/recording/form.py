@@ -124,6 +124,8 @@ class Encoder:
             "metrics": _object(metrics),
             "plan": _object({name: _list(items) for name, items in plan_lists(cycle.plan).items()}),
         }
+        if world.routes:
+            fields["routes"] = parts.written(world.routes)
         self._before = world
         return _object(fields) + b"\n"
 
@@ -167,6 +169,7 @@ class Decoder:
             metrics={str(name): parts.snapshot_of(told) for name, told in data["metrics"].items()},
             catalog=header.catalog,
             settings=parts.read(parts.SETTINGS, data["settings"], "settings"),
+            routes=parts.read(parts.ROUTES, data.get("routes", []), "routes"),
         )
         return Recorded(
             header=header,

@@ -21,6 +21,7 @@ from pertoken.catalog.models import Model
 from pertoken.domain.cluster import PodFact
 from pertoken.domain.identity import PodKey, ServiceKey
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot, Offer, PodMetrics
+from pertoken.domain.route import RouteView
 from pertoken.domain.signal import Counter, Histogram, LatencyKind, Signal
 from pertoken.domain.world import PlannerSettings, PoolView, ServiceView
 from pertoken.frozen import dataclass
@@ -100,6 +101,7 @@ class PlanShape:
 
 SERVICE: Final = TypeAdapter(ServiceView)
 POOL: Final = TypeAdapter(PoolView)
+ROUTES: Final = TypeAdapter(tuple[RouteView, ...])
 POD: Final = TypeAdapter(PodFact)
 SETTINGS: Final = TypeAdapter(PlannerSettings)
 TUNING: Final = TypeAdapter(Tuning)

@@ -71,6 +71,7 @@ def expected(state: ServiceState, demand: DemandFigures) -> Expected | None:
     ahead_seconds = demand.lead_seconds * (near + (1.0 - near) * state.inertia)
     horizon = Horizon(ahead_seconds, state.settings.cycle_seconds, residence)
     ahead = forecast(state.samples, horizon, work.input_weight, state.tuning.forecasting)
+    ahead = ahead.raised((state.view.routed or 0.0) * work.per_request)
     return Expected(load, capacities, delivered, tuple(order), demand, ahead, work)
 
 

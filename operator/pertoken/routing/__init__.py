@@ -1,0 +1,1 @@
+"""Splits of traffic between models. Pure, beside the planner: neither knows the other."""
