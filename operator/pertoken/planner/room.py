@@ -24,9 +24,10 @@ def most_replicas(state: ServiceState, variant: VariantState, replicas: int, poo
         return min(replicas, ceiling)
     seats = pool.seats.get((state.spec.key, variant.name), [])
     homeless = sum(1 for seat in seats if seat.node is None and not seat.leaving)
-    most = replicas - ceil(homeless / variant.pods_per_replica) - ceil(_surplus(pool) / gpus)
+    # Pods without room may be the very ones beyond what the pool has.
+    most = replicas - max(ceil(homeless / variant.pods_per_replica), ceil(_surplus(pool) / gpus))
     if most < replicas:
-        return max(0, min(most, ceiling))
+        return max(0, min(max(most, variant.ready), ceiling))
     trial = pool.copied()
     while most < ceiling and not trial.refusal(gpus, rule, workload.placement, workload.pod_gpus):
         trial.take(gpus, rule, workload.placement, workload.pod_gpus)

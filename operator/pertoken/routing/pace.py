@@ -12,11 +12,18 @@ from pertoken.units import TINY
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a split is judged by: demand in requests per second, and the least mean quality."""
+    """What a split is judged by.
+
+    Attributes:
+        demand: requests per second.
+        floor: least mean quality.
+        for_quality: more quality is worth its price, within the cost target.
+    """
 
     demand: float
     floor: float
     tuning: Routing
+    for_quality: bool = False
 
 
 def kept_or(
@@ -30,7 +37,8 @@ def kept_or(
         return solved.shares
     worth = terms.tuning.worth * usd
     cheaper = usd - solved.usd_per_second > worth
-    finer = solved.quality - quality_of(offers, before) > terms.tuning.worth and solved.usd_per_second - usd <= worth
+    affordable = terms.for_quality or solved.usd_per_second - usd <= worth
+    finer = affordable and solved.quality - quality_of(offers, before) > terms.tuning.worth
     return solved.shares if cheaper or finer else tuple(before)
 
 

@@ -39,13 +39,15 @@ class Solved:
 def solve(
     view: RouteView, states: Sequence[TierState], standing: Standing, before: RouteMemory, scene: Scene
 ) -> Solved:
+    """The split of one cycle. Where demand is not known the weights stand, but for what the floor asks."""
     offers = [state.offer for state in states]
     remembered = [before.target.get(state.spec.name) for state in states]
     known = [share for share in remembered if share is not None]
     target_before = known if len(known) == len(states) else None
     demand = _demand(view, states, standing.present, scene)
     route = view.spec
-    terms = Terms(max(demand or 0.0, LEAST_DEMAND), route.floor, scene.tuning)
+    for_quality = route.optimize is RouteOptimize.QUALITY
+    terms = Terms(max(demand or 0.0, LEAST_DEMAND), route.floor, scene.tuning, for_quality)
     split = _aim(view, offers, terms)
     frontier: tuple[FrontierFigures, ...] = ()
     if demand is None or split is None:

@@ -46,7 +46,7 @@ def noticed(view: RouteView, backends: Backends, before: RouteMemory, scene: Sce
 
 def standing_of(view: RouteView, backends: Backends, before: RouteMemory, scene: Scene) -> Standing:
     """Which rules are to be written, how they split now, and what forbids it."""
-    route, live = view.spec, view.live
+    live = view.live
     rules = Managed() if live is None else managed(live, backends)
     present = shares_of(rules.weights(), backends) if rules.entries else None
     return Standing(rules, present, _not_programmed(view, rules, before, scene))
