@@ -104,11 +104,45 @@ def plan() -> Json:
     }
 
 
+@pytest.fixture
+def route() -> Json:
+    return {
+        "apiVersion": "serving.pertoken.dev/v1alpha1",
+        "kind": "ModelRoute",
+        "metadata": {"name": "chat", "namespace": "default"},
+        "spec": {
+            "servedModelName": "chat",
+            "qualityFloor": "0.78",
+            "httpRoute": {"name": "chat"},
+            "demandSignal": {"name": "route_requests"},
+            "tiers": [
+                {"name": "small", "service": "chat-small", "quality": "0.71"},
+                {
+                    "name": "large",
+                    "service": "chat-large",
+                    "quality": "0.86",
+                    "backends": [{"kind": "InferencePool", "name": "chat-large"}],
+                },
+                {
+                    "name": "api",
+                    "external": {
+                        "host": "api.example.com",
+                        "secretRef": {"name": "provider", "key": "token"},
+                        "perMillionTokens": {"input": "0.50", "output": "1.50"},
+                    },
+                    "quality": "0.90",
+                    "backends": [{"kind": "Backend", "group": "gateway.envoyproxy.io", "name": "provider"}],
+                },
+            ],
+        },
+    }
+
+
 @pytest.fixture(scope="session")
 def crds(control_plane) -> Kubectl:
     """Kubectl of a control plane that serves pertoken's kinds."""
     kubectl = control_plane.kubectl
     kubectl.apply_files(sorted((ROOT / "crds").glob("*.yaml")))
-    kinds = ("inferenceservices", "acceleratorpools", "capacityplans")
+    kinds = ("inferenceservices", "acceleratorpools", "capacityplans", "modelroutes")
     kubectl.await_crd(*(f"{kind}.serving.pertoken.dev" for kind in kinds))
     return kubectl

@@ -12,7 +12,9 @@ import pytest
 
 from pertoken.api.capacityplan import translate_plan
 from pertoken.api.errors import Rejected
+from pertoken.api.modelroute import translate_route
 from pertoken.api.plan_rules import PLAN_RULES
+from pertoken.api.route_rules import ROUTE_RULES
 from pertoken.api.rules import POOL_RULES, SERVICE_RULES
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
@@ -20,7 +22,7 @@ from pertoken_sandbox.kubectl import Kubectl, KubectlFailed
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 Bend = Callable[[Json], Any]
-ALL_RULES = (*SERVICE_RULES, *POOL_RULES, *PLAN_RULES)
+ALL_RULES = (*SERVICE_RULES, *POOL_RULES, *PLAN_RULES, *ROUTE_RULES)
 
 
 def _variant(change: Json, *drop: str) -> Bend:
@@ -183,6 +185,45 @@ PLAN_FAULTS: dict[str, tuple[Bend, str]] = {
 }
 
 
+def _tier(index: int, change: Json, *drop: str) -> Bend:
+    def bend(obj: Json) -> None:
+        tier = obj["spec"]["tiers"][index]
+        tier.update(change)
+        for name in drop:
+            tier.pop(name)
+
+    return bend
+
+
+ROUTE_FAULTS: dict[str, tuple[Bend, str]] = {
+    "route name with dots": (lambda obj: obj["metadata"].update(name="chat.v1"), "metadata.name"),
+    "tier twice": (_tier(1, {"name": "small"}), "spec.tiers[1].name"),
+    "service twice": (_tier(1, {"service": "chat-small"}), "spec.tiers[1].service"),
+    "nobody serves": (_tier(0, {}, "service"), "spec.tiers[0]"),
+    "two serve": (_tier(2, {"service": "other"}), "spec.tiers[2]"),
+    "quality in percent": (_tier(0, {"quality": "71"}), "spec.tiers[0].quality"),
+    "floor above all": (_spec({"qualityFloor": "0.97"}), "spec.qualityFloor"),
+    "quality at no price": (_spec({"optimize": "Quality"}), "spec.cost"),
+    "variant of an API": (
+        _tier(2, {"backends": [{"kind": "Service", "name": "api", "variant": "a"}]}),
+        "spec.tiers[2].backends[0].variant",
+    ),
+    "backend of no group": (
+        _tier(2, {"backends": [{"kind": "Backend", "name": "api"}]}),
+        "spec.tiers[2].backends[0].group",
+    ),
+    "API without backends": (_tier(2, {}, "backends"), "spec.tiers[2].backends"),
+    # refused by the models and the schema rather than by rules
+    "no tier": (_spec({"tiers": []}), "spec.tiers"),
+    "negative quality": (_tier(0, {"quality": "-0.1"}), "spec.tiers[0].quality"),
+    "misspelt floor": (_spec({"qualityflor": "0.7"}), "spec.qualityflor"),
+    "API without prices": (
+        lambda obj: obj["spec"]["tiers"][2]["external"].pop("perMillionTokens"),
+        "spec.tiers[2].external.perMillionTokens",
+    ),
+}
+
+
 def paths(result) -> list[str]:
     assert isinstance(result, Rejected), result
     return [error.path for error in result.errors]
@@ -209,13 +250,21 @@ def test_faulty_plans_are_refused_with_the_field(plan, fault):
     assert path in paths(translate_plan(plan))
 
 
-def test_every_rule_has_a_faulty_example(service, pool, plan):
+@pytest.mark.parametrize("fault", ROUTE_FAULTS)
+def test_faulty_routes_are_refused_with_the_field(route, fault):
+    bend, path = ROUTE_FAULTS[fault]
+    bend(route)
+    assert path in paths(translate_route(route))
+
+
+def test_every_rule_has_a_faulty_example(service, pool, plan, route):
     """Else a rule could be wrong on either side without anyone noticing."""
     seen = set()
     for obj, faults, translate in (
         (service, SERVICE_FAULTS, translate_service),
         (pool, POOL_FAULTS, translate_pool),
         (plan, PLAN_FAULTS, translate_plan),
+        (route, ROUTE_FAULTS, translate_route),
     ):
         for bend, _ in faults.values():
             bent = copy.deepcopy(obj)
@@ -232,11 +281,12 @@ def dry_run(kubectl: Kubectl, obj: Json) -> str:
 
 
 @pytest.mark.e2e
-def test_the_server_takes_what_python_takes(crds, service, pool, plan):
+def test_the_server_takes_what_python_takes(crds, service, pool, plan, route):
     service["metadata"] = {"name": "chat", "namespace": "default"}
     assert "chat created" in dry_run(crds, service)
     assert "a100 created" in dry_run(crds, pool)
     assert "next-month created" in dry_run(crds, plan)
+    assert "chat created" in dry_run(crds, route)
 
 
 @pytest.mark.e2e
@@ -248,6 +298,18 @@ def test_the_server_refuses_faulty_services(crds, service, fault):
     message = _last_rule_message(translate_service(service), path)
     with pytest.raises(KubectlFailed) as refused:
         dry_run(crds, service)
+    assert "panic" not in str(refused.value)
+    assert not message or message in str(refused.value)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("fault", ROUTE_FAULTS)
+def test_the_server_refuses_faulty_routes(crds, route, fault):
+    bend, path = ROUTE_FAULTS[fault]
+    bend(route)
+    message = _last_rule_message(translate_route(route), path)
+    with pytest.raises(KubectlFailed) as refused:
+        dry_run(crds, route)
     assert "panic" not in str(refused.value)
     assert not message or message in str(refused.value)
 
