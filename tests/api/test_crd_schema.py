@@ -85,6 +85,7 @@ def test_printed_text_is_all_kinds():
         "InferenceService",
         "AcceleratorPool",
         "CapacityPlan",
+        "ModelRoute",
     ]
 
 

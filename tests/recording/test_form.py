@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from routed import Gateway, route_spec
 from states import NOW, Variant, memory_of, world_of
 
 from pertoken.catalog.lookup import SHIPPED
@@ -96,9 +97,16 @@ def test_any_metrics_come_back_as_they_were(snapshot):
 
 
 def test_no_field_of_a_world_or_of_its_metrics_is_left_out():
-    written = {"services", "pools", "pods", "metrics", "catalog", "settings"}
+    written = {"services", "pools", "pods", "metrics", "catalog", "settings", "routes"}
     assert {item.name for item in fields(World)} == written | {"costs"}, "costs are worked out anew"
     assert {item.name for item in fields(parts.SnapshotForm)} == {item.name for item in fields(MetricsSnapshot)}
+
+
+def test_routes_come_back_as_they_were():
+    world = replace(world_of(Variant()), routes=(Gateway().view(route_spec()),))
+    (recorded,) = back((decided(world), False))
+
+    assert recorded.world == world
 
 
 def test_a_cycle_comes_back_as_it_was():
