@@ -190,14 +190,15 @@ def test_no_right_to_more_than_it_needs(render):
     assert writes == {
         *("inferenceservices/status", "acceleratorpools/status", "inferenceservices/finalizers", "events"),
         *("deployments", "deployments/scale", "statefulsets/scale", "configmaps", "services"),
-        *("poddisruptionbudgets", "pods/eviction"),
+        *("poddisruptionbudgets", "pods/eviction", "httproutes", "modelroutes/status"),
     }
+    assert {verb for _, resource, verb in role if resource == "httproutes"} == {"get", "patch"}
 
 
 def test_read_only_may_not_touch_workloads(render):
     role = rules_of(render("--set", "readOnly=true")["ClusterRole", "pertoken"])
     writes = {resource for _, resource, verb in role if verb not in {"get", "list", "watch"}}
-    assert writes == {"inferenceservices/status", "acceleratorpools/status", "events"}
+    assert writes == {"inferenceservices/status", "acceleratorpools/status", "modelroutes/status", "events"}
 
 
 def test_target_kinds_render_role_settings_and_policy(render, tmp_path):
