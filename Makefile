@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .cache/uv
+# Tests start hundreds of Python processes: without bytecode each of them compiles all that it imports, which doubles it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help site plan-image-test install conformance image image-test page-test peers keda demo test blackbox unit check fmt lint types imports crds proto docs bench bench-long tuning purchases bench-speed plan-speed plan-size plan-tests plan-check sandbox-up sandbox-down clean
 
@@ -19,23 +21,25 @@ $(STAMP): uv.lock pyproject.toml bench/pyproject.toml sandbox/pyproject.toml
 	@if command -v uv >/dev/null; then uv=uv; else \
 	  echo "make: installing uv $(UV_VERSION) into $(TOOLS)"; \
 	  python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet uv==$(UV_VERSION) && uv=$(TOOLS)/bin/uv; fi; \
-	  $$uv sync --quiet --frozen --all-packages --all-extras
+	  $$uv sync --quiet --frozen --all-packages --all-extras --compile-bytecode
 	@touch $(STAMP)
 
 demo: install ## a real control plane, Prometheus, an emulated GPU fleet, a real trace: watch pertoken hold the cost
 	@$(BIN)/pertoken-demo $(ARGS)
 
+# Two lanes, each with a control plane of its own. tests/conftest.py puts the long files first, so that both end together.
+LANES := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: install ## all tests, the end-to-end ones against the real API server and Prometheus included
 	@$(BIN)/sandbox binaries
-	@$(if $(ARGS),$(BIN)/pytest $(ARGS),$(BIN)/pytest --ignore=tests/blackbox && $(MAKE) --no-print-directory blackbox)
+	@$(if $(ARGS),$(BIN)/pytest $(ARGS),$(BIN)/pytest --ignore=tests/blackbox $(LANES) && $(MAKE) --no-print-directory blackbox)
 
-# Most of their time is waiting for a cluster: two lanes, each with a control plane of its own.
 blackbox: install ## what users rely on, seen through the API server, metrics pages and the audit log alone
 	@$(BIN)/sandbox binaries
-	@$(BIN)/pytest tests/blackbox -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest tests/blackbox $(LANES) $(ARGS)
 
 unit: install ## only the tests that need no control plane
-	@$(BIN)/pytest -m "not e2e" $(ARGS)
+	@$(BIN)/pytest -m "not e2e" $(LANES) $(ARGS)
 
 check: lint types imports ## lint, types, layers
 

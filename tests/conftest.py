@@ -14,6 +14,12 @@ from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.kubectl import Kubectl
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with end-to-end tests first: the longest work begins first, and lanes end together."""
+    long = {item.path for item in items if item.get_closest_marker("e2e")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """The run's control plane, started by the first test that asks for it; it logs the operator's writes."""

@@ -10,12 +10,19 @@ from typing import Any, Final
 from pertoken.api.capacityplan import AcceptedPlan, translate_plan
 from pertoken.api.contradictions import argument_errors, impossible_objectives
 from pertoken.api.errors import FieldError, Rejected, nearest
-from pertoken.api.kinds import ACCELERATOR_POOL, CAPACITY_PLAN, INFERENCE_SERVICE, KINDS, MODEL_ROUTE
 from pertoken.api.modelroute import AcceptedRoute, translate_route
 from pertoken.api.serving import read_serving
 from pertoken.api.source import Document, NotYaml, read_documents
 from pertoken.api.translate import AcceptedPool, AcceptedService, translate_pool, translate_service
-from pertoken.api.v1alpha1 import API_VERSION, GROUP
+from pertoken.api.v1alpha1 import (
+    ACCELERATOR_POOL_KIND,
+    API_VERSION,
+    CAPACITY_PLAN_KIND,
+    GROUP,
+    INFERENCE_SERVICE_KIND,
+    KIND_NAMES,
+    MODEL_ROUTE_KIND,
+)
 from pertoken.api.workloads import WorkloadRequest, build_workload, requested
 from pertoken.capacity.spec import PlanSpec
 from pertoken.catalog.architecture import Incomplete, read_facts
@@ -30,10 +37,10 @@ from pertoken.raw.values import shown, whole_number
 _UNKNOWN_POOL: Final = PoolSpec(name="", accelerator="", resource_name="")
 Accepted = AcceptedService | AcceptedPool | AcceptedPlan | AcceptedRoute
 _TRANSLATORS: Final[Mapping[str, Callable[[Mapping[str, Any]], Accepted | Rejected]]] = {
-    INFERENCE_SERVICE.kind: translate_service,
-    ACCELERATOR_POOL.kind: translate_pool,
-    CAPACITY_PLAN.kind: translate_plan,
-    MODEL_ROUTE.kind: translate_route,
+    INFERENCE_SERVICE_KIND: translate_service,
+    ACCELERATOR_POOL_KIND: translate_pool,
+    CAPACITY_PLAN_KIND: translate_plan,
+    MODEL_ROUTE_KIND: translate_route,
 }
 
 
@@ -166,17 +173,18 @@ def _ours(obj: Mapping[str, Any]) -> bool:
 def _header_error(obj: Mapping[str, Any]) -> FieldError | None:
     """A wrong apiVersion or kind of an object that is meant to be ours."""
     version, kind = obj.get("apiVersion"), obj.get("kind")
-    kinds = [known.kind for known in KINDS]
     if not isinstance(version, str) or not version:
-        return FieldError("apiVersion", version, f"required, {API_VERSION} for {' and '.join(kinds)}")
+        return FieldError("apiVersion", version, f"required, {API_VERSION} for {' and '.join(KIND_NAMES)}")
     if not isinstance(kind, str) or not kind:
-        return FieldError("kind", kind, f"required, one of {', '.join(kinds)}")
+        return FieldError("kind", kind, f"required, one of {', '.join(KIND_NAMES)}")
     if _ours(obj):
-        if kind in kinds:
+        if kind in KIND_NAMES:
             return None
-        near = nearest(kind, kinds)
-        return FieldError("kind", kind, f"unknown kind; did you mean {near}?" if near else f"one of {', '.join(kinds)}")
-    misspelt = "pertoken" in version or (kind in kinds and "kserve" not in version)
+        near = nearest(kind, KIND_NAMES)
+        return FieldError(
+            "kind", kind, f"unknown kind; did you mean {near}?" if near else f"one of {', '.join(KIND_NAMES)}"
+        )
+    misspelt = "pertoken" in version or (kind in KIND_NAMES and "kserve" not in version)
     return FieldError("apiVersion", version, API_VERSION) if misspelt else None
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pertoken.api.crd import structural
 from pertoken.api.rules import Rule, located
+from pertoken.api.structural import structural
 from pertoken.api.v1alpha1.base import AMOUNT_PATTERN, API_VERSION_PATTERN, DNS_LABEL, DNS_SUBDOMAIN, KIND_PATTERN
 from pertoken.raw.values import deeper_than, shown
 

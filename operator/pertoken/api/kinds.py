@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from pertoken.api.v1alpha1 import ACCELERATOR_POOL_KIND, CAPACITY_PLAN_KIND, INFERENCE_SERVICE_KIND, MODEL_ROUTE_KIND
 from pertoken.api.v1alpha1.accelerator_pool import AcceleratorPoolSpec
 from pertoken.api.v1alpha1.capacity_plan import CapacityPlanSpec
 from pertoken.api.v1alpha1.capacity_plan_status import CapacityPlanStatus
@@ -42,7 +43,7 @@ class Kind:
 
 
 INFERENCE_SERVICE = Kind(
-    kind="InferenceService",
+    kind=INFERENCE_SERVICE_KIND,
     plural="inferenceservices",
     singular="inferenceservice",
     short="ptis",
@@ -74,7 +75,7 @@ INFERENCE_SERVICE = Kind(
 )
 
 ACCELERATOR_POOL = Kind(
-    kind="AcceleratorPool",
+    kind=ACCELERATOR_POOL_KIND,
     plural="acceleratorpools",
     singular="acceleratorpool",
     short="ptpool",
@@ -100,7 +101,7 @@ ACCELERATOR_POOL = Kind(
 )
 
 CAPACITY_PLAN = Kind(
-    kind="CapacityPlan",
+    kind=CAPACITY_PLAN_KIND,
     plural="capacityplans",
     singular="capacityplan",
     short="ptplan",
@@ -130,7 +131,7 @@ CAPACITY_PLAN = Kind(
 )
 
 MODEL_ROUTE = Kind(
-    kind="ModelRoute",
+    kind=MODEL_ROUTE_KIND,
     plural="modelroutes",
     singular="modelroute",
     short="ptroute",

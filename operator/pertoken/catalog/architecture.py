@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pertoken.catalog.block_configs import read_blocks
@@ -23,6 +22,7 @@ from pertoken.catalog.config_quantization import read_quantization
 from pertoken.catalog.layered import Layer
 from pertoken.catalog.models import Model
 from pertoken.catalog.unknown import Unknown
+from pertoken.frozen import dataclass, replace
 from pertoken.raw.values import shown
 
 Fact = Any
@@ -242,7 +242,7 @@ def _together(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """Alike layers as one with their count, in the order in which they first come."""
     counted: Counter[Layer] = Counter()
     for layer in layers:
-        counted[replace(layer, count=1)] += layer.count
+        counted[layer if layer.count == 1 else replace(layer, count=1)] += layer.count
     return tuple(replace(layer, count=count) for layer, count in counted.items())
 
 

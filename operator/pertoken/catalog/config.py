@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import field
 from math import isfinite
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from pertoken.catalog.config_keys import (
     SPELLINGS,
     TAKEN,
 )
+from pertoken.frozen import dataclass
 from pertoken.raw.values import shown
 
 TEXT_PARTS: Final = ("text_config", "llm_config", "language_config", "language_model", "thinker_config", "llm")
@@ -57,6 +58,7 @@ class Config:
     raw: Mapping[str, Any]
     apart: tuple[str, ...] = ()
     around: tuple[str, ...] = ()
+    _numbers: dict[str, int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Config:
@@ -114,6 +116,11 @@ class Config:
 
     def number(self, meaning: str) -> int | None:
         """The figure of this meaning; None when absent, zero or different from layer to layer."""
+        if meaning not in self._numbers:
+            self._numbers[meaning] = self._number(meaning)
+        return self._numbers[meaning]
+
+    def _number(self, meaning: str) -> int | None:
         for name in SPELLINGS[meaning]:
             value = self.raw.get(name)
             if isinstance(value, list | tuple) and value and all(item == value[0] for item in value):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
 from pertoken.catalog.config import Config, Unclear
 from pertoken.catalog.config_layers import LayerKind, expert_layers
 from pertoken.catalog.layered import Experts, Layer
+from pertoken.frozen import dataclass
 
 # Families whose feed-forward has two matrices.
 _UNGATED: Final = ("gpt2", "gpt_bigcode", "gpt_neox", "gptj", "opt", "starcoder2", "bloom", "falcon", "nemotron", "phi")

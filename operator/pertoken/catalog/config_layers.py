@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from pertoken.catalog.bounds import LAYERS
 from pertoken.catalog.config import Config, Unclear
 from pertoken.catalog.config_keys import PATTERN_KEYS, SPELLINGS
+from pertoken.frozen import dataclass
 from pertoken.raw.values import shown
 
 

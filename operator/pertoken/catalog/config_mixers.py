@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pertoken.catalog.bounds import HEAD_WIDTH, HEADS
@@ -23,6 +22,7 @@ from pertoken.catalog.layers import (
     mamba2,
     projections,
 )
+from pertoken.frozen import dataclass
 
 _GATED: Final = ("qwen3_next", "qwen3_5", "qwen3_6")  # a second query-sized projection gates the output
 _ONE_KV_HEAD: Final = ("gpt_bigcode",)

@@ -6,9 +6,10 @@ and norms; what they weigh is a matter of the precision.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from typing import Final
+
+from pertoken.frozen import dataclass
 
 SCALE_GROUP: Final = 128  # numbers of an 8-bit latent that share one scale of four bytes
 SCALE_BYTES: Final = 4.0

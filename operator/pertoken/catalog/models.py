@@ -6,9 +6,10 @@ The rows are in `model_rows`; users add theirs by a catalog file (`rows`), by `-
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pertoken.catalog.layered import Attention, Experts, Layer, Recurrent
+from pertoken.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class _Commands(TyperGroup):
             return here
         place = COMMANDS.get(cmd_name) or added_commands().get(cmd_name)
         if place is not None and self._listing:
-            return TyperCommand(cmd_name, help=_docstring(place))
+            return TyperCommand(cmd_name, short_help=_docstring(place).partition("\n\n")[0].replace("\n", " "))
         if place is None and cmd_name in PACKAGES:
             package = PACKAGES[cmd_name]
             typer.echo(f"pertoken {cmd_name}: not installed; expected: pip install {package}", err=True)
@@ -93,7 +93,7 @@ class _Commands(TyperGroup):
         if place is None:
             return None
         module, name = place.split(":")
-        alone = typer.Typer(add_completion=False, context_settings=HELP)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=HELP)
         try:
             alone.command(cmd_name)(getattr(import_module(module), name))
         except ModuleNotFoundError as error:
@@ -119,6 +119,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # frames would double the time of --help
     context_settings=HELP,
     help="Hold the cost of LLM tokens under latency objectives.",
 )

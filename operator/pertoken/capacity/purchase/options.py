@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from pertoken.capacity.futures import Futures, PoolFutures
 from pertoken.capacity.purchase.tuning import TUNING
+
+if TYPE_CHECKING:  # needs numpy, which `pertoken validate` shall not wait for
+    from pertoken.capacity.futures import Futures, PoolFutures
 
 
 @dataclass(frozen=True, slots=True)
