@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 from clusterlab.audit import audited
+from hypothesis import settings
 
 from pertoken_sandbox.binaries import debian_prometheus, ensure
 from pertoken_sandbox.controlplane import ControlPlane
 from pertoken_sandbox.kubectl import Kubectl
+
+# Of laws that state no number of their own: four in ten of Hypothesis' usual examples. `.hypothesis` keeps what failed.
+settings.register_profile("suite", max_examples=40)
+settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

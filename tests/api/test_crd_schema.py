@@ -81,7 +81,9 @@ def test_list_types():
 
 
 def test_printed_text_is_all_kinds():
-    assert [document["spec"]["names"]["kind"] for document in yaml.safe_load_all(all_crds_yaml())] == [
+    assert [
+        document["spec"]["names"]["kind"] for document in yaml.load_all(all_crds_yaml(), Loader=yaml.CSafeLoader)
+    ] == [
         "InferenceService",
         "AcceleratorPool",
         "CapacityPlan",

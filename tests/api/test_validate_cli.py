@@ -197,8 +197,10 @@ def test_folders_and_stdin(run, tmp_path):
 def test_crd_command_prints_what_the_folder_holds(run):
     done = run("crd")
     assert done.exit_code == 0
-    printed = {document["metadata"]["name"]: document for document in yaml.safe_load_all(done.output)}
-    held = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    printed = {
+        document["metadata"]["name"]: document for document in yaml.load_all(done.output, Loader=yaml.CSafeLoader)
+    }
+    held = [yaml.load(path.read_text(), Loader=yaml.CSafeLoader) for path in sorted((ROOT / "crds").glob("*.yaml"))]
     assert printed == {document["metadata"]["name"]: document for document in held}
 
 

@@ -24,7 +24,7 @@ def render(tmp_path_factory):
         values.write_text(yaml.safe_dump({"catalog": catalog}))
         command = [str(helm), "template", "pertoken", str(ROOT / "charts" / "pertoken"), "-f", str(values)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+        documents = [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
         return {(document["kind"], document["metadata"]["name"]): document for document in documents}
 
     return rendered

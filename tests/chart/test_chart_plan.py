@@ -25,7 +25,7 @@ def template(*flags):
 def rendered(*flags):
     done = template(*flags)
     assert done.returncode == 0, done.stderr
-    documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+    documents = [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
     return {(document["kind"], document["metadata"]["name"]): document for document in documents}
 
 

@@ -36,7 +36,7 @@ def render(helm):
     def rendered(*flags: str) -> Manifests:
         done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *flags)
         assert done.returncode == 0, done.stderr
-        documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+        documents = [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
         manifests = {(document["kind"], document["metadata"]["name"]): document for document in documents}
         assert len(manifests) == len(documents) or "namespace" in " ".join(flags)
         return manifests
@@ -223,7 +223,7 @@ def test_target_kinds_render_role_settings_and_policy(render, tmp_path):
 def test_named_namespaces_get_roles(helm):
     flags = ("--set", "namespaces={team-a,team-b}")
     done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *flags)
-    documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+    documents = [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
     roles = {
         document["metadata"]["namespace"]: rules_of(document)
         for document in documents
@@ -300,8 +300,10 @@ def test_the_demo_applies_the_chart_as_rendered(helm):
     shown = [argument for name in templates for argument in ("--show-only", f"templates/{name}.yaml")]
     done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *shown)
     assert done.returncode == 0, done.stderr
-    kept = list(yaml.safe_load_all(RENDERED_CHART.read_text(encoding="utf-8")))
-    assert kept == list(yaml.safe_load_all(done.stdout)), f"write what Helm prints to {RENDERED_CHART}"
+    kept = list(yaml.load_all(RENDERED_CHART.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
+    assert kept == list(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)), (
+        f"write what Helm prints to {RENDERED_CHART}"
+    )
 
 
 def test_the_flight_recorder_is_off_and_gets_a_bounded_folder_when_it_is_on(render, monkeypatch):

@@ -24,7 +24,7 @@ def helm(*flags: str) -> subprocess.CompletedProcess[str]:
 def render(*values: str) -> dict[tuple[str, str], dict[str, Any]]:
     done = helm(*(flag for value in values for flag in ("--set", value)))
     assert done.returncode == 0, done.stderr
-    documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+    documents = [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
     return {(document["kind"], document["metadata"]["name"]): document for document in documents}
 
 

@@ -45,7 +45,7 @@ def cycle(inventory: Inventory) -> list[Reason]:
     return [decision.reason for decision in planned.decisions]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32))
 def test_no_object_of_any_kind_stops_a_cycle(kind: str, seed: int):
     random = Random(seed)  # noqa: S311 - repeatable on purpose

@@ -11,7 +11,7 @@ from pertoken.domain.plan import SetReplicas
 from pertoken.planner.memory import EMPTY, from_json, to_json
 from pertoken.planner.pipeline import plan
 
-LAWS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+LAWS = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 
 rates = st.floats(0.0, 80.0)
 some_cycles = st.integers(1, 30)

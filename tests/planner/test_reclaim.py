@@ -195,7 +195,7 @@ def test_only_acting_services_win():
     assert table.replicas("low") == 4
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_higher_priority_never_waits_for_what_a_lower_one_is_not_owed(data):
     """Repeated cycles: takes never exceed what is missing, and end with nothing left that could be taken."""

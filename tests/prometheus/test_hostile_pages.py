@@ -65,7 +65,7 @@ class Hostile:
         """Nothing is open."""
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(result=st.one_of(VALUES, st.lists(series(), max_size=20)))
 def test_no_answer_raises_and_no_figure_is_beyond_physics(result: Any):
     source = PrometheusSource(PROFILE, Hostile(result))  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from typing import Final
 from pertoken.catalog.gpus import Gpu
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.catalog.models import Model
+from pertoken.catalog.prices import LIST_PRICES, OTHER_PRICES, ListPrice
 from pertoken.performance.memory import (
     active_parameters,
     context_bytes_per_token,
@@ -31,6 +32,7 @@ _GPU_HEAD: Final = (
     "| id | GiB | TB/s | bf16 TFLOP/s | link GB/s | efficiencies from | source | as of |\n"
     "|---|---|---|---|---|---|---|---|\n"
 )
+_PRICE_HEAD: Final = "| GPU | USD per GPU-hour | provider | terms | source | as of |\n|---|---|---|---|---|---|\n"
 _MODEL_HEAD: Final = (
     "| id | kind | parameters, 10⁹ | publisher's count, 10⁹ | active, 10⁹ | KV cache, bytes per token"
     " | state, MB per sequence | weights in bf16, fp8, int4, GiB | published in | figures from | as of |\n"
@@ -45,6 +47,13 @@ def gpu_line(gpu: Gpu) -> str:
     return (
         f"| `{gpu.id}` | {gpu.memory_gib:g} | {gpu.bandwidth / TERA:g} | {gpu.flops_bf16 / TERA:g} | {link} | {basis}"
         f" | {gpu.source} | {gpu.as_of} |"
+    )
+
+
+def price_line(price: ListPrice) -> str:
+    """One row of the table of prices."""
+    return (
+        f"| `{price.gpu}` | {price.usd_per_hour} | {price.provider} | {price.terms} | {price.source} | {price.as_of} |"
     )
 
 
@@ -92,6 +101,8 @@ def page(text: str) -> str:
     counts = f"{len(SHIPPED.gpus)} GPUs and {len(SHIPPED.models)} models ship"
     text = re.sub(r"\d+ GPUs and \d+ models ship", counts, text)
     text = _table(text, "## GPUs", _GPU_HEAD + gpus)
+    prices = "\n".join(price_line(price) for price in (*LIST_PRICES, *OTHER_PRICES))
+    text = _table(text, "## Prices", _PRICE_HEAD + prices)
     return _table(text, "## Models", _MODEL_HEAD + models)
 
 
