@@ -21,6 +21,8 @@ HOLDS = Condition(Verdict.TRUE, Reason.ACCEPTED, "so it is")
     ("pool", "nodes", "reason"),
     [
         (PoolSpec("p", "l40s", node_selector=(("a", "b"),)), 0, Reason.NO_NODES),
+        (PoolSpec("p", "l40s", node_selector=(("a", "b"),), max_gpus=8), 0, Reason.NO_NODES_YET),
+        (PoolSpec("p", "l40s", node_selector=(("a", "b"),), max_gpus=0), 0, Reason.NO_NODES),
         (PoolSpec("p", "l40s", node_selector=(("a", "b"),)), 1, None),
         (PoolSpec("p", "l40s", capacity_gpus=4), 0, None),
     ],

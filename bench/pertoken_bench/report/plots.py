@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from math import log
+from math import exp, log
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ mpl.use("svg")
 from matplotlib.figure import Figure
 
 from pertoken_bench.report.html_report import pareto
+from pertoken_bench.report.labels import place
 
 OWN, KNOWING, PEER = "tab:red", "tab:green", "tab:blue"
 FORESEEING = ("clairvoyant", "static-peak", "static-best")
 TOP = 108.0  # upper end of the attainment axis, %
-FRAME, LETTER, LINE = (620.0, 375.0), 4.2, 9.0  # points: the axes, the width of a letter, the height of a line of names
-SHIFTS = (4, -10, 14, -20, 24, -30, 34, -40, 44, -50, 54)
+FRAME = (620.0, 375.0)  # points: width and height of the axes
+NUMBERED = frozenset({2, 3, 4, 5, 7, 15, 20, 30, 50, 70})  # minor ticks with a number
+MARGIN = 1.16  # from the outermost points to the frame, as a factor
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -36,7 +38,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], required: float, title: str) -> F
     """Cost (logarithmic) against attainment; whiskers are 95 % intervals over seeds, clipped to the frame."""
     figure = Figure(figsize=(9.5, 6.0), layout="constrained")
     axes = figure.add_subplot()
-    front, points = pareto(rows), {}
+    front, points, whiskers = pareto(rows), {}, []
     for row in rows:
         usd, share, name = row["usd"], row["slo_attainment"], row["policy"]
         if usd["mean"] is None or share["mean"] is None:
@@ -45,17 +47,17 @@ def scatter(rows: Sequence[Mapping[str, Any]], required: float, title: str) -> F
         points[name] = (usd["mean"], share["mean"] * 100.0)
         half = 0.0 if share["interval"] is None else (share["interval"][1] - share["interval"][0]) * 50.0
         low, high = min(half, points[name][1]), min(half, 100.0 - points[name][1])
+        whiskers.append([(usd["mean"], points[name][1] - low), (usd["mean"], points[name][1] + high)])
         axes.errorbar(*points[name], yerr=[[low], [high]], fmt="o", color=colour, elinewidth=0.7, markersize=5)
-    for name, (x, y), shift in _labelled(points):
-        axes.annotate(name, (x, y), xytext=(6, shift), textcoords="offset points", fontsize=7.5)
     line = [points[name] for name in front if name in points]
     axes.plot([x for x, _ in line], [y for _, y in line], color="0.6", linewidth=1, zorder=0)
     axes.axhline(required * 100.0, color="0.3", linestyle="--", linewidth=0.8)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in {2, 3, 4, 5, 7, 15, 20, 30} else "")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in NUMBERED else "")
     axes.set_ylim(0, TOP)
-    axes.set_xlim(right=max(x for x, _ in points.values()) * 1.35)  # room for the last label
+    threshold = [(x, required * 100.0) for x in (_Frame(points).least, _Frame(points).most)]
+    _name(axes, points, [line, threshold, *whiskers])
     axes.set_xlabel("USD in the scored time")
     axes.set_ylabel("requests within the objectives, %")
     axes.set_title(title, fontsize=10)
@@ -63,24 +65,37 @@ def scatter(rows: Sequence[Mapping[str, Any]], required: float, title: str) -> F
     return figure
 
 
-def _labelled(points: Mapping[str, tuple[float, float]]) -> list[tuple[str, tuple[float, float], int]]:
-    """Names with the height (points) above their dot at which they overlap no name placed before them."""
-    least, most = min(x for x, _ in points.values()), max(x for x, _ in points.values())
-    placed: list[tuple[str, tuple[float, float], int]] = []
-    taken: list[tuple[float, float, float]] = []
-    for name, (x, y) in sorted(points.items(), key=lambda item: (item[1][0], item[1][1])):
-        left = FRAME[0] * log(x / least) / log(1.35 * most / least)
-        right, height = left + LETTER * len(name), FRAME[1] * y / TOP
+class _Frame:
+    """From figures of the axes to points within the frame, and back."""
 
-        def free(shift: int, left: float = left, right: float = right, height: float = height) -> bool:
-            return all(
-                abs(height + shift - other) >= LINE or left >= end or begin >= right for begin, end, other in taken
-            )
+    def __init__(self, points: Mapping[str, tuple[float, float]]) -> None:
+        costs = [x for x, _ in points.values()]
+        self.least, self.most = min(costs) / MARGIN, max(costs) * MARGIN**2  # room for the last name
 
-        shift = next(filter(free, SHIFTS), SHIFTS[0])
-        placed.append((name, (x, y), shift))
-        taken.append((left, right, height + shift))
-    return placed
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """USD and per cent as points (1/72 inch)."""
+        return FRAME[0] * log(x / self.least) / log(self.most / self.least), FRAME[1] * y / TOP
+
+    def figures(self, across: float, up: float) -> tuple[float, float]:
+        """Points as USD and per cent."""
+        return self.least * exp(across / FRAME[0] * log(self.most / self.least)), up / FRAME[1] * TOP
+
+
+def _name(axes: Any, points: Mapping[str, tuple[float, float]], lines: Sequence[Sequence[tuple[float, float]]]) -> None:
+    """Write every point's name where it touches nothing."""
+    frame = _Frame(points)
+    dots = {name: frame.point(*point) for name, point in points.items()}
+    drawn = [[frame.point(*corner) for corner in line] for line in lines]
+    for label in place(dots, drawn, FRAME):
+        dot, box = points[label.name], label.box
+        corner = frame.figures(box.left, (box.bottom + box.top) / 2.0)
+        axes.text(*corner, label.name, fontsize=7.5, verticalalignment="center")
+        if label.far:
+            nearest = min(max(dots[label.name][0], box.left), box.right)
+            height = box.bottom if dots[label.name][1] < box.bottom else min(box.top, dots[label.name][1])
+            end = frame.figures(nearest, height)
+            axes.plot([dot[0], end[0]], [dot[1], end[1]], color="0.6", linewidth=0.5, zorder=0)
+    axes.set_xlim(frame.least, frame.most)
 
 
 def timelines(by_policy: Mapping[str, Any], policies: Sequence[str], title: str) -> Figure:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     GPU_MISMATCH = "GpuMismatch"
     OBJECTIVE_IMPOSSIBLE = "ObjectiveImpossible"
     NO_NODES = "NoNodes"
+    NO_NODES_YET = "NoNodesYet"
     ACCESS_DENIED = "AccessDenied"
     TEMPLATE_REJECTED = "TemplateRejected"
     NAME_TAKEN = "NameTaken"

@@ -84,7 +84,13 @@ class AcceleratorPoolSpec(Strict):
     )
     capacity: PoolCapacity = Field(description="How many GPUs the pool has.")
     max_gpus: int | None = Field(
-        default=None, ge=0, le=1_000_000, description="Most GPUs that pertoken may occupy in this pool. Unset: all."
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description=(
+            "Most GPUs that pertoken may occupy in this pool. Unset: all. With a node autoscaler, the most that it "
+            "may bring: a pool that states it is Ready without nodes."
+        ),
     )
     provisioning_seconds: int = Field(
         default=300,

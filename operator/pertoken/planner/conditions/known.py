@@ -82,10 +82,19 @@ def pool_condition(pool: PoolSpec, catalog: Catalog) -> Condition | None:
 
 
 def nodes_condition(pool: PoolSpec, nodes: int) -> Condition | None:
-    """`Accepted` of a pool that counts its GPUs from nodes of which there is none; None where there is one."""
+    """`Accepted` of a pool that counts its GPUs from nodes of which there is none; None where there is one.
+
+    `maxGPUs` above 0 says that nodes may come: such a pool is Ready, with the reason that it has none yet.
+    """
     if nodes or pool.capacity_gpus is not None or not pool.node_selector:
         return None
     labels = ", ".join(f"{key}={value}" for key, value in pool.node_selector)
+    if pool.max_gpus:
+        words = (
+            f"no node has {labels} yet; up to {pool.max_gpus} GPUs may come (spec.maxGPUs): replicas are given"
+            " to nodes that are there, so the autoscaler's least size or a pod that waits has to bring the first"
+        )
+        return Condition(Verdict.TRUE, Reason.NO_NODES_YET, words)
     words = f"no node has {labels}: there is no GPU to use until one comes (spec.capacity.fromNodes.matchLabels)"
     return Condition(Verdict.TRUE, Reason.NO_NODES, words)
 
