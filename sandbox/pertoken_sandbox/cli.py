@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pertoken.cli.options import HELP, VersionOption
 from pertoken_sandbox.binaries import BinaryUnavailable, ensure_all
 from pertoken_sandbox.commands import commands
 from pertoken_sandbox.components import (
@@ -33,12 +34,19 @@ from pertoken_sandbox.versions import PROGRAMS
 EXIT_NO = 1
 EXPECTED_ERRORS = (BinaryUnavailable, BuildFailed, ChecksumMismatch, KubectlFailed, ProcessFailed)
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings=HELP, help=__doc__
+)
 
 StateDir = Annotated[
     Path | None,
     typer.Option("--state-dir", help="Folder of the sandbox [default: $PERTOKEN_SANDBOX_DIR or .sandbox]."),
 ]
+
+
+@app.callback()
+def _options(_: VersionOption = False) -> None:
+    pass
 
 
 @app.command()

@@ -38,24 +38,3 @@ def test_the_operator_imports_nothing_of_the_extras():
     loaded = "import sys, pertoken.app; print([m for m in sys.modules if m in ('scipy', 'numba', 'statsforecast')])"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-HEAVY = ("numpy", "scipy", "pydantic", "yaml", "rich", "kubernetes", "kopf", "aiohttp", "requests", "prometheus_client")
-LOADED = f"""
-import atexit, sys
-atexit.register(lambda: print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr))
-from pertoken.cli.main import main
-main()
-"""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "needed"),
-    [
-        (("--help",), ""),
-        (("validate", "examples/basic-owned.yaml", "examples/capacity-plan.yaml"), "pydantic yaml"),
-    ],
-)
-def test_a_quick_command_loads_what_it_needs(arguments: tuple[str, ...], needed: str):
-    done = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.split()) == (0, needed.split())

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
 from pertoken.settings import Settings
+from pertoken_sandbox import cli
 from pertoken_sandbox.binaries import BinaryUnavailable
 from pertoken_sandbox.controlplane import PROGRAMS
 from pertoken_sandbox.demo import main, stage
@@ -134,3 +136,11 @@ def test_unfinished_and_refused_requests_are_misses(tmp_path):
     requests = [{"ttft_ms": 1999, "itl_ms": 50}, {"ttft_ms": 2001, "itl_ms": 9}, {"ttft_ms": 5, "itl_ms": 51}]
     log.write_text("".join(json.dumps(request) + "\n" for request in [*requests, {"ttft_ms": 5, "itl_ms": None}]))
     assert of_log(log, 1, PromisedLatency(2.0, 0.05)) == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize("app", [main.app, cli.app])
+def test_help_and_version_are_asked_for_as_of_pertoken(app):
+    answers = [CliRunner().invoke(app, [word]) for word in ("-h", "--help", "--version")]
+    assert [answer.exit_code for answer in answers] == [0, 0, 0]
+    assert answers[0].output == answers[1].output
+    assert answers[2].output.startswith("pertoken ")

@@ -19,6 +19,7 @@ from pertoken.cli.advise_options import OwnPrices, allowed_models, amount_of, ap
 from pertoken.cli.advise_status import USUAL, Observed
 from pertoken.cli.advise_subject import Asked, Question, questions, read_manifests
 from pertoken.cli.advise_table import print_advice
+from pertoken.cli.options import ApiCachedOption, CatalogOption, GpuOption, ModelOption, PeakOption, QuantizationOption
 from pertoken.cli.rendering import NO, Output, print_data, refuse
 from pertoken.cli.subject import (
     BudgetOption,
@@ -27,7 +28,6 @@ from pertoken.cli.subject import (
     DeploymentOptions,
     ItlOption,
     PercentileOption,
-    QuantizationOption,
     RequestOptions,
     TensorOption,
     TtftOption,
@@ -50,8 +50,8 @@ def advise_command(  # noqa: PLR0913, PLR0917 - options of a command line
     ] = None,
     service: Annotated[str | None, typer.Option(help="Which InferenceService of the files; all if not given.")] = None,
     variant: Annotated[str | None, typer.Option(help="Which variant; all that serve if not given.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Hugging Face id or alias.")] = "",
-    gpu: Annotated[str, typer.Option("--gpu", "-g", help="GPU id or alias.")] = "",
+    model: ModelOption = "",
+    gpu: GpuOption = "",
     rate: Annotated[
         float | None, typer.Option("--rate", help="Observed requests/s of the service; the status's if not given.")
     ] = None,
@@ -69,9 +69,7 @@ def advise_command(  # noqa: PLR0913, PLR0917 - options of a command line
         float | None, typer.Option("--answer-p95", help="95th percentile of answers' tokens; likewise.")
     ] = None,
     cached: CachedOption = 0.0,
-    peak_to_mean: Annotated[
-        float, typer.Option("--peak-to-mean", help="Peak / mean of the demand; replicas are held for the peak.")
-    ] = 1.0,
+    peak_to_mean: PeakOption = 1.0,
     tensor: TensorOption = 1,
     quantization: QuantizationOption = "",
     ttft: TtftOption = None,
@@ -98,14 +96,11 @@ def advise_command(  # noqa: PLR0913, PLR0917 - options of a command line
     ] = None,
     api_input: Annotated[str | None, typer.Option("--api-input", help="API price: USD per 1M input tokens.")] = None,
     api_output: Annotated[str | None, typer.Option("--api-output", help="API price: USD per 1M output tokens.")] = None,
-    api_cached: Annotated[
-        str | None,
-        typer.Option("--api-cached", help="API price: USD per 1M cached input tokens; as input if not given."),
-    ] = None,
+    api_cached: ApiCachedOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Tell every change that keeps the latency objectives, dearer ones too.")
     ] = False,
-    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    catalog: CatalogOption = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.TABLE,
 ) -> None:
     """Say which single changes keep the objectives, and what they save. Exit 1 when nothing keeps them."""

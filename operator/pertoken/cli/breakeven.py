@@ -7,20 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from pertoken.calculators.breakeven import BreakEven, ReplicaGroup, break_even
+from pertoken.cli.options import ApiCachedOption, GpuOption, ModelOption, PeakOption, QuantizationOption
 from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
 from pertoken.cli.subject import (
     BudgetOption,
     CachedOption,
     CapOption,
     DeploymentOptions,
-    GpuOption,
     InputOption,
     ItlOption,
-    ModelOption,
     OutputOption,
     PercentileOption,
     PriceOption,
-    QuantizationOption,
     RequestOptions,
     Subject,
     TensorOption,
@@ -40,13 +38,8 @@ def breakeven_command(  # noqa: PLR0913, PLR0917 - options of a command line
     gpu: GpuOption,
     api_input: Annotated[str, typer.Option("--api-input", help="API price: USD per 1M input tokens.")],
     api_output: Annotated[str, typer.Option("--api-output", help="API price: USD per 1M output tokens.")],
-    api_cached: Annotated[
-        str | None,
-        typer.Option("--api-cached", help="API price: USD per 1M cached input tokens; as input if not given."),
-    ] = None,
-    peak_to_mean: Annotated[
-        float, typer.Option("--peak-to-mean", help="Peak / mean of the demand; replicas are held for the peak.")
-    ] = 1.0,
+    api_cached: ApiCachedOption = None,
+    peak_to_mean: PeakOption = 1.0,
     tensor: TensorOption = 1,
     quantization: QuantizationOption = "",
     input_tokens: InputOption = 1000,

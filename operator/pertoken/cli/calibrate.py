@@ -15,6 +15,7 @@ from pertoken.calculators.estimate import Deployment
 from pertoken.catalog.lookup import Catalog
 from pertoken.cli.calibration_file import DeploymentFit, Key, as_data, key_of
 from pertoken.cli.estimate_rows import BadFile, BadRow, read_rows, understand
+from pertoken.cli.options import CatalogOption
 from pertoken.cli.rendering import Output, print_data, refuse
 from pertoken.cli.results.documents import SUFFIXES, documents_of
 from pertoken.cli.results.fields import NoResult
@@ -41,7 +42,7 @@ def calibrate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     tp: Annotated[int, typer.Option(min=1, help="Of JSON results.")] = 1,
     quantization: Annotated[str, typer.Option("--quantization", "-q", help="Of JSON results.")] = "",
     engine: Annotated[str, typer.Option(help="Of JSON results: vllm, sglang or trtllm.")] = "",
-    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    catalog: CatalogOption = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="json is what estimate --calibration reads.")] = (
         Output.TABLE
     ),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pertoken.calculators.curve import Curve, CurvePoint, curve
+from pertoken.cli.options import GpuOption, ModelOption, QuantizationOption
 from pertoken.cli.plot import PlotError, plot_curve
 from pertoken.cli.rendering import NO, RowsOutput, print_csv, print_data, print_table, refuse
 from pertoken.cli.subject import (
@@ -15,14 +16,11 @@ from pertoken.cli.subject import (
     CachedOption,
     CapOption,
     DeploymentOptions,
-    GpuOption,
     InputOption,
     ItlOption,
-    ModelOption,
     OutputOption,
     PercentileOption,
     PriceOption,
-    QuantizationOption,
     RequestOptions,
     Subject,
     TensorOption,

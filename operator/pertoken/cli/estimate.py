@@ -31,6 +31,7 @@ from pertoken.cli.estimate_rows import (
     text,
     understand,
 )
+from pertoken.cli.options import CatalogOption, GpuOption, ModelOption, QuantizationOption
 from pertoken.cli.rendering import RowsOutput, plain_figure, print_data, refuse
 from pertoken.units import AmountError, parse_amount
 
@@ -105,12 +106,10 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     from_csv: Annotated[
         Path | None, typer.Option(help=f"Rows to answer: {','.join(ASKED)}; further columns are repeated.")
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Hugging Face id or alias.")] = "",
-    gpu: Annotated[str, typer.Option("--gpu", "-g", help="GPU id, node label or alias.")] = "",
+    model: ModelOption = "",
+    gpu: GpuOption = "",
     tp: Annotated[int, typer.Option(min=1, help="Tensor parallelism.")] = 1,
-    quantization: Annotated[
-        str, typer.Option("--quantization", "-q", help="Of the weights; empty: as published.")
-    ] = "",
+    quantization: QuantizationOption = "",
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="Clients that each wait for their answer.")] = 1,
     input_tokens: Annotated[int, typer.Option("--input", "--input-tokens", min=0, help="Prompt tokens.")] = 1024,
     output_tokens: Annotated[int, typer.Option("--output-tokens", min=0, help="Generated tokens.")] = 256,
@@ -121,7 +120,7 @@ def estimate_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     config: Annotated[
         Path | None, typer.Option(help="config.json of a model that the catalog does not have (named by --model).")
     ] = None,
-    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    catalog: CatalogOption = None,
     calibration: Annotated[Path | None, typer.Option(help="What `pertoken calibrate -o json` wrote.")] = None,
     price: Annotated[
         list[str] | None, typer.Option(help="GPU=USD per GPU-hour, or USD alone for --gpu; may be repeated.")

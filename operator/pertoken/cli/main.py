@@ -9,10 +9,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from pertoken.cli.options import HELP, VersionOption
 
 # Modules of commands, loaded when a command is called: together they take seconds, which a quick answer does not have.
 COMMANDS = {
@@ -49,7 +51,6 @@ def added_commands() -> dict[str, str]:
 # What only the extra `plan` installs; the operator's image has none of it.
 PLAN_EXTRA = frozenset({"scipy", "statsforecast"})
 ANY_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
-HELP: Final = {"help_option_names": ["-h", "--help"]}
 
 
 def _docstring(place: str) -> str:
@@ -125,16 +126,8 @@ app = typer.Typer(
 )
 
 
-def _told(asked: bool) -> None:
-    if asked:
-        version()
-        raise typer.Exit
-
-
 @app.callback()
-def _options(
-    _: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_told)] = False,
-) -> None:
+def _options(_: VersionOption = False) -> None:
     pass
 
 

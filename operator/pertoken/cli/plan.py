@@ -26,6 +26,7 @@ from pertoken.capacity.whatif import WhatIf, WhatIfError, share_of, what_if
 from pertoken.catalog.lookup import Catalog
 from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig
 from pertoken.cli.manifests import read_sources
+from pertoken.cli.options import CatalogOption
 from pertoken.cli.plan_cluster import ClusterPlan, past_of, read_cluster
 from pertoken.cli.plan_exports import export_document, export_targets, patches_for, print_patches
 from pertoken.cli.plan_history import PROMETHEUS, by_service, read_histories, read_prometheus
@@ -95,7 +96,7 @@ def plan_command(  # noqa: PLR0913, PLR0917 - options of a command line
     existing: Annotated[
         list[str] | None, typer.Option("--existing", help="POOL=N: GPUs that there are today; repeatable.")
     ] = None,
-    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    catalog: CatalogOption = None,
     exports: Annotated[
         list[str] | None,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pertoken.calculators.quote import Quote, TokenUsd, quote
+from pertoken.cli.options import GpuOption, ModelOption, QuantizationOption
 from pertoken.cli.present import present
 from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
 from pertoken.cli.subject import (
@@ -21,7 +22,6 @@ from pertoken.cli.subject import (
     OutputOption,
     PercentileOption,
     PriceOption,
-    QuantizationOption,
     RequestOptions,
     Subject,
     TensorOption,
@@ -40,8 +40,8 @@ class CostBasis(StrEnum):
 
 
 def quote_command(  # noqa: PLR0913, PLR0917 - options of a command line
-    model: Annotated[str, typer.Option("--model", "-m", help="Hugging Face id or alias.")] = "",
-    gpu: Annotated[str, typer.Option("--gpu", "-g", help="GPU id or alias.")] = "",
+    model: ModelOption = "",
+    gpu: GpuOption = "",
     file: Annotated[
         Path | None,
         typer.Option(

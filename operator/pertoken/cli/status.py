@@ -10,6 +10,7 @@ import typer
 
 from pertoken.api.translate import PAUSED_ANNOTATION
 from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, services
+from pertoken.cli.options import AllNamespaces
 from pertoken.cli.rendering import NO, print_data, print_table
 from pertoken.ports import Json
 
@@ -35,7 +36,7 @@ def status_command(  # noqa: PLR0913, PLR0917 - options of a command line
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look into all namespaces.")] = False,
+    everywhere: AllNamespaces = False,
     output: Annotated[
         StatusOutput, typer.Option("--output", "-o", help="Output format; wide never leaves out columns.")
     ] = StatusOutput.TABLE,

@@ -21,10 +21,7 @@ from pertoken.performance.steady import Engine, Load, Targets
 from pertoken.performance.step_time import engine_model
 from pertoken.units import AmountError, parse_amount
 
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="Hugging Face id or alias.")]
-GpuOption = Annotated[str, typer.Option("--gpu", "-g", help="GPU id or alias.")]
 TensorOption = Annotated[int, typer.Option("--tp", help="Tensor parallelism: GPUs per replica.", min=1, max=64)]
-QuantizationOption = Annotated[str, typer.Option("--quantization", "-q", help="Of the weights; empty: as published.")]
 InputOption = Annotated[float, typer.Option("--input-tokens", "--input", help="Prompt tokens per request.")]
 OutputOption = Annotated[float, typer.Option("--output-tokens", help="Generated tokens per request.")]
 CachedOption = Annotated[float, typer.Option("--cached", help="Share of the prompt from the prefix cache, 0 to 1.")]

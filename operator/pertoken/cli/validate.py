@@ -14,6 +14,7 @@ import yaml
 from pertoken.adapters.catalog_files import read_catalog
 from pertoken.api.check import Checked, Finding, Severity, check
 from pertoken.cli.manifests import read_sources
+from pertoken.cli.options import CatalogOption
 
 BAD_INPUT = 2
 
@@ -28,7 +29,7 @@ class ValidateOutput(StrEnum):
 
 def validate_command(
     files: Annotated[list[Path], typer.Argument(help="Manifests, folders of them (*.yaml, *.yml), or - for stdin.")],
-    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    catalog: CatalogOption = None,
     output: Annotated[ValidateOutput, typer.Option("--output", "-o", help="Output format.")] = ValidateOutput.TABLE,
 ) -> None:
     """Check manifests without a cluster: one line per mistake, all at once. Exit 0 when there is none, else 2."""

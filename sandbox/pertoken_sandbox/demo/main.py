@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pertoken.cli.options import HELP, VersionOption
 from pertoken_sandbox.binaries import BinaryUnavailable
 from pertoken_sandbox.cluster import Cluster, ExistingCluster
 from pertoken_sandbox.commands import commands
@@ -62,7 +63,7 @@ class Terms:
     target: float
 
 
-app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False, context_settings=HELP)
 
 
 def main() -> None:
@@ -78,6 +79,7 @@ def demo(
     kubeconfig: Annotated[Path | None, typer.Option(help="Use this cluster instead of booting one.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     stop: Annotated[Path | None, typer.Option(help="Stop what --keep left running with its state there.")] = None,
+    _: VersionOption = False,
 ) -> None:
     """Play a real hour of traffic against an emulated GPU fleet and let pertoken hold the cost of tokens."""
     console = Console()

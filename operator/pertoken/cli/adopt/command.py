@@ -17,6 +17,7 @@ from pertoken.cli.adopt.manifests import text_of
 from pertoken.cli.adopt.measured import Meter
 from pertoken.cli.adopt.plan import Adoption, adoption
 from pertoken.cli.connection import ConnectionOptions, Context, Kubeconfig, Namespace, client
+from pertoken.cli.options import AllNamespaces, CatalogOption
 from pertoken.cli.prometheus_option import PrometheusOption, profile_at
 from pertoken.cli.rendering import NO, print_data, print_table, refuse
 from pertoken.ports import AdapterError
@@ -36,7 +37,7 @@ def adopt_command(  # noqa: PLR0913, PLR0917 - options of a command line
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look into all namespaces.")] = False,
+    everywhere: AllNamespaces = False,
     apply_all: Annotated[
         bool, typer.Option("--apply", help="Apply the manifests, in mode Recommend; workloads are never touched.")
     ] = False,
@@ -45,7 +46,7 @@ def adopt_command(  # noqa: PLR0913, PLR0917 - options of a command line
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a file per manifest into this folder.", file_okay=False)
     ] = None,
-    catalog: Annotated[list[Path] | None, typer.Option(help="Further catalog rows: file or folder.")] = None,
+    catalog: CatalogOption = None,
     output: Annotated[AdoptOutput, typer.Option("--output", "-o", help="Output format.")] = AdoptOutput.YAML,
 ) -> None:
     """Write commented manifests for the engines that run already, in mode Recommend, one per service and pool.

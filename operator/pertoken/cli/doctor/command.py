@@ -29,6 +29,7 @@ from pertoken.cli.doctor.cluster import (
 from pertoken.cli.doctor.findings import Finding, any_bad, doubt, unseen
 from pertoken.cli.doctor.page import page_findings, read_page
 from pertoken.cli.doctor.prometheus import prometheus_findings
+from pertoken.cli.options import AllNamespaces
 from pertoken.cli.prometheus_option import PrometheusOption, profile_at
 from pertoken.cli.rendering import NO, Output, print_data, refuse
 from pertoken.ports import AdapterError
@@ -44,7 +45,7 @@ def doctor_command(  # noqa: PLR0913, PLR0917 - options of a command line
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look into all namespaces.")] = False,
+    everywhere: AllNamespaces = False,
     prometheus_url: PrometheusOption = None,
     operator_namespace: Annotated[str, typer.Option(help="Namespace of the operator.")] = "pertoken-system",
     account: Annotated[
