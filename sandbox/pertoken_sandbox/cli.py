@@ -45,7 +45,7 @@ StateDir = Annotated[
 
 
 @app.callback()
-def _options(_: VersionOption = False) -> None:
+def _told(_: VersionOption = False) -> None:
     pass
 
 
