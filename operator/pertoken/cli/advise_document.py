@@ -10,6 +10,7 @@ from typing import Any
 from pertoken.calculators.advice import Advice, ContextPrice, Row, against_api, rate_at_budget, surety
 from pertoken.calculators.fleet import Fleet
 from pertoken.cli.advise_subject import Question
+from pertoken.cli.rendering import plain_figure
 from pertoken.domain.service import PriceList
 from pertoken.units import MILLISECONDS
 
@@ -69,7 +70,8 @@ def title(question: Question) -> str:
     cached = f", {load.cached_share:.0%} of the input cached" if load.cached_share else ""
     return (
         f"{setup.model.id} ({setup.precision}) on {count}{setup.gpu.id} at {setup.price_source}; "
-        f"{question.demand.rate:.4g} requests/s of {load.input_tokens:.4g} input and {load.output_tokens:.4g} output "
+        f"{plain_figure(question.demand.rate, 4)} requests/s of {plain_figure(load.input_tokens, 4)} input and "
+        f"{plain_figure(load.output_tokens, 4)} output "
         f"tokens{cached}"
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pertoken.cli.advise_document import Answered, answer_document
-from pertoken.cli.rendering import print_lines
+from pertoken.cli.rendering import plain_figure, print_lines
 
 Json = dict[str, Any]
 HEADS = ("saved USD/month", "replicas", "USD/1M", "USD/1M full", "USD/1k P50", "USD/1k P95", "how sure", "change")
@@ -114,7 +114,7 @@ def _options(answered: Answered, told: Json) -> list[str]:
 
 def _rate(value: float | None) -> str:
     """Any, where GPUs cost nothing."""
-    return "any number of" if value is None else f"{value:.4g}"
+    return "any number of" if value is None else plain_figure(value, 4)
 
 
 def _api_line(name: str, figures: Json) -> str:
@@ -126,7 +126,8 @@ def _api_line(name: str, figures: Json) -> str:
     )
     if first is None:
         return f"{bill} {name}: own GPUs never pay at these prices"
-    words = f"own GPUs pay from {first:.3g} requests/s on ({compared['utilization_at_break_even']:.0%} utilization)"
+    share = f"{compared['utilization_at_break_even']:.0%} utilization"
+    words = f"own GPUs pay from {plain_figure(first, 3)} requests/s on ({share})"
     if always is not None and always > first:
-        words += f", always from {always:.3g}"
+        words += f", always from {plain_figure(always, 3)}"
     return f"{bill} {name}: {words}; utilization now {compared['utilization']:.0%}"

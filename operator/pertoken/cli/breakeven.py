@@ -8,7 +8,7 @@ import typer
 
 from pertoken.calculators.breakeven import BreakEven, ReplicaGroup, break_even
 from pertoken.cli.options import ApiCachedOption, GpuOption, ModelOption, PeakOption, QuantizationOption
-from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
+from pertoken.cli.rendering import NO, Output, plain_figure, print_data, print_table, refuse
 from pertoken.cli.subject import (
     BudgetOption,
     CachedOption,
@@ -98,7 +98,7 @@ def _print(thresholds: BreakEven, fleet: ReplicaGroup, subject: Subject, output:
     columns = ("requests/s", "tokens/s", "replicas", "own USD/1M", "API USD/1M", "cheaper")
     cells = [
         [
-            f"{row['requests_per_second']:.3g}",
+            plain_figure(row["requests_per_second"], 3),
             f"{row['tokens_per_second']:.0f}",
             str(row["replicas"]),
             f"{row['own_usd_per_million']:.3f}",
@@ -132,11 +132,12 @@ def _words(thresholds: BreakEven, fleet: ReplicaGroup, tokens: float) -> str:
             f"{fleet.rate / fleet.peak_factor:.2f} requests/s that it sustains on average"
         )
     words = (
-        f"a replica pays from {thresholds.first:.3g} requests/s ({thresholds.first * tokens:.0f} tokens/s) on, "
+        f"a replica pays from {plain_figure(thresholds.first, 3)} requests/s "
+        f"({thresholds.first * tokens:,.0f} tokens/s) on, "
         f"{thresholds.utilization:.0%} of what it sustains"
     )
     if thresholds.always is None:
         return f"{words}; just after each further replica the API is cheaper again"
     if thresholds.always > thresholds.first:
-        return f"{words}; own GPUs are cheaper at every load from {thresholds.always:.3g} requests/s on"
+        return f"{words}; own GPUs are cheaper at every load from {plain_figure(thresholds.always, 3)} requests/s on"
     return f"{words}, and own GPUs stay cheaper at every higher load"

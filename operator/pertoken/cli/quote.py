@@ -11,7 +11,7 @@ import typer
 from pertoken.calculators.quote import Quote, TokenUsd, quote
 from pertoken.cli.options import GpuOption, ModelOption, QuantizationOption
 from pertoken.cli.present import present
-from pertoken.cli.rendering import NO, Output, print_data, print_table, refuse
+from pertoken.cli.rendering import NO, Output, plain_figure, print_data, print_table, refuse
 from pertoken.cli.subject import (
     BudgetOption,
     CachedOption,
@@ -110,9 +110,8 @@ def _operating_point(subject: Subject, rate: float | None, batch: float | None) 
         refuse(f"--rate: {rate:g}: expected requests per second above 0")
     point = at_rate(subject.engine, subject.load, rate, subject.targets) if rate <= carried.rate else None
     if point is None:
-        typer.echo(
-            f"--rate: {rate:g}: a replica sustains {carried.rate:.4g} requests/s (bound by {carried.binding})", err=True
-        )
+        most = plain_figure(carried.rate, 4)
+        typer.echo(f"--rate: {rate:g}: a replica sustains {most} requests/s (bound by {carried.binding})", err=True)
         raise typer.Exit(NO)
     return point, carried.rate
 
@@ -144,12 +143,13 @@ def _digits(value: float) -> float:
 
 def _print(quoted: Quote, point: OperatingPoint, most: float, subject: Subject) -> None:
     print(subject.title)
-    print(f"at {point.rate:.4g} requests/s (a replica sustains {most:.4g}), batch {point.batch:.1f}")
+    rate, carried = plain_figure(point.rate, 4), plain_figure(most, 4)
+    print(f"at {rate} requests/s (a replica sustains {carried}), batch {point.batch:.1f}")
     rows = [
         [
             name,
             *(f"{value * 1e6:.4f}" for value in (usd.input, usd.cached_input, usd.output)),
-            f"{usd.request:.3e}",
+            plain_figure(usd.request * 1000, 4),
             words,
         ]
         for name, usd, words in (
@@ -158,9 +158,9 @@ def _print(quoted: Quote, point: OperatingPoint, most: float, subject: Subject) 
             ("full", quoted.full, "with its share of the idle time"),
         )
     ]
-    print_table(("cost", "input/1M", "cached/1M", "output/1M", "USD/request", ""), rows)
+    print_table(("cost", "USD/1M input", "USD/1M cached", "USD/1M output", "USD/1k requests", ""), rows)
     low, high = quoted.output_interval
     print(
-        f"output between {low * 1e6:.4f} and {high * 1e6:.4f} USD/1M by either order of attribution; "
-        f"{quoted.new_replica:.3e} USD per request on further replicas used to the full"
+        f"output between {low * 1e6:.4f} and {high * 1e6:.4f} USD per 1M tokens by either order of attribution; "
+        f"{plain_figure(quoted.new_replica * 1000, 4)} USD per 1k requests on further replicas used to the full"
     )

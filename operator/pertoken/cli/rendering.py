@@ -130,10 +130,10 @@ def _blocks(widths: Sequence[int], limit: int | None) -> list[list[int]]:
     return blocks
 
 
-def plain_figure(value: float) -> str:
-    """A figure with five digits, thousands apart, and never with an exponent."""
+def plain_figure(value: float, digits: int = 5) -> str:
+    """A figure with so many digits, thousands apart, and never with an exponent."""
     if value == 0:
         return "0"
-    places = max(0, 4 - floor(log10(abs(value))))
+    places = max(0, digits - 1 - floor(log10(abs(value))))
     text = f"{value:,.{min(places, 12)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

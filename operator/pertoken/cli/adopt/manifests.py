@@ -11,6 +11,7 @@ from pertoken.api.v1alpha1 import API_VERSION
 from pertoken.cli.adopt.commented import Path, dump
 from pertoken.cli.adopt.pools import DEFAULT_RESOURCE, UNKNOWN, PoolProposal
 from pertoken.cli.adopt.proposal import ServiceProposal, VariantProposal
+from pertoken.cli.rendering import plain_figure
 from pertoken.domain.pool import Purchase
 from pertoken.domain.signal import QuantileBounds
 from pertoken.units import MILLISECONDS
@@ -83,7 +84,8 @@ def _head(service: ServiceProposal) -> Iterator[str]:
         lengths = ""
         if measured.input_tokens is not None and measured.output_tokens is not None:
             lengths = f" of {measured.input_tokens:,.0f} input and {measured.output_tokens:,.0f} output tokens"
-        yield f"Now {measured.rate:.3g} requests/s{lengths}; {measured.cached_share:.0%} of the input cached."
+        rate = plain_figure(measured.rate, 3)
+        yield f"Now {rate} requests/s{lengths}; {measured.cached_share:.0%} of the input cached."
     yield from _saving(service)
     for question in (*service.questions, *measured.missing):
         yield f"QUESTION: {question}"
