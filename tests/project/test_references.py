@@ -31,7 +31,7 @@ def test_every_family_has_a_unit_a_text_and_one_row():
     flags = {family.name for family in exported() if family.unit == "0 or 1"}
     assert flags == {
         *("pertoken_build_info", "pertoken_inventory_synced", "pertoken_leader", "pertoken_metrics_source_up"),
-        *("pertoken_service_acting", "pertoken_service_condition"),
+        *("pertoken_service_acting", "pertoken_service_condition", "pertoken_route_condition"),
     }
 
 

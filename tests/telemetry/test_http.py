@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import socket
@@ -16,10 +17,12 @@ import aiohttp
 import pytest
 from cycling import eventually
 
+from pertoken.domain.cost import CostFigures, TokenPrices
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
 from pertoken.domain.plan import Decision, EvictPod, Plan, PoolFigures, SetReplicas, VariantDecision
 from pertoken.domain.reasons import Reason
 from pertoken.domain.trace import GrowingQueue, Step
+from pertoken.frozen import replace
 from pertoken.telemetry import http
 from pertoken.telemetry.http import HttpOptions, HttpSources, TelemetryServer, not_older, ready_when
 from pertoken.telemetry.logging import LogControl
@@ -166,6 +169,17 @@ async def test_the_debug_view_is_on_loopback_alone(world):
     await server.start()
     assert server._runners[1].addresses[0][0] == "127.0.0.1"
     await server.stop()
+
+
+async def test_prices_as_litellm_reads_them(world):
+    assert (await ask(world, "/prices"))[0] == 503
+    prices = TokenPrices(0.01, 0.001, 0.04)
+    decision = replace(PLAN.decisions[0], cost=CostFigures(input=0.1, output=0.4, one_more=prices), served_name="chat")
+    world.last = (7, replace(PLAN, decisions=(decision,)))
+
+    assert json.loads((await ask(world, "/prices"))[2])["chat"]["output_cost_per_token"] == 4e-7
+    assert json.loads((await ask(world, "/prices?basis=marginal"))[2])["chat"]["output_cost_per_token"] == 4e-8
+    assert (await ask(world, "/prices?basis=best"))[0] == 400
 
 
 async def test_the_plan_as_json_and_text(world):

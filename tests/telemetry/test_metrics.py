@@ -222,7 +222,7 @@ def test_labels_stay_few_and_never_name_pods():
     metrics = State().metrics()
     metrics.update(plan(decision()), SUMMARY)
     allowed = {"namespace", "service", "variant", "pool", "kind", "outcome", "reason", "phase", "le", "version"}
-    allowed |= {"type", "status", "percentile", "profile"}
+    allowed |= {"type", "status", "percentile", "profile", "basis", "route", "tier"}
     assert {label for _, labels in values(metrics) for label, _ in labels} <= allowed
     assert all(name.startswith("pertoken_") for name, _ in values(metrics))
 

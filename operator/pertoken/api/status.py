@@ -17,7 +17,7 @@ from pertoken.api.conditions import (
     rejected,
 )
 from pertoken.api.figures import fixed, milliseconds, money, percent
-from pertoken.domain.cost import AttributionFigures, CostFigures
+from pertoken.domain.cost import AttributionFigures, CostFigures, TokenPrices
 from pertoken.domain.plan import (
     Condition,
     Decision,
@@ -217,12 +217,20 @@ def _cost(cost: CostFigures) -> Json | None:
             "goodLow": money(cost.good_low),
             "goodHigh": money(cost.good_high),
             "joulesPerToken": fixed(cost.joules_per_token, 3),
+            "oneMore": None if cost.one_more is None else _token_prices(cost.one_more),
+            "replica": None if cost.replica is None else _token_prices(cost.replica),
         }
     )
     if cost.window_seconds > 0:
         figures["windowSeconds"] = round(cost.window_seconds)
         figures["finishedRequests"] = round(cost.finished_requests)
     return figures or None
+
+
+def _token_prices(prices: TokenPrices) -> Json:
+    return _present(
+        {"input": money(prices.input), "cachedInput": money(prices.cached_input), "output": money(prices.output)}
+    )
 
 
 def _attribution(attribution: AttributionFigures) -> Json:

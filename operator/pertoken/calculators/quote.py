@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from pertoken.accounting.attribution import Weights, weights_at
+from pertoken.accounting.token_prices import marginal_seconds
 from pertoken.performance.steady import Engine, Load, OperatingPoint
-from pertoken.performance.step_time import marginal_prefill_time, mean_decode_step
 from pertoken.units import SECONDS_PER_HOUR
-
-_MORE: Final = 1.0  # sequences over which the slope of the step time is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ def quote(engine: Engine, load: Load, point: OperatingPoint, sustainable: float,
     busy = _per_token(load, shapley, per_second * min(1.0, scale))
     last, first = (weights_at(engine, load, batch, order).output for order in ("prefill-first", "decode-first"))
     return Quote(
-        marginal=_marginal(engine, load, batch, replica),
+        marginal=_per_token(load, marginal_seconds(engine, load, batch), replica),
         busy=busy,
         full=_per_token(load, shapley, per_second * scale),
         output_interval=(last * per_second, first * per_second),
@@ -75,22 +72,3 @@ def _per_token(load: Load, seconds: Weights, usd_per_second: float) -> TokenUsd:
     new, cached, output = (each * usd_per_second for each in (seconds.input, seconds.cached_input, seconds.output))
     hit = load.input_tokens - load.computed_tokens
     return TokenUsd(new, cached, output, new * load.computed_tokens + cached * hit + output * load.output_tokens)
-
-
-def _marginal(engine: Engine, load: Load, batch: float, usd_per_second: float) -> TokenUsd:
-    """Derivatives: of the prompt's time by its tokens, of the step time by the batch."""
-    model, gains = engine.model, engine.gains
-    hit = load.input_tokens - load.computed_tokens
-    with_hit = gains.prefill * marginal_prefill_time(model, load.computed_tokens, batch, hit)
-    fresh = gains.prefill * marginal_prefill_time(model, load.computed_tokens, batch)
-    slope = mean_decode_step(model, batch + _MORE, load.resident) - mean_decode_step(model, batch, load.resident)
-    steps = gains.decode * max(0.0, slope) / _MORE * load.steps
-    return _per_token(
-        load,
-        Weights(
-            fresh / load.computed_tokens if load.computed_tokens > 0 else 0.0,
-            max(0.0, with_hit - fresh) / hit if hit > 0 else 0.0,
-            steps / load.output_tokens if load.output_tokens > 0 else 0.0,
-        ),
-        usd_per_second,
-    )

@@ -36,6 +36,15 @@ class AttributionFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenPrices:
+    """USD per million tokens of each kind."""
+
+    input: float
+    cached_input: float
+    output: float
+
+
+@dataclass(frozen=True, slots=True)
 class CostFigures:
     """Money of one service over its cost window (or what of it has been seen).
 
@@ -56,6 +65,8 @@ class CostFigures:
         attribution: the bill by what it bought, None without prices or traffic.
         good_low, good_high: least and most USD per million tokens of requests that kept the latency objectives.
         joules_per_token: of the GPUs whose power is measured, None if that is not all of them.
+        one_more: prices of one more token now: `replica` times the share of the capacity that is in use.
+        replica: prices of tokens that take a further replica, used to what it carries.
     """
 
     index: float | None = None
@@ -79,6 +90,8 @@ class CostFigures:
     good_low: float | None = None
     good_high: float | None = None
     joules_per_token: float | None = None
+    one_more: TokenPrices | None = None
+    replica: TokenPrices | None = None
 
 
 NO_FIGURES: Final = CostFigures()

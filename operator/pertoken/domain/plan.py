@@ -147,6 +147,7 @@ class Decision:
         conditions: conditions other than Ready, by condition type; Accepted only where the catalog lacks something.
         acts: False in Recommend and Off modes and while paused.
         trace: every stage's step, in order.
+        served_name: by which its engines answer.
     """
 
     service: ServiceKey
@@ -160,6 +161,7 @@ class Decision:
     limited_by: Reason | None = None
     acts: bool = True
     trace: tuple[Step, ...] = ()
+    served_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

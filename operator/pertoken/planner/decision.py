@@ -43,6 +43,7 @@ def decision_of(settlement: Settlement) -> Decision:
         limited_by=limits[0][0] if limits else None,
         acts=settlement.acts,
         trace=settlement.trace,
+        served_name=state.spec.model.served_name,
     )
 
 

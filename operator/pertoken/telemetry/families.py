@@ -10,7 +10,9 @@ from prometheus_client.core import GaugeMetricFamily as Family
 
 from pertoken.control.capacity_plans import CapacityPlanFigures
 from pertoken.domain.metrics import MetricsSnapshot
-from pertoken.domain.plan import Decision, Plan, PoolFigures, VariantDecision
+from pertoken.domain.plan import Decision, Plan, PoolFigures, RouteDecision, VariantDecision
+from pertoken.domain.route import POINTS
+from pertoken.telemetry.prices import BASES, prices_of
 
 __all__ = ["Family", "capacity_plan_families", "plan_families", "source_families", "unreadable_families"]
 
@@ -94,9 +96,17 @@ _OF_POOL: Sequence[tuple[str, str, Callable[[PoolFigures], float | None]]] = (
 )
 
 
+_OF_ROUTE: Sequence[tuple[str, str, Callable[[RouteDecision], float | None]]] = (
+    ("quality_ratio", "Expected quality of an answer at the weights.", lambda r: r.quality),
+    ("cost_usd_per_thousand_answers", "Price of 1,000 answers at the weights.", lambda r: r.usd_per_thousand),
+    ("demand_requests_per_second", "Demand of the route.", lambda r: r.requests),
+    ("not_carried_requests_per_second", "Demand beyond what the tiers carry.", lambda r: r.not_carried),
+)
+
+
 def plan_families(plan: Plan) -> tuple[Family, ...]:
     """All gauges that a plan gives."""
-    return (*_service_families(plan), *_variant_families(plan), *_pool_families(plan))
+    return (*_service_families(plan), *_variant_families(plan), *_pool_families(plan), *_route_families(plan))
 
 
 def source_families(metrics: Mapping[str, MetricsSnapshot]) -> tuple[Family, ...]:
@@ -148,6 +158,16 @@ def _service_families(plan: Plan) -> Iterator[Family]:
             _add(family, _service(decision), read, decision)
         yield family
     yield _by_kind("cost_usd_per_million_tokens", "Cost of a million tokens, by kind of token.", plan, _PRICES)
+    prices = Family(
+        "pertoken_service_price_usd_per_million_tokens",
+        "Price of a million tokens: average (adds up to the bill), marginal (one more now), replica (a further one).",
+        labels=(*SERVICE, "basis", "kind"),
+    )
+    for decision in plan.decisions:
+        for basis in BASES:
+            for kind, usd in prices_of(decision, basis).items():
+                prices.add_metric([*_service(decision), basis, kind], usd)
+    yield prices
     yield _by_kind("bill_ratio", "Shares of the bill by what it bought; they add up to 1.", plan, _BILL)
     yield _by_kind("demand_tokens_per_second", "Token demand, by kind.", plan, _TOKEN_RATES)
     yield _by_kind("latency_objective_seconds", "Latency owed at the percentile.", plan, _OBJECTIVES)
@@ -189,6 +209,30 @@ def _pool_families(plan: Plan) -> Iterator[Family]:
         for pool in plan.pools:
             _add(family, [pool.name], read, pool)
         yield family
+
+
+def _route_families(plan: Plan) -> Iterator[Family]:
+    names = ("namespace", "route")
+    for name, text, read in _OF_ROUTE:
+        family = Family(f"pertoken_route_{name}", text, labels=names)
+        for decision in plan.routes:
+            _add(family, [decision.route.namespace, decision.route.name], read, decision)
+        yield family
+    weight = Family("pertoken_route_weight_ratio", "Share of the requests that a tier gets.", labels=(*names, "tier"))
+    measured = Family(
+        "pertoken_route_measured_ratio", "Share of the requests that a tier's engines took up.", labels=(*names, "tier")
+    )
+    condition = Family(
+        "pertoken_route_condition", "1 for the current status of each condition.", labels=(*names, "type", "status")
+    )
+    for decision in plan.routes:
+        labels = [decision.route.namespace, decision.route.name]
+        for tier in decision.tiers:
+            weight.add_metric([*labels, tier.name], tier.weight / POINTS)
+            _add(measured, [*labels, tier.name], lambda told: told.measured, tier)
+        for kind, told in decision.conditions.items():
+            condition.add_metric([*labels, kind, told.verdict.value], 1.0)
+    yield from (weight, measured, condition)
 
 
 def _service(decision: Decision) -> list[str]:

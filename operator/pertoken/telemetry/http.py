@@ -11,6 +11,7 @@ from aiohttp import web
 from pertoken.domain.plan import Plan
 from pertoken.telemetry.logging import LogControl
 from pertoken.telemetry.plan_view import plain, plan_text
+from pertoken.telemetry.prices import AVERAGE, BASES, litellm_table
 
 LOOPBACK = "127.0.0.1"
 CHECK_SECONDS = 4.0  # probes usually wait 5 s at most
@@ -80,7 +81,7 @@ class HttpSources:
 class TelemetryServer:
     """Two listeners.
 
-    ``/metrics /healthz /readyz``, and on loopback ``/debug/plan /debug/history /debug/recording /debug/loglevel``.
+    ``/metrics /healthz /readyz /prices``; on loopback ``/debug/plan /debug/history /debug/recording /debug/loglevel``.
     """
 
     def __init__(self, options: HttpOptions, sources: HttpSources) -> None:
@@ -110,6 +111,7 @@ class TelemetryServer:
             web.get("/metrics", self._metrics),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
+            web.get("/prices", self._prices),
         ]
         debug_routes = [
             web.get("/debug/plan", self._plan),
@@ -155,6 +157,16 @@ class TelemetryServer:
     async def _metrics(self, request: web.Request) -> web.Response:
         body, content_type = self._sources.metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _prices(self, request: web.Request) -> web.Response:
+        """Token prices as LiteLLM reads them, ``?basis=average`` (default), ``marginal`` or ``replica``."""
+        basis = request.query.get("basis", AVERAGE)
+        if basis not in BASES:
+            return web.json_response({"error": f"basis: expected one of {', '.join(BASES)}"}, status=400)
+        last = self._sources.last_plan()
+        if last is None:
+            return web.json_response({"error": "this process has planned nothing: another one leads"}, status=503)
+        return web.json_response(litellm_table(last[1], basis))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _verdict({name: check() for name, check in self._sources.health.items()})

@@ -82,6 +82,14 @@ class AttributionStatus(Strict):
     )
 
 
+class TokenPricesStatus(Strict):
+    """Prices by kind of token, USD per 1,000,000."""
+
+    input: Figure | None = Field(default=None, description="Computed input.")
+    cached_input: Figure | None = Field(default=None, description="Input that hits the prefix cache.")
+    output: Figure | None = Field(default=None, description="Output.")
+
+
 class CostStatus(Strict):
     """Live cost, in USD; prices per 1,000,000 tokens."""
 
@@ -108,6 +116,13 @@ class CostStatus(Strict):
     )
     good_high: Figure | None = Field(default=None, description="The same, at most (histograms yield bounds).")
     joules_per_token: Figure | None = Field(default=None, description="GPU energy of a token of any kind.")
+    one_more: TokenPricesStatus | None = Field(
+        default=None,
+        description="One more token now: nothing on idle replicas, on full ones what a further replica asks for it.",
+    )
+    replica: TokenPricesStatus | None = Field(
+        default=None, description="Prices of tokens that take a further replica: what more load adds to the bill."
+    )
 
 
 class LatencyStatus(Strict):

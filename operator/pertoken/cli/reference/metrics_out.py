@@ -33,7 +33,13 @@ InferenceService.
 """
 _EXPERIMENTAL: Final = frozenset(
     {
+        "pertoken_route_cost_usd_per_thousand_answers",
+        "pertoken_route_not_carried_requests_per_second",
+        "pertoken_route_quality_ratio",
+        "pertoken_route_weight_ratio",
+        "pertoken_route_measured_ratio",
         "pertoken_service_energy_joules_per_token",
+        "pertoken_service_price_usd_per_million_tokens",
         "pertoken_service_lead_seconds",
         "pertoken_variant_batched_tokens",
         "pertoken_variant_desired_batched_tokens",
@@ -44,6 +50,7 @@ _EXPERIMENTAL: Final = frozenset(
 _UNITS: Final = (
     ("_usd_per_million_tokens", "USD per million tokens"),
     ("_usd_per_thousand_requests", "USD per 1,000 requests"),
+    ("_usd_per_thousand_answers", "USD per 1,000 answers"),
     ("_usd_per_hour", "USD per hour"),
     ("_bill_usd_total", "USD"),
     ("_joules_per_token", "J per token"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pertoken.accounting.cost_index import Reachable, marginal, reachable, reachable_index, request_value
-from pertoken.domain.cost import CostFigures
+from pertoken.accounting.token_prices import marginal_prices, replica_prices, scaled
+from pertoken.domain.cost import CostFigures, TokenPrices
 from pertoken.domain.plan import Condition, Verdict
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import CostObjective
@@ -15,7 +16,9 @@ from pertoken.planner.conditions.remedies import Replica, remedies
 from pertoken.planner.needs import Purpose
 from pertoken.planner.proposal import Proposal, VariantProposal
 from pertoken.planner.service_state import ServiceState, VariantState
-from pertoken.units import SECONDS_PER_HOUR
+from pertoken.units import SECONDS_PER_HOUR, TINY
+
+LEAST_BATCH = 1e-3  # sequences, of an engine without any
 
 
 def cost_figures(state: ServiceState, variants: Sequence[VariantProposal]) -> CostFigures:
@@ -26,9 +29,12 @@ def cost_figures(state: ServiceState, variants: Sequence[VariantProposal]) -> Co
         variants: cheapest first.
     """
     least, least_index = _least(state)
+    one_more, replica = _token_prices(state, variants)
     return replace(
         state.cost.figures,
         marginal=_marginal(state, variants),
+        one_more=one_more,
+        replica=replica,
         reachable=None if least is None else least.blended,
         reachable_index=least_index,
     )
@@ -84,6 +90,31 @@ def _marginal(state: ServiceState, variants: Sequence[VariantProposal]) -> float
         if variant.engine is not None and variant.usd_per_hour is not None and variant.batch is not None:
             return marginal(variant.engine, load, variant.batch, variant.usd_per_hour / variant.ranks)
     return None
+
+
+def _token_prices(
+    state: ServiceState, variants: Sequence[VariantProposal]
+) -> tuple[TokenPrices | None, TokenPrices | None]:
+    """What one more token costs now, and what it costs where it takes a further replica; both of the cheapest variant.
+
+    Time that replicas have left is paid for already: an idle replica's next token costs nothing, a full fleet's what a
+    further replica asks for it. In between the price rises with the share of the capacity that is in use. Where no
+    capacity is known it is the engine time that the token takes.
+    """
+    load = state.load
+    for proposed in variants:
+        variant, capacity = proposed.state, proposed.capacity
+        if load is None or variant.engine is None or variant.usd_per_hour is None or variant.batch is None:
+            continue
+        batch = max(variant.batch, LEAST_BATCH)
+        if capacity is None or capacity.rate <= TINY:
+            return marginal_prices(variant.engine, load, batch, variant.usd_per_hour / variant.ranks), None
+        per_request = variant.usd_per_hour / SECONDS_PER_HOUR / capacity.rate
+        further = replica_prices(variant.engine, load, batch, per_request)
+        carried = sum(each.state.ready * each.capacity.rate for each in variants if each.capacity is not None)
+        used = min(1.0, state.samples[-1].requests / max(carried, TINY)) if state.samples else 0.0
+        return (None if further is None else scaled(further, used)), further
+    return None, None
 
 
 def within_cost_condition(proposal: Proposal, figures: CostFigures) -> Condition:
