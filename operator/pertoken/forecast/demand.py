@@ -105,7 +105,8 @@ class Forecast:
             aim: share of the requests that shall keep the objectives.
             knee: numbers of the share over the load.
         """
-        by_cases = min(work_to_carry(self.cases, aim, knee), self.ceiling) if len(self.cases) else 0.0
+        cases = self._reachable()
+        by_cases = min(work_to_carry(cases, aim, knee), self.ceiling) if len(cases) else 0.0
         return max(self.work * (1.0 + least_headroom), self.present, by_cases)
 
     def raised(self, work: float) -> Forecast:
@@ -114,6 +115,15 @@ class Forecast:
             return self
         cases = self.cases + np.array([work, 0.0]) if len(self.cases) else self.cases
         return replace(self, work=self.work + work, cases=cases, ceiling=self.ceiling + work)
+
+    def _reachable(self) -> Floats:
+        """The cases up to the ceiling. Work beyond it is not prepared for, so it must not drive the rest up to it.
+
+        After one large step the miss of it stays among the cases for as long as misses are remembered. Its requests
+        are late at the ceiling, too: being ready for the others is what can be bought.
+        """
+        within = self.cases[:, 0] <= self.ceiling
+        return self.cases[within] if within.any() else self.cases
 
 
 def demand_of(served: ServedFlow, mean: tuple[float, float], growth: Growth) -> tuple[float, float, float]:

@@ -96,6 +96,21 @@ class Budget:
         return replace(self, half_life=life, most=self.most if floor is None else 1.0 - floor)
 
 
+@dataclass(frozen=True, slots=True)
+class LossNumbers:
+    """Replicas that get lost, and the reserve for them (`pertoken.forecast.losses`)."""
+
+    half_life: float = number(21_600.0, "s", "guess: memory of losses; spot markets change within hours")
+    prior_hours: float = number(2.0, "replica-hours", "guess: weight of what is taken for granted at first")
+    spot: float = number(0.1, "losses per replica and hour", "guess: of spot nodes, before any was watched")
+    other: float = number(0.005, "losses per replica and hour", "guess: of other nodes, before any was watched")
+    longest_look: float = number(600.0, "s", "guess: a longer gap between two looks tells of no replica-hours")
+    short_share: float = number(
+        0.1, "of the time", "guess: fewer replicas than needed may serve for so long; while they do, some requests miss"
+    )
+
+
 BUDGET: Final = Budget()
+LOSSES: Final = LossNumbers()
 FORECASTING: Final = Forecasting()
 KNEE: Final = Knee()

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pertoken.domain.identity import ServiceKey
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import ErrorBudget
+from pertoken.forecast.losses import Losses
 from pertoken.forecast.slo_knee import SloKnee
 from pertoken.frozen import dataclass, replace
 from pertoken.performance.calibrate import Calibration
@@ -132,6 +133,7 @@ class VariantMemory:
         absent_since: since when replicas that are asked for have no pods although nothing is starting; None if all do.
         cap_proof: that engines keep to their cap, or that they do not; None while neither was seen.
         clumping: how far prompts hold answers up.
+        losses: replicas that got lost lately.
     """
 
     recommendations: tuple[PastRecommendation, ...] = ()
@@ -151,7 +153,8 @@ class VariantMemory:
     absent_since: float | None = None
     cap_proof: CapProof | None = None
     blocked_chunk: int | None = None
-    clumping: Clumping = Clumping()  # last: what is saved is read by position
+    clumping: Clumping = Clumping()
+    losses: Losses = Losses()  # last: what is saved is read by position
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from pertoken.catalog.lookup import Catalog
 from pertoken.domain.cluster import PodFact, WorkloadFact, WorkloadMissing, whole_replicas
 from pertoken.domain.cost import CostState
 from pertoken.domain.metrics import UNKNOWN_WINDOW_SECONDS, MetricsSnapshot, PodMetrics
-from pertoken.domain.pool import PoolSpec
+from pertoken.domain.pool import PoolSpec, Purchase
 from pertoken.domain.service import Freeze, ServiceSpec, VariantSpec
 from pertoken.domain.signal import Signal
 from pertoken.domain.world import PlannerSettings, ServiceView, TimedMinimum, VariantView
 from pertoken.forecast.demand import DemandSample
 from pertoken.forecast.error_budget import caution
+from pertoken.forecast.losses import loss_rate
 from pertoken.forecast.tuning import Budget
 from pertoken.frozen import dataclass, derived, replace
 from pertoken.performance.clumps import Spread
@@ -353,6 +354,17 @@ class ServiceState:
         """Nothing has been asked for during the service's idle time."""
         since = self.memory.idle_since
         return since is not None and self.now - since >= self.spec.idle_seconds
+
+    def start_of(self, variant: VariantState) -> float:
+        """Seconds from a node to Ready, learnt or as set."""
+        known = variant.memory.start_seconds
+        return self.settings.start_seconds if known is None else known
+
+    def losses_of(self, variant: VariantState) -> float:
+        """Replicas of a variant that get lost, per replica and hour."""
+        numbers = self.tuning.losses
+        spot = variant.pool is not None and variant.pool.purchase is Purchase.SPOT
+        return loss_rate(variant.memory.losses, numbers.spot if spot else numbers.other, numbers)
 
     def with_memory(self, memory: ServiceMemory) -> ServiceState:
         """The same state beside another memory, that of its variants included."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pertoken.forecast.tuning import BUDGET, FORECASTING, KNEE, Budget, Forecasting, Knee
+from pertoken.forecast.tuning import BUDGET, FORECASTING, KNEE, LOSSES, Budget, Forecasting, Knee, LossNumbers
 from pertoken.numbers import number
 
 # Guards against absurd input, which decide nothing in use.
@@ -203,6 +203,7 @@ class Tuning:
     forecasting: Forecasting = FORECASTING
     knee: Knee = KNEE
     budget: Budget = BUDGET
+    losses: LossNumbers = LOSSES
     evidence: Evidence = Evidence()
     panic: Panic = Panic()
     estimate: Estimate = Estimate()

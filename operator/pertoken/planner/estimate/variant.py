@@ -5,6 +5,8 @@ from __future__ import annotations
 from pertoken.domain.metrics import PodMetrics, Readings
 from pertoken.domain.signal import Histogram, LatencyKind, Signal
 from pertoken.forecast.demand import blend
+from pertoken.forecast.losses import Losses, Pods
+from pertoken.forecast.losses import counted as losses_after
 from pertoken.frozen import replace
 from pertoken.performance.calibrate import Observation
 from pertoken.performance.calibrate import learn as calibrate
@@ -29,9 +31,12 @@ _CALIBRATED_BY = (
 
 def estimate_variant(state: ServiceState, variant: VariantState, assessment: Assessment) -> VariantMemory:
     """One variant's memory with this cycle's observations in it."""
-    memory, start, queued = variant.memory, _start_seconds(state, variant), _queued_since(state, variant)
-    if (start, queued) != (memory.start_seconds, memory.queued_since):
-        memory = replace(memory, start_seconds=start, queued_since=queued)
+    memory = replace(
+        variant.memory,
+        start_seconds=_start_seconds(state, variant),
+        queued_since=_queued_since(state, variant),
+        losses=_losses(state, variant),
+    )
     shape = state.memory.shape
     if not state.settings.calibrate or variant.base_model is None or shape is None:
         return memory
@@ -53,6 +58,17 @@ def estimate_variant(state: ServiceState, variant: VariantState, assessment: Ass
     if calibration is not memory.calibration:
         memory = replace(memory, calibration=calibration)
     return _tail(state, variant, memory, load.rounded())
+
+
+def _losses(state: ServiceState, variant: VariantState) -> Losses:
+    """Pods that were made although no more replicas were asked for: each replaces one that got lost."""
+    pods = Pods(
+        asked=variant.current,
+        created=tuple(pod.created_at for pod in variant.living),
+        per_replica=variant.pods_per_replica,
+        moving=variant.memory.roll is not None or not variant.workload.settled,
+    )
+    return losses_after(variant.memory.losses, pods, state.now, state.tuning.losses)
 
 
 def _queued_since(state: ServiceState, variant: VariantState) -> float | None:

@@ -13,7 +13,7 @@ from pertoken.planner.memory import Delivered
 from pertoken.planner.proposal import Capacity
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.planner.size.capacity import RequestWork, capacity_of, delivered_of, share_of, work_of
-from pertoken.units import TINY
+from pertoken.units import SECONDS_PER_HOUR, TINY
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def expected(state: ServiceState, demand: DemandFigures) -> Expected | None:
     if len(modelled) < len(state.variants):
         return None
     capacities, delivered = _believed(state, modelled, load)
-    order = sorted(state.variants, key=lambda variant: _cost_per_request(variant, capacities[variant.name]))
+    order = sorted(state.variants, key=lambda variant: _cost_per_request(state, variant, capacities[variant.name]))
     cheapest = capacities[order[0].name]
     work = work_of(cheapest, load)
     longest = state.tuning.estimate.longest_residence
@@ -89,7 +89,12 @@ def _believed(
     return believed, delivered
 
 
-def _cost_per_request(variant: VariantState, capacity: Capacity) -> tuple[bool, float, str]:
-    """USD per request at the sustainable rate; variants that miss an objective or have no price come last."""
-    price = inf if variant.usd_per_hour is None else variant.usd_per_hour / max(capacity.rate, TINY)
+def _cost_per_request(state: ServiceState, variant: VariantState, capacity: Capacity) -> tuple[bool, float, str]:
+    """USD per request at the sustainable rate; variants that miss an objective or have no price come last.
+
+    Replicas that get lost are paid for twice while their replacements start.
+    """
+    starting = state.losses_of(variant) * state.start_of(variant) / SECONDS_PER_HOUR
+    hourly = inf if variant.usd_per_hour is None else variant.usd_per_hour * (1.0 + starting)
+    price = hourly / max(capacity.rate, TINY)
     return capacity.unreachable is not None, price, variant.name

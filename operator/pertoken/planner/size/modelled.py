@@ -14,6 +14,7 @@ from pertoken.planner.size.economy import Counts, Economy, Rates, economize, spe
 from pertoken.planner.size.expected import Expected
 from pertoken.planner.size.feedback import add_for_latency, add_for_queue
 from pertoken.planner.size.fill import fill
+from pertoken.planner.size.reserve import with_reserve
 from pertoken.units import TINY
 
 
@@ -39,14 +40,13 @@ def size_modelled(proposal: Proposal, known: Expected) -> Proposal:
     state = proposal.state
     settings = state.settings
     rate = known.rate(known.ahead.work)
-    # No replica helps before the lead is over, so a backlog is not to be worked off faster than that.
-    drain = max(0.0, state.backlog - state.serving) / max(settings.backlog_seconds, known.demand.lead_seconds)
+    drain = max(0.0, state.backlog - state.serving) / settings.backlog_seconds
     spent = spending(state)
     needed = known.ahead.needed(settings.headroom * spent.caution, spent.aim, state.tuning.knee)
     need = known.rate(needed) + drain
     asked = Counts(
-        fill(known.order, known.capacities, need),
-        fill(known.order, known.capacities, need * (1.0 + settings.tolerance * spent.caution)),
+        with_reserve(state, fill(known.order, known.capacities, need)),
+        with_reserve(state, fill(known.order, known.capacities, need * (1.0 + settings.tolerance * spent.caution))),
     )
     economy = economize(state, known, asked, Rates(rate, drain))
     eased = economy.eased
