@@ -205,3 +205,19 @@ def test_spans_are_of_time_whatever_the_cycle(lead):
 
 def test_the_mean_request_is_of_the_same_time_whatever_the_cycle():
     assert mean_request(waves(5.0), 5.0) == pytest.approx(mean_request(waves(15.0), 15.0), rel=0.03)
+
+
+def test_a_step_that_nothing_could_be_ready_for_does_not_drive_head_room_for_as_long_as_it_is_remembered():
+    calm = [5.0 + (index % 2) * 0.1 for index in range(60)]
+    steady = [60.0 + (index % 2) for index in range(60)]
+
+    after = forecast(samples([value * 200 for value in calm + steady]), 150.0)
+
+    assert after.cases[:, 0].max() > after.ceiling  # the step is remembered
+    assert after.needed(0.0, aim(95, 0.3)) < 1.1 * after.work
+
+
+def test_cases_beyond_the_ceiling_count_where_there_are_no_others():
+    only = Forecast(100.0, 90.0, np.array([[400.0, 1.0]]), ceiling=150.0)
+
+    assert only.needed(0.0, aim(95)) == 150.0
