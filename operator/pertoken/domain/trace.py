@@ -44,6 +44,7 @@ class ModelSizing:
         aim: share of requests that shall keep their objectives, from what is left of the error budget.
         lately: share that kept them over the recent past; None where no latency has been told.
         apart: share that misses an objective whatever the load is.
+        lost: replicas that get lost, per replica and hour.
     """
 
     requests_per_second: float
@@ -58,6 +59,7 @@ class ModelSizing:
     aim: float = 0.0
     lately: float | None = None
     apart: float = 0.0
+    lost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

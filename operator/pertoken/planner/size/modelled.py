@@ -111,6 +111,7 @@ def _step(state: ServiceState, known: Expected, proposed: VariantProposal, rates
         aim=rates.aim,
         lately=None if state.memory.budget.requests <= 0 else 1.0 - state.memory.budget.share_missed,
         apart=state.memory.knee.apart,
+        lost=state.losses_of(variant),
     )
     return step("size", (variant.steady, proposed.replicas), proposed.reason, detail, variant=variant.name)
 
