@@ -90,7 +90,7 @@ def build(settings: Settings, outside: Outside, log_control: LogControl, stop: a
         fence=cycle_fence,
         observer=observer,
         keeper=Keeper(reader, writer, clock, observer.catalog, settings.read_only, settings.resync_seconds),
-        actuator=Actuator(writer, clock, settings.read_only),
+        actuator=Actuator(writer, clock, settings.read_only, reader),
         store=StateStore(reader, writer, clock, settings.operator_namespace),
         router=Router(reader, writer, clock, settings.read_only),
     )

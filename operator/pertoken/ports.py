@@ -140,8 +140,8 @@ class ClusterWriter(Protocol):
     def apply_status(self, manifest: Json, field_manager: str) -> Json:
         """Server-side apply of the status subresource; `manifest` has apiVersion, kind, metadata (uid) and status."""
 
-    def delete(self, manifest: Json) -> None:
-        """Delete one owned object (background propagation); NotFound is not an error."""
+    def delete(self, manifest: Json, *, foreground: bool = False) -> None:
+        """Delete one owned object; in the foreground it stays until its dependents are gone. NotFound is no error."""
 
     def record(self, note: EventNote) -> None:
         """Post an Event (events.k8s.io/v1)."""

@@ -112,8 +112,13 @@ def users(installed, kubectl) -> None:  # noqa: ARG001 - the chart must be there
     """`author` may write InferenceServices; `scaler` also scale server-0 .. 15; `builder` also make podTemplates."""
     rules: dict[str, list[Json]] = {
         "author": [
-            {"apiGroups": ["serving.pertoken.dev"], "resources": ["inferenceservices"], "verbs": ["create", "update"]}
+            {
+                "apiGroups": ["serving.pertoken.dev"],
+                "resources": ["inferenceservices"],
+                "verbs": ["get", "create", "update", "delete"],
+            }
         ],
+        "remover": [{"apiGroups": [group], "resources": [kind], "verbs": ["create", "delete"]} for group, kind in MADE],
         "scaler": [
             {
                 "apiGroups": ["apps"],
@@ -125,7 +130,8 @@ def users(installed, kubectl) -> None:  # noqa: ARG001 - the chart must be there
         **{f"makes-{resource}": [may_create(group, resource)] for group, resource in MADE},
     }
     members = {
-        "author": ["author", "scaler", "builder", *(f"lacks-{resource}" for _, resource in MADE)],
+        "remover": ["remover"],
+        "author": ["author", "scaler", "builder", "remover", *(f"lacks-{resource}" for _, resource in MADE)],
         "scaler": ["scaler"],
         **{
             f"makes-{creatable}": ["builder", *(f"lacks-{denied}" for _, denied in MADE if denied != creatable)]
@@ -204,6 +210,45 @@ def test_changes_that_run_nothing_are_free(kubectl):
     with pytest.raises(KubectlFailed, match="may not create deployments"):
         kubectl("replace", "--dry-run=server", "--as=author", "-f", "-", stdin=json.dumps(obj))
     kubectl("delete", "ptis", "kept", "-n", "team", "--cascade=foreground", "--timeout=60s")
+
+
+def test_who_may_not_delete_what_goes_with_it_may_not_delete_it(users, kubectl):  # noqa: ARG001 - the roles
+    kubectl.apply(service("going", [owned("a"), owned("b")]))
+    obj = kubectl.json("get", "ptis", "going", "-n", "team")
+    obj["spec"]["variants"].pop()
+    words = "builder may not delete deployments in namespace team"
+    deletes = ("delete", "ptis", "going", "-n", "team", "--dry-run=server")
+
+    until_enforced(lambda: kubectl(*deletes, "--as=builder"))
+    with pytest.raises(KubectlFailed, match=words):
+        kubectl(*deletes, "--as=builder")
+    with pytest.raises(KubectlFailed, match=words):
+        kubectl("replace", "--dry-run=server", "--as=builder", "-f", "-", stdin=json.dumps(obj))
+    assert "deleted" in kubectl(*deletes, "--as=remover")
+    assert "replaced" in kubectl("replace", "--dry-run=server", "--as=remover", "-f", "-", stdin=json.dumps(obj))
+    kubectl("delete", "ptis", "going", "-n", "team")
+
+
+def test_orphan_holds_from_the_write_that_sets_it(users, kubectl):  # noqa: ARG001 - until the policy is enforced
+    kubectl("create", "namespace", "doomed")
+    obj = service("stays", [owned()])
+    obj["spec"]["deletionPolicy"] = "Orphan"
+    kubectl.apply(obj, {**obj, "metadata": {**obj["metadata"], "namespace": "doomed"}})
+    delete = ("delete", "ptis", "stays", "-n", "team")
+
+    until_enforced(lambda: kubectl(*delete, "--dry-run=server"))
+    with pytest.raises(KubectlFailed, match="has not released the workloads yet"):
+        kubectl(*delete)
+    kubectl("delete", "namespace", "doomed", "--timeout=60s")
+    status = json.dumps({"status": {"releasedGeneration": 1}})
+    kubectl("patch", "ptis", "stays", "-n", "team", "--subresource=status", "--type=merge", "-p", status)
+    change = json.dumps({"spec": {"priority": 3}})
+    kubectl("patch", "ptis", "stays", "-n", "team", "--type=merge", "-p", change)
+    with pytest.raises(KubectlFailed, match="has not released"):
+        kubectl(*delete)
+    status = json.dumps({"status": {"releasedGeneration": 2}})
+    kubectl("patch", "ptis", "stays", "-n", "team", "--subresource=status", "--type=merge", "-p", status)
+    kubectl(*delete)
 
 
 def may(kubectl: Kubectl, *words: str) -> bool:

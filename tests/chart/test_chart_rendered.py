@@ -186,13 +186,51 @@ def test_no_right_to_more_than_it_needs(render):
     assert ("", "pods/eviction", "create") in role
     assert ("apps", "deployments/scale", "patch") in role
     assert ("apps", "statefulsets", "patch") not in role
-    writes = {resource for _, resource, verb in role if verb in {"create", "update", "patch", "delete"}}
+    writes = {(resource, verb) for _, resource, verb in role if verb in {"create", "update", "patch", "delete"}}
     assert writes == {
-        *("inferenceservices/status", "acceleratorpools/status", "inferenceservices/finalizers", "events"),
-        *("deployments", "deployments/scale", "statefulsets/scale", "configmaps", "services"),
-        *("poddisruptionbudgets", "pods/eviction", "httproutes", "modelroutes/status"),
+        *(("inferenceservices/status", "patch"), ("acceleratorpools/status", "patch")),
+        *(("events", "create"), ("events", "patch"), ("configmaps", "create"), ("configmaps", "patch")),
+        *(("deployments/scale", "patch"), ("statefulsets/scale", "patch"), ("pods/eviction", "create")),
+        *(("httproutes", "patch"), ("modelroutes/status", "patch")),
     }
     assert {verb for _, resource, verb in role if resource == "httproutes"} == {"get", "patch"}
+
+
+def bound(documents) -> dict[str, set[str]]:
+    """Namespaces in which (or, by an empty name, everywhere) each ClusterRole is bound."""
+    places: dict[str, set[str]] = {}
+    for document in documents:
+        if document["kind"] in {"RoleBinding", "ClusterRoleBinding"}:
+            places.setdefault(document["roleRef"]["name"], set()).add(document["metadata"].get("namespace", ""))
+    return places
+
+
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [
+        ((), set()),
+        (("ownedNamespaces={team-a,team-b}",), {"team-a", "team-b"}),
+        (("ownedWorkloads=All",), {""}),
+        (("namespaces={team-a,team-b}",), set()),
+        (("namespaces={team-a,team-b}", "ownedNamespaces={team-b}"), {"team-b"}),
+        (("namespaces={team-a,team-b}", "ownedWorkloads=All"), {"team-a", "team-b"}),
+        (("readOnly=true", "ownedNamespaces={team-a}"), set()),
+    ],
+    ids=str,
+)
+def test_workloads_may_be_made_only_where_it_is_bound(helm, flags, where):
+    given = [word for flag in flags for word in ("--set", flag)]
+    done = helm("template", "pertoken", str(CHART), "--namespace", "pertoken-system", *given)
+    documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+    roles = {each["metadata"]["name"]: each for each in documents if each["kind"] == "ClusterRole"}
+    assert bound(documents).get("pertoken-owned", set()) == where
+    assert ("pertoken-owned" in roles) is ("readOnly=true" not in flags)
+    everywhere = {name for name, places in bound(documents).items() if "" in places}
+    creates = {name for name in everywhere for _, kind, verb in rules_of(roles[name]) if (kind, verb) == MAKES}
+    assert creates == ({"pertoken-owned"} if where == {""} else set())
+
+
+MAKES = ("deployments", "create")
 
 
 def test_read_only_may_not_touch_workloads(render):
@@ -230,7 +268,7 @@ def test_named_namespaces_get_roles(helm):
         if document["kind"] == "Role" and document["metadata"]["name"] == "pertoken"
     }
     assert set(roles) == {"team-a", "team-b"}
-    assert ("apps", "deployments", "patch") in roles["team-a"]
+    assert ("apps", "deployments/scale", "patch") in roles["team-a"]
     [cluster] = [
         rules_of(document)
         for document in documents

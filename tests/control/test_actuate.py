@@ -14,7 +14,7 @@ from pertoken.control.cap_manifest import cap_manifest
 from pertoken.control.owned import Keeper
 from pertoken.control.survey import Surveyed
 from pertoken.domain.identity import PodKey, ServiceKey, WorkloadRef
-from pertoken.domain.plan import CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
+from pertoken.domain.plan import CompleteBatchCap, EvictPod, RemoveWorkload, SetBatchCap, SetReplicas
 from pertoken.domain.reasons import Reason
 from pertoken.ports import AdapterError, Conflict, EventNote, Forbidden, Json, NotFound, Refused, Timeout, Withheld
 from pertoken_bench.policies.simulated_operator import ShippedCatalog
@@ -60,8 +60,8 @@ class Recorder:
     def apply_status(self, manifest: Json, field_manager: str) -> Json:
         raise AssertionError((manifest, field_manager))
 
-    def delete(self, manifest: Json) -> None:
-        raise AssertionError(manifest)
+    def delete(self, manifest: Json, *, foreground: bool = False) -> None:
+        raise AssertionError((manifest, foreground))
 
     def record(self, note: EventNote) -> None:
         raise AssertionError(note)
@@ -153,6 +153,7 @@ def test_read_only_mode_writes_nothing(seen: Surveyed):
         (BACK, "batch_cap_rollback", "to 256"),
         (DONE, "batch_cap_complete", "96"),
         (EVICT, "evict", "n/p"),
+        (RemoveWorkload(SERVICE, "chat-a", TARGET, "s", "u", Reason.VARIANT_REMOVED), "remove", "delete Deployment"),
     ],
 )
 def test_every_action_has_a_kind_and_words(action, kind, words):

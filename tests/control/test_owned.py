@@ -15,7 +15,7 @@ from pertoken.control.objects import ServiceObject
 from pertoken.control.owned import Keeper
 from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.reasons import Reason
-from pertoken.ports import Withheld
+from pertoken.ports import Forbidden, Withheld
 from pertoken_bench.policies.simulated_operator import ShippedCatalog
 
 
@@ -89,6 +89,17 @@ def test_a_fault_of_one_service_is_told_without_python_and_the_others_go_on():
 
 def test_without_the_lease_no_service_is_refused():
     assert keep(Cluster(fault=Withheld("the lease is not held")), service()) == ()
+
+
+def test_where_the_right_is_missing_it_is_told_and_what_runs_goes_on():
+    refused = Cluster(fault=Forbidden("create deployments.apps in namespace team"))
+    [refusal] = keep(refused, service())
+    assert refusal.reason is Reason.NAMESPACE_NOT_ENABLED
+    assert "may not make workloads in namespace team" in refusal.message
+    there = Cluster()
+    keep(there, service())
+    there.fault = Forbidden("patch deployments.apps in namespace team")
+    assert keep(there, _with_image(service())) == ()
 
 
 def test_a_new_workload_is_waited_for_until_its_controller_has_seen_it():

@@ -219,6 +219,8 @@ def stack(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
             "--force-conflicts",
             "--set",
             "replicaCount=0",
+            "--set",
+            "ownedWorkloads=All",
             str(ROOT / "charts/pertoken"),
         )
         undo.callback(_helm, control_plane, "uninstall")

@@ -55,6 +55,15 @@ class Cluster:
             raise Conflict(str(_ref(manifest)))
         return self._store(manifest, manager, live["metadata"]["uid"], dry_run)
 
+    def delete(self, manifest: Json, *, foreground: bool = False) -> None:
+        self._called("delete", manifest, dry_run=False)
+        if foreground:
+            self.calls[-1] += " in the foreground"
+        live = self.objects.get(_ref(manifest))
+        if live is not None and live["metadata"]["uid"] != manifest["metadata"]["uid"]:
+            raise Conflict(str(_ref(manifest)))
+        self.objects.pop(_ref(manifest), None)
+
     def own_fields(self, live: Json, managed_fields: list[Json]) -> Json:
         return self.own(_ref(live), managedFields=managed_fields)
 

@@ -73,7 +73,7 @@ class Writer:
         """Statuses are not kept."""
         return manifest
 
-    def delete(self, manifest: Json) -> None:
+    def delete(self, manifest: Json, *, foreground: bool = False) -> None:  # noqa: ARG002 - nothing depends on it
         """Delete one ConfigMap."""
         self.fence.check()
         self.server.config_maps.pop(_address(manifest), None)

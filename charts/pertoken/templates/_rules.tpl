@@ -3,10 +3,10 @@
 # Its own kind.
 - apiGroups: [serving.pertoken.dev]
   resources: [inferenceservices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [serving.pertoken.dev]
   resources: [modelroutes]
-  verbs: [get, list]
+  verbs: [list]
 - apiGroups: [serving.pertoken.dev]
   resources: [inferenceservices/status, modelroutes/status]
   verbs: [patch]
@@ -14,47 +14,63 @@
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get{{ if not .Values.readOnly }}, patch{{ end }}]
-# What runs where, and who else scales it.
+# What runs where, and who else scales it. A pod is looked at once more before it is evicted.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [{{ if not .Values.readOnly }}get, {{ end }}list, watch]
 - apiGroups: [apps]
   resources: [deployments, replicasets]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+# Batch caps: its own, and those that engines read from ConfigMaps of others.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Devices that pods claim (dynamic resource allocation).
 - apiGroups: [resource.k8s.io]
   resources: [resourceclaims, resourceclaimtemplates]
-  verbs: [get, list]
+  verbs: [list]
+# Targets.
 {{- range $group, $kinds := include "pertoken.kindsByGroup" . | fromYaml }}
 - apiGroups: [{{ $group }}]
   resources: [{{ join ", " $kinds }}]
   verbs: [get]
+{{- if not $.Values.readOnly }}
 - apiGroups: [{{ $group }}]
   resources: [{{ range $index, $kind := $kinds }}{{ if $index }}, {{ end }}{{ $kind }}/scale{{ end }}]
-  verbs: [{{ if $.Values.readOnly }}get{{ else }}get, patch, update{{ end }}]
+  verbs: [patch]
+{{- end }}
 {{- end }}
 # Why the pods of a target are not made (quota, admission), where only events say so.
 - apiGroups: [""]
   resources: [events]
-  verbs: [get, list]
+  verbs: [list]
 # Telling users.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- if not .Values.readOnly }}
-# Owned workloads (podTemplate) and batch caps.
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: [create, patch, delete]
+# Batch caps of adopted workloads, the only objects that an adopt-only install makes.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, patch, delete]
+  verbs: [create, patch]
+# Rolling a changed batch cap, one pod at a time, under the users' disruption budgets.
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
+{{- end }}
+{{- end -}}
+
+{{- /* What it may do besides in namespaces in which it owns workloads. */ -}}
+{{- define "pertoken.ownedRules" -}}
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, create, patch, delete]
@@ -65,11 +81,6 @@
 - apiGroups: [serving.pertoken.dev]
   resources: [inferenceservices/finalizers]
   verbs: [update]
-# Rolling a changed batch cap, one pod at a time, under the users' disruption budgets.
-- apiGroups: [""]
-  resources: [pods/eviction]
-  verbs: [create]
-{{- end }}
 {{- end -}}
 
 {{- /* What the operator makes for a variant with a podTemplate. */ -}}

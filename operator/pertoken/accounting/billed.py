@@ -56,7 +56,7 @@ class BilledService:
     """One service.
 
     Attributes:
-        variants: those whose workload is known.
+        variants: those whose workload is known, and those that are no more while pods of theirs hold GPUs.
         pods: of all variants.
     """
 
@@ -103,7 +103,7 @@ def billed_service(view: ServiceView, world: World, now: float) -> BilledService
     snapshot = world.metrics.get(view.spec.metrics_profile)
     pools = {pool.spec.name: pool.spec for pool in world.pools}
     variants = []
-    for variant in view.variants:
+    for variant in view.all_variants:
         if isinstance(variant.workload, WorkloadMissing):
             continue
         pool = pools.get(variant.spec.pool)
@@ -118,7 +118,7 @@ def billed_service(view: ServiceView, world: World, now: float) -> BilledService
                 _measured(living, snapshot),
             )
         )
-    pods = tuple(pod for variant in view.variants for pod in variant.pods)
+    pods = tuple(pod for variant in view.all_variants for pod in variant.pods)
     return BilledService(view.spec, snapshot, now, tuple(variants), pods)
 
 

@@ -136,7 +136,7 @@ def _holders(world: World, pool: PoolView) -> Iterable[tuple[str, PodFact]]:
     """Every pod that may hold GPUs of the pool, with the service that pays; gone ones as far as services remember."""
     seen: set[str] = set()
     for service in world.services:
-        for variant in service.variants:
+        for variant in service.all_variants:
             if variant.spec.pool != pool.spec.name:
                 continue
             for pod in variant.pods:

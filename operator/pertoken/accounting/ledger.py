@@ -299,6 +299,43 @@ def bucket_seconds(window_seconds: float) -> float:
     return max(window_seconds / TUNING.buckets, 1.0)
 
 
+def coarsened(ledger: Ledger, most: int) -> Ledger:
+    """The same sums in at most `most` buckets and the last one, where there are more.
+
+    A bucket of several has the start of their last one, so that none leaves the window too early.
+    """
+    return Ledger({name: _coarser(account, most) for name, account in ledger.services.items()})
+
+
+def _coarser(account: ServiceLedger, most: int) -> ServiceLedger:
+    closed, last = account.buckets[:-1], account.buckets[-1:]
+    if len(closed) <= most:
+        return account
+    size = -(-len(closed) // most)
+    groups = [closed[at : at + size] for at in range(0, len(closed), size)]
+    return replace(account, buckets=(*map(_united, groups), *last), before_last=None)
+
+
+def _united(buckets: Sequence[Bucket]) -> Bucket:
+    whole = totals(buckets)
+    return Bucket(
+        start=buckets[-1].start,
+        gpu_microseconds=whole.bill.gpu_microseconds,
+        usd_microhours=whole.bill.usd_microhours,
+        priced=whole.bill.priced,
+        requests=whole.tokens.requests,
+        input_tokens=whole.tokens.input,
+        cached_tokens=whole.tokens.cached,
+        output_tokens=whole.tokens.output,
+        judged_gpu_seconds=whole.judged_gpu_seconds,
+        busy_gpu_seconds=whole.busy_gpu_seconds,
+        lines=whole.lines,
+        charged=whole.charged,
+        energy=whole.energy,
+        attained=whole.attained,
+    )
+
+
 def to_json(ledger: Ledger) -> Any:
     """The ledger as JSON data."""
     return encode(ledger)

@@ -11,6 +11,7 @@ from pertoken.api.figures import moved
 _EXACT: Final = frozenset(
     {
         "observedGeneration",
+        "releasedGeneration",
         "replicas",
         "desiredReplicas",
         "readyReplicas",

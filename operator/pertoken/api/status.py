@@ -43,12 +43,14 @@ class StatusContext:
         previous: the status that the object shows, empty at the first visit.
         not_acted_on: set fields without effect, see `translate.AcceptedService`.
         overrides: conditions that the decision does not know of, e.g. a template that the server refused.
+        released: the object may be deleted without what was made for it.
     """
 
     now: float
     previous: Mapping[str, Any] = field(default_factory=dict)
     not_acted_on: Sequence[str] = ()
     overrides: Mapping[str, Condition] = field(default_factory=dict)
+    released: bool = False
 
 
 def service_status(spec: ServiceSpec, decision: Decision, context: StatusContext) -> Json:
@@ -79,6 +81,7 @@ def service_status(spec: ServiceSpec, decision: Decision, context: StatusContext
             "message": clip(decision.message),
             "recommendation": _recommendation(decision) if spec.mode is Mode.RECOMMEND else None,
             "calibration": _calibration_summary(variants),
+            "releasedGeneration": spec.generation if context.released else None,
         }
     )
 
@@ -102,6 +105,7 @@ def rejected_status(rejection: Rejection, context: StatusContext) -> Json:
         "conditions": merge(before, conditions, context.now, rejection.generation, _looked_at(conditions)),
         "reason": rejection.reason.value,
         "message": clip(rejection.message),
+        **({"releasedGeneration": rejection.generation} if context.released else {}),
     }
 
 

@@ -9,13 +9,32 @@ from enum import StrEnum
 from typing import Final
 
 from pertoken.control.cap_manifest import cap_manifest
+from pertoken.control.remove import remove_made
 from pertoken.control.survey import Surveyed
-from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, SetBatchCap, SetReplicas
-from pertoken.ports import AdapterError, Clock, ClusterWriter, Conflict, Forbidden, NotFound, Refused, Withheld
+from pertoken.domain.plan import Action, CompleteBatchCap, EvictPod, RemoveWorkload, SetBatchCap, SetReplicas
+from pertoken.ports import (
+    AdapterError,
+    Clock,
+    ClusterReader,
+    ClusterWriter,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Refused,
+    Withheld,
+)
 
 LOGGER = logging.getLogger(__name__)
 
-ACTION_KINDS: Final = ("scale_up", "scale_down", "batch_cap", "batch_cap_rollback", "batch_cap_complete", "evict")
+ACTION_KINDS: Final = (
+    "scale_up",
+    "scale_down",
+    "batch_cap",
+    "batch_cap_rollback",
+    "batch_cap_complete",
+    "evict",
+    "remove",
+)
 
 
 class Result(StrEnum):
@@ -54,12 +73,14 @@ class Actuator:
 
     Attributes:
         writer: fenced.
+        reader: of what is to be removed; without one nothing is.
         field_manager: of server-side applied ConfigMaps.
     """
 
     writer: ClusterWriter
     clock: Clock
     read_only: bool = False
+    reader: ClusterReader | None = None
     field_manager: str = "pertoken"
 
     def carry_out(self, actions: Sequence[Action], surveyed: Surveyed) -> tuple[Outcome, ...]:
@@ -88,6 +109,10 @@ class Actuator:
             case SetBatchCap() | CompleteBatchCap():
                 manifest = cap_manifest(action, surveyed, self.clock.now())
                 self.writer.apply(manifest, self.field_manager)
+            case RemoveWorkload():
+                if self.reader is None:
+                    raise Refused("nothing can be removed here")
+                remove_made(action, self.reader, self.writer)
 
     @staticmethod
     def _failed(action: Action, result: Result, why: str) -> Outcome:
@@ -106,6 +131,8 @@ def describe(action: Action) -> str:
             return f"mark the batch cap {action.value} of {action.target} as rolled out"
         case EvictPod():
             return f"evict pod {action.pod} so that it starts with the new batch cap"
+        case RemoveWorkload():
+            return f"delete {action.target} with its Service, PodDisruptionBudget and batch cap"
 
 
 def kind_of(action: Action) -> str:
@@ -119,3 +146,5 @@ def kind_of(action: Action) -> str:
             return "batch_cap_complete"
         case EvictPod():
             return "evict"
+        case RemoveWorkload():
+            return "remove"

@@ -35,6 +35,7 @@ class CycleResult:
         started_from, handed_on: what `account_and_plan` was given and what it returned, besides the plan.
         again: something was just made that the next cycle should look at soon.
         routes: every ModelRoute; the decisions on them are in the plan.
+        released: uids of services that may be deleted without what was made for them.
     """
 
     term: int
@@ -49,6 +50,7 @@ class CycleResult:
     handed_on: Saved
     again: bool = False
     routes: tuple[RouteObject, ...] = ()
+    released: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -121,9 +123,9 @@ class Cycle:
         await asyncio.to_thread(self.store.save, self.saved)
         stopwatch.lap("remember")
         summary = _summary(number, plan, outcomes, stopwatch.phases)
-        again = self.keeper.awaits(surveyed)
+        again, released = self.keeper.awaits(surveyed), self.keeper.released(surveyed)
         return CycleResult(
-            term, now, surveyed, metrics, world, plan, outcomes, summary, before, handed_on, again, routes
+            term, now, surveyed, metrics, world, plan, outcomes, summary, before, handed_on, again, routes, released
         )
 
     async def save(self) -> None:

@@ -84,7 +84,7 @@ class PlanningLoop:
         if result.again:
             self.waker.wake()
         snapshot = result.surveyed.snapshot
-        subjects = Subjects(snapshot.services, snapshot.pools, result.surveyed.refusals, result.routes)
+        subjects = Subjects(snapshot.services, snapshot.pools, result.surveyed.refusals, result.routes, result.released)
         self.reports.hand_over(Report(result.term, subjects, result.plan, result.outcomes))
         for listener in self.listeners:
             listener.finished(result)

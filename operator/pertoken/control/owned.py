@@ -34,7 +34,17 @@ from pertoken.domain.identity import WorkloadRef
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.reasons import Reason
 from pertoken.domain.service import Mode, VariantSpec
-from pertoken.ports import AdapterError, CatalogSource, Clock, ClusterReader, ClusterWriter, Json, Refused, Withheld
+from pertoken.ports import (
+    AdapterError,
+    CatalogSource,
+    Clock,
+    ClusterReader,
+    ClusterWriter,
+    Forbidden,
+    Json,
+    Refused,
+    Withheld,
+)
 from pertoken.raw.values import Malformed
 
 LOGGER = logging.getLogger(__name__)
@@ -99,6 +109,8 @@ class Keeper:
                 refusals.append(Refusal(service.uid, Reason.NAME_TAKEN, str(error)))
             except Refused as error:
                 refusals.append(Refusal(service.uid, Reason.TEMPLATE_REJECTED, str(error)))
+            except Forbidden as error:
+                refusals += self._forbidden(service, surveyed, error)
             except Withheld:
                 continue
             except AdapterError as error:
@@ -106,6 +118,46 @@ class Keeper:
             except Exception as error:  # noqa: BLE001 - one bad service must not fail the cycle
                 refusals.append(faulty(service, error))
         return tuple(refusals)
+
+    @staticmethod
+    def _forbidden(service: ServiceObject, surveyed: Surveyed, error: Forbidden) -> list[Refusal]:
+        """What is there goes on being scaled; what cannot be made is told."""
+        variants = service.spec.variants if service.spec else ()
+        if all(variant.workload in surveyed.scalables for variant in variants if variant.owned):
+            LOGGER.warning("%s: owned objects are not up to date: %s", service.key, error)
+            return []
+        namespace = service.key.namespace
+        words = (
+            f"pertoken may not make workloads in namespace {namespace}: bind the chart's ClusterRole pertoken-owned to "
+            f"its service account there (ownedNamespaces of the chart, or a RoleBinding); {error}"
+        )
+        return [Refusal(service.uid, Reason.NAMESPACE_NOT_ENABLED, words)]
+
+    def released(self, surveyed: Surveyed) -> frozenset[str]:
+        """Uids of the services that may be deleted without what they own: nothing made for them has them as its owner.
+
+        Asked for by deletionPolicy Orphan; an admission policy refuses the deletion until it is told. Of a service that
+        does not act nothing is written, so that only what its Deployments show counts; so it is for one that cannot be
+        read.
+        """
+        controlled = {fact.maker for fact in surveyed.scalables.values()}
+        accepted = {service.uid for service in surveyed.services}
+        return frozenset(
+            service.uid
+            for service in surveyed.snapshot.services
+            if (service.orphan or service.spec is None)
+            and service.uid not in controlled
+            and (service.uid not in accepted or self._written(service))
+        )
+
+    def _written(self, service: ServiceObject) -> bool:
+        spec = service.spec
+        if spec is None or self.read_only or spec.paused or spec.mode is not Mode.AUTO:
+            return True
+        refs = [variant.workload for variant in spec.variants if variant.owned]
+        return all(
+            ref in self._built and self._applied.get(str(ref), ("", 0.0))[0] == self._built[ref].digest for ref in refs
+        )
 
     def forget(self) -> None:
         """Compare everything anew: somebody else may have led meanwhile."""

@@ -31,12 +31,17 @@ NOTED = frozenset({Reason.WORKLOAD_LEFT_BEHIND.value, Reason.CAP_IGNORED.value})
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """The objects whose status pertoken writes."""
+    """The objects whose status pertoken writes.
+
+    Attributes:
+        released: uids of services that may be deleted without what was made for them.
+    """
 
     services: tuple[ServiceObject, ...]
     pools: tuple[PoolObject, ...]
     refusals: Mapping[str, Refusal]
     routes: tuple[RouteObject, ...] = ()
+    released: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Reporter:
             if service.deleting:
                 continue
             try:
-                self._service(service, decisions.get(service.key), subjects.refusals.get(service.uid), now)
+                self._service(service, decisions.get(service.key), subjects, now)
             except Exception:
                 LOGGER.exception("%s: its status cannot be told", service.key)
         for pool in subjects.pools:
@@ -134,9 +139,10 @@ class Reporter:
             return
         self._write(_route_reference(route), status, route.uid, route.status)
 
-    def _service(self, service: ServiceObject, decision: Decision | None, refusal: Refusal | None, now: float) -> None:
+    def _service(self, service: ServiceObject, decision: Decision | None, subjects: Subjects, now: float) -> None:
+        refusal = subjects.refusals.get(service.uid)
         before = self._previous(service.uid, service.status)
-        context = StatusContext(now, before, service.not_acted_on)
+        context = StatusContext(now, before, service.not_acted_on, released=service.uid in subjects.released)
         if refusal is not None:
             rejection = Rejection(
                 service.key, service.uid, service.generation, refusal.reason, refusal.message, refusal.conflicted

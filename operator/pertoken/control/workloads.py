@@ -25,6 +25,7 @@ from pertoken.ports import Json
 from pertoken.raw.values import MOST_DIGITS, count, whole_number
 
 KEDA_LABEL = "scaledobject.keda.sh/name"
+MANAGED_BY = "app.kubernetes.io/managed-by"
 MOST_PODS = 4096  # of one replica; a larger number is taken for a mistake
 
 
@@ -56,6 +57,8 @@ class ScalableFact:
         waits: fewer of its replicas are ready than it is asked for, by its own status.
         serving: what its engine's arguments say of model, parallelism and formats.
         made_for: name of the InferenceService for which pertoken made it, empty for others.
+        maker: uid of the InferenceService that controls it; empty for others, and for those that outlive theirs.
+        deleting: deletion was asked for.
     """
 
     ref: WorkloadRef
@@ -76,6 +79,8 @@ class ScalableFact:
     claims: tuple[tuple[ClaimUse, ...], ...] = ()
     chunk_key: ConfigKey | None = None
     serving: Serving = NOT_READ
+    maker: str = ""
+    deleting: bool = False
 
     @property
     def requests(self) -> Mapping[str, int]:
@@ -157,6 +162,8 @@ def scalable_fact(obj: Json) -> ScalableFact:
         waits=_waits(obj),
         claims=tuple(uses_of(pod) for pod in pods) if any("resourceClaims" in pod for pod in pods) else (),
         serving=read_serving(container),
+        maker=_maker(meta),
+        deleting="deletionTimestamp" in meta,
     )
 
 
@@ -193,6 +200,7 @@ def workload_fact(target: ScalableFact, around: Surroundings) -> WorkloadFact:
         failure=_failure(target, around.pods),
         pod_gpus=pod_gpus if target.pods or len(pod_gpus) > 1 else (),
         cap_certain=target.launch.certain,
+        deleting=target.deleting,
     )
 
 
@@ -288,7 +296,12 @@ def _key_of_whole_maps(variable: str, container: Json) -> ConfigKey | None:
 
 
 def _made_for(labels: Json) -> str:
-    return str(labels.get(SERVICE_LABEL, "")) if labels.get("app.kubernetes.io/managed-by") == "pertoken" else ""
+    return str(labels.get(SERVICE_LABEL, "")) if labels.get(MANAGED_BY) == "pertoken" else ""
+
+
+def _maker(meta: Json) -> str:
+    owners = meta.get("ownerReferences") or ()
+    return next((str(o["uid"]) for o in owners if o.get("controller") and o.get("kind") == "InferenceService"), "")
 
 
 def _waits(obj: Json) -> bool:

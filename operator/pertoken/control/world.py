@@ -15,6 +15,7 @@ from pertoken.control.claims import Accounts, counted_nodes, counted_pods, place
 from pertoken.control.facts import ReplicaSetFact, by_name, resolve_pods
 from pertoken.control.gpus import whole_gpu
 from pertoken.control.objects import ServiceObject
+from pertoken.control.retired import RetiredTarget, left_behind, retired_fact, retired_targets, unowned_by
 from pertoken.control.survey import Doubt, Surveyed
 from pertoken.control.truth import Evidence, Truth
 from pertoken.control.unreadable import without_room, words
@@ -65,6 +66,7 @@ class _Index:
         replicasets: by what controls them.
         autoscalers: by namespace, kind and name of what they scale.
         made: scale targets that pertoken made, by namespace and name of the service.
+        unowned: pods of a made workload that is gone, by namespace and name of the service.
     """
 
     pods: Mapping[WorkloadRef, Sequence[PodFact]]
@@ -72,6 +74,7 @@ class _Index:
     replicasets: Mapping[WorkloadRef, Sequence[ReplicaSetFact]]
     autoscalers: Mapping[tuple[str, str, str], Sequence[AutoscalerFact]]
     made: Mapping[tuple[str, str], Sequence[ScalableFact]]
+    unowned: Mapping[tuple[str, str], Sequence[PodFact]]
 
     def around(self, ref: WorkloadRef) -> Surroundings:
         """What stands around one scale target."""
@@ -134,6 +137,7 @@ def build_world(
             surveyed.scalables.values(),
             lambda fact: (fact.ref.namespace, fact.made_for) if fact.made_for else None,
         ),
+        unowned=_grouped((*pods, *vanished), lambda pod: unowned_by(pod, surveyed.scalables)),
     )
     nodes = without_room(sorted(all_nodes, key=lambda node: node.name), snapshot.unreadable)
     devices = {name: _device(pool, catalog, nodes) for name, pool in pools.items()}
@@ -195,13 +199,16 @@ def _view(
             doubt = Doubt(Reason.OBJECT_UNREADABLE, f"its workloads cannot be looked at: {words(error)}")
     if doubt is not None:
         workloads = [_held(variant, doubt, surveyed) for variant in spec.variants]
+    name = (service.key.namespace, service.key.name)
+    made, unowned = index.made.get(name, ()), index.unowned.get(name, ())
     return ServiceView(
         spec=spec,
         variants=tuple(
             _variant_view(variant, workload, index) for variant, workload in zip(spec.variants, workloads, strict=True)
         ),
         namespace_labels=surveyed.namespaces.get(service.key.namespace, {}),
-        left_behind=_left_behind(spec, index.made.get((service.key.namespace, service.key.name), ())),
+        left_behind=left_behind(service, made),
+        retired=tuple(_retired(service, target, devices, index) for target in retired_targets(service, made, unowned)),
     )
 
 
@@ -211,14 +218,20 @@ def _held(variant: VariantSpec, doubt: Doubt, surveyed: Surveyed) -> WorkloadMis
     return WorkloadMissing(variant.workload, doubt.message, doubt.reason, 0 if known is None else known.replicas)
 
 
-def _left_behind(service: ServiceSpec, made: Iterable[ScalableFact]) -> tuple[str, ...]:
-    """Workloads that pertoken made for variants which the service no longer has, and that still ask for replicas."""
-    targets = {variant.workload for variant in service.variants}
-    return tuple(
-        sorted(
-            f"{fact.ref} ({fact.replicas} replicas)" for fact in made if fact.ref not in targets and fact.replicas > 0
-        )
-    )
+def _retired(
+    service: ServiceObject, target: RetiredTarget, devices: Mapping[str, _Device], index: _Index
+) -> VariantView:
+    """What is still there of a variant that is no more, as a variant that may have no replica."""
+    ref = target.ref
+    own = (*index.pods.get(ref, ()), *index.vanished.get(ref, ()), *target.pods)
+    pods = tuple(sorted(own, key=lambda pod: (pod.key, pod.uid)))
+    nodes = {pod.node for pod in pods if pod.node is not None}
+    of_nodes = (name for name, device in devices.items() if nodes.intersection(device.nodes))
+    pool = next(of_nodes, "") or next((v.pool for v in (service.spec.variants if service.spec else ())), "")
+    around = index.around(ref)
+    around = around if pool not in devices else replace(around, resource=devices[pool].resource)
+    spec = VariantSpec(ref.name, pool, ref, owned=True, max_replicas=0)
+    return VariantView(spec, retired_fact(target, around), pods)
 
 
 def _own_pods(variant: VariantSpec, index: _Index) -> tuple[PodFact, ...]:

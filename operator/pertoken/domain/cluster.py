@@ -183,6 +183,7 @@ class WorkloadFact:
         cap_certain: by the resolved command line the engine itself is given `cap`. Where a start script stands between,
             the engine's own figures have to confirm that it reads it.
         pod_gpus: GPUs of every pod of one replica; empty where the kind does not tell how many pods that are.
+        deleting: deletion was asked for; it is there until its pods are gone.
     """
 
     ref: WorkloadRef
@@ -199,6 +200,7 @@ class WorkloadFact:
     placement: PlacementRules = ANYWHERE
     pod_gpus: tuple[int, ...] = ()
     cap_certain: bool = True
+    deleting: bool = False
 
     @property
     def max_sequences(self) -> int | None:

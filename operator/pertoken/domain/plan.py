@@ -246,7 +246,26 @@ class CompleteBatchCap:
     message: str = ""
 
 
-Action = SetReplicas | SetBatchCap | EvictPod | CompleteBatchCap
+@dataclass(frozen=True, slots=True)
+class RemoveWorkload:
+    """Delete what pertoken made for a variant that is no more: Service, disruption budget and cap, then the workload.
+
+    Attributes:
+        variant: name of the workload.
+        service_uid: of the InferenceService that must control each of the objects.
+        uid: of the workload.
+    """
+
+    service: ServiceKey
+    variant: str
+    target: WorkloadRef
+    service_uid: str
+    uid: str
+    reason: Reason
+    message: str = ""
+
+
+Action = SetReplicas | SetBatchCap | EvictPod | CompleteBatchCap | RemoveWorkload
 
 
 @dataclass(frozen=True, slots=True)

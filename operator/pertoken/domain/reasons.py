@@ -30,6 +30,7 @@ class Reason(StrEnum):
     TARGET_FOUND = "TargetFound"
     TARGET_NOT_FOUND = "TargetNotFound"
     WORKLOAD_LEFT_BEHIND = "WorkloadLeftBehind"
+    VARIANT_REMOVED = "VariantRemoved"
     KIND_NOT_ALLOWED = "KindNotAllowed"
     GPU_COUNT_UNKNOWN = "GpuCountUnknown"
     OBJECT_UNREADABLE = "ObjectUnreadable"

@@ -50,11 +50,13 @@ class ServiceView:
 
     Attributes:
         namespace_labels: of the service's namespace, for pool access rules.
-        left_behind: workloads that pertoken made for variants which are no more, and that still hold replicas.
+        left_behind: workloads made for variants which are no more, that hold replicas and that pertoken leaves alone.
         minimums: of the spec's schedule that hold now or begin soon, worked out by `control.schedules`.
         fault: why they could not be worked out, for which the service is held; empty where they could.
         doubts: what `Accepted` says of the spec, worked out by `control.truth`; the gravest first.
         routed: requests per second beyond what it serves that a route is about to send to it; None behind no route.
+        retired: workloads that pertoken made for variants which are no more, to be removed: they are billed, and what
+            they serve counts as demand, until their last pod is gone. Named after the workload.
     """
 
     spec: ServiceSpec
@@ -65,6 +67,12 @@ class ServiceView:
     fault: str = ""
     doubts: tuple[SpecDoubt, ...] = ()
     routed: float | None = None
+    retired: tuple[VariantView, ...] = ()
+
+    @property
+    def all_variants(self) -> tuple[VariantView, ...]:
+        """The spec's variants, then those that are no more."""
+        return self.variants + self.retired
 
 
 @dataclass(frozen=True, slots=True)

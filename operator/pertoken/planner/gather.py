@@ -69,6 +69,11 @@ def gather(
         state = _with_engine(state, spec.model, known, Models(world.catalog, results))
         refused = memory.pool(variant.spec.pool, spec.key, variant.spec.name)
         variants.append(replace(state, backoff_until=refused.backoff_until) if refused.backoff_until else state)
+    retired = [
+        _variant(variant, variant.workload, sight, pools.get(variant.spec.pool))
+        for variant in view.retired
+        if isinstance(variant.workload, WorkloadFact) and not _gone(variant.workload, variant.pods)
+    ]
     queue_key = (spec.key.namespace, spec.model.served_name)
     latency = spec.latency
     targets = Targets(latency.inter_token_seconds, latency.ttft_seconds, latency.percentile, latency.stall_seconds)
@@ -90,9 +95,15 @@ def gather(
         gateway_queue=None if snapshot is None else _gateway_queue(snapshot, queue_key, remembered),
         gateway_rejections=None if snapshot is None else snapshot.gateway_rejections_per_second.get(queue_key),
         profiles=tuple(sorted(world.metrics)),
+        retired=tuple(retired),
         tuning=tuning,
         results=results,
     )
+
+
+def _gone(workload: WorkloadFact, pods: Iterable[PodFact]) -> bool:
+    """Of what was removed only its bill is left."""
+    return workload.deleting and all(pod.ended for pod in pods)
 
 
 def _gateway_queue(snapshot: MetricsSnapshot, key: tuple[str, str], remembered: ServiceMemory) -> float | None:

@@ -33,6 +33,7 @@ from pertoken.planner.notice import notice
 from pertoken.planner.pool_state import PoolState, pool_states
 from pertoken.planner.proposal import Proposal, begun, step
 from pertoken.planner.remember import remember
+from pertoken.planner.retire import retire
 from pertoken.planner.settle import settle
 from pertoken.planner.settlement import NO_ACTIONS, Actions, Settlement
 from pertoken.planner.size.stage import size
@@ -60,6 +61,7 @@ SHARE: Final[tuple[Callable[[Allocation], Allocation], ...]] = (
 SETTLE: Final[tuple[Callable[[Settlement], Settlement], ...]] = (
     batch_cap,  # the engines' cap on running sequences, and its roll over the pods
     decide,  # final replicas, and the actions that bring them about
+    retire,  # workloads of variants that are no more go when the others serve
     conditions,  # what the service's status says of it
 )
 

@@ -190,7 +190,7 @@ def pool_states(world: World, absent: Collection[tuple[str, str]] = ()) -> dict[
         world: the snapshot.
         absent: variants (``namespace/service``, name) for whose missing replicas nobody has made pods for long.
     """
-    pods = {pod.uid: pod for service in world.services for variant in service.variants for pod in variant.pods}
+    pods = {pod.uid: pod for service in world.services for variant in service.all_variants for pod in variant.pods}
     ours = frozenset(pods)
     pods.update((pod.uid, pod) for pod in world.pods)
     by_node: dict[str, list[PodFact]] = {}
@@ -215,7 +215,7 @@ def _by_priority(
 ) -> Iterable[tuple[tuple[int, ServiceKey, int], ServiceView, VariantView, PoolState]]:
     """Every variant with its pool and its place in the order in which room is kept for what still waits."""
     for service in world.services:
-        for index, variant in enumerate(service.variants):
+        for index, variant in enumerate(service.all_variants):
             state = states.get(variant.spec.pool)
             if state is not None:
                 priority = state.priority(service.namespace_labels, service.spec.priority)

@@ -185,6 +185,7 @@ class ServiceState:
         profiles: names of the metrics profiles that there are.
         at_least: demand that is certainly there, in a cycle in which not all of it could be seen; None otherwise.
         results: of the performance model, kept from cycle to cycle.
+        retired: workloads of variants that are no more; what they serve is demand, none of them is sized.
     """
 
     view: ServiceView
@@ -205,6 +206,7 @@ class ServiceState:
     wake: float | None = None
     profiles: tuple[str, ...] = ()
     at_least: DemandSample | None = None
+    retired: tuple[VariantState, ...] = ()
     tuning: Tuning = field(default=TUNING, repr=False)
     results: Results = field(default_factory=Results, repr=False, compare=False)
 
@@ -273,7 +275,7 @@ class ServiceState:
     @derived
     def flowing(self) -> tuple[PodMetrics, ...]:
         """Metrics of all pods that still serve something."""
-        return tuple(metrics for variant in self.variants for metrics in variant.flowing)
+        return tuple(metrics for variant in (*self.variants, *self.retired) for metrics in variant.flowing)
 
     def total(self, signal: Signal) -> float | None:
         """Sum over all measured pods; None when no pod tells."""

@@ -1,4 +1,4 @@
-"""The API server's audit log: every write of the operator's service accounts, with what was sent."""
+"""The API server's audit log: every request of the operator's service accounts; of writes, what was sent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from pertoken_sandbox.controlplane_commands import ControlPlaneSettings
 
 OPERATOR_NAMESPACE = "pertoken-system"
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 POLICY = f"""\
 apiVersion: audit.k8s.io/v1
@@ -19,6 +20,8 @@ rules:
   - level: Request
     userGroups: ["system:serviceaccounts:{OPERATOR_NAMESPACE}"]
     verbs: [create, update, patch, delete, deletecollection]
+  - level: Metadata
+    userGroups: ["system:serviceaccounts:{OPERATOR_NAMESPACE}"]
   - level: None
 """
 
@@ -74,6 +77,18 @@ class Write:
         return any(part.get(key) for part in (meta, held) for key in ("resourceVersion", "uid"))
 
 
+@dataclass(frozen=True)
+class Used:
+    """A request as RBAC sees it, and whether it was allowed; paths of no resource have an empty one."""
+
+    user: str
+    group: str
+    resource: str
+    verb: str
+    namespace: str
+    allowed: bool
+
+
 class AuditLog:
     """Reads a log while it grows."""
 
@@ -81,9 +96,19 @@ class AuditLog:
         self._path = path
         self._offset = 0
         self._writes: list[Write] = []
+        self._used: set[Used] = set()
 
     def writes(self) -> list[Write]:
         """All writes so far, oldest first."""
+        self._read()
+        return list(self._writes)
+
+    def used(self) -> set[Used]:
+        """Every kind of request so far, reads included."""
+        self._read()
+        return set(self._used)
+
+    def _read(self) -> None:
         if self._path.is_file():
             with self._path.open("rb") as log:
                 log.seek(self._offset)
@@ -91,8 +116,18 @@ class AuditLog:
                     if not line.endswith(b"\n"):
                         break
                     self._offset += len(line)
-                    self._writes.append(_write(json.loads(line)))
-        return list(self._writes)
+                    entry = json.loads(line)
+                    self._used.add(_used(entry))
+                    if entry["verb"] in WRITES:
+                        self._writes.append(_write(entry))
+
+
+def _used(entry: dict[str, Any]) -> Used:
+    ref = entry.get("objectRef") or {}
+    resource = "/".join(part for part in (ref.get("resource", ""), ref.get("subresource", "")) if part)
+    allowed = (entry.get("annotations") or {}).get("authorization.k8s.io/decision") == "allow"
+    name = entry["user"]["username"].rpartition(":")[2]
+    return Used(name, ref.get("apiGroup", ""), resource, entry["verb"], ref.get("namespace", ""), allowed)
 
 
 def _write(entry: dict[str, Any]) -> Write:

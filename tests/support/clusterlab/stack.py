@@ -98,7 +98,8 @@ class Stack:
 
     def _helm(self, *words: str) -> None:
         kinds = ("--set-json", f"targetKinds={json.dumps(TARGET_KINDS)}")
-        chart = ("--set", "replicaCount=0", *kinds, str(CHART)) if "--install" in words else ()
+        given = ("--set", "replicaCount=0", "--set", "ownedWorkloads=All")
+        chart = (*given, *kinds, str(CHART)) if "--install" in words else ()
         command, *flags = words
         subprocess.run(
             [

@@ -127,9 +127,14 @@ class KubeWriter:
         request = ApiRequest("PATCH", path, query=query, body=list(operations), content_type=JSON_PATCH)
         self._client.call(request)
 
-    def delete(self, manifest: Json) -> None:
-        """Delete one object; its dependents follow in the background. A uid in the manifest is a precondition."""
-        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    def delete(self, manifest: Json, *, foreground: bool = False) -> None:
+        """Delete one object, its dependents after it or (`foreground`) before. A uid in the manifest is a precondition.
+
+        Raises:
+            Conflict: another object of this name stands there.
+        """
+        policy = "Foreground" if foreground else "Background"
+        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
         uid = manifest["metadata"].get("uid")
         if uid:
             options["preconditions"] = {"uid": uid}

@@ -221,6 +221,12 @@ class InferenceServiceStatus(Strict):
     )
     calibration: Message | None = Field(default=None, description="How well the performance model fits, in a sentence.")
     savings: Savings | None = Field(default=None, description="Spend avoided.")
+    released_generation: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_INT,
+        description="With deletionPolicy Orphan: generation from which on owned workloads outlive this object.",
+    )
 
 
 class AcceleratorPoolStatus(Strict):

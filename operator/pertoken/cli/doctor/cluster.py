@@ -34,7 +34,7 @@ class Right:
     why: str
 
 
-_READ: Final = ("get", "list", "watch")
+_READ: Final = ("list", "watch")
 RIGHTS: Final = (
     Right(GROUP, "inferenceservices", _READ, "its own kind"),
     Right(GROUP, "acceleratorpools", _READ, "its own kind"),

@@ -27,6 +27,10 @@ def target_condition(state: ServiceState, trace: Sequence[Step] = ()) -> Conditi
     if state.view.left_behind:
         words = f"{names}; of no variant any more, to be deleted: {', '.join(state.view.left_behind)}"
         return Condition(Verdict.TRUE, Reason.WORKLOAD_LEFT_BEHIND, words)
+    if state.retired:
+        going = [step for step in trace if step.stage == "retire"]
+        words = "; ".join(str(step.figures().get("words", "")) for step in going)
+        return Condition(Verdict.TRUE, Reason.VARIANT_REMOVED, f"{names}; {words}")
     ignored = [step for step in trace if step.stage == "batch_cap" and step.reason is Reason.CAP_IGNORED]
     if ignored:
         words = "; ".join(f"variant {step.variant}: {step.figures().get('words', '')}" for step in ignored)

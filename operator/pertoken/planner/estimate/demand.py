@@ -63,7 +63,7 @@ def flow(state: ServiceState, signal: Signal) -> float | None:
     told = state.flow(signal)
     if told is not None:
         return told
-    return None if any(variant.ready for variant in state.variants) else 0.0
+    return None if any(variant.ready for variant in (*state.variants, *state.retired)) else 0.0
 
 
 def taken_up(state: ServiceState) -> float | None:
