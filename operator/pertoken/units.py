@@ -14,6 +14,7 @@ SECONDS_PER_HOUR: Final = 3600
 SECONDS_PER_MINUTE: Final = 60
 HOURS_PER_DAY: Final = 24
 DAYS_PER_MONTH: Final = 30  # by which growth compounds
+DAYS_PER_YEAR: Final = 365
 MICROSECONDS: Final = 1_000_000  # in a second
 MILLISECONDS: Final = 1000  # in a second
 TOKENS_PER_MILLION: Final = 1_000_000

@@ -13,6 +13,10 @@ from pertoken.api.capacityplan import translate_plan
 from pertoken.api.check import check
 from pertoken.api.plan_status import Planned, failed_plan_status, plan_status
 from pertoken.api.v1alpha1.capacity_plan_status import CapacityPlanStatus
+from pertoken.calculators.advice import Row
+from pertoken.calculators.changes import Change, Kind
+from pertoken.calculators.fleet import Setup
+from pertoken.capacity.advice import ServiceAdvice
 from pertoken.capacity.futures import Futures, PoolFutures
 from pertoken.capacity.purchase.budget import within_budget
 from pertoken.capacity.purchase.plan import purchase
@@ -66,7 +70,30 @@ def planned(plan, **changes):
     options = spec.options((POOL,))
     bought = purchase(futures, options)
     short = shortfalls(futures, {"a100": spec.lead_seconds(POOL)}, NOW)
-    return Planned(spec, NOW, NOW, 3, 1, short, bought, within_budget(futures, options, bought))
+    return Planned(spec, NOW, NOW, 3, 1, short, bought, within_budget(futures, options, bought), advised())
+
+
+def advised():
+    """Advice of twenty services; the status has room for sixteen."""
+    setup = Setup(SHIPPED.model("meta-llama/Llama-3.1-70B"), SHIPPED.known_gpu("a100-sxm-80gb"), Decimal("2.45"))
+    change = Change(Kind.QUANTIZATION, "bf16", "fp8", setup, None, widened=True)
+    row = Row(change, None, 1234.567)
+    return tuple(ServiceAdvice(ServiceKey("demo", f"chat-{number}"), "main", 2.0, (row,)) for number in range(20))
+
+
+def test_the_status_tells_the_best_change_of_the_first_services(plan):
+    advice = plan_status(planned(plan), {})["advice"]
+
+    assert len(advice) == 16
+    assert advice[0] == {
+        "namespace": "demo",
+        "name": "chat-0",
+        "variant": "main",
+        "change": "quantization and GPUs per replica: bf16 -> fp8",
+        "savingPerMonth": "1234.57",
+        "surety": "measured elsewhere",
+    }
+    CapacityPlanStatus.model_validate(plan_status(planned(plan), {}))
 
 
 def test_the_status_has_counts_dates_and_money(plan):

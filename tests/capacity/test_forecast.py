@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pertoken.capacity.forecast.backtest import Tested as OfService
-from pertoken.capacity.forecast.backtest import backtest, origins_of, usable
+from pertoken.capacity.forecast.backtest import backtest, before_days, origins_of, usable
 from pertoken.capacity.forecast.days import day_types, filled
 from pertoken.capacity.forecast.draw import draw, futures_of
 from pertoken.capacity.forecast.misses import LEVELS, misses_of, restored, transformed
 from pertoken.capacity.forecast.models import COMBINED, MODELS, NAIVE, forecasts
 from pertoken.capacity.forecast.outlook import outlook_of, wilson
+from pertoken.capacity.forecast.seasons import seasonal_levels
 
 DAY, WEEK = 24, 168
 
@@ -30,7 +31,7 @@ def test_every_model_repeats_a_week_that_repeats_itself():
     values = service(28, noise=0.0)
     ahead = service(7, noise=0.0, start=28 * DAY)
 
-    paths = forecasts(values, WEEK)
+    (paths,) = forecasts([values], [WEEK])
 
     assert len(paths) == len(MODELS)
     for name, path in zip(MODELS, paths, strict=True):
@@ -198,13 +199,31 @@ def test_each_span_of_leads_has_the_model_that_was_best_there():
     errors[:, 1, :DAY] = 1.0
     errors[:, 3, DAY : 3 * DAY] = 1.0
     ones = np.ones((shape[0], len(MODELS), shape[1]))
-    tested = OfService(origins, ones * np.arange(len(MODELS))[:, None], np.ones(shape), errors, np.ones(shape[0]))
+    tested = OfService(
+        origins,
+        ones * np.arange(len(MODELS))[:, None],
+        np.ones(shape),
+        before_days(errors).swapaxes(1, 2),
+        before_days(np.ones(shape)),
+        np.ones(shape[0]),
+    )
     models = tested.chosen()
 
     combined = MODELS.index(COMBINED)
     assert models == (1, 3, combined, combined, combined)
     assert tested.of_models(models)[0, [0, DAY, 3 * DAY]].tolist() == [1.0, 3.0, combined]
     assert tested.chosen(until=origins.hours[0]) == (combined,) * 5  # nothing was known then
+
+
+@pytest.mark.parametrize("period", [DAY, WEEK])
+def test_phases_are_smoothed_as_the_library_does_whatever_else_is_smoothed_beside_them(period):
+    from statsforecast.models import SeasonalExponentialSmoothingOptimized  # noqa: PLC0415 - slow to load
+
+    histories = [service(days, noise=0.3, seed=days)[cut:] for days, cut in ((14, 0), (40, 5), (22, 23))]
+
+    for values, season in zip(histories, seasonal_levels(histories, period), strict=True):
+        theirs = SeasonalExponentialSmoothingOptimized(period).forecast(y=values, h=period)["mean"]
+        np.testing.assert_allclose(season, theirs, rtol=1e-3)
 
 
 def test_beyond_three_days_the_median_is_the_forecast_and_p90_stays():

@@ -120,6 +120,28 @@ def test_the_peak_that_is_bought_is_the_peak_that_is_needed(run):
     assert bought["peak_gpus"] == pool["peak_gpus"] > 1
 
 
+def test_advice_stands_beside_the_plan(run, tmp_path):
+    history = [HEADER, *rows("chat", 8, 4_000_000)]
+    model = "meta-llama/Llama-3.1-70B-Instruct"
+    manifest = manifests("chat", gpus=500, model=model).replace(
+        "      pool: h100\n", "      pool: h100\n      parallelism: {tensor: 4}\n"
+    )
+    file = tmp_path / "plan.html"
+    document = json.loads(run("-o", "json", "--html", str(file), manifest=manifest, history=history).stdout)
+
+    (advice,) = document["advice"]
+    best = advice["changes"][0]
+    assert (advice["namespace"], advice["service"], advice["variant"]) == ("default", "chat", "main")
+    assert "quantization" in best["change"]
+    assert best["before"].startswith("bf16")
+    assert 0 < best["saved_usd_per_month"] < document["purchase"]["usd_per_month"]
+    assert [row["saved_usd_per_month"] for row in advice["changes"]] == sorted(
+        (row["saved_usd_per_month"] for row in advice["changes"]), reverse=True
+    )
+    assert 'data-at="advice.0.changes.0.saved_usd_per_month"' in file.read_text()
+    assert f"{best['saved_usd_per_month']:,.2f}" in run(manifest=manifest, history=history).stdout
+
+
 def test_a_page_is_written_beside_the_answer(run, tmp_path):
     history = [HEADER, *rows("chat", 8, 400_000)]
     file = tmp_path / "plan.html"
@@ -266,6 +288,20 @@ GOOD = [HEADER, *rows("chat", 4, 1000)]
         ((), manifests("chat", "code"), GOOD, "--history: default/code: no series; expected a series 'code'"),
         ((), manifests("chat"), [*GOOD[:5], "x,1,1,1,chat"], "h.csv:6: time_s: 'x': expected a number"),
         ((), manifests("chat"), GOOD[:20], "default/chat: history: '19 hours': expected 48 or more"),
+        ((), manifests("chat"), [], "h.csv:1: header: 'nothing': expected time_s"),
+        ((), manifests("chat"), [HEADER], "h.csv:1: no rows; expected bins of a day or more"),
+        ((), manifests("chat"), ["a,b", "1,2"], "h.csv:1: header: 'a,b': expected time_s"),
+        ((), manifests("chat"), [HEADER, "0,1,2"], "h.csv:2: 3 columns; expected 5"),
+        ((), manifests("chat"), [HEADER, "0,nan,1,1,chat"], "h.csv:2: requests: 'nan': expected a number of 0 or more"),
+        ((), manifests("chat"), [HEADER, "0,-1,1,1,chat"], "h.csv:2: requests: '-1': expected a number of 0 or more"),
+        ((), manifests("chat"), [HEADER, "inf,1,1,1,chat"], "h.csv:2: time_s: 'inf': expected a number of 0 or more"),
+        ((), manifests("chat"), [HEADER, "0,1e300,1,1,chat"], "h.csv:2: requests: 1e+300: expected a number up to"),
+        ((), manifests("chat"), [HEADER, "1764374400000,1,1,1,chat"], "time_s: 1764374400000: expected seconds up to"),
+        ((), manifests("chat"), [*GOOD, "1e10,1,1,1,chat"], "at most 20 years apart"),
+        ((), manifests("chat"), [HEADER, "0,1,1,1,chat", "0,1,1,1,chat"], "fewer than two bins; expected a day"),
+        ((), manifests("chat"), [HEADER, "9" * 200_000 + ",1,1,1,chat"], "field larger than field limit"),
+        (("--budget", "nan"), manifests("chat"), GOOD, "--budget: "),
+        (("--horizon-days", "367"), manifests("chat"), GOOD, "--horizon-days: 367: expected 1 to 366 days"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_each_and_exit_code_2(run, args, manifest, history, said):

@@ -10,6 +10,7 @@ from typing import Any
 from pertoken.api.conditions import clip, rfc3339
 from pertoken.api.figures import fixed
 from pertoken.api.v1alpha1.base import LIST_LENGTH
+from pertoken.capacity.advice import ServiceAdvice
 from pertoken.capacity.purchase.budget import Budget
 from pertoken.capacity.purchase.plan import PoolPurchase, PurchasePlan, Reservation
 from pertoken.capacity.shortfall import Shortfall
@@ -38,6 +39,7 @@ class Planned:
         services: that were planned for.
         unplanned: services of which too little is known.
         budget: None where the plan has none.
+        advice: what saves, by service.
     """
 
     spec: PlanSpec
@@ -48,6 +50,7 @@ class Planned:
     shortfalls: tuple[Shortfall, ...]
     purchase: PurchasePlan
     budget: Budget | None
+    advice: tuple[ServiceAdvice, ...] = ()
 
 
 def plan_status(planned: Planned, previous: Mapping[str, Any]) -> Json:
@@ -71,9 +74,23 @@ def plan_status(planned: Planned, previous: Mapping[str, Any]) -> Json:
         "savingPerMonth": fixed(plan.compared.all_on_demand - plan.usd_per_month, CENTS),
         "pools": [_pool(entry, plan) for entry in short[:LIST_LENGTH]],
         "purchase": _purchase(plan),
+        "advice": [_advice(entry) for entry in planned.advice[:LIST_LENGTH]] or None,
         "message": clip(_message(planned)),
     }
     return _present(status)
+
+
+def _advice(entry: ServiceAdvice) -> Json:
+    best = entry.rows[0]
+    change = best.change
+    return {
+        "namespace": entry.service.namespace,
+        "name": entry.service.name,
+        "variant": entry.variant,
+        "change": clip(f"{change.words}: {change.before} -> {change.after}"),
+        "savingPerMonth": fixed(best.saved_usd_per_month, CENTS),
+        "surety": best.surety.value,
+    }
 
 
 def failed_plan_status(generation: int, planned_s: int, why: str, previous: Mapping[str, Any]) -> Json:

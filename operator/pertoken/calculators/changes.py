@@ -64,6 +64,11 @@ class Change:
     widened: bool = False
     unknown_quality: bool = False
 
+    @property
+    def words(self) -> str:
+        """What is changed."""
+        return f"{self.kind.value} and GPUs per replica" if self.widened else self.kind.value
+
 
 @dataclass(frozen=True, slots=True)
 class PricedGpu:

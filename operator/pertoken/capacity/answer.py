@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pertoken.capacity.advice import ServiceAdvice, advice_of
 from pertoken.capacity.asked import Asked
 from pertoken.capacity.foresight import Foresight, foresee
 from pertoken.capacity.futures import Futures
@@ -37,10 +38,12 @@ class Answer:
 
     Attributes:
         what_ifs: by the words of the user.
+        advice: on the services that cost most.
     """
 
     plan: Bought
     what_ifs: Mapping[str, Bought]
+    advice: tuple[ServiceAdvice, ...] = ()
 
 
 def answer(asked: Asked, what_ifs: Sequence[WhatIf], now_s: int) -> Answer | Planned:
@@ -70,6 +73,7 @@ def answer(asked: Asked, what_ifs: Sequence[WhatIf], now_s: int) -> Answer | Pla
     return Answer(
         _buy(asked, planned, now_s, futures),
         {words: _buy(changed, other, now_s) for words, (changed, other) in others.items()},
+        advice_of(asked, planned.services),
     )
 
 

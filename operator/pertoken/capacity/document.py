@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pertoken.capacity.advice import ServiceAdvice
 from pertoken.capacity.answer import Answer, Bought
 from pertoken.capacity.forecast.outlook import MEDIAN, P90, Score
 from pertoken.capacity.futures import Futures, PoolFutures
@@ -17,6 +21,8 @@ from pertoken.units import SECONDS_PER_HOUR
 Json = dict[str, Any]
 CENTS: Final = 2
 PLACES: Final = 4  # of shares
+FIGURES: Final = 6  # significant, of rates
+MOST_PLACES: Final = 300  # of a double
 
 
 def answer_document(answer: Answer) -> Json:
@@ -38,8 +44,29 @@ def answer_document(answer: Answer) -> Json:
         "pools": [_pool(pool, short[pool.name], bought) for pool in futures.pools],
         "purchase": purchase_document(bought.purchase, bought.budget),
         "what_ifs": [_what_if(words, other, bought) for words, other in answer.what_ifs.items()],
+        "advice": [_advice(advice) for advice in answer.advice],
         "unplanned": [str(mistake) for mistake in planned.unplanned],
         "remarks": list(planned.remarks),
+    }
+
+
+def _advice(advice: ServiceAdvice) -> Json:
+    return {
+        "service": advice.service.name,
+        "namespace": advice.service.namespace,
+        "variant": advice.variant,
+        "requests_per_s": _round(advice.rate),
+        "changes": [
+            {
+                "change": row.change.words,
+                "before": row.change.before,
+                "after": row.change.after,
+                "note": row.change.note,
+                "saved_usd_per_month": round(row.saved_usd_per_month, CENTS),
+                "how_sure": row.surety.value,
+            }
+            for row in advice.rows
+        ],
     }
 
 
@@ -122,14 +149,21 @@ def _forecast(service: ServicePlan, futures: Futures) -> list[Json]:
         "p50_requests_per_s": service.p50 / per_request,
         "p90_requests_per_s": service.p90 / per_request,
     }
-    values = {name: [_round(value) for value in column.tolist()] for name, column in columns.items()}
-    return [
-        {
-            "time_s": futures.start_s + hour * SECONDS_PER_HOUR,
-            **{name: column[hour] for name, column in values.items()},
-        }
-        for hour in range(futures.horizon_hours)
-    ]
+    times = range(futures.start_s, futures.start_s + futures.horizon_hours * SECONDS_PER_HOUR, SECONDS_PER_HOUR)
+    names = ("time_s", *columns)
+    rows = zip(times, *(_rounded(column) for column in columns.values()), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float]:
+    """To `FIGURES` significant figures."""
+    with np.errstate(divide="ignore"):
+        magnitude = np.floor(np.log10(np.abs(values)))
+    places = np.where(np.isfinite(magnitude), np.minimum(FIGURES - 1 - magnitude, MOST_PLACES), 0.0)
+    # Powers of ten are exact and are divided or multiplied by: the result is the double next to the decimal.
+    finer, coarser = 10.0 ** np.maximum(places, 0.0), 10.0 ** np.maximum(-places, 0.0)
+    rounded: list[float] = (np.rint(values * finer / coarser) / finer * coarser).tolist()
+    return rounded
 
 
 def _score(score: Score) -> Json:
@@ -174,7 +208,7 @@ def _pool(pool: PoolFutures, short: Shortfall, bought: Bought) -> Json:
 
 
 def _round(value: float) -> float:
-    return float(f"{float(value):.6g}")
+    return float(f"{float(value):.{FIGURES}g}")
 
 
 def _maybe(value: float | None) -> float | None:

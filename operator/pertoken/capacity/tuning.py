@@ -16,6 +16,9 @@ class HistoryNumbers:
         300.0, "s", "guess: a stretch that replicas must carry; shorter ones wait in the queue"
     )
     request_seconds: float = number(300.0, "s", "convention: bins into which single requests are counted")
+    most_years: int = number(20, "years", "guess: a longer span is a slip in a time")
+    latest: float = number(1e11, "s", "convention: Unix seconds; what is later is in milliseconds")
+    most_amount: float = number(1e15, "requests or tokens of a bin", "guess: no service of the world is asked for more")
 
 
 HISTORY = HistoryNumbers()
@@ -37,6 +40,15 @@ class DayNumbers:
     least_levels: int = number(4, "days", "by contract: a model of the library cannot be fitted to fewer")
     level_days: int = number(56, "days", "guess: older days do not tell the level")
     most_growth: float = number(3.0, "times the highest recent day", "guess: most that a trend is followed")
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonNumbers:
+    """How each phase of a season is smoothed."""
+
+    least_weight: float = number(0.01, "weight of the newest value", "convention: as statsforecast")
+    most_weight: float = number(0.99, "weight of the newest value", "convention: as statsforecast")
+    tolerance: float = number(1e-3, "of the weight", "guess: forecasts move by less than a thousandth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,7 @@ class FutureNumbers:
     block_days: int = number(7, "days", "guess: misses of one week belong together")
     least_weeks: int = number(3, "weeks of history", "guess: with less, days are drawn one by one")
     own_weight: float = number(4.0, "origins", "guess: as many for misses that are common to all services")
+    fine_scores: int = number(4096, "scores", "guess: two of them differ by a thousandth of a standard deviation")
     day_memory: float = number(0.7, "correlation of one day's common miss with the next one's", "guess")
 
 
@@ -120,6 +133,7 @@ class DemandNumbers:
 
 DEMAND = DemandNumbers()
 DAYS = DayNumbers()
+SEASONS = SeasonNumbers()
 BACKTEST = BacktestNumbers()
 MISSES = MissNumbers()
 FUTURES = FutureNumbers()
@@ -166,6 +180,18 @@ class BurstNumbers:
 
 
 BURSTS = BurstNumbers()
+
+
+@dataclass(frozen=True, slots=True)
+class AdviceNumbers:
+    """On what a plan gives advice."""
+
+    most_services: int = number(16, "services", "convention: entries of a list of the status; a tenth of a second each")
+    most_changes: int = number(3, "changes of a service", "guess: `pertoken advise` tells the others")
+    least_saving: float = number(1.0, "USD per month", "guess: less is not worth a reader's time")
+
+
+ADVICE = AdviceNumbers()
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class ClusterPlan:
             shortfalls=bought.shortfalls,
             purchase=bought.purchase,
             budget=bought.budget,
+            advice=answered.advice,
         )
         self._apply(plan_status(planned, self.stored.get("status") or {}))
 

@@ -24,6 +24,10 @@ def print_plan(document: Json) -> None:
     if document["what_ifs"]:
         what_ifs = ("what if", "GPUs", "short", "USD/month", "change")
         _table(what_ifs, [_what_if_cells(entry) for entry in document["what_ifs"]])
+    changes = [(entry, change) for entry in document["advice"] for change in entry["changes"]]
+    if changes:
+        heads = ("service", "variant", "saved USD/month", "how sure", "change")
+        _table(heads, [_advice_cells(*each) for each in changes])
     _print_remarks(document)
 
 
@@ -103,6 +107,17 @@ def _what_if_cells(entry: Json) -> list[str]:
         ", ".join(f"{pool['name']} {pool['short_gpus']}" for pool in entry["pools"] if pool["short_gpus"]),
         f"{entry['usd_per_month']:,.2f}",
         f"{entry['change_usd_per_month']:+,.2f}",
+    ]
+
+
+def _advice_cells(entry: Json, change: Json) -> list[str]:
+    note = f" ({change['note']})" if change["note"] else ""
+    return [
+        entry["service"],
+        entry["variant"],
+        f"{change['saved_usd_per_month']:,.2f}",
+        change["how_sure"],
+        f"{change['change']}: {change['before']} -> {change['after']}{note}",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pertoken.api.v1alpha1.base import LIST_LENGTH, MOST_INT, Instant, Name, Shown, Strict, keyed
+from pertoken.api.v1alpha1.base import LIST_LENGTH, MOST_INT, Instant, Label, Name, Shown, Strict, keyed
 from pertoken.api.v1alpha1.status import Figure, Message, StatusCondition
 
 
@@ -53,6 +53,17 @@ class PlannedPurchase(Strict):
     todays_fleet_per_month: Figure | None = Field(default=None, description="Today's GPUs held instead.")
 
 
+class PlannedAdvice(Strict):
+    """The change of a service that keeps its objectives and saves most, by the model alone."""
+
+    namespace: Label = Field(description="Namespace of the InferenceService.")
+    name: Label = Field(description="Name of the InferenceService.")
+    variant: Label = Field(description="The variant that is changed.")
+    change: Message = Field(description="What is changed, from what to what.")
+    saving_per_month: Figure = Field(description="USD of a month of 730 hours at the planned demand.")
+    surety: Name | None = Field(default=None, description="What the figure rests on.")
+
+
 class CapacityPlanStatus(Strict):
     """The last plan; written by `pertoken plan --write-status`."""
 
@@ -78,4 +89,10 @@ class CapacityPlanStatus(Strict):
         default=None, max_length=LIST_LENGTH, json_schema_extra=keyed("name"), description="By pool, shortfalls first."
     )
     purchase: PlannedPurchase | None = Field(default=None, description="What to buy.")
+    advice: list[PlannedAdvice] | None = Field(
+        default=None,
+        max_length=LIST_LENGTH,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        description="What the services that cost most could run on instead, the largest saving first.",
+    )
     message: Message | None = Field(default=None, description="The plan in a sentence.")

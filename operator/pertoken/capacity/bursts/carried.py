@@ -121,34 +121,35 @@ def _of_shares(rate: float, shares: Sequence[float]) -> Carried:
 
 def _carried(carrier: Carrier, stream: Stream, fleets: Sequence[int], most: float) -> Carried:
     rates, sized = [0.0], [0.0]
+    steps = _decode_steps(carrier)
     for replicas in fleets:
         full = replicas * carrier.rate
         least = max(BURSTS.least_share * full, rates[-1] * (1.0 + BURSTS.step))
-        rates.append(max(_highest(carrier, stream, replicas), least))
+        rates.append(max(_highest(carrier, stream, replicas, steps), least))
         sized.append(full)
         if rates[-1] >= most or rates[-1] >= full * (1.0 - BURSTS.step):
             break
     return Carried(tuple(rates), tuple(sized))
 
 
-def _highest(carrier: Carrier, stream: Stream, replicas: int) -> float:
-    """Highest rate that so many replicas carry."""
+def _highest(carrier: Carrier, stream: Stream, replicas: int, steps: Floats) -> float:
+    """Highest rate that so many replicas carry, with decode steps of these seconds."""
     low, high = 0.0, replicas * carrier.rate
-    if keeps(carrier, stream(high), replicas):
+    if keeps(carrier, stream(high), replicas, steps):
         return high
     while high - low > BURSTS.step * replicas * carrier.rate:
         middle = (low + high) / 2
-        low, high = (middle, high) if keeps(carrier, stream(middle), replicas) else (low, middle)
+        low, high = (middle, high) if keeps(carrier, stream(middle), replicas, steps) else (low, middle)
     return low
 
 
-def keeps(carrier: Carrier, stretch: Stretch, replicas: int) -> bool:
+def keeps(carrier: Carrier, stretch: Stretch, replicas: int, decode_steps: Floats | None = None) -> bool:
     """Whether so many replicas serve the promised share of these requests within the objectives."""
-    return share_within(carrier, stretch, replicas) >= carrier.targets.percentile / PER_CENT
+    return share_within(carrier, stretch, replicas, decode_steps) >= carrier.targets.percentile / PER_CENT
 
 
-def share_within(carrier: Carrier, stretch: Stretch, replicas: int) -> float:
-    """Share of these requests within the objectives."""
+def share_within(carrier: Carrier, stretch: Stretch, replicas: int, decode_steps: Floats | None = None) -> float:
+    """Share of these requests within the objectives; `decode_steps` where the carrier's are at hand."""
     try:
         from pertoken.capacity.bursts import replicas as served  # noqa: PLC0415 - an extra, and slow to load
     except ImportError:
@@ -158,7 +159,7 @@ def share_within(carrier: Carrier, stretch: Stretch, replicas: int) -> float:
     prompts = np.maximum(stretch.input_tokens * (1.0 - carrier.load.cached_share), 1.0)
     steps = np.maximum(stretch.output_tokens - 1.0, 1.0)
     engine = served.Engine(
-        _decode_steps(carrier),
+        _decode_steps(carrier) if decode_steps is None else decode_steps,
         float(carrier.engine.model.batched_tokens),
         _token_seconds(carrier, prompts),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from pertoken.capacity.tuning import BACKTEST, SPANS
 from pertoken.units import HOURS_PER_DAY, TINY
 
 Floats = NDArray[np.float64]
+_SPAN_DAYS = tuple(span // HOURS_PER_DAY for span in SPANS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class Tested:
     Attributes:
         forecast: ``[origin, model, lead]`` by `MODELS`.
         actual: ``[origin, lead]``.
-        errors: ``[origin, model, lead]`` absolute errors, 0 where nothing can be compared.
+        errors: ``[origin, day, model]`` sum of absolute errors before each day of leads.
+        hours: ``[origin, day]`` hours that were compared before it.
         usual: mean of the four weeks before each origin.
     """
 
@@ -73,6 +74,7 @@ class Tested:
     forecast: Floats
     actual: Floats
     errors: Floats
+    hours: Floats
     usual: Floats
 
     def chosen(self, until: int | None = None) -> tuple[int, ...]:
@@ -80,15 +82,18 @@ class Tested:
 
         The combination stands unless another is better by more than chance would make it.
         """
-        known = self.known_by(self.origins.length if until is None else until)
-        return tuple(self._chosen(slice(*ends), known[:, slice(*ends)]) for ends in pairwise((0, *SPANS, None)))
-
-    def _chosen(self, leads: slice, known: NDArray[np.bool_]) -> int:
-        sums = np.einsum("oml,ol->m", self.errors[:, :, leads], known.astype(np.float64))
-        days = float(known.sum()) / HOURS_PER_DAY
-        sums = sums + BACKTEST.choice_doubt * float(sums.mean()) / max(days, 1.0)
-        best, combined = int(np.argmin(sums)), MODELS.index(COMBINED)
-        return best if sums[best] < (1.0 - BACKTEST.choice_margin) * sums[combined] else combined
+        most = self.hours.shape[1] - 1
+        passed = (self.origins.length if until is None else until) - np.array(self.origins.hours, dtype=np.int64)
+        # Origins are whole days apart, so that days of leads have passed whole.
+        cuts = np.minimum(np.array((0, *_SPAN_DAYS, most))[:, None], np.clip(passed // HOURS_PER_DAY, 0, most))
+        origins = np.arange(len(passed))
+        sums = np.diff(self.errors[origins, cuts].sum(axis=1), axis=0)
+        days = np.diff(self.hours[origins, cuts].sum(axis=1)) / HOURS_PER_DAY
+        sums += (BACKTEST.choice_doubt * sums.mean(axis=1) / np.maximum(days, 1.0))[:, None]
+        combined = MODELS.index(COMBINED)
+        best = np.argmin(sums, axis=1)
+        better = sums.min(axis=1) < (1.0 - BACKTEST.choice_margin) * sums[:, combined]
+        return tuple(np.where(better, best, combined).tolist())
 
     def of_models(self, models: Sequence[int]) -> Floats:
         """``[origin, lead]``: each span's forecasts by its own model."""
@@ -142,15 +147,30 @@ def backtest(values: Floats, origins: Origins) -> Tested:
     shape = (len(origins.hours), leads)
     forecast = np.full((shape[0], len(MODELS), leads), np.nan)
     actual, usual = np.full(shape, np.nan), np.full(shape[0], np.nan)
-    for index, origin in enumerate(origins.hours):
-        before = usable(values[:origin])
-        if before is None:
-            continue
-        hours = min(leads, origins.length - origin)
-        forecast[index, :, :hours] = forecasts(before, hours)
-        actual[index, :hours] = values[origin : origin + hours]
+    known = [
+        (index, origin, before)
+        for index, origin in enumerate(origins.hours)
+        if (before := usable(values[:origin])) is not None
+    ]
+    hours = [min(leads, origins.length - origin) for _, origin, _ in known]
+    paths = forecasts([before for _, _, before in known], hours)
+    for (index, origin, before), length, path in zip(known, hours, paths, strict=True):
+        forecast[index, :, :length] = path
+        actual[index, :length] = values[origin : origin + length]
         usual[index] = usual_of(before)
-    return Tested(origins, forecast, actual, np.nan_to_num(np.abs(forecast - actual[:, None, :])), usual)
+    errors = before_days(np.nan_to_num(np.abs(forecast - actual[:, None, :])))
+    hours_known = before_days((np.isfinite(actual) & np.isfinite(forecast[:, 0, :])).astype(np.float64))
+    return Tested(origins, forecast, actual, errors.swapaxes(1, 2), hours_known, usual)
+
+
+def before_days(values: Floats) -> Floats:
+    """``[..., day]``: the sum over the leads before each day, the end included."""
+    days = -(-values.shape[-1] // HOURS_PER_DAY)
+    room = [(0, 0)] * (values.ndim - 1) + [(0, days * HOURS_PER_DAY - values.shape[-1])]
+    by_day = np.pad(values, room).reshape(*values.shape[:-1], days, HOURS_PER_DAY).sum(axis=-1)
+    before = np.zeros((*values.shape[:-1], days + 1))
+    np.cumsum(by_day, axis=-1, out=before[..., 1:])
+    return before
 
 
 def usable(values: Floats, least_days: int | None = None) -> Floats | None:

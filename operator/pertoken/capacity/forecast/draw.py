@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,13 @@ from pertoken.capacity.forecast.backtest import Origins
 from pertoken.capacity.forecast.days import WEEK
 from pertoken.capacity.forecast.misses import LEVELS, SCORES, bounded, restored, span_of
 from pertoken.capacity.forecast.outlook import Outlook
-from pertoken.capacity.tuning import FUTURES
+from pertoken.capacity.tuning import FUTURES, SPANS
 from pertoken.units import HOURS_PER_DAY
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+# Scores are looked up among so many: nearer to each other than a future's demand tells.
+_FINE: Final = np.linspace(SCORES[0], SCORES[-1], FUTURES.fine_scores)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,14 +88,26 @@ def _common(generator: np.random.Generator, resamples: int, hours: int) -> Float
 def futures_of(outlook: Outlook, draws: Draws) -> Floats:
     """``[resample, hour]``: the demand of one service in every future, in the unit of its history."""
     score = _combined(_scores(outlook), draws) if draws.source is not None else draws.common
-    bounds = np.concatenate([[0], np.flatnonzero(np.diff(span_of(score.shape[1]))) + 1, [score.shape[1]]])
+    places = _places(score)
     miss = np.empty(score.shape)
-    for span, (begin, end) in enumerate(pairwise(bounds)):
-        miss[:, begin:end] = np.interp(score[:, begin:end], SCORES, outlook.misses.table[span])
+    for table, (begin, end) in zip(outlook.misses.table, pairwise((0, *SPANS, score.shape[1])), strict=True):
+        if begin < end:
+            miss[:, begin:end] = np.interp(_FINE, SCORES, table)[places[:, begin:end]]
     values = bounded(
-        restored(miss, outlook.forecast, outlook.usual), outlook.forecast, np.interp(score, SCORES, outlook.ceiling)
+        restored(miss, outlook.forecast, outlook.usual),
+        outlook.forecast,
+        np.interp(_FINE, SCORES, outlook.ceiling)[places],
     )
-    return np.minimum(values, outlook.most)
+    return np.minimum(values, outlook.most, out=values)
+
+
+def _places(score: Floats) -> Ints:
+    """Index of the nearest of the `_FINE` scores; scores beyond them are like the last."""
+    place = score - _FINE[0]
+    place *= (FUTURES.fine_scores - 1) / (_FINE[-1] - _FINE[0])
+    np.rint(place, out=place)
+    np.clip(place, 0, FUTURES.fine_scores - 1, out=place)
+    return place.astype(np.int64)
 
 
 def _combined(scores: Floats, draws: Draws) -> Floats:
@@ -100,8 +115,9 @@ def _combined(scores: Floats, draws: Draws) -> Floats:
     gaps = bool(np.isnan(scores[:, np.unique(draws.lead)]).any())
     repeated = scores[draws.origin, draws.lead]
     if not gaps:
-        score: Floats = np.sqrt(draws.own) * repeated + np.sqrt(1.0 - draws.own) * draws.common
-        return score
+        repeated *= np.sqrt(draws.own)
+        repeated += np.sqrt(1.0 - draws.own) * draws.common
+        return repeated
     own = np.where(np.isfinite(repeated), draws.own, 0.0)
     return np.asarray(np.sqrt(own) * np.nan_to_num(repeated) + np.sqrt(1.0 - own) * draws.common)
 

@@ -27,11 +27,6 @@ def _models() -> Any:
     return models
 
 
-def seasonal_smoothing(values: Floats, period: int, steps: int) -> Floats:
-    """Each phase of the season smoothed exponentially by itself (SeasonalExponentialSmoothingOptimized)."""
-    return _mean(_models().SeasonalExponentialSmoothingOptimized(period), values, steps)
-
-
 def smoothing(values: Floats, steps: int) -> Floats:
     """Simple exponential smoothing with the best weight (SimpleExponentialSmoothingOptimized)."""
     return _mean(_models().SimpleExponentialSmoothingOptimized(), values, steps)

@@ -9,6 +9,7 @@ to how rough this one is (the prior): n origins count n, the prior counts `prior
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Final
 
@@ -71,9 +72,13 @@ def ceiling_of(values: Floats, levels: Floats) -> Floats:
 
     Misses of on/off demand know by how much a burst exceeds a quiet forecast, not how seldom bursts are.
     """
-    known = values[np.isfinite(values)]
-    rarer = 1.0 - (1.0 - levels) * MISSES.ceiling_share
-    ceiling: Floats = np.quantile(known, rarer) if len(known) else np.zeros(len(levels))
+    known = np.sort(values[np.isfinite(values)])
+    if not len(known):
+        return np.zeros(len(levels))
+    places = (1.0 - (1.0 - levels) * MISSES.ceiling_share) * (len(known) - 1)
+    below = places.astype(np.int64)
+    above = np.minimum(below + 1, len(known) - 1)
+    ceiling: Floats = known[below] + (places - below) * (known[above] - known[below])
     return ceiling
 
 
@@ -88,30 +93,30 @@ def prior_at(levels: Floats) -> Floats:
     return np.array([np.interp(levels, np.array(PRIOR_LEVELS), np.array(row)) for row in PRIOR_MISSES])
 
 
-def misses_of(miss: Floats, levels: Floats = LEVELS) -> Misses:
+def misses_of(miss: Floats, levels: Floats = LEVELS, prior: Floats | None = None) -> Misses:
     """Quantiles from back-tests.
 
     Args:
         miss: ``[origin, lead]``, NaN where not known.
         levels: for which quantiles are formed.
+        prior: `prior_at` these levels, where it is at hand.
     """
-    spans = span_of(miss.shape[1]) if miss.size else np.zeros(0, np.int64)
-    first = np.abs(miss[:, :HOURS_PER_DAY])
-    days = int(np.isfinite(first).any(axis=1).sum())
+    known = np.isfinite(miss)
+    first = known[:, :HOURS_PER_DAY]
+    days = int(first.any(axis=1).sum())
     weight = MISSES.scale_weight
-    seen = float(np.nanmean(first)) if days else 0.0
+    seen = float(np.abs(miss[:, :HOURS_PER_DAY][first]).mean()) if days else 0.0
     scale = (seen * days + MISSES.usual_scale * weight) / (days + weight)
-    table = scale * prior_at(levels)
+    table = scale * (prior_at(levels) if prior is None else prior)
     own = np.zeros(len(table))
-    for span in range(len(table)):
-        part = miss[:, spans == span]
-        known = np.isfinite(part)
-        origins = int(known.any(axis=1).sum())
+    for span, (begin, end) in enumerate(pairwise((0, *SPANS, miss.shape[1]))):
+        told = known[:, begin:end]
+        origins = int(told.any(axis=1).sum()) if end > begin else 0
         if not origins:
             continue
         outward = np.clip(_MIDDLE + (levels - _MIDDLE) * (1.0 + 1.0 / origins), 0.0, 1.0)
         own[span] = origins / (origins + MISSES.prior_weight)
-        table[span] += own[span] * (_quantiles(part[known], outward) - table[span])
+        table[span] += own[span] * (_quantiles(miss[:, begin:end][told], outward) - table[span])
     return Misses(_centred(table, levels), own)
 
 

@@ -7,14 +7,15 @@ any single one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pertoken.capacity.forecast.days import DAYS_PER_WEEK, WEEK, DayTypes, day_types
-from pertoken.capacity.forecast.library import seasonal_smoothing, smoothing, theta
+from pertoken.capacity.forecast.library import smoothing, theta
+from pertoken.capacity.forecast.seasons import seasonal_levels
 from pertoken.capacity.tuning import DAYS
 from pertoken.units import HOURS_PER_DAY
 
@@ -29,9 +30,16 @@ def seasonal_naive(values: Floats, hours: int) -> Floats:
     return np.resize(values[-period:], hours)
 
 
-def _seasonal_smoothing(values: Floats, hours: int) -> Floats:
-    period = WEEK if len(values) >= 2 * WEEK else HOURS_PER_DAY
-    return seasonal_smoothing(values, period, hours)
+def _seasonally_smoothed(histories: Sequence[Floats]) -> list[Floats]:
+    """The coming season of each by seasonal exponential smoothing: a week, of less than two weeks a day."""
+    periods = [WEEK if len(values) >= 2 * WEEK else HOURS_PER_DAY for values in histories]
+    seasons = [np.empty(0)] * len(histories)
+    for period in set(periods):
+        places = [place for place, own in enumerate(periods) if own == period]
+        levels = seasonal_levels([histories[place] for place in places], period)
+        for place, level in zip(places, levels, strict=True):
+            seasons[place] = level
+    return seasons
 
 
 Level = Callable[[Floats, int], Floats]
@@ -62,22 +70,23 @@ _DAILY: Final[Mapping[str, Callable[[DayTypes, int], Floats]]] = {
     "mean of four weeks": _by_days(_mean_of(4 * DAYS_PER_WEEK)),
     "median of a week": _by_days(_median_of(DAYS_PER_WEEK)),
 }
-_HOURLY: Final[Mapping[str, Callable[[Floats, int], Floats]]] = {
-    NAIVE: seasonal_naive,
-    "seasonal smoothing": _seasonal_smoothing,
-}
-MODELS: Final = (*_HOURLY, *_DAILY, COMBINED)
+MODELS: Final = (NAIVE, "seasonal smoothing", *_DAILY, COMBINED)
 
 
-def forecasts(values: Floats, hours: int) -> Floats:
-    """``[model, hour]`` of all `MODELS`; never negative.
+def forecasts(histories: Sequence[Floats], hours: Sequence[int]) -> list[Floats]:
+    """``[model, hour]`` of all `MODELS` for each history; never negative.
 
     Args:
-        values: hours so far, without gaps, a day of them or more.
-        hours: to forecast.
+        histories: hours so far, without gaps, a day of them or more.
+        hours: to forecast, of each.
     """
+    seasons = _seasonally_smoothed(histories)
+    return [_forecasts(*each) for each in zip(histories, seasons, hours, strict=True)]
+
+
+def _forecasts(values: Floats, season: Floats, hours: int) -> Floats:
     types = day_types(values)
-    single = [model(values, hours) for model in _HOURLY.values()]
+    single = [seasonal_naive(values, hours), np.resize(season, hours)]
     single += [model(types, hours) for model in _DAILY.values()]
     paths = np.maximum(np.stack(single), 0.0)
     return np.vstack([paths, np.median(paths, axis=0)])

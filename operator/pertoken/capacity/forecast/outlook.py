@@ -25,6 +25,7 @@ from pertoken.capacity.forecast.misses import (
     bounded,
     ceiling_of,
     misses_of,
+    prior_at,
     restored,
     span_of,
     transformed,
@@ -114,7 +115,7 @@ def outlook_of(values: Floats, origins: Origins) -> Outlook | None:
         return None
     tested = backtest(values, origins)
     models = tested.chosen()
-    path = by_span(forecasts(before, origins.horizon), models)
+    path = by_span(forecasts([before], [origins.horizon])[0], models)
     miss = transformed(tested.actual, tested.of_models(models), tested.usual[:, None])
     p50, p90 = _as_known_then(tested, values)
     return Outlook(
@@ -139,6 +140,7 @@ def _as_known_then(tested: Tested, values: Floats) -> tuple[Floats, Floats]:
     """P50 and P90 ``[origin, lead]`` as each origin would have told them, from misses known by then."""
     p50, p90 = (np.full(tested.actual.shape, np.nan) for _ in range(2))
     spans = span_of(tested.actual.shape[1])
+    prior = prior_at(_ASKED)
     misses: dict[tuple[int, ...], Floats] = {}
     for index, origin in enumerate(tested.origins.hours):
         if not np.isfinite(tested.usual[index]):
@@ -147,7 +149,7 @@ def _as_known_then(tested: Tested, values: Floats) -> tuple[Floats, Floats]:
         if models not in misses:
             misses[models] = transformed(tested.actual, tested.of_models(models), tested.usual[:, None])
         known = tested.known_by(origin)[:index]
-        table = misses_of(np.where(known, misses[models][:index], np.nan), _ASKED).table
+        table = misses_of(np.where(known, misses[models][:index], np.nan), _ASKED, prior).table
         forecast = by_span(tested.forecast[index], models)
         ceiling = ceiling_of(_lately(values[:origin]), _ASKED)
         p50[index], p90[index] = (

@@ -9,7 +9,7 @@ import numpy as np
 from pertoken.capacity.bursts.stream import Stretch
 from pertoken.capacity.history.value import Floats, History, HistoryError, ServiceHistory
 from pertoken.capacity.tuning import HISTORY
-from pertoken.units import SECONDS_PER_HOUR
+from pertoken.units import DAYS_PER_YEAR, HOURS_PER_DAY, SECONDS_PER_HOUR
 
 FIGURES = ("requests", "input_tokens", "output_tokens")
 
@@ -45,12 +45,25 @@ def step_of(times: Floats) -> float:
     return float(lengths[np.argmax(counts)])
 
 
+def check_span(first_s: float, last_s: float) -> None:
+    """Refuse times that are too far apart to be those of one history.
+
+    Raises:
+        HistoryError: they are.
+    """
+    years = (last_s - first_s) / SECONDS_PER_HOUR / HOURS_PER_DAY / DAYS_PER_YEAR
+    if years > HISTORY.most_years:
+        most = f"seconds, at most {HISTORY.most_years} years apart"
+        raise HistoryError(f"1: times from {first_s:.15g} to {last_s:.15g} s: expected {most}")
+
+
 def hourly(bins: list[Bins], step: float, remarks: tuple[str, ...] = ()) -> History:
     """Hours of all services on one clock. The last hour counts once enough of its bins are there.
 
     Raises:
         HistoryError: bins are longer than an hour, or nothing fills an hour.
     """
+    check_span(min(float(each.times[0]) for each in bins), max(float(each.times[-1]) for each in bins))
     if not 0.0 < step <= SECONDS_PER_HOUR:
         raise HistoryError(f"bins of {step:g} s: expected more than 0 s and at most {SECONDS_PER_HOUR} s")
     per_hour = SECONDS_PER_HOUR / step

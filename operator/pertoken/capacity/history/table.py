@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from pertoken.capacity.bursts.stream import stretches_of
-from pertoken.capacity.history.bins import FIGURES, Bins, hourly, step_of
+from pertoken.capacity.history.bins import FIGURES, Bins, check_span, hourly, step_of
 from pertoken.capacity.history.value import Floats, History, HistoryError
 from pertoken.capacity.tuning import HISTORY
 
@@ -81,12 +81,20 @@ def read_table(lines: Iterator[str], default: str = "") -> History:
     layout = layout_of(header)
     gathered = _Gathered(layout)
     line = 2
-    while rows := list(islice(reader, CHUNK)):
+    while rows := _rows(reader):
         _gather(gathered, header, rows, line)
         line += len(rows)
     if not gathered.times:
         raise HistoryError("1: no rows; expected bins of a day or more")
     return _history(gathered, default)
+
+
+def _rows(reader: Iterator[list[str]]) -> list[list[str]]:
+    try:
+        return list(islice(reader, CHUNK))
+    except csv.Error as error:
+        line: int = getattr(reader, "line_num", 0)
+        raise HistoryError(f"{line}: {error}; expected rows of a CSV") from None
 
 
 def layout_of(header: Sequence[str]) -> Layout:
@@ -132,10 +140,21 @@ def _gather(gathered: _Gathered, header: Sequence[str], rows: list[list[str]], l
         return
     columns = list(zip(*(row[:width] for row in rows), strict=True))
     gathered.times.append(_numbers(columns[layout.time], header[layout.time], line, gaps=False))
+    _bounded(gathered.times[-1], HISTORY.latest, (header[layout.time], line, "seconds"))
     gathered.values.append([_numbers(columns[place], header[place], line) for place, _, _ in layout.figures])
+    for (place, _, _), values in zip(layout.figures, gathered.values[-1], strict=True):
+        _bounded(values, HISTORY.most_amount, (header[place], line, "a number"))
     names = columns[layout.name] if layout.name is not None else [""] * len(rows)
     known = gathered.names
     gathered.codes.append(np.array([known.setdefault(name.strip(), len(known)) for name in names], np.int32))
+
+
+def _bounded(values: Floats, most: float, told: tuple[str, int, str]) -> None:
+    """Refuse numbers that cannot be meant; told: the column, the first line, what is expected."""
+    if (values > most).any():
+        at = int(np.argmax(values > most))
+        name, line, what = told
+        raise HistoryError(f"{line + at}: {name}: {values[at]:.15g}: expected {what} up to {most:g}")
 
 
 def _numbers(texts: Sequence[str], name: str, line: int, *, gaps: bool = True) -> Floats:
@@ -212,6 +231,7 @@ def _named(layout: Layout, name: str, times: Floats, columns: list[Floats], *, s
 
 def _counted(name: str, times: Floats, columns: list[Floats], step: float) -> Bins:
     """Single requests counted into bins; none in a bin between the first and the last is none, not a gap."""
+    check_span(float(times[0]), float(times[-1]))
     first, last = int(times[0] // step), int(times[-1] // step)
     places = (times // step).astype(np.int64) - first
     count = last - first + 1

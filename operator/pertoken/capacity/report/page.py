@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pertoken.capacity.answer import Answer
+from pertoken.capacity.report.advice import advice_section
 from pertoken.capacity.report.assumptions import assumption_section
 from pertoken.capacity.report.demand import demand_section
 from pertoken.capacity.report.figures import Figures
@@ -51,6 +52,7 @@ def html_page(answer: Answer, document: Mapping[str, Any]) -> str:
             purchase_section(figures),
             order_section(figures),
             what_if_section(figures),
+            advice_section(figures),
             assumption_section(figures),
         ),
     )
