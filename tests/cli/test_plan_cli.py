@@ -271,6 +271,7 @@ def test_a_what_if_that_cannot_be_read_is_one_line(run, what_if, said):
 
 
 GOOD = [HEADER, *rows("chat", 4, 1000)]
+LONG = [HEADER, *(f"{hour * HOUR},5,25e9,5,chat" for hour in range(4 * DAY))]
 
 
 @pytest.mark.parametrize(
@@ -300,6 +301,7 @@ GOOD = [HEADER, *rows("chat", 4, 1000)]
         ((), manifests("chat"), [*GOOD, "1e10,1,1,1,chat"], "at most 20 years apart"),
         ((), manifests("chat"), [HEADER, "0,1,1,1,chat", "0,1,1,1,chat"], "fewer than two bins; expected a day"),
         ((), manifests("chat"), [HEADER, "9" * 200_000 + ",1,1,1,chat"], "field larger than field limit"),
+        ((), manifests("chat"), LONG, "default/chat: mean request: '5e+09 tokens': expected at most 1e+07"),
         (("--budget", "nan"), manifests("chat"), GOOD, "--budget: "),
         (("--horizon-days", "367"), manifests("chat"), GOOD, "--horizon-days: 367: expected 1 to 366 days"),
     ],

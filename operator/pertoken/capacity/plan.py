@@ -21,6 +21,7 @@ from pertoken.capacity.gpus.needs import Needs, busiest
 from pertoken.capacity.gpus.replicas import NotSized, Replica, replicas_of
 from pertoken.capacity.remarks import demand_remarks, replica_remarks
 from pertoken.capacity.spec import PlanSpec
+from pertoken.capacity.tuning import DEMAND
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import ServiceSpec
 from pertoken.performance.replica import Models
@@ -148,6 +149,9 @@ def _service(spec: ServiceSpec, common: _Common, needs: Needs, past: Needs) -> S
     name, asked, draws = str(spec.key), common.asked, common.foresight.draws
     demand, outlook = common.foresight.demands[name], common.foresight.outlooks[name]
     load = common.changes.load(demand)
+    most = max(load.input_tokens, load.output_tokens)
+    if most > DEMAND.most_tokens:
+        return [Mistake(name, "mean request", f"{most:.4g} tokens", f"at most {DEMAND.most_tokens:.4g}")]
     replicas, refused = replicas_of(spec, common.pools, load.rounded(), common.models)
     if not replicas:
         return [_mistake(name, each) for each in refused]

@@ -126,6 +126,7 @@ class DemandNumbers:
     least_growth: float = number(-0.9, "per 30 days", "guess: less than a tenth left is no growth but an end")
     most_growth: float = number(10.0, "per 30 days", "guess: more is a slip of the keyboard")
     request_days: int = number(14, "days", "guess: they tell the mean request")
+    most_tokens: float = number(1e7, "tokens of the mean request", "convention: of `pertoken advise --input-tokens`")
     usual_peak: float = number(
         1.2, "times the hour's mean", "measured on 13 recorded series of short bins (1.07 to 2.6): their median"
     )
