@@ -94,8 +94,8 @@ def _of_service(service: ServicePlan, asked: Asked, choice: Choice) -> ServiceAd
         None if spec.cost is None else spec.cost.prices,
     )
     short, long = (answer_lengths(service.load).quantile(share) for share in ANSWER_SHARES)
-    found = advise(setup, Requests(service.load.rounded(), (short, long)), demand, choice)
-    rows = tuple(row for row in found.rows if row.saved_usd_per_month >= ADVICE.least_saving)
+    advised = advise(setup, Requests(service.load.rounded(), (short, long)), demand, choice)
+    rows = tuple(row for row in advised.rows if row.saved_usd_per_month >= ADVICE.least_saving)
     return ServiceAdvice(spec.key, replica.variant.name, rate, rows[: ADVICE.most_changes]) if rows else None
 
 
