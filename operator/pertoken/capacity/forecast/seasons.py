@@ -40,7 +40,7 @@ def _columns(values: Floats, period: int, depth: int) -> Floats:
 
 
 def _smoothed(columns: Floats, weights: Floats) -> Floats:
-    level = columns[0].copy()
+    level: Floats = columns[0].copy()
     for row in columns[1:]:
         level += weights * (row - level)
     return level
@@ -48,7 +48,8 @@ def _smoothed(columns: Floats, weights: Floats) -> Floats:
 
 def _errors(columns: Floats, weights: Floats) -> Floats:
     """Sum of squared errors of one step ahead, by column."""
-    level, total = columns[0].copy(), np.zeros(columns.shape[1])
+    level: Floats = columns[0].copy()
+    total = np.zeros(columns.shape[1])
     for row in columns[1:]:
         error = row - level
         total += error * error
