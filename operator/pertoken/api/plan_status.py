@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pertoken.api.conditions import clip, rfc3339
 from pertoken.api.figures import fixed
 from pertoken.api.v1alpha1.base import LIST_LENGTH
-from pertoken.capacity.advice import ServiceAdvice
 from pertoken.capacity.purchase.budget import Budget
 from pertoken.capacity.purchase.plan import PoolPurchase, PurchasePlan, Reservation
 from pertoken.capacity.shortfall import Shortfall
 from pertoken.capacity.spec import PlanSpec
 from pertoken.units import HOURS_PER_DAY, SECONDS_PER_HOUR
+
+if TYPE_CHECKING:  # it loads scipy, an extra of the plan
+    from pertoken.capacity.advice import ServiceAdvice
 
 CENTS = 2
 Json = dict[str, Any]

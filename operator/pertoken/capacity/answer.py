@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pertoken.capacity.advice import ServiceAdvice, advice_of
 from pertoken.capacity.asked import Asked
 from pertoken.capacity.foresight import Foresight, foresee
 from pertoken.capacity.futures import Futures
@@ -15,6 +15,9 @@ from pertoken.capacity.purchase.options import PurchaseOptions
 from pertoken.capacity.purchase.plan import PurchasePlan, purchase
 from pertoken.capacity.shortfall import Shortfall, shortfalls
 from pertoken.capacity.whatif import WhatIf
+
+if TYPE_CHECKING:  # it loads scipy, an extra of the plan
+    from pertoken.capacity.advice import ServiceAdvice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +67,8 @@ def answer(asked: Asked, what_ifs: Sequence[WhatIf], now_s: int) -> Answer | Pla
         return planned
     others = {each.words: _changed(asked, foresight, each) for each in what_ifs}
     options = asked.spec.options(asked.pools)
+    from pertoken.capacity.advice import advice_of  # noqa: PLC0415 - loads scipy, an extra
+
     # A budget is compared with ways to serve that are bought at the same prices.
     futures = {
         words: other.to_buy_for

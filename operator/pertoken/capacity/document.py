@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pertoken.capacity.advice import ServiceAdvice
 from pertoken.capacity.answer import Answer, Bought
 from pertoken.capacity.forecast.outlook import MEDIAN, P90, Score
 from pertoken.capacity.futures import Futures, PoolFutures
@@ -17,6 +16,9 @@ from pertoken.capacity.purchase.document import purchase_document
 from pertoken.capacity.shortfall import Shortfall
 from pertoken.capacity.spec import Event
 from pertoken.units import SECONDS_PER_HOUR
+
+if TYPE_CHECKING:  # it loads scipy, an extra of the plan
+    from pertoken.capacity.advice import ServiceAdvice
 
 Json = dict[str, Any]
 CENTS: Final = 2

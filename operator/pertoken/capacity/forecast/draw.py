@@ -103,11 +103,12 @@ def futures_of(outlook: Outlook, draws: Draws) -> Floats:
 
 def _places(score: Floats) -> Ints:
     """Index of the nearest of the `_FINE` scores; scores beyond them are like the last."""
-    place = score - _FINE[0]
+    place: Floats = score - _FINE[0]
     place *= (FUTURES.fine_scores - 1) / (_FINE[-1] - _FINE[0])
     np.rint(place, out=place)
     np.clip(place, 0, FUTURES.fine_scores - 1, out=place)
-    return place.astype(np.int64)
+    places: Ints = place.astype(np.int64)
+    return places
 
 
 def _combined(scores: Floats, draws: Draws) -> Floats:
