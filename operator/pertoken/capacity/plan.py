@@ -149,9 +149,9 @@ def _service(spec: ServiceSpec, common: _Common, needs: Needs, past: Needs) -> S
     name, asked, draws = str(spec.key), common.asked, common.foresight.draws
     demand, outlook = common.foresight.demands[name], common.foresight.outlooks[name]
     load = common.changes.load(demand)
-    most = max(load.input_tokens, load.output_tokens)
-    if most > DEMAND.most_tokens:
-        return [Mistake(name, "mean request", f"{most:.4g} tokens", f"at most {DEMAND.most_tokens:.4g}")]
+    longest = max(load.input_tokens, load.output_tokens)
+    if longest > DEMAND.most_tokens:
+        return [Mistake(name, "mean request", f"{longest:.4g} tokens", f"at most {DEMAND.most_tokens:.4g}")]
     replicas, refused = replicas_of(spec, common.pools, load.rounded(), common.models)
     if not replicas:
         return [_mistake(name, each) for each in refused]
