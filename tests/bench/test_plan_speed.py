@@ -1,20 +1,19 @@
 """The large cluster by which planning cycles are timed, in small."""
 
 from pertoken.control.saved import NOTHING, to_json
-from pertoken.performance.results import Results
-from pertoken_bench.plan_speed.__main__ import measure, run_cycle
+from pertoken_bench.plan_speed.__main__ import Kept, measure, run_cycle
 from pertoken_bench.plan_speed.fleet import FleetWorld, Size
 from pertoken_bench.plan_speed.history import with_history
 
 SMALL = Size(services=6, nodes=12)
 
 
-def cycles(results):
+def cycles(kept):
     """Plans and what they leave, of a few cycles whose replicas are as the plans say."""
     fleet, saved = FleetWorld(SMALL), NOTHING
     told = []
     for number in range(6):
-        plan, saved, _ = run_cycle(fleet, saved, results)
+        plan, saved, _ = run_cycle(fleet, saved, kept)
         told.append((plan, to_json(saved)))
         saved = with_history(saved, fleet) if number == 0 else saved
         fleet.carry_out(plan)
@@ -22,8 +21,8 @@ def cycles(results):
     return told
 
 
-def test_results_that_are_kept_change_no_plan():
-    assert cycles(Results()) == cycles(None)
+def test_what_is_kept_changes_no_plan():
+    assert cycles(Kept()) == cycles(None)
 
 
 def test_every_service_is_sized_by_its_traffic():

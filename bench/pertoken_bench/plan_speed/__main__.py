@@ -24,6 +24,7 @@ from pertoken.catalog.lookup import SHIPPED
 from pertoken.control.account_and_plan import account_and_plan
 from pertoken.control.saved import NOTHING, Saved
 from pertoken.control.survey import Rules, survey
+from pertoken.control.truth import Truth
 from pertoken.control.world import build_world
 from pertoken.domain.plan import Plan
 from pertoken.domain.world import PlannerSettings
@@ -50,14 +51,23 @@ class CpuWatch:
         self._mark = now
 
 
-def run_cycle(fleet: FleetWorld, saved: Saved, results: Results | None = None) -> tuple[Plan, Saved, dict[str, float]]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the operator keeps from cycle to cycle to save time: judged specs, and results of the performance model."""
+
+    truth: Truth = field(default_factory=Truth)
+    results: Results = field(default_factory=Results)
+
+
+def run_cycle(fleet: FleetWorld, saved: Saved, kept: Kept | None = None) -> tuple[Plan, Saved, dict[str, float]]:
     """One cycle without I/O: survey and world, accounts, plan."""
+    kept = Kept() if kept is None else kept
     metrics = fleet.metrics()
     watch = CpuWatch()
     surveyed = survey(fleet.snapshot(), Rules(frozenset({"Deployment.apps"})))
-    world = build_world(surveyed, metrics, SHIPPED, PlannerSettings())
+    world = build_world(surveyed, metrics, SHIPPED, PlannerSettings(), kept.truth)
     watch.lap("observe")
-    plan, saved = account_and_plan(world, saved, fleet.now, watch.lap, results=results)
+    plan, saved = account_and_plan(world, saved, fleet.now, watch.lap, results=kept.results)
     return plan, saved, watch.stages
 
 
@@ -78,22 +88,22 @@ def row(name: str, stages: dict[str, float]) -> str:
 
 def measure(size: Size, cycles: int) -> Sequence[str]:
     """The table's lines."""
-    fleet, results = FleetWorld(size), Results()
+    fleet, kept = FleetWorld(size), Kept()
     _, saved, first = run_cycle(fleet, NOTHING)
     saved = with_history(saved, fleet)
     gc.collect()
     fleet.advance()
-    plan, saved, full = run_cycle(fleet, saved, results)
+    plan, saved, full = run_cycle(fleet, saved, kept)
     for _ in range(SETTLING):
         fleet.carry_out(plan)
         fleet.advance()
-        plan, saved, _ = run_cycle(fleet, saved, results)
+        plan, saved, _ = run_cycle(fleet, saved, kept)
     steady, loops = [], [fixed_loop()]
     actions = 0
     for _ in range(cycles):
         fleet.carry_out(plan)
         fleet.advance()
-        plan, saved, stages = run_cycle(fleet, saved, results)
+        plan, saved, stages = run_cycle(fleet, saved, kept)
         steady.append(stages)
         loops.append(fixed_loop())
         actions += len(plan.actions)

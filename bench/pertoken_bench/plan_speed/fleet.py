@@ -7,20 +7,28 @@ that every figure of every pod is another in each cycle: nothing may be skipped 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from pertoken.adapters.prometheus.engines import VLLM
 from pertoken.control.facts import NamespaceFact
 from pertoken.control.inventory import Snapshot
 from pertoken.control.objects import PoolObject, ServiceObject
 from pertoken.domain.cluster import NodeFact, PodFact
-from pertoken.domain.identity import ServiceKey
+from pertoken.domain.identity import ServiceKey, WorkloadRef
 from pertoken.domain.metrics import MetricsHealth, MetricsSnapshot
 from pertoken.domain.plan import Plan, SetReplicas
-from pertoken.domain.service import CostObjective, LatencyObjective, Mode, ModelSpec, PriceList, ServiceSpec
+from pertoken.domain.service import (
+    CostObjective,
+    LatencyObjective,
+    Mode,
+    ModelSpec,
+    PriceList,
+    ServiceSpec,
+    VariantSpec,
+)
 from pertoken.performance.steady import (
     Engine,
     Load,
@@ -42,6 +50,7 @@ MODELS: Final = (
     "meta-llama/Llama-3.2-3B-Instruct",
 )
 TARGETS: Final = Targets(0.05, 2.0)
+Scaled = TypeVar("Scaled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class FleetWorld:
         self.pools = tuple(objects.pool(index) for index in range(size.pools))
         self.served = [self._service(index) for index in range(size.services)]
         self._serial = 0
+        self._kept: dict[tuple[str, WorkloadRef], tuple[int, Any]] = {}
         self._by_target = {
             variant.workload: (served, index)
             for served in self.served
@@ -211,6 +221,15 @@ class FleetWorld:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
+    def _scaled(self, make: Callable[[VariantSpec, int], Scaled]) -> Iterator[Scaled]:
+        """One object per variant; where its replicas are as before it is the same, as the inventory holds it."""
+        for served in self.served:
+            for variant, count in zip(served.spec.variants, served.replicas, strict=True):
+                known = self._kept.get((make.__name__, variant.workload))
+                if known is None or known[0] != count:
+                    known = self._kept[make.__name__, variant.workload] = (count, make(variant, count))
+                yield known[1]
+
     def _objects(self) -> Snapshot:
         specs = [served.spec for served in self.served]
         namespaces = sorted({spec.key.namespace for spec in specs})
@@ -220,14 +239,6 @@ class FleetWorld:
             pods=tuple(pod for served in self.served for pod, _ in served.pods),
             nodes=self.nodes,
             namespaces=tuple(NamespaceFact(name, {"team": name}) for name in namespaces),
-            deployments=tuple(
-                objects.deployment(variant, count)
-                for served in self.served
-                for variant, count in zip(served.spec.variants, served.replicas, strict=True)
-            ),
-            replicasets=tuple(
-                objects.replicaset(variant, count)
-                for served in self.served
-                for variant, count in zip(served.spec.variants, served.replicas, strict=True)
-            ),
+            deployments=tuple(self._scaled(objects.deployment)),
+            replicasets=tuple(self._scaled(objects.replicaset)),
         )

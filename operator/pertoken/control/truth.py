@@ -43,14 +43,16 @@ class Truth:
 
     def doubts(self, spec: ServiceSpec, evidence: Evidence) -> tuple[SpecDoubt, ...]:
         """The gravest first: on which GPUs pods run, what engines are told, which objectives nothing keeps."""
+        # Of a target only what is read: its status changes with every pod.
+        targets = [evidence.scalables.get(variant.workload) for variant in spec.variants]
         read = (
             spec,
             evidence.catalog,
-            *(evidence.scalables.get(variant.workload) for variant in spec.variants),
+            *(None if target is None else (target.ref, target.pods, target.serving) for target in targets),
             *(evidence.pools.get(variant.pool) for variant in spec.variants),
         )
         known = self._kept.get(spec.uid)
-        if known is None or len(known[0]) != len(read) or any(a is not b for a, b in zip(known[0], read, strict=True)):
+        if known is None or known[0] != read:
             known = self._kept[spec.uid] = (read, tuple(_of_manifests(spec, evidence)))
         return (*_of_pods(spec, evidence), *known[1])
 

@@ -19,6 +19,7 @@ from typing import Final
 from pertoken.frozen import dataclass, replace
 from pertoken.performance.clumps import Prefills, Spread, late_share
 from pertoken.performance.first_token import Prompts
+from pertoken.performance.results import Results
 from pertoken.performance.stalls import Steps, share_late
 from pertoken.performance.step_time import (
     NO_GAINS,
@@ -459,13 +460,19 @@ class Eased:
     missed: Unreachable | None = None
 
 
-def eased_rate(engine: Engine, load: Load, targets: Targets) -> Eased | None:
-    """Sustainable rate; objectives that cannot be kept at any size are named and left out. None without KV cache."""
+def eased_rate(engine: Engine, load: Load, targets: Targets, results: Results | None = None) -> Eased | None:
+    """Sustainable rate; objectives that cannot be kept at any size are named and left out. None without KV cache.
+
+    Rates are taken from `results`, where they are given: others ask for the same ones.
+    """
     if engine.kv_tokens <= 0:
         return None
     missed: Unreachable | None = None
     while True:
-        point = sustainable_rate(engine, load, targets)
+        if results is None:
+            point = sustainable_rate(engine, load, targets)
+        else:
+            point = results.of(sustainable_rate, engine, load, targets)
         if isinstance(point, Sustainable):
             return Eased(point, targets, missed) if point.rate > 0 else None
         missed, targets = missed or point, without(targets, point.what)

@@ -70,7 +70,7 @@ def _cheapest(state: ServiceState) -> _Cheapest | None:
         batching = variant.spec.batching
         free = variant.workload.cap is not None or variant.max_sequences is None
         cap = batching.max_sequences if free else variant.max_sequences
-        engine = replace(variant.engine, cap=cap)
+        engine = variant.engine if cap == variant.engine.cap else replace(variant.engine, cap=cap)
         point = state.results.of(sustainable_rate, engine, load, state.targets)
         if isinstance(point, Sustainable):
             carried = variant.ranks * state.knee

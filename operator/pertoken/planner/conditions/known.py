@@ -36,17 +36,27 @@ def known_condition(state: ServiceState) -> Condition | None:
     modelled = [variant for variant in state.variants if variant.spec.engine is not EngineKind.GENERIC]
     if not modelled:
         return None
-    model = _unknown_model(state.spec.model, state.catalog)
-    if model is not None:
-        return Condition(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"{model}; {MODEL_HELP}")
-    for variant in modelled:
-        condition = None if variant.pool is None else pool_condition(variant.pool, state.catalog)
+    pools = tuple(dict.fromkeys(variant.pool for variant in modelled if variant.pool is not None))
+    silent = any(variant.spec.quantization in {"", "bf16"} for variant in modelled)
+    model = state.spec.model
+    if model.id:
+        model = ModelSpec(model.id, "", architecture=model.architecture)  # many services have the same
+    return state.results.of(_known, model, pools, state.catalog, silent)
+
+
+def _known(model: ModelSpec, pools: tuple[PoolSpec, ...], catalog: Catalog, silent: bool) -> Condition | None:
+    """The same of a model on pools; `silent` where nothing but the model's name says what its weights are."""
+    unknown = _unknown_model(model, catalog)
+    if unknown is not None:
+        return Condition(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"{unknown}; {MODEL_HELP}")
+    for pool in pools:
+        condition = pool_condition(pool, catalog)
         if condition is not None:
             return condition
-    return _doubted(state, state.spec.model, state.catalog)
+    return _doubted(model, catalog, silent)
 
 
-def _doubted(state: ServiceState, model: ModelSpec, catalog: Catalog) -> Condition | None:
+def _doubted(model: ModelSpec, catalog: Catalog, silent: bool) -> Condition | None:
     """`Accepted` of a model whose configuration says something that is not understood, or cannot be read."""
     if model.architecture:
         row = read_facts(model.id or model.served_name, model.architecture)
@@ -57,20 +67,12 @@ def _doubted(state: ServiceState, model: ModelSpec, catalog: Catalog) -> Conditi
         row = known
     if isinstance(row, Incomplete):
         return Condition(Verdict.TRUE, Reason.UNKNOWN_MODEL, f"spec.model.architecture: {row.why}; {_UNTIL_THEN}")
-    hidden = _hides_quantization(state)
+    # A GGUF file without its type, in a variant without one.
+    hidden = silent and hides_quantization(model.id)
     if not row.doubts and not hidden:
         return None
     told = f"the model's config: {'; '.join(row.doubts)}" if row.doubts else f"{model.id}: {HIDDEN_QUANTIZATION}"
     return Condition(Verdict.TRUE, Reason.ACCEPTED, f"the spec is valid; {told}")
-
-
-def _hides_quantization(state: ServiceState) -> bool:
-    """Whether nothing says what the weights of a variant are: a GGUF file without its type in a variant without one."""
-    silent = any(
-        variant.spec.quantization in {"", "bf16"} and variant.spec.engine is not EngineKind.GENERIC
-        for variant in state.variants
-    )
-    return silent and hides_quantization(state.spec.model.id)
 
 
 def pool_condition(pool: PoolSpec, catalog: Catalog) -> Condition | None:

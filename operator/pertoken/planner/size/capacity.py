@@ -37,8 +37,7 @@ def capacity_of(
     engine: Engine, load: Load, targets: Targets, ranks: int = 1, results: Results | None = None
 ) -> Capacity | None:
     """Sustainable rate of one replica; objectives that cannot be kept at any size are named and left out."""
-    results = Results() if results is None else results
-    eased = results.of(eased_rate, engine, load, targets)
+    eased = eased_rate(engine, load, targets, results)
     return None if eased is None else Capacity(eased.point, eased.point.rate * ranks, eased.missed)
 
 
