@@ -12,6 +12,7 @@ from pertoken.api.contradictions import foreign_gpus
 from pertoken.api.serving import read_serving
 from pertoken.api.translate import translate_pool, translate_service
 from pertoken.catalog.lookup import SHIPPED
+from pertoken.control import truth as truth_module
 from pertoken.control.facts import node_fact
 from pertoken.control.truth import Evidence, Truth
 from pertoken.control.workloads import scalable_fact
@@ -160,6 +161,16 @@ def test_what_changes_is_judged_anew(adopted):
     assert adopted(truth=truth) == ()
     assert adopted("-tp=2", truth=truth)
     assert adopted(truth=truth) == ()
+
+
+def test_a_target_whose_status_alone_changed_is_not_judged_again(adopted, monkeypatch):
+    judged = []
+    of_manifests = truth_module._of_manifests
+    monkeypatch.setattr(truth_module, "_of_manifests", lambda *read: judged.append(read) or of_manifests(*read))
+    truth = Truth()
+    said = [adopted("-tp=2", truth=truth) for _ in range(2)]  # of two equal objects, as two events bring them
+    assert said[0] == said[1] != ()
+    assert len(judged) == 1
 
 
 def test_a_template_is_read_once_by_one_reader():

@@ -75,10 +75,12 @@ class Bill:
 
 def total_bill(parts: Iterable[Bill]) -> Bill:
     """All parts together."""
-    total = Bill()
+    time, money, priced = 0, Decimal(0), True
     for part in parts:
-        total += part
-    return total
+        time += part.gpu_microseconds
+        money = EXACT.add(money, part.usd_microhours)
+        priced = priced and part.priced
+    return Bill(time, money, priced)
 
 
 def time_bill(gpu_microseconds: int, pool: PoolSpec) -> Bill:

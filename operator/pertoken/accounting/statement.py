@@ -16,7 +16,7 @@ from pertoken.accounting.attribution import EQUAL, Weights
 from pertoken.accounting.bill import EXACT, Bill, total_bill
 from pertoken.accounting.cost_index import Tokens
 from pertoken.accounting.window import WindowSums
-from pertoken.frozen import dataclass
+from pertoken.frozen import dataclass, derived
 from pertoken.units import TOKENS_PER_MILLION
 
 ROUNDING_USD: Final = Decimal("0.0005")  # at most, per price, of a whole statement
@@ -67,7 +67,7 @@ class GpuTime:
         return total_bill((self.work, self.idle, self.warming, self.unallocated))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Statement:
     """The lines; they add up to `bill` exactly."""
 
@@ -79,17 +79,17 @@ class Statement:
     warming: Bill
     unallocated: Bill
 
-    @property
+    @derived
     def bill(self) -> Bill:
         """All lines together."""
         return total_bill((self.input, self.cached_input, self.output, self.idle, self.warming, self.unallocated))
 
-    @property
+    @derived
     def overhead(self) -> Bill:
         """The lines of which tokens are no part."""
         return total_bill((self.idle, self.warming, self.unallocated))
 
-    @property
+    @derived
     def work(self) -> Bill:
         """The lines that are charged to tokens."""
         return total_bill((self.input, self.cached_input, self.output))

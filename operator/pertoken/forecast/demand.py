@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from itertools import takewhile
 from math import sqrt
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from pertoken.units import MICROSECONDS, SECONDS_PER_MINUTE, TINY
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+_GUESSES: Final = np.array(NORMAL_CASES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,8 @@ def _cases(work: float, misses: Floats, horizon: Horizon, tuning: Forecasting) -
     deviation = min(spread, tuning.most_headroom)
     guesses = len(NORMAL_CASES)
     cases = np.empty((guesses + len(misses), 2))
-    cases[:guesses] = [(max(work + work * deviation * z, 0.0), (1.0 - trust) * share) for z, share in NORMAL_CASES]
+    cases[:guesses, 0] = np.maximum(work + work * deviation * _GUESSES[:, 0], 0.0)
+    cases[:guesses, 1] = (1.0 - trust) * _GUESSES[:, 1]
     if len(misses):
         cases[guesses:, 0] = np.maximum(work + misses, 0.0)
         cases[guesses:, 1] = trust * weights / whole
@@ -274,16 +277,18 @@ def _cases(work: float, misses: Floats, horizon: Horizon, tuning: Forecasting) -
 
 def _experts(series: Floats, horizon: Horizon, tuning: Forecasting) -> Floats:
     """What each expert said at each instant of the value a lead later; one row per instant."""
-    cycles, span = horizon.lead / horizon.cycle, _count(tuning.short_seconds, horizon.cycle)
-    sums, ends = _sums(series), np.arange(1, len(series) + 1)
+    cycles, span, count = horizon.lead / horizon.cycle, _count(tuning.short_seconds, horizon.cycle), len(series)
+    sums = _sums(series)
     short, long = _means(sums, span), _means(sums, _count(tuning.long_seconds, horizon.cycle))
-    slope = (short - short[np.maximum(ends - 1 - span, 0)]) / span
+    slope = short - short[0]
+    slope[span:] = short[span:] - short[: max(count - span, 0)]
+    slope /= span
     ahead = short + slope * (span / 2 + tuning.trend_damping * cycles)
     trend = np.minimum(np.maximum(ahead, 0.0), np.maximum(series, short) * tuning.most_growth)
     # The first minutes of a service are a step from nothing, not a trend to be followed.
-    trend = np.where(ends >= 2 * span, trend, series)
+    trend[: 2 * span - 1] = series[: 2 * span - 1]
     columns = (series, short, long, trend)
-    experts = np.empty((len(series), len(columns)))
+    experts = np.empty((count, len(columns)))
     for column, expert in enumerate(columns):
         experts[:, column] = expert
     return experts
@@ -298,25 +303,28 @@ def _sums(series: Floats) -> Floats:
 
 def _means(sums: Floats, span: int) -> Floats:
     """Means over the `span` values up to each value, from a series' `_sums`; over fewer at the start."""
-    ends = np.arange(1, len(sums))
-    begins = np.maximum(0, ends - span)
-    means: Floats = (sums[1:] - sums[begins]) / (ends - begins)
+    count = len(sums) - 1
+    fewer = min(span, count)
+    means: Floats = np.empty(count)
+    np.divide(sums[1 : fewer + 1], np.arange(1, fewer + 1), out=means[:fewer])
+    np.subtract(sums[fewer + 1 :], sums[1 : count - fewer + 1], out=means[fewer:])
+    means[fewer:] /= fewer
     return means
 
 
-def _outcomes(times: Floats, horizon: Horizon, tuning: Forecasting) -> tuple[Integers, Integers]:
-    """Instants at which something was forecast that has come true, and the instants at which it did."""
+def _outcomes(times: Floats, horizon: Horizon, tuning: Forecasting) -> tuple[slice, Integers]:
+    """Instants at which something was forecast that has come true, which follow each other, and those at which it did."""
     came_true = np.searchsorted(times, times + horizon.lead - 1.0 / MICROSECONDS)
-    said = np.flatnonzero(came_true < len(times))[_count(tuning.settling_seconds, horizon.cycle) :]
+    said = slice(_count(tuning.settling_seconds, horizon.cycle), int(np.searchsorted(came_true, len(times))))
     return said, came_true[said]
 
 
-def _weights(experts: Floats, judged: tuple[Integers, Integers], series: Floats, memory: _Memory) -> Floats:
+def _weights(experts: Floats, judged: tuple[slice, Integers], series: Floats, memory: _Memory) -> Floats:
     """By discounted mean absolute error; before enough came true, last value and short mean."""
     (said, true), tuning = judged, memory.tuning
-    if len(said) < _count(tuning.proving_seconds, memory.cycle):
+    if len(true) < _count(tuning.proving_seconds, memory.cycle):
         return np.array([1.0, 1.0, 0.0, 0.0]) / 2.0
-    ages = memory.of(len(said), tuning.loss_half_life)
+    ages = memory.of(len(true), tuning.loss_half_life)
     losses = ages @ np.abs(experts[said] - series[true][:, None]) / ages.sum()
     scores = (losses + TINY * (1.0 + series.sum())) ** -tuning.sharpness
     weights: Floats = scores / scores.sum()

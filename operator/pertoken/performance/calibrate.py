@@ -177,8 +177,7 @@ def _measure(state: Calibration, residual: float, slopes: _Slopes, noise: float,
             variance_prefill=CALIBRATING.widened * prior,
             covariance=0.0,
         )
-    state = _update(state, residual, slopes, noise)
-    return replace(state, samples=state.samples + 1, outliers=0)
+    return _update(state, residual, slopes, noise)
 
 
 def _update(state: Calibration, residual: float, slopes: _Slopes, noise: float) -> Calibration:
@@ -194,6 +193,8 @@ def _update(state: Calibration, residual: float, slopes: _Slopes, noise: float) 
         variance_decode=state.variance_decode - cross_d * cross_d / innovation,
         variance_prefill=state.variance_prefill - cross_p * cross_p / innovation,
         covariance=state.covariance - cross_d * cross_p / innovation,
+        samples=state.samples + 1,
+        outliers=0,
     )
 
 

@@ -16,7 +16,7 @@ from math import inf, log, log2, sqrt
 from statistics import NormalDist
 from typing import Final
 
-from pertoken.frozen import dataclass, replace
+from pertoken.frozen import dataclass, derived, replace
 from pertoken.performance.clumps import Prefills, Spread, late_share
 from pertoken.performance.first_token import Prompts
 from pertoken.performance.results import Results
@@ -218,6 +218,68 @@ class Engine:
         return replace(self, gains=gains, kv_capacity=capacity, clumping=clumping)
 
 
+@dataclass(frozen=True)
+class _Subject:
+    """An engine with its requests and objectives, and what of them is the same at every batch.
+
+    Attributes:
+        context: resident tokens of a sequence.
+        computed, cached: prompt tokens of a request.
+        steps: decode steps of a request.
+        by_spread: seconds that the spread of lengths adds to a prompt.
+    """
+
+    engine: Engine
+    load: Load
+    targets: Targets
+    context: float
+    computed: float
+    cached: float
+    steps: float
+    by_spread: float
+
+    @derived
+    def answers(self) -> tuple[float, ...]:
+        """Decode steps of answers that stand for equal parts of all; none where their spread is not known."""
+        spread = self.load.spread
+        return () if spread is None else tuple(self.steps * part for part in spread.answers)
+
+    def at(self, batch: float) -> _AtBatch:
+        """What the operating point at this mean batch is made of."""
+        engine, spread = self.engine, self.load.spread
+        model, gains = engine.model, engine.gains
+        high = batch + self.targets.z * PERSISTENCE * sqrt(batch)
+        if engine.cap is not None:
+            high = max(batch, min(high, float(engine.cap)))
+        even = marginal_prefill_time(model, self.computed, batch, self.cached)
+        uneven = even + self.by_spread
+        varied = spread is not None and even > 0.0
+        return _AtBatch(
+            self,
+            batch,
+            prefill=gains.prefill * uneven,
+            decode=gains.decode * mean_decode_step(model, batch, self.context),
+            high=high,
+            decode_high=gains.decode * mean_decode_step(model, high, self.context),
+            prefill_spread=(
+                spread.prompt * (uneven / even) ** 2 if varied and spread is not None else self.load.prompt_spread
+            ),
+        )
+
+
+def _subject(engine: Engine, load: Load, targets: Targets) -> _Subject:
+    return _Subject(
+        engine,
+        load,
+        targets,
+        context=load.resident,
+        computed=load.computed_tokens,
+        cached=load.input_tokens * load.cached_share,
+        steps=load.steps,
+        by_spread=seconds_by_spread(engine.model, load),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _AtBatch:
     """What an operating point is made of; figures that a search does not ask for are not worked out.
@@ -230,92 +292,67 @@ class _AtBatch:
         prefill_spread: squared coefficient of variation of `prefill`.
     """
 
-    engine: Engine
-    load: Load
+    subject: _Subject
     batch: float
-    targets: Targets
-    prefill: float = field(init=False)
-    decode: float = field(init=False)
-    high: float = field(init=False)
-    decode_high: float = field(init=False)
-    prefill_spread: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Work them out."""
-        engine, load, batch = self.engine, self.load, self.batch
-        model, gains, context = engine.model, engine.gains, load.resident
-        high = batch + self.targets.z * PERSISTENCE * sqrt(batch)
-        if engine.cap is not None:
-            high = max(batch, min(high, float(engine.cap)))
-        even = marginal_prefill_time(model, load.computed_tokens, batch, load.input_tokens * load.cached_share)
-        uneven = even + seconds_by_spread(model, load)
-        prefill = gains.prefill * uneven
-        if load.spread is not None and even > 0.0:
-            object.__setattr__(self, "prefill_spread", load.spread.prompt * (uneven / even) ** 2)
-        else:
-            object.__setattr__(self, "prefill_spread", load.prompt_spread)
-        object.__setattr__(self, "prefill", prefill)
-        object.__setattr__(self, "decode", gains.decode * mean_decode_step(model, batch, context))
-        object.__setattr__(self, "high", high)
-        object.__setattr__(self, "decode_high", gains.decode * mean_decode_step(model, high, context))
+    prefill: float
+    decode: float
+    high: float
+    decode_high: float
+    prefill_spread: float
 
     @property
     def rate(self) -> float:
-        return self.batch / (self.load.steps * self.decode + self.batch * self.prefill)
+        return self.batch / (self.subject.steps * self.decode + self.batch * self.prefill)
 
     @property
     def inter_token_tail(self) -> float:
-        return self.decode_high + self.high * self.prefill / self.load.steps
+        return self.decode_high + self.high * self.prefill / self.subject.steps
 
     def prompts(self, rate: float) -> Prompts:
-        load, budget = self.load, self.engine.model.batched_tokens
-        return Prompts(rate, self.prefill, self.decode, self.batch, load.computed_tokens, budget, self.prefill_spread)
+        subject = self.subject
+        budget = subject.engine.model.batched_tokens
+        return Prompts(rate, self.prefill, self.decode, self.batch, subject.computed, budget, self.prefill_spread)
 
     def ttft_tail(self, first: Prompts) -> float:
-        return first.tail(self.targets.miss, self.targets.z, self.decode_high) + self.engine.gains.ttft_offset
+        targets = self.subject.targets
+        return first.tail(targets.miss, targets.z, self.decode_high) + self.subject.engine.gains.ttft_offset
 
     def stalls(self, objective: float) -> bool:
         if self.decode_high > objective:
             return True
-        engine, load = self.engine, self.load
-        steps = Steps(engine.model, engine.gains, self.batch, load.resident)
-        gap = self.decode + self.batch * self.prefill / load.steps
-        return share_late(steps, objective, self.rate, load.computed_tokens, gap) > self.targets.miss
+        subject = self.subject
+        steps = Steps(subject.engine.model, subject.engine.gains, self.batch, subject.context)
+        gap = self.decode + self.batch * self.prefill / subject.steps
+        return share_late(steps, objective, self.rate, subject.computed, gap) > subject.targets.miss
 
     @property
     def held_up(self) -> float:
         """Time per output token of the mean answer while one prompt is computed, seconds."""
-        return self.decode + self.prefill / self.load.steps
+        return self.decode + self.prefill / self.subject.steps
 
     def late(self, first: Prompts) -> float:
         """Share of answers that prompts at random hold up; none where full steps keep the objective.
 
         Prompts shorter than a step join each other's: they come in no clumps.
         """
-        objective, spread = self.targets.inter_token, self.load.spread
+        objective, answers = self.subject.targets.inter_token, self.subject.answers
         clumps = min(max((first.steps - CLUMPS.joined) / (CLUMPS.alone - CLUMPS.joined), 0.0), 1.0)
-        if (
-            objective is None
-            or spread is None
-            or clumps <= 0.0
-            or self.decode + self.prefill / first.steps <= objective
-        ):
+        if objective is None or not answers or clumps <= 0.0 or self.decode + self.prefill / first.steps <= objective:
             return 0.0
-        answers = tuple(self.load.steps * part for part in spread.answers)
         prefills = Prefills(first.rate, self.prefill, self.prefill_spread)
         return clumps * late_share(prefills, answers, self.decode, objective)
 
     @property
     def broken(self) -> str:
         """What is beyond its limit here, as `Sustainable` names it; empty if nothing is."""
-        targets = self.targets
+        targets = self.subject.targets
         if targets.inter_token is not None and self.inter_token_tail > targets.inter_token:
             return "inter-token"
         if targets.stall is not None and self.stalls(targets.stall):
             return "stall"
         rate = self.rate
         first = self.prompts(rate)
-        if self.engine.clumping * self.late(first) > 1.0 - targets.percentile / 100.0:
+        if self.subject.engine.clumping * self.late(first) > 1.0 - targets.percentile / 100.0:
             return "inter-token"
         if targets.ttft is not None and self.ttft_tail(first) > targets.ttft:
             return "ttft"
@@ -329,9 +366,9 @@ class _AtBatch:
         return OperatingPoint(
             rate=rate,
             batch=self.batch,
-            inter_token=self.decode + self.batch * self.prefill / self.load.steps,
+            inter_token=self.decode + self.batch * self.prefill / self.subject.steps,
             inter_token_tail=self.inter_token_tail,
-            ttft=first.mean + self.engine.gains.ttft_offset,
+            ttft=first.mean + self.subject.engine.gains.ttft_offset,
             ttft_tail=self.ttft_tail(first),
             prefill_share=rate * self.prefill,
             prompt_load=first.load,
@@ -360,12 +397,12 @@ def seconds_by_spread(model: EngineModel, load: Load) -> float:
 
 def at_batch(engine: Engine, load: Load, batch: float, targets: Targets = NO_TARGETS) -> OperatingPoint:
     """The operating point at which `batch` sequences decode on average."""
-    return _AtBatch(engine, load, batch, targets).point()
+    return _subject(engine, load, targets).at(batch).point()
 
 
 def stalled(engine: Engine, load: Load, targets: Targets, batch: float) -> bool:
     """Whether more gaps between tokens are longer than `targets.stall` than may be, at this mean batch."""
-    return targets.stall is not None and _AtBatch(engine, load, batch, targets).stalls(targets.stall)
+    return targets.stall is not None and _subject(engine, load, targets).at(batch).stalls(targets.stall)
 
 
 def at_rate(engine: Engine, load: Load, rate: float, targets: Targets = NO_TARGETS) -> OperatingPoint | None:
@@ -422,7 +459,8 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
     Both tails grow with the batch, so bisection over the batch finds the edge.
     """
     limit, limit_name = batch_limit(engine, load)
-    alone = _AtBatch(engine, load, SUSTAINED.least_batch, targets)
+    subject = _subject(engine, load, targets)
+    alone = subject.at(SUSTAINED.least_batch)
     broken = alone.broken
     if broken == "inter-token" and targets.inter_token is not None:
         return Unreachable(broken, max(alone.inter_token_tail, alone.held_up), targets.inter_token)
@@ -430,14 +468,14 @@ def sustainable_rate(engine: Engine, load: Load, targets: Targets) -> Sustainabl
         return Unreachable(broken, alone.decode_high, targets.stall)
     if broken == "ttft" and targets.ttft is not None:
         return Unreachable(broken, alone.point().ttft_tail, targets.ttft)
-    top = _AtBatch(engine, load, limit, targets)
+    top = subject.at(limit)
     stop = top.broken
     if not stop:
         return Sustainable(top.point(), limit_name)
     low, high, best = SUSTAINED.least_batch, limit, alone
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        tried = _AtBatch(engine, load, middle, targets)
+        tried = subject.at(middle)
         broken = tried.broken
         if broken:
             high, stop = middle, broken

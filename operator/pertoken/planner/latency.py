@@ -6,7 +6,7 @@ the percentile, an interpolated figure must neither add replicas nor keep them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from pertoken.domain.metrics import PodMetrics
@@ -82,8 +82,8 @@ def evidence(
     kind: LatencyKind,
     owed: OwedLatency,
     window: float,
-    pods: Iterable[PodMetrics],
-    warmed_up: Iterable[PodMetrics],
+    pods: Sequence[PodMetrics],
+    warmed_up: Sequence[PodMetrics],
 ) -> LatencyEvidence:
     """What pods tell of one latency.
 
@@ -95,7 +95,9 @@ def evidence(
         warmed_up: those of them that have served long enough.
     """
     combine = _gaps if kind is LatencyKind.INTER_TOKEN else partial(merged, kind=kind)
-    return LatencyEvidence(kind, owed.objective, owed.percentile, window, combine(pods), combine(warmed_up))
+    all_pods = combine(pods)
+    of_warmed_up = all_pods if len(warmed_up) == len(pods) else combine(warmed_up)
+    return LatencyEvidence(kind, owed.objective, owed.percentile, window, all_pods, of_warmed_up)
 
 
 def _gaps(pods: Iterable[PodMetrics]) -> Histogram | None:

@@ -130,7 +130,7 @@ def engine_lacks(state: ServiceState) -> tuple[EngineLack, ...]:
     """What the engine versions of serving pods do not have, by engine; what a pod ceased to tell is no such lack."""
     by_engine: dict[str, dict[str, dict[Purpose, None]]] = {}
     for variant in state.variants:
-        wanted = rests_on(variant, state)
+        wanted = rests_on(variant, state) if any(metrics.lacks for metrics in variant.measured) else {}
         for metrics in variant.measured:
             lacking = by_engine.setdefault(f"{metrics.engine} {metrics.release}".strip(), {})
             for purpose, need in ((purpose, need) for purpose, needs in wanted.items() for need in needs):
@@ -158,13 +158,16 @@ def lacks_of(state: ServiceState) -> Lacks:
         settled = _settled(variant, state)
         expected, told_by = _expected(variant, settled)
         replicas = whole_replicas(settled, variant.pods_per_replica)
+        silent: dict[str, list[str]] = {}  # by need: several purposes have the same
         for purpose, needs in needs_of(variant, state.targets).items():
             for need in needs:
                 if need.once_seen and need.name not in state.memory.told:
                     continue
-                telling = {key for key, metrics in told_by.items() if tells(need, metrics, _offer(state, metrics))}
-                if len(telling) < replicas:
-                    untold[purpose].setdefault(need.name, []).extend(sorted(expected - telling))
+                if need.name not in silent:
+                    telling = {key for key, metrics in told_by.items() if tells(need, metrics, _offer(state, metrics))}
+                    silent[need.name] = sorted(expected - telling) if len(telling) < replicas else []
+                if silent[need.name]:
+                    untold[purpose].setdefault(need.name, []).extend(silent[need.name])
     lacks = {
         purpose: tuple(Lack(name, tuple(dict.fromkeys(pods))) for name, pods in lacking.items())
         for purpose, lacking in untold.items()
