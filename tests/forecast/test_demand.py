@@ -9,6 +9,9 @@ from pertoken.forecast.demand import (
     Growth,
     Horizon,
     ServedFlow,
+    _experts,
+    _means,
+    _sums,
     blend,
     demand_of,
     growth_of,
@@ -221,3 +224,28 @@ def test_cases_beyond_the_ceiling_count_where_there_are_no_others():
     only = Forecast(100.0, 90.0, np.array([[400.0, 1.0]]), ceiling=150.0)
 
     assert only.needed(0.0, aim(95)) == 150.0
+
+
+SERIES = st.lists(st.floats(0, 1e4), min_size=1, max_size=60).map(np.array)
+
+
+@given(SERIES, st.integers(1, 70))
+def test_means_are_over_the_span_or_over_what_there_is(series, span):
+    plain = [float(np.mean(series[max(0, end - span) : end])) for end in range(1, len(series) + 1)]
+
+    assert _means(_sums(series), span) == pytest.approx(plain, rel=1e-9, abs=1e-6)
+
+
+@given(SERIES)
+def test_the_trend_is_that_of_two_short_spans(series):
+    span = round(FORECASTING.short_seconds / CYCLE)
+    short = _means(_sums(series), span)
+    *_, trend = _experts(series, Horizon(LEAD, CYCLE), FORECASTING).T
+
+    for at, value in enumerate(series):
+        if at + 1 < 2 * span:
+            assert trend[at] == value
+            continue
+        slope = (short[at] - short[at - span]) / span
+        ahead = short[at] + slope * (span / 2 + FORECASTING.trend_damping * LEAD / CYCLE)
+        assert trend[at] == pytest.approx(min(max(ahead, 0.0), max(value, short[at]) * FORECASTING.most_growth))

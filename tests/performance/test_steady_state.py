@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.domain.service import Parallelism
+from pertoken.performance.results import Results
 from pertoken.performance.steady import (
     Engine,
     Load,
@@ -15,6 +16,7 @@ from pertoken.performance.steady import (
     at_batch,
     at_rate,
     best_effort_rate,
+    eased_rate,
     sustainable_rate,
 )
 from pertoken.performance.step_time import Gains, engine_model
@@ -147,3 +149,11 @@ def test_rounding_hides_small_drift():
     assert Load(1000, 200).rounded() == Load(1004, 200.5).rounded()
     assert Load(0, 10).rounded().input_tokens == 0.0
     assert Load(1000, 200).rounded().input_tokens == pytest.approx(1000, rel=0.011)
+
+
+@pytest.mark.parametrize("targets", [TARGETS, Targets(0.001, 5.0), Targets(0.05, 0.001), Targets(0.001, 0.001)])
+def test_rates_that_are_kept_ease_the_same(targets):
+    results = Results()
+    eased = [eased_rate(ENGINE, LOAD, targets, results) for _ in range(2)]
+    assert eased == [eased_rate(ENGINE, LOAD, targets)] * 2
+    assert len(results) == 1 + (targets.inter_token == 0.001) + (targets.ttft == 0.001)

@@ -30,11 +30,14 @@ class Need:
 
     def met(self, metrics: PodMetrics) -> bool:
         """Whether a pod tells it."""
-        return (
-            any(signal in metrics.values for signal in self.signals)
-            or any(kind in metrics.histograms for kind in self.histograms)
-            or any(counter in metrics.counters for counter in self.counters)
-        )
+        values, histograms, counters = metrics.values, metrics.histograms, metrics.counters
+        for signal in self.signals:  # asked some dozen times per pod and cycle: loops take half the time of `any`
+            if signal in values:
+                return True
+        for kind in self.histograms:
+            if kind in histograms:
+                return True
+        return any(counter in counters for counter in self.counters) if self.counters else False
 
     def lacked(self, metrics: PodMetrics) -> bool:
         """Whether it is not told because the pod's engine version has none of the alternatives."""

@@ -313,7 +313,7 @@ def _means(sums: Floats, span: int) -> Floats:
 
 
 def _outcomes(times: Floats, horizon: Horizon, tuning: Forecasting) -> tuple[slice, Integers]:
-    """Instants at which something was forecast that has come true, which follow each other, and those at which it did."""
+    """The span of instants whose forecasts have come true, and the instants at which each did."""
     came_true = np.searchsorted(times, times + horizon.lead - 1.0 / MICROSECONDS)
     said = slice(_count(tuning.settling_seconds, horizon.cycle), int(np.searchsorted(came_true, len(times))))
     return said, came_true[said]

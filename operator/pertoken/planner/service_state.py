@@ -331,7 +331,7 @@ class ServiceState:
         """How the service's error budget is spent."""
         latency = self.spec.latency
         floor = None if latency.floor_percent is None else latency.floor_percent / PER_CENT
-        return self.tuning.budget.within(latency.budget_seconds, floor)
+        return self.results.of(Budget.within, self.tuning.budget, latency.budget_seconds, floor)
 
     @derived
     def caution(self) -> float:
