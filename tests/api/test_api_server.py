@@ -15,6 +15,7 @@ from pertoken.api.workloads import WorkloadRequest, build_workload, service_owne
 from pertoken.domain.plan import Decision, VariantDecision
 from pertoken.domain.reasons import Reason
 from pertoken_sandbox.kubectl import Kubectl
+from pertoken_sandbox.neighbours import neighbour_crds
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,10 @@ def test_owned_workload_comes_up_keeps_its_replicas_and_goes_with_its_service(cr
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_examples_pass_the_servers_dry_run(crds, path):
+    if "kind: HTTPRoute" in path.read_text():
+        [route] = [crd for crd in neighbour_crds("gateway-api") if crd.name.endswith("_httproutes.yaml")]
+        crds.apply_files([route])
+        crds.await_crd("httproutes.gateway.networking.k8s.io")
     namespaces = [line.split()[-1] for line in path.read_text().splitlines() if line.startswith("  namespace: ")]
     for name in {*namespaces} - {"default"}:
         crds.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pertoken.adapters.prometheus.client import Answers
+from pertoken.api.kinds import KINDS
 from pertoken.catalog.lookup import SHIPPED
 from pertoken.cli.adopt.cluster import ClusterView
 from pertoken.cli.doctor import prometheus
@@ -114,8 +115,7 @@ class Api:
         if request.path.startswith("/apis/serving"):
             if not self.crds:
                 raise NotFound("no")
-            kinds = ("InferenceService", "AcceleratorPool", "CapacityPlan")
-            return {"resources": [{"kind": kind} for kind in kinds]}
+            return {"resources": [{"kind": kind.kind} for kind in KINDS]}
         if request.path.endswith("configmaps"):
             assert request.query == {"dryRun": "All"}
             return {"metadata": {"creationTimestamp": self.made}}
@@ -127,7 +127,7 @@ class Api:
 def test_rights_that_are_refused_are_named_once():
     lines = list(permission_findings(Api(refused={"nodes"}), Account()))
     assert [line.verdict for line in lines] == [Verdict.BAD, Verdict.GOOD]
-    assert "get/list/watch nodes" in lines[0].words
+    assert "list/watch nodes" in lines[0].words
 
 
 def test_rights_of_a_service_account_are_asked_for_that_account():

@@ -15,6 +15,7 @@ from pertoken.forecast import tuning as forecast
 from pertoken.numbers import numbers_of
 from pertoken.performance import tuning as performance
 from pertoken.planner import tuning as planner
+from pertoken.routing import tuning as routing
 
 ROOT = Path(pertoken.__file__).parent
 PLAIN = (0, 1, 2)
@@ -30,10 +31,14 @@ ALLOWED = {
     ("capacity/purchase/document.py", "SHARE_PLACES"): "places of a printed share",
     ("capacity/again.py", "DAYS_PER_WEEK"): "of the calendar",
     ("capacity/document.py", "PLACES"): "places of a printed share",
+    ("capacity/document.py", "FIGURES"): "digits of a printed rate",
+    ("capacity/document.py", "MOST_PLACES"): "of a double",
+    ("capacity/document.py", ""): "base of decimal digits",
     ("capacity/exports/patch.py", "MEDIAN"): "per cent, by definition",
     ("capacity/forecast/days.py", "DAYS_PER_WEEK"): "of the calendar",
     ("capacity/forecast/misses.py", "LEVELS"): "a grid to interpolate on",
     ("capacity/forecast/misses.py", "_TAPER"): "from the median to the outer tenths, by definition",
+    ("capacity/forecast/seasons.py", "_GOLDEN"): "the golden section",
     ("capacity/forecast/models.py", "_DAILY"): "four weeks, by the model's name",
     ("capacity/forecast/outlook.py", "MEDIAN"): "per cent, by definition",
     ("capacity/forecast/outlook.py", "P90"): "per cent, by definition",
@@ -48,6 +53,7 @@ ALLOWED = {
     ("capacity/spec.py", "history_days"): "the API's default",
     ("planner/memory.py", "_LEDGER"): "place in a saved form",
     ("planner/assessment.py", "PANIC"): "member of an enumeration",
+    ("planner/conditions/cost.py", "LEAST_BATCH"): "guard of a division",
     ("planner/conditions/latency.py", "LARGEST_SECONDS"): "open end of a histogram, in words",
     ("planner/placement.py", "INT64_DIGITS"): "what the API server takes",
     ("planner/placement.py", "INT64_BITS"): "what the API server takes",
@@ -70,6 +76,9 @@ GROUPS = {
     "futures": capacity.FUTURES,
     "mixes": capacity.MIX,
     "advising": advising.TUNING,
+    "seasons": capacity.SEASONS,
+    "again": capacity.AGAIN,
+    "routing": routing.ROUTING,
 }
 
 

@@ -144,3 +144,10 @@ def test_what_is_remembered_survives_a_restart():
 
     assert fleet.saved.routes == before
     assert before.routes["llm/chat"].weights
+
+
+def test_a_fall_of_demand_is_believed_by_degrees_while_weights_move(halved):
+    """Lagging rates made the sum fall by a fifth, and the split swung back to a tier that could not carry it."""
+    large = [weights[1] for weights in halved["halved"]]
+
+    assert max(large[large.index(min(large)) :]) <= min(large) + 2

@@ -44,7 +44,7 @@ def solve(
     remembered = [before.target.get(state.spec.name) for state in states]
     known = [share for share in remembered if share is not None]
     target_before = known if len(known) == len(states) else None
-    demand = _demand(view, states, standing.present, scene)
+    demand = _settled(_demand(view, states, standing.present, scene), view, before, scene)
     route = view.spec
     for_quality = route.optimize is RouteOptimize.QUALITY
     terms = Terms(max(demand or 0.0, LEAST_DEMAND), route.floor, scene.tuning, for_quality)
@@ -82,6 +82,17 @@ def _demand(
         return total
     seen = sum(present[index] for index, _ in services)
     return total / seen if seen > TINY else None
+
+
+def _settled(demand: float | None, view: RouteView, before: RouteMemory, scene: Scene) -> float | None:
+    """A fall is believed by degrees where demand is the sum of what services tell.
+
+    Rates lag by half a window: while weights move, what one service has lost shows before what another has gained, and
+    a queue that is worked off counts as less demand.
+    """
+    if demand is None or before.demand is None or view.spec.signal is not None or demand >= before.demand:
+        return demand
+    return before.demand + scene.tuning.fall * (demand - before.demand)
 
 
 def _asked_for(view: RouteView) -> str:

@@ -22,6 +22,7 @@ class Routing:
     dead_band: float = number(
         0.02, "share of the requests", "guess: a smaller distance of measured from target share is chance"
     )
+    fall: float = number(0.2, "of the way per cycle", "guess: what a cycle believes of a fall of demand, see solve")
     probe: float = number(
         0.05, "share of the requests", "guess: what a tier gets of which nothing is known yet, to learn from"
     )
