@@ -82,7 +82,7 @@ tuning: install ## half and double of every number that decides: write docs/tuni
 purchases: install ## capacity bought on half of a recorded demand, paid on the other: docs/purchase.md (a minute)
 	@$(BIN)/python -m pertoken_bench.purchases $(ARGS)
 
-plan-tests: install ## back-tests of the capacity plan's forecasts on recorded traffic: docs/capacity.md (two minutes)
+plan-tests: install ## back-tests of the capacity plan's forecasts on recorded traffic: docs/capacity.md (a quarter of a minute)
 	@$(BIN)/python -m pertoken_bench.plan_tests $(ARGS)
 
 plan-check: install ## the capacity plan's fleets simulated on days that came: docs/capacity.md (a minute)
