@@ -12,8 +12,9 @@ from pertoken.control import state
 from pertoken.control.saved import NOTHING, Saved, coarsened, rounded
 from pertoken.control.state import KEY, StateStore
 from pertoken.forecast.demand import DemandSample
-from pertoken.planner.memory import Memory, ServiceMemory
+from pertoken.planner.memory import Memory, PoolMemory, ServiceMemory
 from pertoken.ports import AlreadyExists, Conflict, NotFound, Unavailable, Withheld
+from pertoken.routing.memory import RouteMemory, Routes
 
 
 class Cluster:
@@ -82,11 +83,13 @@ def many(services, cycles=160):
                 f"uid-{number}", 0.0, demand=tuple(DemandSample(15.0 * i, *row) for i, row in enumerate(rows))
             )
             for number, rows in enumerate(values)
-        }
+        },
+        pools={"a100/llm/s0/a": PoolMemory(60.0, 2)},
     )
     return Saved(
         memory,
         Ledger({name: ServiceLedger(remembered.uid, opened_at=0.5) for name, remembered in memory.services.items()}),
+        Routes({"llm/chat": RouteMemory("uid-chat", {"small": 0.4, "large": 0.6}, reverts=(5.0,), demand=12.5)}),
     )
 
 
@@ -251,6 +254,17 @@ def test_more_services_than_before_lose_nothing_when_the_operator_dies_in_betwee
     store.writer.dies_after = None
     loaded = other(store).load()
     assert loaded.memory.services.keys() >= few.memory.services.keys()
+
+
+def test_what_changed_of_a_route_alone_is_written(store):
+    saved = many(100, cycles=2)
+    store.save(saved)
+    reverted = replace(saved, routes=Routes({"llm/chat": RouteMemory("uid-chat", reverts=(5.0, 65.0))}))
+    store.clock.now_at, version = 120.0, store.writer.version
+    store.save(reverted)
+
+    assert store.writer.version == version + 1
+    assert other(store).load() == reverted
 
 
 def test_figures_that_are_shortened_keep_the_bill_and_every_instant():

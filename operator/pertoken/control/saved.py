@@ -50,12 +50,11 @@ def of_services(saved: Saved, shards: int) -> list[Saved]:
         memories_of[_shard_of(name, shards)][name] = memory
     for name, account in saved.ledger.services.items():
         accounts_of[_shard_of(name, shards)][name] = account
+    parts = [Saved(replace(saved.memory, services=memory, pools={})) for memory in memories_of]
+    parts[0] = replace(saved, memory=replace(saved.memory, services=memories_of[0]))
     return [
-        Saved(
-            replace(saved.memory, services=memory, pools={} if index else saved.memory.pools),
-            replace(saved.ledger, services=account),
-        )
-        for index, (memory, account) in enumerate(zip(memories_of, accounts_of, strict=True))
+        replace(part, ledger=replace(saved.ledger, services=account))
+        for part, account in zip(parts, accounts_of, strict=True)
     ]
 
 
@@ -69,7 +68,7 @@ def merged(parts: Iterable[Saved]) -> Saved:
             pools={**whole.memory.pools, **part.memory.pools},
         )
         ledger = replace(part.ledger, services={**whole.ledger.services, **part.ledger.services})
-        whole = Saved(memory, ledger)
+        whole = Saved(memory, ledger, part.routes if part.routes.routes else whole.routes)
     return whole
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pertoken.control.saved import (
@@ -258,11 +258,8 @@ class StateStore:
 
 def _same(before: Saved, after: Saved) -> bool:
     """But for the instant of the plan."""
-    return (before.memory.services, before.memory.pools, before.ledger) == (
-        after.memory.services,
-        after.memory.pools,
-        after.ledger,
-    )
+    at = after.memory.planned_at
+    return replace(before, memory=replace(before.memory, planned_at=at)) == after
 
 
 def _shards_of(first: Json) -> int:
