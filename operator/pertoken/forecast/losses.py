@@ -23,7 +23,7 @@ class Losses:
         at: of the last look, seconds since the epoch; 0 before the first.
         asked: replicas asked for then.
         newest: when the newest pod seen then was created, seconds since the epoch.
-        replaced: pods made beyond those that were asked for, in replicas. Below 0 while pods are still to be made.
+        replaced: pods made beyond those that were asked for, in replicas, less those that are still to be made.
         hours: replica-hours watched.
     """
 
@@ -52,22 +52,30 @@ class Pods:
 
 
 def counted(known: Losses, pods: Pods, now: float, tuning: LossNumbers = LOSSES) -> Losses:
-    """The losses after one more look at the pods."""
-    newest = max(pods.created, default=known.newest)
-    if known.at <= 0.0 or pods.moving:
-        return replace(known, at=now, asked=pods.asked, newest=max(newest, known.newest))
-    passed = max(0.0, now - known.at)
+    """The losses after one more look at the pods.
+
+    The first look, one after a long gap and one at pods that are replaced on purpose tell of no loss: from there on
+    pods are expected for all replicas that have none.
+    """
+    if not pods.asked and not pods.created and not known.asked:
+        return known
+    passed, living = max(0.0, now - known.at), len(pods.created) / pods.per_replica
+    newest = max(known.newest, *pods.created) if pods.created else known.newest
+    if pods.moving or passed > tuning.longest_look:
+        lost = max(0.0, known.replaced) - max(0.0, pods.asked - living)
+        return replace(known, at=now, asked=pods.asked, newest=newest, replaced=lost)
     kept = 2.0 ** (-passed / tuning.half_life)
     # A pod's creation and the order for it may be seen in different looks: the sum over both is right.
     made = sum(1 for created in pods.created if created > known.newest) / pods.per_replica
-    ordered = max(0, pods.asked - known.asked)
-    watched = min(passed, tuning.longest_look) * len(pods.created) / pods.per_replica / SECONDS_PER_HOUR
+    ordered = pods.asked - known.asked
+    if ordered < 0:  # what has not been made yet is taken back first
+        ordered = -min(-ordered, max(0.0, -known.replaced))
     return Losses(
         at=now,
         asked=pods.asked,
-        newest=max(newest, known.newest),
+        newest=newest,
         replaced=known.replaced * kept + made - ordered,
-        hours=known.hours * kept + watched,
+        hours=known.hours * kept + passed * living / SECONDS_PER_HOUR,
     )
 
 

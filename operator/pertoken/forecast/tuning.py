@@ -104,7 +104,7 @@ class LossNumbers:
     prior_hours: float = number(2.0, "replica-hours", "guess: weight of what is taken for granted at first")
     spot: float = number(0.1, "losses per replica and hour", "guess: of spot nodes, before any was watched")
     other: float = number(0.005, "losses per replica and hour", "guess: of other nodes, before any was watched")
-    longest_look: float = number(600.0, "s", "guess: a longer gap between two looks tells of no replica-hours")
+    longest_look: float = number(600.0, "s", "guess: what happened in a longer gap between two looks is not told")
     short_share: float = number(
         0.1, "of the time", "guess: fewer replicas than needed may serve for so long; while they do, some requests miss"
     )

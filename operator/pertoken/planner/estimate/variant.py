@@ -31,12 +31,10 @@ _CALIBRATED_BY = (
 
 def estimate_variant(state: ServiceState, variant: VariantState, assessment: Assessment) -> VariantMemory:
     """One variant's memory with this cycle's observations in it."""
-    memory = replace(
-        variant.memory,
-        start_seconds=_start_seconds(state, variant),
-        queued_since=_queued_since(state, variant),
-        losses=_losses(state, variant),
-    )
+    memory = variant.memory
+    start, queued, losses = _start_seconds(state, variant), _queued_since(state, variant), _losses(state, variant)
+    if (start, queued, losses) != (memory.start_seconds, memory.queued_since, memory.losses):
+        memory = replace(memory, start_seconds=start, queued_since=queued, losses=losses)
     shape = state.memory.shape
     if not state.settings.calibrate or variant.base_model is None or shape is None:
         return memory
