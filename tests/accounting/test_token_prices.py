@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 from lab import node, plant, service_spec, variant_spec
+from states import Variant, proposal
 
 from pertoken.domain.cost import CostFigures, TokenPrices
 from pertoken.domain.identity import ServiceKey
 from pertoken.domain.plan import Decision, Plan
 from pertoken.domain.reasons import Reason
 from pertoken.frozen import replace
+from pertoken.planner.conditions.cost import cost_figures
+from pertoken.planner.estimate.stage import estimate
+from pertoken.planner.size.stage import size
 from pertoken.telemetry.prices import litellm_table, prices_of
 
 
@@ -40,6 +44,18 @@ def test_an_idle_replicas_next_token_costs_almost_nothing():
     cost = fleet.decision().cost
 
     assert cost.one_more.output < 0.02 * cost.replica.output
+
+
+@pytest.mark.parametrize("kept", [0, -1], ids=["never known", "not known now"])
+def test_demand_that_is_not_known_is_no_idle_fleet(kept):
+    sized = size(estimate(proposal(Variant(replicas=2, rate=5.0))))
+    known = cost_figures(sized.state, sized.variants)
+    memory = replace(sized.state.memory, demand=sized.state.memory.demand[:kept])
+    unknown = cost_figures(sized.state.with_memory(memory), sized.variants)
+
+    assert known.one_more is not None
+    assert unknown.one_more is None
+    assert unknown.replica == known.replica
 
 
 COST = CostFigures(input=0.1, output=0.4, one_more=TokenPrices(0.01, 0.001, 0.04), replica=TokenPrices(0.1, 0.01, 0.4))

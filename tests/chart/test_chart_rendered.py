@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pertoken.cli.doctor.cluster import ACTING, RIGHTS
 from pertoken.cli.reference.chart_values import documented
 from pertoken.settings import Settings
 from pertoken_sandbox.binaries import ensure
@@ -173,6 +174,13 @@ def test_operators_own_watch_never_sees_the_charts_config_map(render):
     for (kind, name), manifest in render().items():
         managed = manifest["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by")
         assert managed != "pertoken", (kind, name)
+
+
+def test_doctor_asks_for_no_right_that_the_chart_does_not_give(render):
+    given = rules_of(*(each for (kind, _), each in render().items() if kind in {"ClusterRole", "Role"}))
+    asked = {(right.group, right.resource, verb) for right in (*RIGHTS, *ACTING) for verb in right.verbs}
+
+    assert asked <= given
 
 
 def test_no_right_to_more_than_it_needs(render):

@@ -53,7 +53,6 @@ ALLOWED = {
     ("capacity/spec.py", "history_days"): "the API's default",
     ("planner/memory.py", "_LEDGER"): "place in a saved form",
     ("planner/assessment.py", "PANIC"): "member of an enumeration",
-    ("planner/conditions/cost.py", "LEAST_BATCH"): "guard of a division",
     ("planner/conditions/latency.py", "LARGEST_SECONDS"): "open end of a histogram, in words",
     ("planner/placement.py", "INT64_DIGITS"): "what the API server takes",
     ("planner/placement.py", "INT64_BITS"): "what the API server takes",

@@ -67,7 +67,7 @@ def counted(known: Losses, pods: Pods, now: float, tuning: LossNumbers = LOSSES)
     kept = 2.0 ** (-passed / tuning.half_life)
     # A pod's creation and the order for it may be seen in different looks: the sum over both is right.
     made = sum(1 for created in pods.created if created > known.newest) / pods.per_replica
-    ordered = pods.asked - known.asked
+    ordered = float(pods.asked - known.asked)
     if ordered < 0:  # what has not been made yet is taken back first
         ordered = -min(-ordered, max(0.0, -known.replaced))
     return Losses(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pertoken.domain.route import FrontierFigures, RouteOptimize, RouteView
+from pertoken.forecast.demand import blend
 from pertoken.frozen import dataclass
 from pertoken.routing.memory import RouteMemory
 from pertoken.routing.offers import TierState
@@ -92,7 +93,7 @@ def _settled(demand: float | None, view: RouteView, before: RouteMemory, scene: 
     """
     if demand is None or before.demand is None or view.spec.signal is not None or demand >= before.demand:
         return demand
-    return before.demand + scene.tuning.fall * (demand - before.demand)
+    return blend(before.demand, demand, scene.tuning.fall)
 
 
 def _asked_for(view: RouteView) -> str:

@@ -38,7 +38,7 @@ _READ: Final = ("list", "watch")
 RIGHTS: Final = (
     Right(GROUP, "inferenceservices", _READ, "its own kind"),
     Right(GROUP, "acceleratorpools", _READ, "its own kind"),
-    Right(GROUP, "modelroutes", _READ, "its own kind"),
+    Right(GROUP, "modelroutes", ("list",), "its own kind"),
     Right("", "pods", _READ, "what runs where"),
     Right("", "nodes", _READ, "GPUs and their labels"),
     Right("apps", "deployments", _READ, "scale targets"),

@@ -12,13 +12,12 @@ from pertoken.domain.reasons import Reason
 from pertoken.domain.service import CostObjective
 from pertoken.frozen import dataclass, replace
 from pertoken.performance.steady import Engine, Load, Sustainable, sustainable_rate
+from pertoken.performance.tuning import SUSTAINED
 from pertoken.planner.conditions.remedies import Replica, remedies
 from pertoken.planner.needs import Purpose
 from pertoken.planner.proposal import Proposal, VariantProposal
 from pertoken.planner.service_state import ServiceState, VariantState
 from pertoken.units import SECONDS_PER_HOUR, TINY
-
-LEAST_BATCH = 1e-3  # sequences, of an engine without any
 
 
 def cost_figures(state: ServiceState, variants: Sequence[VariantProposal]) -> CostFigures:
@@ -106,14 +105,15 @@ def _token_prices(
         variant, capacity = proposed.state, proposed.capacity
         if load is None or variant.engine is None or variant.usd_per_hour is None or variant.batch is None:
             continue
-        batch = max(variant.batch, LEAST_BATCH)
+        batch = max(variant.batch, SUSTAINED.least_batch)
         if capacity is None or capacity.rate <= TINY:
             return marginal_prices(variant.engine, load, batch, variant.usd_per_hour / variant.ranks), None
         per_request = variant.usd_per_hour / SECONDS_PER_HOUR / capacity.rate
         further = replica_prices(variant.engine, load, batch, per_request)
         carried = sum(each.state.ready * each.capacity.rate for each in variants if each.capacity is not None)
-        used = min(1.0, state.samples[-1].requests / max(carried, TINY)) if state.samples else 0.0
-        return (None if further is None else scaled(further, used)), further
+        if further is None or not state.samples or state.samples[-1].at < state.now:
+            return None, further  # how much is in use is not known now
+        return scaled(further, min(1.0, state.samples[-1].requests / max(carried, TINY))), further
     return None, None
 
 
