@@ -14,14 +14,13 @@ from pertoken.api.launch import Figure
 from pertoken.api.serving import Serving
 from pertoken.calculators.idle import Idle, full, idle
 from pertoken.calculators.tuning import TUNING
-from pertoken.catalog.architecture import from_config
 from pertoken.catalog.gpus import Gpu
-from pertoken.catalog.lookup import Catalog, Unknown, model_key, quantization_of
-from pertoken.catalog.models import Model
+from pertoken.catalog.lookup import Catalog, Unknown, model_key, quantization_of, weights_of
 from pertoken.catalog.precisions import find_precision
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import CostObjective, EngineKind, ServiceSpec, VariantSpec
 from pertoken.performance.coefficients import engine_model
+from pertoken.performance.replica import described
 from pertoken.performance.steady import Engine
 from pertoken.units import MILLISECONDS
 
@@ -164,25 +163,16 @@ def _engine(
     """One rank of a variant, and what an hour of it costs; None where model or GPU is not known."""
     pool = pools.get(variant.pool)
     gpu = None if pool is None else catalog.known_gpu(pool.accelerator)
-    model = _model(spec, catalog)
-    if pool is None or gpu is None or model is None or variant.engine is EngineKind.GENERIC or pool.gpu_fraction != 1:
+    model = described(spec.model, catalog)
+    if pool is None or gpu is None or variant.engine is EngineKind.GENERIC or pool.gpu_fraction != 1:
         return None
-    engine = Engine(engine_model(model, gpu, variant.parallelism, _weights(spec, variant)))
+    if isinstance(model, Unknown):
+        return None
+    engine = Engine(engine_model(model, gpu, variant.parallelism, weights_of(spec.model.id, variant.quantization)))
     if engine.kv_tokens <= 0:
         return None
     price = pool.price_per_gpu_hour
     return engine, None if price is None else float(price) * engine.model.gpus
-
-
-def _weights(spec: ServiceSpec, variant: VariantSpec) -> str:
-    plain = variant.quantization in {"", "bf16"}
-    return (quantization_of(spec.model.id) or variant.quantization) if plain else variant.quantization
-
-
-def _model(spec: ServiceSpec, catalog: Catalog) -> Model | None:
-    facts = spec.model.architecture
-    row = from_config(spec.model.id or spec.model.served_name, facts) if facts else catalog.known_model(spec.model.id)
-    return None if isinstance(row, Unknown) else row
 
 
 def foreign_gpus(pool: PoolSpec, products: Mapping[str, int], catalog: Catalog) -> str:

@@ -14,10 +14,9 @@ from pertoken.capacity.asked import Asked
 from pertoken.capacity.gpus.replicas import Replica
 from pertoken.capacity.plan import ServicePlan
 from pertoken.capacity.tuning import ADVICE
-from pertoken.catalog.architecture import from_config
-from pertoken.catalog.lookup import Unknown, quantization_of
-from pertoken.catalog.models import Model
+from pertoken.catalog.lookup import Unknown, weights_of
 from pertoken.domain.identity import ServiceKey
+from pertoken.performance.replica import described
 from pertoken.performance.steady import Targets
 from pertoken.planner.tuning import TUNING
 
@@ -101,27 +100,17 @@ def _of_service(service: ServicePlan, asked: Asked, choice: Choice) -> ServiceAd
 
 def _setup(service: ServicePlan, replica: Replica, asked: Asked) -> Setup | None:
     spec, variant, pool = service.spec, replica.variant, replica.pool
-    model, gpu = _model(service, asked), asked.catalog.known_gpu(pool.accelerator)
+    model, gpu = described(spec.model, asked.catalog), asked.catalog.known_gpu(pool.accelerator)
     if isinstance(model, Unknown) or gpu is None or pool.price_per_gpu_hour is None:
         return None
-    quantization = variant.quantization
-    if quantization in {"", "bf16"}:
-        quantization = quantization_of(spec.model.id) or quantization
     return Setup(
         model=model,
         gpu=gpu,
         usd_per_gpu_hour=pool.price_per_gpu_hour * pool.gpu_fraction,
         price_source=f"{pool.price_per_gpu_hour} USD per GPU-hour (pool {pool.name})",
         parallelism=variant.parallelism,
-        quantization=quantization,
+        quantization=weights_of(spec.model.id, variant.quantization),
         cap=variant.batching.max_sequences,
         chunk=variant.batching.max_batched_tokens,
         context_limit=spec.model.max_model_len,
     )
-
-
-def _model(service: ServicePlan, asked: Asked) -> Model | Unknown:
-    model = service.spec.model
-    if model.architecture is not None:
-        return from_config(model.id or model.served_name, model.architecture)
-    return asked.catalog.model(model.id)

@@ -76,6 +76,11 @@ def quantization_of(name: str) -> str:
     return next((kind for kind, pattern in _QUANTIZATIONS if pattern.search(text)), "")
 
 
+def weights_of(name: str, quantization: str) -> str:
+    """Format of a variant's weights: as it says; where it says nothing, as the model's name announces."""
+    return (quantization_of(name) or quantization) if quantization in {"", "bf16"} else quantization
+
+
 HIDDEN_QUANTIZATION: Final = (
     "the name hides the type of its GGUF files; counted as bf16, the widest; say it in the variant's quantization"
 )

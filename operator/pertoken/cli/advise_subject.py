@@ -11,14 +11,13 @@ from pertoken.api.check import Checked, Severity, check
 from pertoken.api.kinds import INFERENCE_SERVICE
 from pertoken.api.source import Document, read_documents
 from pertoken.calculators.fleet import Demand, Requests, Setup, fleet
-from pertoken.catalog.architecture import from_config
-from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
-from pertoken.catalog.models import Model
+from pertoken.catalog.lookup import Catalog, Unknown, weights_of
 from pertoken.catalog.prices import list_price
 from pertoken.cli.advise_status import Json, Numbers, Observed, calibration, mapping, observed_demand, whole
 from pertoken.cli.manifests import read_sources
 from pertoken.domain.pool import PoolSpec
 from pertoken.domain.service import BatchingMode, EngineKind, ServiceSpec, VariantSpec
+from pertoken.performance.replica import described
 from pertoken.performance.steady import Targets
 from pertoken.planner.tuning import TUNING
 
@@ -195,7 +194,7 @@ def _limits(variant: VariantSpec) -> dict[str, str]:
 def _setup(manifests: Manifests, spec: ServiceSpec, index: int, told: Numbers, shown: Json) -> Setup | None:
     variant = spec.variants[index]
     place = Numbers(f"InferenceService {spec.key}: spec", told.mistakes)
-    pool, model = manifests.pool(variant.pool), _model(spec, manifests.catalog)
+    pool, model = manifests.pool(variant.pool), described(spec.model, manifests.catalog)
     if pool is None:
         place.wrong(f"variants[{index}].pool", variant.pool, "this AcceleratorPool in the same files")
         return None
@@ -216,16 +215,13 @@ def _setup(manifests: Manifests, spec: ServiceSpec, index: int, told: Numbers, s
     fixed = variant.batching.mode is BatchingMode.FIXED
     cap = variant.batching.max_sequences if fixed else whole(shown.get("batchCap")) or variant.batching.max_sequences
     gains, samples = calibration(mapping(shown.get("calibration")), told.of("calibration"))
-    quantization = variant.quantization
-    if quantization in {"", "bf16"}:
-        quantization = quantization_of(spec.model.id) or quantization
     return Setup(
         model=model,
         gpu=gpu,
         usd_per_gpu_hour=price,
         price_source=source,
         parallelism=variant.parallelism,
-        quantization=quantization,
+        quantization=weights_of(spec.model.id, variant.quantization),
         cap=cap,
         chunk=whole(shown.get("batchedTokens")) or variant.batching.max_batched_tokens,
         context_limit=spec.model.max_model_len,
@@ -246,8 +242,3 @@ def price_of(pool: PoolSpec, gpu: str, own: Mapping[str, Decimal]) -> tuple[Deci
     else:
         return None, ""
     return price * pool.gpu_fraction, source
-
-
-def _model(spec: ServiceSpec, catalog: Catalog) -> Model | Unknown:
-    facts = spec.model.architecture
-    return from_config(spec.model.id or spec.model.served_name, facts) if facts else catalog.model(spec.model.id)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pertoken.catalog.architecture import Fact, from_config
-from pertoken.catalog.lookup import Catalog, Unknown, quantization_of
+from pertoken.catalog.lookup import Catalog, Unknown, weights_of
+from pertoken.catalog.models import Model
 from pertoken.domain.service import EngineKind, ModelSpec, Parallelism, VariantSpec
 from pertoken.frozen import dataclass
 from pertoken.performance.results import Results
@@ -35,6 +36,13 @@ class _Replica:
     batched_tokens: int | None
 
 
+def described(model: ModelSpec, catalog: Catalog) -> Model | Unknown:
+    """The model's own architecture where the service tells it, else the catalog's row."""
+    if model.architecture:
+        return from_config(model.id or model.served_name, model.architecture)
+    return catalog.model(model.id)
+
+
 def replica_model(model: ModelSpec, variant: VariantSpec, accelerator: str, models: Models) -> EngineModel | None:
     """Coefficients of a variant's replica; None for an engine that no model describes, and for what is not known."""
     if variant.engine is EngineKind.GENERIC or not model.id:
@@ -52,8 +60,5 @@ def _base_model(replica: _Replica, catalog: Catalog) -> EngineModel | None:
     row = from_config(replica.model, facts) if facts else catalog.known_model(replica.model)
     if row is None or isinstance(row, Unknown):
         return None
-    quantization = replica.quantization
-    if quantization in ("", "bf16"):
-        quantization = quantization_of(replica.model) or quantization
-    base = engine_model(row, gpu, replica.parallelism, quantization)
+    base = engine_model(row, gpu, replica.parallelism, weights_of(replica.model, replica.quantization))
     return base.with_batched_tokens(replica.batched_tokens)
